@@ -1,0 +1,1 @@
+"""画卷 huajuan: text-to-image on an append-only event log."""

@@ -1,0 +1,1 @@
+"""The verbs: one file, one command, called by name. Each decides on the log alone and appends facts."""

@@ -1,0 +1,24 @@
+"""Check in: a visit is rewarded with points, as a rule once a day."""
+
+from collections.abc import Iterable
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from huajuan.domain.account import Account
+from huajuan.domain.facts import Entity
+from huajuan.domain.refusals import NotRegistered
+from huajuan.event_store.loading import Stream
+from huajuan.event_store.store import Decided, EventStore
+
+
+async def check_in(store: EventStore, account_id: UUID, zone: ZoneInfo, *, once_a_day: bool) -> Decided:
+    """The account with its reward; a day begins at midnight in `zone`. Raises `AlreadyCheckedIn`."""
+    today = store.clock().astimezone(zone).date()
+
+    def decide(account: Account | None) -> Iterable[Entity]:
+        if account is None:
+            raise NotRegistered
+        account.check_in(today, once_a_day=once_a_day)
+        return [account]
+
+    return await store.change(decide, Stream(Account, account_id))

@@ -1,0 +1,59 @@
+"""Tells the log how a drawing ended: picture and payment together, or neither."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from huajuan.domain.account import Account
+from huajuan.domain.facts import Entity
+from huajuan.domain.image import Image
+from huajuan.domain.refusals import AlreadyTold
+from huajuan.event_store.loading import Stream
+from huajuan.event_store.store import EventStore
+
+
+class Ending(NamedTuple):
+    """How a job ended: a picture's key, or the reason why there is none. `position` is the log's."""
+
+    picture: str | None
+    reason: str | None
+    position: int
+
+
+async def tell_drawn(store: EventStore, image: Image, picture: str, content: bytes) -> Ending:
+    """Settle the hold and record the stored picture, in one append."""
+    digest = hashlib.sha256(content).hexdigest()
+
+    def drawn(image: Image, account: Account) -> None:
+        image.draw(picture, digest)
+        account.settle(image.id)
+
+    return await _tell(store, image, drawn)
+
+
+async def tell_failed(store: EventStore, image: Image, reason: str) -> Ending:
+    """Return the points and record the reason, in one append."""
+
+    def failed(image: Image, account: Account) -> None:
+        image.fail(reason)
+        account.take_back(image.id, reason)
+
+    return await _tell(store, image, failed)
+
+
+async def _tell(store: EventStore, image: Image, say: Callable[[Image, Account], None]) -> Ending:
+    """Whoever tells second changes nothing and learns how the job had ended."""
+
+    def decide(image: Image | None, account: Account | None) -> Iterable[Entity]:
+        if image and account:
+            say(image, account)
+            return [account, image]
+        return []
+
+    try:
+        decided = await store.change(decide, Stream(Image, image.id), Stream(Account, image.account_id))
+    except AlreadyTold:
+        first_told = await store.find(Image, image.id) or image
+        return Ending(first_told.picture, first_told.failure, 0)
+    told: Image = decided.aggregates[1]
+    return Ending(told.picture, told.failure, decided.position)

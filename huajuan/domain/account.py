@@ -1,0 +1,185 @@
+"""An account: a person's name, credentials and points."""
+
+from datetime import date, datetime
+from typing import Annotated, Self, TypedDict
+from uuid import UUID
+
+from eventsourcing.domain import Snapshot as LibrarySnapshot
+from eventsourcing.domain import event
+from eventsourcing.utils import register_topic
+
+from huajuan.domain.facts import Begun, Entity, Personal, PersonalText
+from huajuan.domain.points import CHECK_IN_REWARD
+from huajuan.domain.refusals import AlreadyCheckedIn, NotEnoughPoints, NothingHeld
+
+
+class AccountState(TypedDict):
+    """An account's attributes as a snapshot keeps them."""
+
+    _created_on: datetime
+    _modified_on: datetime
+    username: str | None
+    email: str | None
+    password_hash: str | None
+    credential: int
+    avatar_url: str
+    balance: int
+    held: dict[UUID, int]
+    last_check_in: date | None
+
+
+class Account(Entity):
+    """One person's account. Points are available (`balance`) or held for pictures being drawn (`held`)."""
+
+    TOPIC = "account"
+
+    class Snapshot(LibrarySnapshot):
+        """The account as it stood at a version, sealed whole."""
+
+        TOPIC = "account.snapshot"
+        subject = "originator_id"
+        state: Annotated[AccountState, Personal] | None  # type: ignore[assignment]
+
+    class Registered(Begun):
+        TOPIC = "account.registered"
+        username: PersonalText | None
+        email: PersonalText | None
+        password_hash: PersonalText | None
+
+    class PasswordChanged(Entity.Event):
+        TOPIC = "account.password_changed"
+        password_hash: PersonalText | None
+
+    class EmailChanged(Entity.Event):
+        TOPIC = "account.email_changed"
+        email: PersonalText | None
+
+    class AvatarChanged(Entity.Event):
+        TOPIC = "account.avatar_changed"
+        url: str
+
+    class PointsGranted(Entity.Event):
+        TOPIC = "account.points_granted"
+        points: int
+        balance: int
+        reason: str
+
+    class CheckedIn(Entity.Event):
+        TOPIC = "account.checked_in"
+        day: date
+        points: int
+        balance: int
+
+    class PointsHeld(Entity.Event):
+        TOPIC = "account.points_held"
+        image_id: UUID
+        points: int
+        balance: int
+
+    class PointsSettled(Entity.Event):
+        TOPIC = "account.points_settled"
+        image_id: UUID
+        points: int
+
+    class PointsReturned(Entity.Event):
+        TOPIC = "account.points_returned"
+        image_id: UUID
+        points: int
+        balance: int
+        reason: str
+
+    @event(Registered)
+    def __init__(self, username: str | None, email: str | None, password_hash: str | None) -> None:
+        self.username = username
+        self.email = email
+        self.password_hash = password_hash
+        self.credential = 1
+        self.avatar_url = ""
+        self.balance = 0
+        self.held: dict[UUID, int] = {}
+        self.last_check_in: date | None = None
+
+    @classmethod
+    def register(cls, account_id: UUID, username: str, email: str, password_hash: str) -> Self:
+        return cls._create(
+            cls.Registered, id=account_id, username=username, email=email, password_hash=password_hash
+        )
+
+    def change_password(self, password_hash: str) -> None:
+        """Every token made for an older `credential` is dead from here on."""
+        self._change_password(password_hash)
+
+    def change_email(self, email: str) -> None:
+        if email != self.email:
+            self._change_email(email)
+
+    def change_avatar(self, url: str) -> None:
+        if url != self.avatar_url:
+            self._change_avatar(url)
+
+    def grant(self, points: int, reason: str) -> None:
+        if points:
+            self._grant(points, self.balance + points, reason)
+
+    def check_in(self, day: date, *, once_a_day: bool = True) -> None:
+        if once_a_day and self.last_check_in is not None and day <= self.last_check_in:
+            raise AlreadyCheckedIn(self.balance)
+        self._check_in(day, CHECK_IN_REWARD, self.balance + CHECK_IN_REWARD)
+
+    def hold(self, image_id: UUID, points: int) -> None:
+        if self.balance < points:
+            raise NotEnoughPoints
+        self._hold(image_id, points, self.balance - points)
+
+    def settle(self, image_id: UUID) -> None:
+        self._settle(image_id, self._held_for(image_id))
+
+    def take_back(self, image_id: UUID, reason: str) -> None:
+        """The picture did not come: its points return to the balance."""
+        points = self._held_for(image_id)
+        self._take_back(image_id, points, self.balance + points, reason)
+
+    def _held_for(self, image_id: UUID) -> int:
+        try:
+            return self.held[image_id]
+        except KeyError:
+            raise NothingHeld from None
+
+    @event(PasswordChanged)
+    def _change_password(self, password_hash: str | None) -> None:
+        self.password_hash = password_hash
+        self.credential += 1
+
+    @event(EmailChanged)
+    def _change_email(self, email: str | None) -> None:
+        self.email = email
+
+    @event(AvatarChanged)
+    def _change_avatar(self, url: str) -> None:
+        self.avatar_url = url
+
+    @event(PointsGranted)
+    def _grant(self, points: int, balance: int, reason: str) -> None:
+        self.balance += points
+
+    @event(CheckedIn)
+    def _check_in(self, day: date, points: int, balance: int) -> None:
+        self.balance += points
+        self.last_check_in = day
+
+    @event(PointsHeld)
+    def _hold(self, image_id: UUID, points: int, balance: int) -> None:
+        self.balance -= points
+        self.held[image_id] = points
+
+    @event(PointsSettled)
+    def _settle(self, image_id: UUID, points: int) -> None:
+        del self.held[image_id]
+
+    @event(PointsReturned)
+    def _take_back(self, image_id: UUID, points: int, balance: int, reason: str) -> None:
+        self.balance += points
+        del self.held[image_id]
+
+
+register_topic(Account.Snapshot.TOPIC, Account.Snapshot)

@@ -1,0 +1,137 @@
+"""An image: asked for by an account, then drawn or failed, exactly once."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+from eventsourcing.domain import event
+
+from huajuan.domain.facts import Begun, Entity, PersonalText
+from huajuan.domain.refusals import AlreadyTold
+
+NOISE_SEED_MAX = 2**64 - 1
+_DECIMAL = re.compile(r"0*([0-9]{1,20})")
+
+
+def noise_seed(seed: str) -> int:
+    """The number, 0 to 2^64-1, that a client's seed stands for: itself where it is one, else a hash."""
+    decimal = _DECIMAL.fullmatch(seed)
+    if decimal and int(decimal[1]) <= NOISE_SEED_MAX:
+        return int(decimal[1])
+    return int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8])
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a client asks to have drawn: sizes in pixels, `seed` any text."""
+
+    prompt: str
+    width: int
+    height: int
+    steps: int
+    sampling_method: str
+    seed: str
+
+
+class Image(Entity):
+    """One picture, from the request to its end. `picture` is the storage key, set when it is drawn."""
+
+    TOPIC = "image"
+
+    class Requested(Begun):
+        """`seed` is the client's text, `noise_seed` the number it stands for; `points` are held for it."""
+
+        TOPIC = "image.requested"
+        subject = "account_id"
+        account_id: UUID
+        prompt: PersonalText | None
+        width: int
+        height: int
+        steps: int
+        sampling_method: str
+        seed: PersonalText | None
+        noise_seed: int
+        points: int
+        deadline: datetime
+
+    class Drawn(Entity.Event):
+        """`picture` is the storage key, `digest` the SHA-256 of its bytes in hexadecimal."""
+
+        TOPIC = "image.drawn"
+        picture: str
+        digest: str
+
+    class DrawingFailed(Entity.Event):
+        TOPIC = "image.drawing_failed"
+        reason: str
+
+    @event(Requested)
+    def __init__(
+        self,
+        account_id: UUID,
+        prompt: str | None,
+        width: int,
+        height: int,
+        steps: int,
+        sampling_method: str,
+        seed: str | None,
+        noise_seed: int,
+        points: int,
+        deadline: datetime,
+    ) -> None:
+        self.account_id = account_id
+        self.prompt = prompt
+        self.width = width
+        self.height = height
+        self.steps = steps
+        self.sampling_method = sampling_method
+        self.seed = seed
+        self.noise_seed = noise_seed
+        self.points = points
+        self.deadline = deadline
+        self.picture: str | None = None
+        self.failure: str | None = None
+
+    @classmethod
+    def request(cls, image_id: UUID, account_id: UUID, order: Order, points: int, deadline: datetime) -> Self:
+        return cls._create(
+            cls.Requested,
+            id=image_id,
+            account_id=account_id,
+            prompt=order.prompt,
+            width=order.width,
+            height=order.height,
+            steps=order.steps,
+            sampling_method=order.sampling_method,
+            seed=order.seed,
+            noise_seed=noise_seed(order.seed),
+            points=points,
+            deadline=deadline,
+        )
+
+    @property
+    def is_open(self) -> bool:
+        return self.picture is None and self.failure is None
+
+    def draw(self, picture: str, digest: str) -> None:
+        self._refuse_second_telling()
+        self._draw(picture, digest)
+
+    def fail(self, reason: str) -> None:
+        self._refuse_second_telling()
+        self._fail(reason)
+
+    def _refuse_second_telling(self) -> None:
+        if not self.is_open:
+            raise AlreadyTold
+
+    @event(Drawn)
+    def _draw(self, picture: str, digest: str) -> None:
+        self.picture = picture
+
+    @event(DrawingFailed)
+    def _fail(self, reason: str) -> None:
+        self.failure = reason

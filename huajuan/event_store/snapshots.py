@@ -1,0 +1,70 @@
+"""Keeps a snapshot of long streams, written in the background, so that loading them stays short."""
+
+import asyncio
+from collections import OrderedDict
+from uuid import UUID
+
+import psycopg
+import structlog
+from eventsourcing.persistence import StoredEvent
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from huajuan.domain.facts import Entity
+from huajuan.event_store.mapper import EventMapper
+
+_STORE = """
+WITH older AS (
+    DELETE FROM log.huajuan_snapshots WHERE originator_id = %(id)s AND originator_version < %(version)s)
+INSERT INTO log.huajuan_snapshots (originator_id, originator_version, topic, state)
+VALUES (%(id)s, %(version)s, %(topic)s, %(state)s) ON CONFLICT DO NOTHING
+"""
+_logger = structlog.get_logger(__name__)
+
+
+class Snapshots:
+    """Losing one costs only time, so the queue is bounded and drops the oldest."""
+
+    def __init__(
+        self, pool: AsyncConnectionPool, mapper: EventMapper, every_events: int, waiting_max: int
+    ) -> None:
+        self._pool = pool
+        self._mapper = mapper
+        self._every_events = every_events
+        self._waiting_max = waiting_max
+        self._waiting: OrderedDict[UUID, StoredEvent] = OrderedDict()
+        self._wake = asyncio.Event()
+
+    def consider(self, aggregate: Entity, events_added: int) -> None:
+        """Keep a snapshot when these events crossed a multiple of the interval. Call only after a commit."""
+        before = aggregate.version - events_added
+        crossed = aggregate.version // self._every_events > before // self._every_events
+        if crossed and hasattr(aggregate.Snapshot, "TOPIC"):
+            self._waiting[aggregate.id] = self._mapper.to_stored_event(aggregate.Snapshot.take(aggregate))
+            self._waiting.move_to_end(aggregate.id)
+            while len(self._waiting) > self._waiting_max:
+                self._waiting.popitem(last=False)
+            self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self.write_waiting()
+
+    async def write_waiting(self) -> None:
+        while self._waiting:
+            _, row = self._waiting.popitem(last=False)
+            try:
+                await self._write(row)
+            except (psycopg.Error, PoolTimeout) as error:
+                _logger.warning("snapshot not kept", error=type(error).__name__)
+
+    async def _write(self, row: StoredEvent) -> None:
+        values = {
+            "id": row.originator_id,
+            "version": row.originator_version,
+            "topic": row.topic,
+            "state": row.state,
+        }
+        async with self._pool.connection() as connection:
+            await connection.execute(_STORE, values)

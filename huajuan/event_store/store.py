@@ -1,0 +1,177 @@
+"""The event store: decide on aggregates and append what they state, or read them as they stand."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar, overload
+from uuid import UUID
+
+from psycopg_pool import AsyncConnectionPool
+
+from huajuan.domain.facts import Entity, Occasion, on_occasion
+from huajuan.domain.refusals import Refused
+from huajuan.event_store.cache import AggregateCache
+from huajuan.event_store.caller import caller
+from huajuan.event_store.errors import Conflict
+from huajuan.event_store.installation import stream_ids
+from huajuan.event_store.keys import KeyRing
+from huajuan.event_store.limits import LogLimits
+from huajuan.event_store.loading import Loader, Stream
+from huajuan.event_store.mapper import EventMapper
+from huajuan.event_store.outages import through_outages
+from huajuan.event_store.snapshots import Snapshots
+from huajuan.event_store.streams import StreamIds
+from huajuan.event_store.writer import Writer
+
+A = TypeVar("A", bound=Entity)
+B = TypeVar("B", bound=Entity)
+C = TypeVar("C", bound=Entity)
+Saved = Iterable[Entity]
+
+
+class Decided(NamedTuple):
+    """What a change came to: the aggregates saved, and the log's position after their last event."""
+
+    aggregates: tuple[Any, ...]
+    position: int
+
+
+class EventStore:
+    """One a process, on a log whose schema is made. `clock` tells the moment that new facts carry.
+
+    Each of `on_appended` is called with the log's position after every batch this process appends.
+    """
+
+    def __init__(
+        self, dsn: str, pool: AsyncConnectionPool, clock: Callable[[], datetime], limits: LogLimits
+    ) -> None:
+        self.clock = clock
+        self.stream_ids: StreamIds
+        self.on_appended: list[Callable[[int], None]] = []
+        self.keys = KeyRing(pool, limits.keys_cached_max, limits.reconnect_seconds_max)
+        self.mapper = EventMapper(keys=self.keys)
+        self._limits = limits
+        self._pool = pool
+        self._writer = Writer(dsn, limits, self._tell_appended)
+        self._cache = AggregateCache(limits.aggregates_cached_max, limits.lock_seconds_max)
+        self._loader = Loader(pool, self.mapper, self.keys, limits.page_events_max)
+        self._snapshots = Snapshots(
+            pool, self.mapper, limits.snapshot_every_events, limits.snapshots_waiting_max
+        )
+        self._background: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        async with self._pool.connection() as connection:
+            self.stream_ids = await stream_ids(connection)
+        await self._writer.open()
+        self._background = asyncio.create_task(self._snapshots.run(), name="snapshots")
+
+    async def close(self) -> None:
+        await self._writer.close()
+        if self._background:
+            self._background.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._background
+
+    def writer_backend(self) -> int:
+        """The process number of the writer's Postgres backend, by which its own notifications are known."""
+        return self._writer.backend
+
+    async def find(self, kind: type[A], stream: UUID) -> A | None:
+        """The aggregate with every event the log had when asked. Read it at once; never change it."""
+        async with self._cache.alone([stream]):
+            known = self._cache.known([stream])
+            await self._bring_up_to_date([Stream(kind, stream)], known)
+            found: Any = known.get(stream)
+            return found  # type: ignore[no-any-return]
+
+    @overload
+    async def change(self, decide: Callable[[A | None], Saved], a: Stream[A], /) -> Decided: ...
+    @overload
+    async def change(
+        self, decide: Callable[[A | None, B | None], Saved], a: Stream[A], b: Stream[B], /
+    ) -> Decided: ...
+    @overload
+    async def change(
+        self,
+        decide: Callable[[A | None, B | None, C | None], Saved],
+        a: Stream[A],
+        b: Stream[B],
+        c: Stream[C],
+        /,
+    ) -> Decided: ...
+    async def change(self, decide: Callable[..., Saved], /, *streams: Stream[Any]) -> Decided:
+        """Let `decide` state facts on these aggregates and append all of them, or none.
+
+        `decide` gets each stream's aggregate, or `None` where there is none yet, and returns those to
+        save. It is asked again when another process was faster. Raises what it raises, and `LogError`.
+        """
+        ids = [stream.id for stream in streams]
+        async with self._cache.alone(ids):
+            give_up_at = asyncio.get_running_loop().time() + self._limits.conflict_seconds_max
+            while True:
+                try:
+                    return await self._decide_and_append(decide, streams)
+                except Conflict:
+                    # A process that has the newest facts at hand may win many times in a row over one
+                    # that must read them, so what is bounded is the time and not the tries.
+                    self._cache.drop(ids)
+                    if asyncio.get_running_loop().time() > give_up_at:
+                        raise
+
+    def _tell_appended(self, position: int) -> None:
+        for listener in self.on_appended:
+            listener(position)
+
+    async def _decide_and_append(
+        self, decide: Callable[..., Saved], streams: Sequence[Stream[Any]]
+    ) -> Decided:
+        ids = [stream.id for stream in streams]
+        known = self._cache.known(ids)
+        if len(known) == len(ids):
+            # A cached state may accept at once: the log's primary key checks it.
+            hasty = self._decide_on_cached(decide, ids, known)
+            if hasty:
+                return await self._append(hasty)
+            known = self._cache.known(ids)
+        await self._bring_up_to_date(streams, known)
+        return await self._append(self._decide(decide, ids, known))
+
+    def _decide_on_cached(
+        self, decide: Callable[..., Saved], ids: list[UUID], known: dict[UUID, Entity]
+    ) -> list[Entity]:
+        """What was saved; empty if refused or silent, for that may only be decided on the newest state."""
+        try:
+            saved = self._decide(decide, ids, known)
+        except Refused:
+            saved = []
+        if not any(aggregate.pending_events for aggregate in saved):
+            self._cache.drop(i for i, aggregate in known.items() if aggregate.pending_events)
+            return []
+        return saved
+
+    def _decide(
+        self, decide: Callable[..., Saved], ids: list[UUID], known: dict[UUID, Entity]
+    ) -> list[Entity]:
+        with on_occasion(Occasion(self.clock(), caller().actor, caller().correlation_id)):
+            return list(decide(*(known.get(i) for i in ids)))
+
+    async def _append(self, saved: list[Entity]) -> Decided:
+        events = [event for aggregate in saved for event in aggregate.pending_events]
+        if not events:
+            return Decided(tuple(saved), 0)
+        await self.keys.need(self.mapper.subjects_of_events(events))
+        positions = await self._writer.append([self.mapper.to_stored_event(event) for event in events])
+        self._cache.keep(saved)
+        for aggregate in saved:
+            self._snapshots.consider(aggregate, len(aggregate.collect_events()))
+        return Decided(tuple(saved), positions[-1])
+
+    async def _bring_up_to_date(self, streams: Sequence[Stream[Any]], known: dict[UUID, Entity]) -> None:
+        added = await through_outages(
+            lambda: self._loader.bring_up_to_date(streams, known), self._limits.reconnect_seconds_max
+        )
+        self._cache.keep(known.values())
+        for i, aggregate in known.items():
+            self._snapshots.consider(aggregate, added[i])

@@ -1,0 +1,26 @@
+"""Stream ids that are names nobody can read back: cut from a keyed hash of what they stand for."""
+
+import hashlib
+import hmac
+import unicodedata
+from uuid import UUID
+
+from huajuan.domain.email_claim import fold_email
+
+
+class StreamIds:
+    """Ids of the streams that are found by a value, under this installation's key."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def account(self, username: str) -> UUID:
+        """Usernames differ by case; two spellings of one character are the same."""
+        return self._cut("account", unicodedata.normalize("NFC", username))
+
+    def email_claim(self, email: str) -> UUID:
+        return self._cut("email", fold_email(email))
+
+    def _cut(self, kind: str, value: str) -> UUID:
+        digest = hmac.digest(self._key, f"{kind}\0{value}".encode(), hashlib.sha256)
+        return UUID(bytes=digest[:16], version=5)

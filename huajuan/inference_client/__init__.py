@@ -1,0 +1,37 @@
+"""A small client for ComfyUI: draw one picture exactly once, and know what became of it."""
+
+from huajuan.inference_client.client import ComfyUI
+from huajuan.inference_client.discovery import ServerInfo
+from huajuan.inference_client.drawing import Drawing
+from huajuan.inference_client.errors import (
+    BadPicture,
+    Cancelled,
+    DrawingFailed,
+    InferenceError,
+    JobLost,
+    OutcomeUnknown,
+    Rejected,
+    ServerUnavailable,
+    TookTooLong,
+)
+from huajuan.inference_client.jobs import JobState
+from huajuan.inference_client.limits import Limits
+from huajuan.inference_client.workflow import WorkflowError
+
+__all__ = [
+    "BadPicture",
+    "Cancelled",
+    "ComfyUI",
+    "Drawing",
+    "DrawingFailed",
+    "InferenceError",
+    "JobLost",
+    "JobState",
+    "Limits",
+    "OutcomeUnknown",
+    "Rejected",
+    "ServerInfo",
+    "ServerUnavailable",
+    "TookTooLong",
+    "WorkflowError",
+]

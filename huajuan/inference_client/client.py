@@ -1,0 +1,180 @@
+"""The client: draw one picture on one ComfyUI server, exactly once, and know what became of it."""
+
+import asyncio
+import weakref
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID, uuid4
+
+from huajuan.inference_client.cancelling import Canceller
+from huajuan.inference_client.discovery import Discovery, ServerInfo
+from huajuan.inference_client.drawing import Drawing
+from huajuan.inference_client.errors import OutcomeUnknown, Rejected, ServerUnavailable
+from huajuan.inference_client.fetching import Fetching
+from huajuan.inference_client.jobs import Jobs, JobState
+from huajuan.inference_client.limits import Limits
+from huajuan.inference_client.listener import Listener
+from huajuan.inference_client.submission import Submission
+from huajuan.inference_client.transport import Transport, Trouble
+from huajuan.inference_client.waiting import OnProgress, Waiting
+from huajuan.inference_client.watches import Clock, Watch, Watches
+from huajuan.inference_client.workflow import (
+    Graph,
+    WorkflowError,
+    check_holes,
+    fill,
+    holes,
+    text_to_image,
+    values,
+)
+
+
+class ComfyUI:
+    """One server at `url` (http or https, a path is kept). Use as an async context manager.
+
+    `workflow` is any graph in API format with named holes, the built-in text-to-image by default;
+    WorkflowError if it lacks a hole that matters.
+    Errors are those of `errors`. Cancelling a task inside `draw` leaves the job alone: `finish` it later.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        limits: Limits | None = None,
+        workflow: Graph | None = None,
+        client_id: str | None = None,
+    ) -> None:
+        self._limits = limits or Limits()
+        self._workflow = workflow or text_to_image()
+        check_holes(self._workflow)
+        self._client_id = client_id or str(uuid4())
+        self._url = url.rstrip("/")
+        # Two calls for one id in this process must not both find it unknown and both send it.
+        self._sending: weakref.WeakValueDictionary[UUID, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    async def __aenter__(self) -> Self:
+        self._clock: Clock = asyncio.get_running_loop().time
+        self._transport = Transport(self._url, self._limits)
+        self._jobs = Jobs(self._transport)
+        self._canceller = Canceller(self._transport, self._jobs)
+        self._submission = Submission(self._transport, self._jobs, self._client_id, self._limits)
+        self._fetching = Fetching(self._transport, self._jobs, self._limits, self._clock)
+        self._discovery = Discovery(self._transport, self._limits, self._clock)
+        self._watches = Watches(self._clock, self._limits.jobs_watched_max)
+        self._listener = Listener(socket_url(self._url, self._client_id), self._watches, self._limits)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._listener.aclose()
+        await self._transport.aclose()
+
+    async def draw(self, drawing: Drawing, on_progress: OnProgress | None = None) -> bytes:
+        """The picture as PNG, verified, without metadata. A job the server knows is not sent again.
+
+        `on_progress` gets fractions from 0 to 1, never falling. Raises any of `errors`.
+        """
+        with self._watches.watch(drawing.prompt_id) as watch:
+            self._listener.wake()
+            should_hear = await self._send_once(drawing, watch)
+            picture = await self._collect(drawing, watch, on_progress)
+            if should_hear:
+                self._listener.judge_hearing(watch.heard_at is not None)
+        return picture
+
+    async def finish(self, drawing: Drawing, on_progress: OnProgress | None = None) -> bytes:
+        """As `draw` for a job begun earlier, perhaps elsewhere: never sends it. JobLost if unknown."""
+        with self._watches.watch(drawing.prompt_id) as watch:
+            return await self._collect(drawing, watch, on_progress)
+
+    async def find(self, prompt_id: UUID) -> JobState:
+        """What the server says of the job now; OutcomeUnknown when it says nothing clear."""
+        try:
+            return await self._jobs.find(prompt_id)
+        except Trouble as trouble:
+            raise OutcomeUnknown("the server does not answer clearly", str(trouble)) from trouble
+
+    async def cancel(self, prompt_id: UUID) -> None:
+        """Ask for a stop, queued or running. It may come too late: the job's own end tells."""
+        self._watches.note_cancel(prompt_id)
+        try:
+            await self._canceller.cancel(prompt_id)
+        except Trouble as trouble:
+            raise OutcomeUnknown("the server does not answer clearly", str(trouble)) from trouble
+
+    async def forget(self, prompt_id: UUID) -> None:
+        """Free the server's memory of an ended job, once its picture is safe. Best effort, raises nothing."""
+        try:
+            await self._transport.post("/history", {"delete": [str(prompt_id)]})
+        except Trouble:
+            return
+
+    async def checkpoints(self) -> list[str]:
+        """The names of the models the server has; ServerUnavailable when it does not say."""
+        return await self._discovery.checkpoints()
+
+    async def check(self) -> ServerInfo:
+        """What kind of server answers, ServerUnavailable if none does. Says nothing of its worker's health."""
+        return await self._discovery.server()
+
+    async def _send_once(self, drawing: Drawing, watch: Watch) -> bool:
+        """True when this call sent the job while the socket was open, so that its events should be heard."""
+        lock = self._sending.setdefault(drawing.prompt_id, asyncio.Lock())
+        async with lock:
+            if await self._is_known(drawing.prompt_id):
+                return False
+            graph = await self._graph(drawing)
+            watch.expect(sampler_nodes(graph))
+            await self._listener.head_start()
+            was_connected = self._listener.is_connected
+            await self._submission.submit(drawing.prompt_id, graph)
+            return was_connected
+
+    async def _is_known(self, prompt_id: UUID) -> bool:
+        try:
+            return await self._jobs.find(prompt_id) is not JobState.UNKNOWN
+        except Trouble as trouble:
+            raise ServerUnavailable("the server cannot be reached", str(trouble)) from trouble
+
+    async def _graph(self, drawing: Drawing) -> Graph:
+        checkpoint = drawing.checkpoint or ""
+        if not checkpoint and "checkpoint" in holes(self._workflow):
+            checkpoint = await self._discovery.first_checkpoint()
+        try:
+            return fill(self._workflow, values(drawing, checkpoint))
+        except WorkflowError as problem:
+            raise Rejected("the picture cannot be drawn so", str(problem)) from problem
+
+    async def _collect(self, drawing: Drawing, watch: Watch, on_progress: OnProgress | None) -> bytes:
+        state = await self._waiting(drawing.prompt_id, watch, on_progress).until_ended()
+        picture = await self._fetching.fetch(drawing, state)
+        if on_progress is not None:
+            on_progress(1.0)
+        return picture
+
+    def _waiting(self, prompt_id: UUID, watch: Watch, on_progress: OnProgress | None) -> Waiting:
+        return Waiting(
+            prompt_id,
+            jobs=self._jobs,
+            canceller=self._canceller,
+            listener=self._listener,
+            watch=watch,
+            limits=self._limits,
+            clock=self._clock,
+            on_progress=on_progress,
+        )
+
+
+def sampler_nodes(graph: Graph) -> frozenset[str]:
+    """The nodes whose progress is the picture's."""
+    return frozenset(node for node, content in graph.items() if "Sampler" in str(content.get("class_type")))
+
+
+def socket_url(url: str, client_id: str) -> str:
+    """The websocket's address beside the server's HTTP address."""
+    parts = urlsplit(url)
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    return urlunsplit((scheme, parts.netloc, f"{parts.path}/ws", f"clientId={client_id}", ""))

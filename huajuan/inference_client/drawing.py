@@ -1,0 +1,23 @@
+"""What to draw."""
+
+from uuid import UUID
+
+import msgspec
+
+
+class Drawing(msgspec.Struct, frozen=True, kw_only=True):
+    """One picture to be drawn; `prompt_id` is its identity on the server and must never be reused.
+
+    Sizes are in pixels and met exactly. `sampling_method` is `DDIM`, `PLMS` or `K-LMS`; `noise_seed`
+    lies in 0 … 2^64-1. Without a `checkpoint` the first one the server lists is taken.
+    """
+
+    prompt_id: UUID
+    prompt: str
+    width: int
+    height: int
+    steps: int
+    sampling_method: str
+    noise_seed: int
+    negative_prompt: str = ""
+    checkpoint: str | None = None

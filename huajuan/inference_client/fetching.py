@@ -1,0 +1,119 @@
+"""Fetch the picture of a job that has ended, or raise what it ended with."""
+
+import asyncio
+from typing import Any
+
+from huajuan.inference_client.drawing import Drawing
+from huajuan.inference_client.errors import BadPicture, DrawingFailed, JobLost, OutcomeUnknown
+from huajuan.inference_client.failures import failure
+from huajuan.inference_client.jobs import Jobs, JobState, ending
+from huajuan.inference_client.limits import Limits
+from huajuan.inference_client.picture import verified
+from huajuan.inference_client.transport import Answer, NoAnswer, TooLarge, Transport, Trouble
+from huajuan.inference_client.watches import Clock
+
+Place = dict[str, str]
+PLACE_FIELDS = ("filename", "subfolder", "type")
+
+
+class Fetching:
+    """Reads history entries and pictures of ended jobs."""
+
+    def __init__(self, transport: Transport, jobs: Jobs, limits: Limits, clock: Clock) -> None:
+        self._transport = transport
+        self._jobs = jobs
+        self._limits = limits
+        self._clock = clock
+
+    async def fetch(self, drawing: Drawing, state: JobState) -> bytes:
+        """The verified picture. Raises a DrawingFailed, or OutcomeUnknown: then ask again later."""
+        try:
+            async with asyncio.timeout(self._limits.picture_seconds_max):
+                return await self._fetch(drawing, state)
+        except TimeoutError as problem:
+            raise OutcomeUnknown("the picture was not delivered in time", "time-out") from problem
+
+    async def _fetch(self, drawing: Drawing, state: JobState) -> bytes:
+        entry = await self._record(drawing, state)
+        if ending(entry) is not JobState.SUCCEEDED:
+            raise failure(entry, self._limits.detail_characters_max)
+        return await self._picture(drawing, picture_place(entry, str(drawing.prompt_id)))
+
+    async def _record(self, drawing: Drawing, state: JobState) -> dict[str, Any]:
+        """The history entry, which may appear a moment after the job's end."""
+        until = self._clock() + self._limits.history_seconds_max
+        while (entry := await self._record_by(until, drawing)) is None:
+            if self._clock() > until:
+                raise _without_record(state)
+            await asyncio.sleep(self._limits.poll_seconds_min)
+        return entry
+
+    async def _record_by(self, until: float, drawing: Drawing) -> dict[str, Any] | None:
+        try:
+            return await self._jobs.record(drawing.prompt_id)
+        except Trouble as trouble:
+            if self._clock() > until:
+                raise OutcomeUnknown("the server no longer answers", str(trouble)) from trouble
+            return None
+
+    async def _picture(self, drawing: Drawing, place: Place) -> bytes:
+        """Several attempts, since a broken transfer and a broken file look alike."""
+        problem: Exception | None = None
+        for _ in range(self._limits.picture_attempts_max):
+            try:
+                return await self._picture_once(drawing, place)
+            except (Trouble, BadPicture) as error:
+                problem = error
+                await asyncio.sleep(self._limits.retry_seconds)
+        if isinstance(problem, BadPicture):
+            raise problem
+        raise OutcomeUnknown("the picture could not be fetched", str(problem)) from problem
+
+    async def _picture_once(self, drawing: Drawing, place: Place) -> bytes:
+        try:
+            answer = await self._transport.picture(place)
+        except TooLarge as problem:
+            raise BadPicture("the picture is too large", str(problem)) from problem
+        png = _body(answer)
+        # Decoding takes tens of milliseconds, during which others want the loop.
+        return await asyncio.to_thread(verified, png, drawing.width, drawing.height)
+
+
+def picture_place(entry: dict[str, Any], prompt_id: str) -> Place:
+    """Where the picture lies, preferably in the job's own folder; BadPicture if there is none."""
+    places = list(_places(entry.get("outputs")))
+    if not places:
+        raise BadPicture("the server finished without a picture")
+    return min(places, key=lambda place: (prompt_id not in place["subfolder"], place["type"] != "output"))
+
+
+def _places(outputs: Any) -> list[Place]:
+    nodes = sorted(outputs.items(), key=lambda node: str(node[0])) if isinstance(outputs, dict) else []
+    listed = [node.get("images") for _, node in nodes if isinstance(node, dict)]
+    return [
+        _place(image) for images in listed if isinstance(images, list) for image in images if _is_place(image)
+    ]
+
+
+def _is_place(image: Any) -> bool:
+    return isinstance(image, dict) and all(isinstance(image.get(field), str) for field in PLACE_FIELDS)
+
+
+def _place(image: dict[str, str]) -> Place:
+    return {field: image[field] for field in PLACE_FIELDS}
+
+
+def _without_record(state: JobState) -> DrawingFailed:
+    if state is JobState.SUCCEEDED:
+        return JobLost("the server lost the finished job")
+    return DrawingFailed("the server failed while drawing", "it kept no record of the job")
+
+
+def _body(answer: Answer) -> bytes:
+    if answer.status == 404:
+        raise BadPicture("the picture's file is gone", answer.text)
+    if answer.status in {400, 403}:
+        raise BadPicture("the server does not give the picture", answer.text)
+    if answer.status != 200:
+        raise NoAnswer(answer.text)
+    return answer.body

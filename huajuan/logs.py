@@ -1,0 +1,50 @@
+"""Structured logs: readable on a terminal, JSON otherwise; the request's id on each line, never a secret."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+# Whatever is logged under these names is replaced: no token, password or prompt reaches a log.
+_SECRET = frozenset({"authorization", "password", "password_hash", "prompt", "token", "email", "key"})
+
+
+def configure_logs(*, readable: bool | None = None, level: int = logging.INFO) -> None:
+    """For this library and those below it, on standard error."""
+    readable = sys.stderr.isatty() if readable is None else readable
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        hide_secrets,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(readable)],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for chatty in ("httpx", "httpcore", "websockets", "psycopg.pool"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _rendering(readable: bool) -> list[Processor]:
+    """Tracebacks are plain: a pretty one would print the values of variables."""
+    if readable:
+        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+
+
+def hide_secrets(_: Any, __: str, event: EventDict) -> EventDict:
+    return {name: "…" if name in _SECRET else value for name, value in event.items()}

@@ -1,0 +1,14 @@
+"""The bounds of the projections, each with its unit."""
+
+import msgspec
+
+
+class ProjectionLimits(msgspec.Struct, frozen=True):
+    """`foreign_grace_seconds` lets the process that appended fold first."""
+
+    batch_events_max: int = 5_000
+    poll_seconds: float = 1
+    foreign_grace_seconds: float = 0.03
+    retry_pause_seconds: float = 0.1
+    retry_pause_seconds_max: float = 2
+    connect_seconds_max: float = 5

@@ -1,0 +1,64 @@
+"""The table of point balances: granted = available + held + spent + deducted + forfeited, for everybody."""
+
+from uuid import UUID
+
+import msgspec
+
+from huajuan.domain.account import Account
+from huajuan.projections.projection import Projection, Touch, of_stream
+from huajuan.projections.table import Table
+
+
+class BalanceRow(msgspec.Struct):
+    """Points of one account, by what became of them."""
+
+    account_id: UUID
+    granted: int = 0
+    available: int = 0
+    held: int = 0
+    spent: int = 0
+    deducted: int = 0
+    forfeited: int = 0
+
+
+def registered(_: BalanceRow | None, event: Account.Registered, __: int) -> BalanceRow:
+    return BalanceRow(event.originator_id)
+
+
+def granted(row: BalanceRow, event: Account.PointsGranted | Account.CheckedIn, _: int) -> BalanceRow:
+    row.granted += event.points
+    row.available += event.points
+    return row
+
+
+def held(row: BalanceRow, event: Account.PointsHeld, _: int) -> BalanceRow:
+    row.available -= event.points
+    row.held += event.points
+    return row
+
+
+def settled(row: BalanceRow, event: Account.PointsSettled, _: int) -> BalanceRow:
+    row.held -= event.points
+    row.spent += event.points
+    return row
+
+
+def returned(row: BalanceRow, event: Account.PointsReturned, _: int) -> BalanceRow:
+    row.held -= event.points
+    row.available += event.points
+    return row
+
+
+POINT_BALANCES = Projection(
+    "point_balances",
+    version=1,
+    table=Table("point_balances", BalanceRow, "account_id"),
+    touches={
+        Account.Registered: Touch(of_stream, registered),
+        Account.PointsGranted: Touch(of_stream, granted),
+        Account.CheckedIn: Touch(of_stream, granted),
+        Account.PointsHeld: Touch(of_stream, held),
+        Account.PointsSettled: Touch(of_stream, settled),
+        Account.PointsReturned: Touch(of_stream, returned),
+    },
+)

@@ -1,0 +1,63 @@
+"""The table of point history: one line for each change of a balance, with its cause."""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from huajuan.domain.account import Account
+from huajuan.projections.projection import Projection, Touch, of_position
+from huajuan.projections.table import Table
+
+
+class EntryRow(msgspec.Struct):
+    """`change` is what was added to the available points (negative: taken), `balance` what they came to.
+
+    `reason` is `check_in`, `held`, or the words of who granted or returned.
+    """
+
+    id: int
+    account_id: UUID
+    time: datetime
+    change: int
+    balance: int
+    reason: str
+    image_id: UUID | None
+    actor: UUID | None
+
+
+def checked_in(_: None, event: Account.CheckedIn, position: int) -> EntryRow:
+    return _entry(event, position, event.points, event.balance, "check_in")
+
+
+def granted(_: None, event: Account.PointsGranted, position: int) -> EntryRow:
+    return _entry(event, position, event.points, event.balance, event.reason)
+
+
+def held(_: None, event: Account.PointsHeld, position: int) -> EntryRow:
+    return _entry(event, position, -event.points, event.balance, "held", event.image_id)
+
+
+def returned(_: None, event: Account.PointsReturned, position: int) -> EntryRow:
+    return _entry(event, position, event.points, event.balance, event.reason, event.image_id)
+
+
+def _entry(
+    event: Account.Event, position: int, change: int, balance: int, reason: str, image_id: UUID | None = None
+) -> EntryRow:
+    return EntryRow(
+        position, event.originator_id, event.timestamp, change, balance, reason, image_id, event.actor
+    )
+
+
+POINT_HISTORY = Projection(
+    "point_history",
+    version=1,
+    table=Table("point_history", EntryRow, "id", indexes=["(account_id, id)"]),
+    touches={
+        Account.CheckedIn: Touch(of_position, checked_in),
+        Account.PointsGranted: Touch(of_position, granted),
+        Account.PointsHeld: Touch(of_position, held),
+        Account.PointsReturned: Touch(of_position, returned),
+    },
+)

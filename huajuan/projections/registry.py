@@ -1,0 +1,8 @@
+"""Every projection there is. A new one is added here and fills itself from the first event."""
+
+from huajuan.projections.history import HISTORY
+from huajuan.projections.point_balances import POINT_BALANCES
+from huajuan.projections.point_history import POINT_HISTORY
+from huajuan.projections.users import USERS
+
+PROJECTIONS = (USERS, POINT_BALANCES, POINT_HISTORY, HISTORY)

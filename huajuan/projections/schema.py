@@ -1,0 +1,28 @@
+"""Makes the schemas, tables and checkpoints of the projections, once, however many processes start."""
+
+from collections.abc import Iterable
+
+import psycopg
+from psycopg import sql
+
+from huajuan.projections.projection import Projection
+
+_PROJECTIONS_LOCK = 4713
+_CHECKPOINT = "INSERT INTO operations.checkpoints (projection) VALUES (%s) ON CONFLICT DO NOTHING"
+
+
+def create_read_tables(dsn: str, projections: Iterable[Projection]) -> None:
+    """On a database whose log schema is made."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_PROJECTIONS_LOCK,))
+        for projection in projections:
+            _create(connection, projection)
+
+
+def _create(connection: psycopg.Connection, projection: Projection) -> None:
+    schema = sql.Identifier(projection.schema)
+    connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
+    connection.execute(sql.SQL("SET LOCAL search_path = {}").format(schema))
+    for statement in (projection.table.ddl, *projection.table.index_ddl):
+        connection.execute(statement.encode())
+    connection.execute(_CHECKPOINT, (projection.schema,))

@@ -1,0 +1,67 @@
+"""Hears, over one LISTEN connection a process, what other processes appended and folded."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import psycopg
+import structlog
+
+from huajuan.event_store.outages import OUTAGES
+from huajuan.event_store.schema import EVENTS_CHANNEL
+from huajuan.projections.limits import ProjectionLimits
+from huajuan.projections.positions import Positions
+from huajuan.projections.runner import POSITIONS_CHANNEL, STOPPED, Runner
+
+_logger = structlog.get_logger(__name__)
+
+
+class Signals:
+    """Losing the connection loses no event: the runners poll, and are woken when it is back."""
+
+    def __init__(
+        self,
+        dsn: str,
+        runners: Iterable[Runner],
+        positions: Positions,
+        limits: ProjectionLimits,
+        own_backend: Callable[[], int],
+    ) -> None:
+        self._dsn = dsn
+        self._runners = list(runners)
+        self._positions = positions
+        self._limits = limits
+        self._own_backend = own_backend
+
+    async def run(self) -> None:
+        pause = self._limits.retry_pause_seconds
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True) as connection:
+                    pause = self._limits.retry_pause_seconds
+                    await self._listen(connection)
+            except OUTAGES as error:
+                _logger.warning("signals lost", error=type(error).__name__)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, self._limits.retry_pause_seconds_max)
+
+    async def _listen(self, connection: psycopg.AsyncConnection) -> None:
+        for channel in (EVENTS_CHANNEL, POSITIONS_CHANNEL):
+            await connection.execute(f"LISTEN {channel}".encode())
+        # Only now: what was appended before the LISTEN took effect rang no bell here.
+        self._appended_elsewhere()
+        async for notify in connection.notifies():
+            if notify.channel == POSITIONS_CHANNEL:
+                await self._hear_position(notify.payload)
+            elif notify.pid != self._own_backend():
+                self._appended_elsewhere()
+
+    def _appended_elsewhere(self) -> None:
+        for runner in self._runners:
+            runner.appended_elsewhere()
+
+    async def _hear_position(self, payload: str) -> None:
+        name, position = payload.split()
+        if position == STOPPED:
+            await self._positions.stopped(name)
+        else:
+            await self._positions.moved(name, int(position))

@@ -1,0 +1,70 @@
+"""The table of users: who there is, by account, and what anyone may know of them."""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from huajuan.domain.account import Account
+from huajuan.projections.point_balances import POINT_BALANCES
+from huajuan.projections.projection import Projection, Touch, of_stream
+from huajuan.projections.questions import ReadTables
+from huajuan.projections.table import Table
+
+
+class UserRow(msgspec.Struct):
+    """`id` is the position of the registration in the log."""
+
+    account_id: UUID
+    id: int
+    username: str | None
+    email: str | None
+    avatar_url: str
+    create_time: datetime
+
+
+class User(msgspec.Struct, frozen=True):
+    """A user as they see themselves, points included."""
+
+    id: int
+    email: str
+    username: str
+    avatar_url: str
+    score: int
+    create_time: datetime
+
+
+def registered(_: UserRow | None, event: Account.Registered, position: int) -> UserRow:
+    return UserRow(event.originator_id, position, event.username, event.email, "", event.timestamp)
+
+
+def email_changed(row: UserRow, event: Account.EmailChanged, _: int) -> UserRow:
+    row.email = event.email
+    return row
+
+
+def avatar_changed(row: UserRow, event: Account.AvatarChanged, _: int) -> UserRow:
+    row.avatar_url = event.url
+    return row
+
+
+USERS = Projection(
+    "users",
+    version=1,
+    table=Table("users", UserRow, "account_id", indexes=["UNIQUE (username)", "UNIQUE (id)"]),
+    touches={
+        Account.Registered: Touch(of_stream, registered),
+        Account.EmailChanged: Touch(of_stream, email_changed),
+        Account.AvatarChanged: Touch(of_stream, avatar_changed),
+    },
+)
+
+_USER = f"""
+SELECT u.id, u.email, u.username, u.avatar_url, coalesce(b.available, 0), u.create_time
+  FROM {USERS.schema}.users u LEFT JOIN {POINT_BALANCES.schema}.point_balances b USING (account_id)
+ WHERE u.account_id = %(account)s
+"""
+
+
+async def user(tables: ReadTables, account_id: UUID) -> User | None:
+    return await tables.one(User, _USER, {"account": account_id})

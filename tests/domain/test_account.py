@@ -1,0 +1,136 @@
+"""The rules of an account, told as stories."""
+
+from datetime import date
+from uuid import UUID
+
+from huajuan.domain.account import Account
+from huajuan.domain.refusals import AlreadyCheckedIn, NotEnoughPoints, NothingHeld
+from tests.story import Story
+
+ANN = UUID(int=1)
+PICTURE = UUID(int=2)
+OTHER_PICTURE = UUID(int=3)
+MONDAY, TUESDAY = date(2026, 11, 23), date(2026, 11, 24)
+
+
+def ann() -> Story[Account]:
+    return Story(lambda: Account.register(ANN, "ann", "ann@example.org", "hash"))
+
+
+def checked_in(account: Account) -> None:
+    account.check_in(MONDAY)
+
+
+def holding(account: Account) -> None:
+    account.hold(PICTURE, 20)
+
+
+def test_a_new_account_has_a_name_and_no_points() -> None:
+    account = ann().aggregate
+    assert (account.id, account.username, account.email, account.balance) == (
+        ANN,
+        "ann",
+        "ann@example.org",
+        0,
+    )
+
+
+def test_every_fact_names_its_moment_its_actor_and_its_request() -> None:
+    story = Story(lambda: Account.register(ANN, "ann", "a@b.c", "hash"), actor=ANN)
+    story.when(checked_in)
+    fact = story._facts[-1]
+    assert (fact.actor, fact.correlation_id, fact.timestamp.hour) == (ANN, "story", 12)
+
+
+def test_checking_in_pays_100_points() -> None:
+    ann().when(checked_in).then(
+        ("account.checked_in", {"day": MONDAY, "points": 100, "balance": 100}),
+    )
+
+
+def test_the_next_day_pays_again() -> None:
+    ann().given(checked_in).when(lambda a: a.check_in(TUESDAY)).then(
+        ("account.checked_in", {"day": TUESDAY, "points": 100, "balance": 200}),
+    )
+
+
+def test_the_same_day_is_refused_and_tells_the_balance() -> None:
+    story = ann().given(checked_in)
+    story.refuses(AlreadyCheckedIn, checked_in)
+    assert story.aggregate.balance == 100
+
+
+def test_a_day_before_the_last_is_refused() -> None:
+    ann().given(lambda a: a.check_in(TUESDAY)).refuses(AlreadyCheckedIn, checked_in)
+
+
+def test_without_a_daily_limit_every_visit_pays() -> None:
+    ann().given(checked_in).when(lambda a: a.check_in(MONDAY, once_a_day=False)).then(
+        ("account.checked_in", {"day": MONDAY, "points": 100, "balance": 200}),
+    )
+
+
+def test_welcome_points_are_granted_with_their_reason() -> None:
+    ann().when(lambda a: a.grant(40, "welcome")).then(
+        ("account.points_granted", {"points": 40, "balance": 40, "reason": "welcome"}),
+    )
+
+
+def test_granting_nothing_states_nothing() -> None:
+    ann().when(lambda a: a.grant(0, "welcome")).then()
+
+
+def test_a_hold_takes_the_points_out_of_the_balance() -> None:
+    story = ann().given(checked_in).when(holding)
+    story.then(("account.points_held", {"image_id": PICTURE, "points": 20, "balance": 80}))
+    assert (story.aggregate.balance, story.aggregate.held) == (80, {PICTURE: 20})
+
+
+def test_a_hold_beyond_the_balance_is_refused() -> None:
+    ann().refuses(NotEnoughPoints, holding)
+
+
+def test_a_hold_of_the_very_balance_is_granted() -> None:
+    story = ann().given(checked_in).when(lambda a: a.hold(PICTURE, 100))
+    assert story.aggregate.balance == 0
+
+
+def test_a_settled_hold_is_spent() -> None:
+    story = ann().given(checked_in, holding).when(lambda a: a.settle(PICTURE))
+    story.then(("account.points_settled", {"image_id": PICTURE, "points": 20}))
+    assert (story.aggregate.balance, story.aggregate.held) == (80, {})
+
+
+def test_a_hold_taken_back_returns_to_the_balance_with_its_reason() -> None:
+    story = ann().given(checked_in, holding).when(lambda a: a.take_back(PICTURE, "lost"))
+    story.then(
+        ("account.points_returned", {"image_id": PICTURE, "points": 20, "balance": 100, "reason": "lost"}),
+    )
+    assert (story.aggregate.balance, story.aggregate.held) == (100, {})
+
+
+def test_a_hold_ends_once() -> None:
+    story = ann().given(checked_in, holding, lambda a: a.settle(PICTURE))
+    story.refuses(NothingHeld, lambda a: a.settle(PICTURE))
+    story.refuses(NothingHeld, lambda a: a.take_back(PICTURE, "lost"))
+
+
+def test_what_is_held_for_one_picture_does_not_pay_another() -> None:
+    ann().given(checked_in, holding).refuses(NothingHeld, lambda a: a.settle(OTHER_PICTURE))
+
+
+def test_a_new_password_makes_a_new_credential() -> None:
+    story = ann().when(lambda a: a.change_password("new"))
+    story.then(("account.password_changed", {"password_hash": "new"}))
+    assert (story.aggregate.password_hash, story.aggregate.credential) == ("new", 2)
+
+
+def test_a_changed_email_and_avatar_are_facts_and_unchanged_ones_are_not() -> None:
+    ann().when(lambda a: a.change_email("new@example.org")).then(
+        ("account.email_changed", {"email": "new@example.org"})
+    )
+    ann().when(lambda a: a.change_email("ann@example.org")).then()
+    ann().when(lambda a: a.change_avatar("https://example.org/a.png")).then(
+        ("account.avatar_changed", {"url": "https://example.org/a.png"})
+    )
+    ann().when(lambda a: a.change_avatar("")).then()

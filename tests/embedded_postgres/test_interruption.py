@@ -1,0 +1,36 @@
+"""Ctrl-C at an awkward moment leaves no server that nobody looks after."""
+
+from pathlib import Path
+
+import pytest
+
+from huajuan.embedded_postgres import EmbeddedPostgres
+from tests.postgres import eventually
+
+
+def interrupt(told: str) -> None:
+    """Progress is told from the middle of a start, so raise from there."""
+    if told.startswith("starting"):
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_start_can_be_repeated(folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        EmbeddedPostgres(folder, durable=False, progress=interrupt).start()
+    with EmbeddedPostgres(folder, durable=False, die_with_parent=True) as server:
+        assert server.running()
+    eventually(lambda: server.running() is None)
+
+
+def test_a_server_interrupted_while_it_starts_is_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("huajuan.embedded_postgres.launch._wait", interrupted)
+    server = EmbeddedPostgres(folder, durable=False)
+    with pytest.raises(KeyboardInterrupt):
+        server.start()
+    eventually(lambda: server.running() is None)
+    monkeypatch.undo()
+    with server:
+        assert server.running()

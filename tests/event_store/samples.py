@@ -1,0 +1,83 @@
+"""A stored sample of every event ever shipped. `python -m tests.event_store.samples` adds the missing ones.
+
+An existing sample is never changed: it is what logs out there hold.
+"""
+
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from eventsourcing.persistence import StoredEvent
+
+from huajuan.domain.account import Account
+from huajuan.domain.email_claim import EmailClaim
+from huajuan.domain.facts import Entity, Occasion, on_occasion
+from huajuan.domain.image import Image, Order
+from huajuan.event_store.mapper import EventMapper
+
+FILE = Path(__file__).parent / "samples.json"
+KINDS: tuple[type[Entity], ...] = (Account, EmailClaim, Image)
+ANN, CLAIM, PICTURE, LOST = (UUID(int=n) for n in (1, 2, 3, 4))
+AT = datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=UTC)
+
+
+class OneKey(dict[UUID, AESGCM | None]):
+    """Everybody's key is the same."""
+
+    def __missing__(self, subject: UUID) -> AESGCM:
+        return AESGCM(b"k" * 32)
+
+
+def shipped_topics() -> set[str]:
+    nested = (value for kind in KINDS for value in vars(kind).values() if isinstance(value, type))
+    return {value.TOPIC for value in nested if hasattr(value, "TOPIC")}
+
+
+def a_life() -> list[Any]:
+    """Events that together use every class once, in an order that could have happened."""
+    with on_occasion(Occasion(AT, ANN, "request-1")):
+        account = Account.register(ANN, "ann", "ann@example.org", "$2b$hash")
+        account.grant(5, "welcome")
+        account.check_in(date(2026, 11, 24))
+        account.hold(PICTURE, 20)
+        account.hold(LOST, 20)
+        account.settle(PICTURE)
+        account.take_back(LOST, "lost")
+        account.change_email("new@example.org")
+        account.change_password("$2b$other")
+        account.change_avatar("https://example.org/a.png")
+        claim = EmailClaim.begin(CLAIM, ANN)
+        claim.release()
+        claim.claim(ANN)
+        order = Order("sun", 220, 200, 30, "DDIM", "7")
+        drawn, failed = (Image.request(i, ANN, order, 20, AT) for i in (PICTURE, LOST))
+        drawn.draw("p.png", "ab" * 32)
+        failed.fail("lost")
+    snapshot = Account.Snapshot.take(account)
+    return [e for a in (account, claim, drawn, failed) for e in a.collect_events()] + [snapshot]
+
+
+def load() -> dict[str, StoredEvent]:
+    samples = json.loads(FILE.read_text())
+    return {
+        name: StoredEvent(UUID(s["stream"]), s["version"], s["topic"], s["state"].encode())
+        for name, s in samples.items()
+    }
+
+
+def add_missing() -> None:
+    samples = json.loads(FILE.read_text()) if FILE.exists() else {}
+    mapper = EventMapper(keys=OneKey())
+    for event in a_life():
+        row = mapper.to_stored_event(event)
+        name = f"{row.topic} v{getattr(type(event), 'class_version', 1)}"
+        stored = {"stream": str(row.originator_id), "version": row.originator_version}
+        samples.setdefault(name, stored | {"topic": row.topic, "state": row.state.decode()})
+    FILE.write_text(json.dumps(samples, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    add_missing()

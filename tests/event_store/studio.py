@@ -1,0 +1,68 @@
+"""What the event store's tests share: a store on a test database, and a few verbs to exercise it with."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+
+from huajuan.domain.account import Account
+from huajuan.domain.facts import Entity
+from huajuan.event_store.limits import LogLimits
+from huajuan.event_store.loading import Stream
+from huajuan.event_store.opening import open_event_store, open_pool
+from huajuan.event_store.store import Decided, EventStore
+
+FIRST_DAY = date(2026, 1, 1)
+POOL_CONNECTIONS_MAX = 4
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def opened(dsn: str, **limits: Any) -> AsyncIterator[EventStore]:
+    async with (
+        open_pool(dsn, POOL_CONNECTIONS_MAX) as pool,
+        open_event_store(dsn, pool, now, LogLimits(**limits)) as store,
+    ):
+        yield store
+
+
+async def register(store: EventStore, name: str) -> UUID:
+    account_id = store.stream_ids.account(name)
+    await store.keys.make(account_id)
+    new = Account.register
+
+    def decide(account: Account | None) -> Iterable[Entity]:
+        return [new(account_id, name, f"{name}@example.org", "hash")]
+
+    await store.change(decide, Stream(Account, account_id))
+    return account_id
+
+
+async def check_in(store: EventStore, account_id: UUID, day: int = 0) -> Decided:
+    def decide(account: Account | None) -> Iterable[Entity]:
+        assert account
+        account.check_in(FIRST_DAY + timedelta(days=day))
+        return [account]
+
+    return await store.change(decide, Stream(Account, account_id))
+
+
+async def hold(store: EventStore, account_id: UUID, points: int = 20) -> Decided:
+    def decide(account: Account | None) -> Iterable[Entity]:
+        assert account
+        account.hold(uuid4(), points)
+        return [account]
+
+    return await store.change(decide, Stream(Account, account_id))
+
+
+def log_rows(dsn: str, columns: str = "notification_id, originator_id, originator_version") -> list[Any]:
+    with psycopg.connect(dsn) as connection:
+        query = f"SELECT {columns} FROM log.huajuan_events ORDER BY notification_id"
+        return connection.execute(query.encode()).fetchall()

@@ -1,0 +1,174 @@
+"""Appending: positions, conflicts inside one batch, bounds, and what a caller that goes away leaves."""
+
+import asyncio
+from uuid import uuid4
+
+import psycopg
+import pytest
+from eventsourcing.persistence import StoredEvent
+
+from huajuan.domain.account import Account
+from huajuan.domain.refusals import AlreadyCheckedIn, NotEnoughPoints
+from huajuan.event_store.chain import verify_chain
+from huajuan.event_store.errors import Conflict, LogBusy, LogError, PersonErased
+from huajuan.event_store.limits import LogLimits
+from huajuan.event_store.loading import Stream
+from huajuan.event_store.writer import Writer
+from tests.event_store.studio import check_in, hold, log_rows, opened, register
+
+
+def row(stream=None, version=1, state=b"{}", topic="t"):  # type: ignore[no-untyped-def]
+    return StoredEvent(stream or uuid4(), version, topic, state)
+
+
+async def test_every_append_returns_the_log_position_after_it(database_url: str) -> None:
+    async with opened(database_url) as store:
+        ann = await register(store, "ann")
+        first = await check_in(store, ann)
+        second = await hold(store, ann)
+        assert (first.position, second.position) == (2, 3)
+        assert second.aggregates[0].balance == 80
+
+
+async def test_the_store_tells_its_listeners_how_far_the_log_goes(database_url: str) -> None:
+    async with opened(database_url) as store:
+        heard: list[int] = []
+        store.on_appended.append(heard.append)
+        ann = await register(store, "ann")
+        await check_in(store, ann)
+        assert heard == [1, 2]
+
+
+async def test_of_two_saves_in_conflict_in_one_batch_one_is_refused_and_the_rest_lands(
+    database_url: str,
+) -> None:
+    writer = Writer(database_url, LogLimits(), lambda _: None)
+    await writer.open()
+    hot, taken = uuid4(), uuid4()
+    await writer.append([row(taken)])
+    saves = [
+        [row()], [row(hot), row(hot, 2)], [row()], [row(hot)], [row(), row(taken)], [row(), row()],
+    ]  # fmt: skip
+    results = await asyncio.gather(*map(writer.append, saves), return_exceptions=True)
+    await writer.close()
+    kinds = [type(r) for r in results]
+    assert kinds == [list, list, list, Conflict, Conflict, list]
+    positions = [p for r in results if isinstance(r, list) for p in r]
+    assert positions == [2, 3, 4, 5, 6, 7]
+    assert [r[0] for r in log_rows(database_url)] == [1, 2, 3, 4, 5, 6, 7]
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        assert (await verify_chain(connection)).broken_at is None
+
+
+async def test_a_save_postgres_cannot_take_fails_alone(database_url: str) -> None:
+    writer = Writer(database_url, LogLimits(), lambda _: None)
+    await writer.open()
+    saves = [[row()], [row(topic="nul\0")], [row()]]
+    results = await asyncio.gather(*map(writer.append, saves), return_exceptions=True)
+    await writer.close()
+    assert [type(r) for r in results] == [list, LogError, list]
+    assert len(log_rows(database_url)) == 2
+
+
+async def test_a_full_queue_refuses_at_once(database_url: str) -> None:
+    writer = Writer(database_url, LogLimits(queue_saves_max=3), lambda _: None)
+    await writer.open()
+    results = await asyncio.gather(*(writer.append([row()]) for _ in range(5)), return_exceptions=True)
+    await writer.close()
+    assert [type(r) for r in results] == [list, list, list, LogBusy, LogBusy]
+    with pytest.raises(LogBusy):
+        await writer.append([row()])
+
+
+async def test_closing_appends_what_is_waiting(database_url: str) -> None:
+    writer = Writer(database_url, LogLimits(batch_saves_max=2), lambda _: None)
+    await writer.open()
+    waiting = [asyncio.ensure_future(writer.append([row()])) for _ in range(7)]
+    await asyncio.sleep(0)
+    await writer.close()
+    assert [p for positions in await asyncio.gather(*waiting) for p in positions] == [1, 2, 3, 4, 5, 6, 7]
+
+
+async def test_a_refusal_is_decided_on_the_newest_facts_not_on_the_cached_ones(database_url: str) -> None:
+    async with opened(database_url) as here, opened(database_url) as there:
+        ann = await register(here, "ann")
+        await check_in(there, ann)
+        await hold(here, ann)  # cached here without points, which there were paid
+
+
+async def test_a_command_decided_on_old_facts_is_decided_again(database_url: str) -> None:
+    async with opened(database_url) as here, opened(database_url) as there:
+        ann = await register(here, "ann")
+        await check_in(here, ann)
+        await hold(there, ann, 90)
+        with pytest.raises(NotEnoughPoints):
+            await hold(here, ann)
+        assert (await here.find(Account, ann)) == (await there.find(Account, ann))
+
+
+async def test_silence_is_decided_on_the_newest_facts(database_url: str) -> None:
+    async with opened(database_url) as here, opened(database_url) as there:
+        ann = await register(here, "ann")
+
+        async def change_email(store, email):  # type: ignore[no-untyped-def]
+            def decide(account):  # type: ignore[no-untyped-def]
+                account.change_email(email)
+                return [account]
+
+            return await store.change(decide, Stream(Account, ann))
+
+        await change_email(there, "new@example.org")
+        await change_email(here, "ann@example.org")  # nothing new on the cached facts
+        assert len(log_rows(database_url)) == 3
+
+
+async def test_a_caller_that_goes_away_leaves_no_state_that_never_was(database_url: str) -> None:
+    async with opened(database_url) as store:
+        ann = await register(store, "ann")
+        await check_in(store, ann)
+        leaving = asyncio.create_task(hold(store, ann))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        await hold(store, ann, 10)
+        async with opened(database_url) as other:
+            assert (await store.find(Account, ann)) == (await other.find(Account, ann))
+
+
+async def test_parallel_holds_never_spend_more_than_there_is(database_url: str) -> None:
+    async with opened(database_url) as store:
+        ann = await register(store, "ann")
+        await check_in(store, ann)
+        results = await asyncio.gather(*(hold(store, ann) for _ in range(20)), return_exceptions=True)
+        refused = [r for r in results if isinstance(r, NotEnoughPoints)]
+        assert (len(results) - len(refused), len(refused)) == (5, 15)
+
+
+async def test_parallel_check_ins_pay_once(database_url: str) -> None:
+    async with opened(database_url) as here, opened(database_url) as there:
+        ann = await register(here, "ann")
+        visits = [check_in(store, ann) for _ in range(10) for store in (here, there)]
+        results = await asyncio.gather(*visits, return_exceptions=True)
+        assert sum(isinstance(r, AlreadyCheckedIn) for r in results) == 19
+        account = await here.find(Account, ann)
+        assert account
+        assert account.balance == 100
+
+
+async def test_nothing_personal_is_written_for_someone_without_a_key(database_url: str) -> None:
+    async with opened(database_url) as store:
+        nobody = uuid4()
+        with pytest.raises(PersonErased):
+            await store.change(
+                lambda _: [Account.register(nobody, "x", "x@y.zz", "h")], Stream(Account, nobody)
+            )
+    assert log_rows(database_url) == []
+
+
+async def test_the_lock_on_a_busy_account_is_bounded(database_url: str) -> None:
+    async with opened(database_url, lock_seconds_max=0.05) as store:
+        ann = await register(store, "ann")
+        async with store._cache.alone([ann]):
+            with pytest.raises(LogBusy):
+                await check_in(store, ann)

@@ -1,0 +1,133 @@
+"""Loading: a long history costs what a short one costs, and the cache stays within its bounds."""
+
+from uuid import uuid4
+
+import pytest
+from eventsourcing.persistence import StoredEvent
+
+from huajuan.domain.account import Account
+from huajuan.event_store.loading import Stream
+from huajuan.event_store.mapper import EventMapper
+from huajuan.event_store.streams import StreamIds
+from tests.event_store.studio import check_in, log_rows, opened, register
+
+
+class CountingMapper(EventMapper):
+    decoded = 0
+
+    def to_domain_event(self, stored_event: StoredEvent):  # type: ignore[no-untyped-def]
+        type(self).decoded += 1
+        return super().to_domain_event(stored_event)
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> type[CountingMapper]:
+    """Counts the rows that a store opened later decodes."""
+    CountingMapper.decoded = 0
+    monkeypatch.setattr("huajuan.event_store.store.EventMapper", CountingMapper)
+    return CountingMapper
+
+
+async def test_an_account_of_10_000_events_loads_like_one_of_10(
+    database_url: str, decoded: type[CountingMapper]
+) -> None:
+    def ten_thousand(account: Account | None):  # type: ignore[no-untyped-def]
+        assert account
+        for _ in range(200):
+            account.check_in(account.created_on.date(), once_a_day=False)
+        return [account]
+
+    async with opened(database_url) as store:
+        ann = await register(store, "ann")
+        for _ in range(50):
+            await store.change(ten_thousand, Stream(Account, ann))
+        await check_in(store, ann, 400 * 365)
+        await store._snapshots.write_waiting()
+        whole = await store.find(Account, ann)
+    decoded.decoded = 0
+    async with opened(database_url) as fresh:
+        account = await fresh.find(Account, ann)
+        assert account == whole
+        assert account
+        assert (account.version, account.balance) == (10_002, 1_000_100)
+    assert decoded.decoded <= 2
+
+
+async def test_a_long_history_without_a_snapshot_is_read_in_pages_and_gets_one(database_url: str) -> None:
+    async with opened(database_url, snapshot_every_events=1_000) as store:
+        ann = await register(store, "ann")
+        for day in range(25):
+            await check_in(store, ann, day)
+    async with opened(database_url, page_events_max=4, snapshot_every_events=10) as paging:
+        account = await paging.find(Account, ann)
+        assert account
+        assert (account.version, account.balance) == (26, 2500)
+        await paging._snapshots.write_waiting()
+    async with opened(database_url, snapshot_every_events=10) as other:
+        assert await other.find(Account, ann) == account
+
+
+async def test_only_the_newest_snapshot_of_an_account_is_kept(database_url: str) -> None:
+    async with opened(database_url, snapshot_every_events=5) as store:
+        ann = await register(store, "ann")
+        for day in range(20):
+            await check_in(store, ann, day)
+            await store._snapshots.write_waiting()
+        async with store._pool.connection() as connection:
+            cursor = await connection.execute("SELECT originator_version FROM log.huajuan_snapshots")
+            assert await cursor.fetchall() == [(20,)]
+
+
+async def test_a_snapshot_is_sealed(database_url: str) -> None:
+    async with opened(database_url, snapshot_every_events=2) as store:
+        ann = await register(store, "ann")
+        await check_in(store, ann)
+        await store._snapshots.write_waiting()
+        async with store._pool.connection() as connection:
+            cursor = await connection.execute("SELECT state FROM log.huajuan_snapshots")
+            ((state,),) = await cursor.fetchall()
+    assert b"ann" not in state
+    assert b"balance" not in state
+
+
+async def test_once_the_key_is_gone_the_account_is_rebuilt_without_its_person(database_url: str) -> None:
+    async with opened(database_url, snapshot_every_events=2) as store:
+        ann = await register(store, "ann")
+        await check_in(store, ann)
+        await store._snapshots.write_waiting()
+        async with store._pool.connection() as connection:
+            await connection.execute("UPDATE operations.personal_keys SET key = NULL")
+    async with opened(database_url) as later:
+        account = await later.find(Account, ann)
+        assert account
+        assert (account.username, account.email, account.password_hash) == (None, None, None)
+        assert account.balance == 100
+        await later.keys.make(ann)  # the tombstone stays
+        assert later.keys[ann] is None
+
+
+async def test_the_cache_drops_the_least_recently_used(database_url: str) -> None:
+    async with opened(database_url, aggregates_cached_max=2) as store:
+        ids = [await register(store, name) for name in ("ann", "ben", "cid")]
+        assert list(store._cache.known(ids)) == ids[1:]
+        assert (await store.find(Account, ids[0])) is not None
+
+
+async def test_what_is_not_there_is_none(database_url: str) -> None:
+    async with opened(database_url) as store:
+        assert await store.find(Account, uuid4()) is None
+    assert log_rows(database_url) == []
+
+
+async def test_names_differ_by_case_but_not_by_composition(database_url: str) -> None:
+    async with opened(database_url) as store:
+        ids = store.stream_ids
+        assert ids.account("Ann") != ids.account("ann")
+        assert ids.account("e\u0301") == ids.account("\u00e9")
+        assert ids.account("a@b.cc") != ids.email_claim("a@b.cc")
+        async with opened(database_url) as other:
+            assert other.stream_ids.account("Ann") == ids.account("Ann")
+
+
+def test_another_installation_cuts_other_ids() -> None:
+    assert StreamIds(b"one").account("ann") != StreamIds(b"other").account("ann")

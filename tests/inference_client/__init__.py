@@ -1,0 +1,1 @@
+"""Tests of the ComfyUI library, over real HTTP against the demo painter."""

@@ -1,0 +1,130 @@
+"""The socket only hastens: deaf, frozen, refused, flooded or noisy, no job is lost for it."""
+
+import asyncio
+
+import pytest
+
+from huajuan.inference_client import ComfyUI, JobState
+from huajuan.inference_client.client import socket_url
+from huajuan.inference_client.painter.faults import Mode
+from huajuan.inference_client.watches import Event, Watches
+from tests.inference_client.conftest import FAST, RunningPainter, begun, drawing, limits
+
+
+@pytest.mark.parametrize(
+    "mode", [Mode.SOCKET_DEAF, Mode.SOCKET_FROZEN, Mode.SOCKET_HUGE_FRAME, Mode.SOCKET_NOISE]
+)
+async def test_a_bad_socket_costs_no_picture(painter: RunningPainter, mode: Mode) -> None:
+    painter.slow_down(0.02)
+    painter.fault(mode, times=None, seconds=2.0)
+    async with ComfyUI(painter.url, limits=limits(socket_frame_bytes_max=1024 * 1024)) as comfyui:
+        told: list[float] = []
+        assert await comfyui.draw(drawing(), told.append)
+        assert await comfyui.draw(drawing())
+    assert told == sorted(told)
+
+
+async def test_a_frame_within_the_bound_is_borne(painter: RunningPainter) -> None:
+    painter.slow_down(0.02)
+    painter.fault(Mode.SOCKET_HUGE_FRAME, seconds=3.0)
+    async with ComfyUI(painter.url, limits=FAST) as comfyui:
+        told: list[float] = []
+        await comfyui.draw(drawing(steps=15), told.append)
+    assert any(0 < fraction < 1 for fraction in told)
+
+
+async def test_events_of_other_jobs_are_not_ours(painter: RunningPainter, comfyui: ComfyUI) -> None:
+    painter.slow_down(0.02)
+    painter.fault(Mode.SOCKET_NOISE, times=None)
+    told: list[float] = []
+    await comfyui.draw(drawing(steps=4), told.append)
+    assert told[0] < 0.9
+
+
+async def test_a_socket_gone_deaf_is_opened_anew_during_a_long_job(painter: RunningPainter) -> None:
+    painter.slow_down(0.1)
+    painter.fault(Mode.SOCKET_DEAF)
+    async with ComfyUI(painter.url, limits=limits(socket_silent_seconds_max=0.2)) as comfyui:
+        told: list[float] = []
+        await comfyui.draw(drawing(steps=20), told.append)
+    assert any(0 < fraction < 1 for fraction in told)
+
+
+async def test_a_socket_gone_deaf_is_opened_anew_after_short_jobs(painter: RunningPainter) -> None:
+    painter.slow_down(0.02)
+    painter.fault(Mode.SOCKET_DEAF)
+    async with ComfyUI(painter.url, limits=limits(socket_unheard_jobs_max=2)) as comfyui:
+        for _ in range(2):
+            deaf: list[float] = []
+            await comfyui.draw(drawing(), deaf.append)
+            assert deaf == [1.0]
+        hearing = await asyncio.wait_for(_heard(comfyui), 10)
+    assert any(0 < fraction < 1 for fraction in hearing)
+
+
+async def _heard(comfyui: ComfyUI) -> list[float]:
+    while True:
+        told: list[float] = []
+        await comfyui.draw(drawing(steps=15), told.append)
+        if len(told) > 1:
+            return told
+
+
+async def test_a_socket_that_breaks_is_connected_again(painter: RunningPainter, comfyui: ComfyUI) -> None:
+    painter.slow_down(0.05)
+    drawn = await begun(comfyui, drawing(steps=20), JobState.RUNNING)
+    before = comfyui._listener._socket
+    assert before is not None
+    before.transport.abort()
+    await drawn
+    after = comfyui._listener._socket
+    assert after is not None
+    assert after is not before
+
+
+async def test_the_socket_is_closed_with_the_client(painter: RunningPainter) -> None:
+    async with ComfyUI(painter.url, limits=FAST) as comfyui:
+        await comfyui.draw(drawing())
+        assert len(painter.painter.hub._sockets) == 1
+    await asyncio.sleep(0.1)
+    assert painter.painter.hub._sockets == {}
+
+
+async def test_no_socket_is_opened_for_mere_questions(painter: RunningPainter, comfyui: ComfyUI) -> None:
+    await comfyui.find(drawing().prompt_id)
+    await comfyui.check()
+    assert painter.painter.hub._sockets == {}
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://gpu:8188", "ws://gpu:8188/ws?clientId=me"),
+        ("https://gpu.example/comfy", "wss://gpu.example/comfy/ws?clientId=me"),
+    ],
+)
+def test_the_socket_lies_beside_the_routes(url: str, expected: str) -> None:
+    assert socket_url(url, "me") == expected
+
+
+@pytest.mark.parametrize(
+    "data", [{"value": 1, "max": 0}, {"value": "x", "max": 2}, {"value": float("nan"), "max": 1}, {}]
+)
+def test_nonsense_is_no_progress(data: dict[str, object]) -> None:
+    asked = drawing()
+    watches = Watches(lambda: 0.0, 1)
+    with watches.watch(asked.prompt_id) as watch:
+        watches.note(Event("progress", data | {"prompt_id": str(asked.prompt_id)}))
+        assert watch.heard_at == 0.0
+        assert watch.progress == 0.0
+
+
+def test_other_nodes_than_the_sampler_tell_no_progress() -> None:
+    asked = drawing()
+    watches = Watches(lambda: 0.0, 1)
+    with watches.watch(asked.prompt_id) as watch:
+        watch.expect(frozenset({"3"}))
+        for node, value in (("upscale", 10), ("3", 4), ("3", 2)):
+            data = {"node": node, "value": value, "max": 10, "prompt_id": str(asked.prompt_id)}
+            watches.note(Event("progress", data))
+        assert watch.progress == 0.4

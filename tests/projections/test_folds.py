@@ -1,0 +1,75 @@
+"""The folds as pure functions: a life told in events, and the rows it comes to."""
+
+from typing import Any
+from uuid import UUID
+
+from msgspec.structs import asdict
+
+from huajuan.event_store.reading import Recorded
+from huajuan.projections.engine import _work, fold_rows
+from huajuan.projections.history import HISTORY
+from huajuan.projections.point_balances import POINT_BALANCES
+from huajuan.projections.point_history import POINT_HISTORY
+from huajuan.projections.projection import Projection
+from huajuan.projections.users import USERS
+from tests.event_store.samples import ANN, AT, LOST, PICTURE, a_life
+
+LIFE = [Recorded(position, event) for position, event in enumerate(a_life()[:-1], 1)]
+
+
+def rows_of(projection: Projection, events: list[Recorded] = LIFE) -> dict[Any, Any]:
+    return {k: row for k, row in fold_rows({}, _work(projection, events)).items() if row is not None}
+
+
+def position_of(topic: str, stream: UUID) -> int:
+    return next(p for p, e in LIFE if (e.TOPIC, e.originator_id) == (topic, stream))
+
+
+def test_users_shows_the_newest_email_and_avatar_under_the_registrations_id() -> None:
+    (row,) = rows_of(USERS).values()
+    assert asdict(row) == {
+        "account_id": ANN, "id": 1, "username": "ann", "email": "new@example.org",
+        "avatar_url": "https://example.org/a.png", "create_time": AT,
+    }  # fmt: skip
+
+
+def test_point_balances_account_for_every_point_granted() -> None:
+    (row,) = rows_of(POINT_BALANCES).values()
+    assert (row.granted, row.available, row.held, row.spent) == (105, 85, 0, 20)
+
+
+def test_point_balances_conserve_points_after_every_single_event() -> None:
+    for n in range(1, len(LIFE) + 1):
+        for row in rows_of(POINT_BALANCES, LIFE[:n]).values():
+            assert row.granted == row.available + row.held + row.spent + row.deducted + row.forfeited
+
+
+def test_point_history_has_a_line_for_each_change_of_the_balance_and_none_for_a_settle() -> None:
+    lines = [(r.change, r.balance, r.reason, r.image_id) for _, r in sorted(rows_of(POINT_HISTORY).items())]
+    assert lines == [
+        (5, 5, "welcome", None),
+        (100, 105, "check_in", None),
+        (-20, 85, "held", PICTURE),
+        (-20, 65, "held", LOST),
+        (20, 85, "lost", LOST),
+    ]
+
+
+def test_point_history_sums_to_the_balance() -> None:
+    lines = rows_of(POINT_HISTORY).values()
+    (balance,) = rows_of(POINT_BALANCES).values()
+    assert sum(line.change for line in lines) == balance.available
+
+
+def test_history_has_what_was_drawn_under_the_id_of_its_drawing() -> None:
+    rows = rows_of(HISTORY)
+    assert set(rows) == {PICTURE}
+    row = rows[PICTURE]
+    assert (row.id, row.picture, row.create_time) == (position_of("image.drawn", PICTURE), "p.png", AT)
+    assert (row.prompt, row.width, row.height, row.steps) == ("sun", 220, 200, 30)
+    assert (row.sampling_method, row.seed, row.likecount) == ("DDIM", "7", 0)
+
+
+def test_what_is_still_being_drawn_has_no_id_yet() -> None:
+    before = [r for r in LIFE if r.event.TOPIC == "image.requested"]
+    assert [row.id for row in rows_of(HISTORY, before).values()] == [None, None]
