@@ -35,7 +35,7 @@ def configure_logs(*, readable: bool | None = None, level: int = logging.INFO) -
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for chatty in ("httpx", "httpcore", "websockets", "psycopg.pool"):
+    for chatty in ("httpx", "httpcore", "websockets", "psycopg.pool", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

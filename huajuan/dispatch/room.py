@@ -37,13 +37,20 @@ class DrawingRoom:
     """A client that goes away does not end a job: the task is the room's, and only awaited by the client."""
 
     def __init__(
-        self, store: EventStore, leases: Leases, hosts: Hosts, pictures: Pictures, limits: DispatchLimits
+        self,
+        store: EventStore,
+        leases: Leases,
+        hosts: Hosts,
+        pictures: Pictures,
+        limits: DispatchLimits,
+        checkpoint: str = "",
     ) -> None:
         self.store = store
         self.leases = leases
         self.hosts = hosts
         self.limits = limits
         self._pictures = pictures
+        self._checkpoint = checkpoint or None
         self._tasks: dict[UUID, asyncio.Task[Ending]] = {}
 
     @property
@@ -57,11 +64,11 @@ class DrawingRoom:
 
     def draw(self, image: Image, host: str) -> asyncio.Task[Ending]:
         """Draw a job just asked for."""
-        return self._begin(image, lambda: self._draw_somewhere(drawing_of(image), host))
+        return self._begin(image, lambda: self._draw_somewhere(self._drawing(image), host))
 
     def finish(self, image: Image) -> asyncio.Task[Ending]:
         """Finish a job that another process began: nothing is sent again."""
-        return self._begin(image, lambda: self._finish(drawing_of(image)))
+        return self._begin(image, lambda: self._finish(self._drawing(image)))
 
     def has(self, image_id: UUID) -> bool:
         return image_id in self._tasks
@@ -122,7 +129,7 @@ class DrawingRoom:
                 if self.store.clock() >= image.deadline:
                     raise DrawingFailed("the painter did not answer in time", unknown.detail) from unknown
             await asyncio.sleep(self.limits.retry_pause_seconds)
-            draw = partial(self._finish, drawing_of(image))
+            draw = partial(self._finish, self._drawing(image))
 
     async def _draw_somewhere(self, drawing: Drawing, host: str) -> bytes:
         """On this host, or on another if this one certainly queued nothing."""
@@ -141,15 +148,15 @@ class DrawingRoom:
         with self.hosts.occupied(url) as comfyui:
             return await comfyui.finish(drawing)
 
-
-def drawing_of(image: Image) -> Drawing:
-    """What a painter needs to know. An erased person's job has no prompt any more."""
-    return Drawing(
-        prompt_id=image.id,
-        prompt=image.prompt or "",
-        width=image.width,
-        height=image.height,
-        steps=image.steps,
-        sampling_method=image.sampling_method,
-        noise_seed=image.noise_seed,
-    )
+    def _drawing(self, image: Image) -> Drawing:
+        """What a painter needs to know. An erased person's job has no prompt any more."""
+        return Drawing(
+            prompt_id=image.id,
+            prompt=image.prompt or "",
+            width=image.width,
+            height=image.height,
+            steps=image.steps,
+            sampling_method=image.sampling_method,
+            noise_seed=image.noise_seed,
+            checkpoint=self._checkpoint,
+        )

@@ -13,10 +13,14 @@ from huajuan.event_store.store import EventStore
 
 
 class Ending(NamedTuple):
-    """How a job ended: a picture's key, or the reason why there is none. `position` is the log's."""
+    """How a job ended: a picture's key, or the reason why there is none, and the balance after it.
+
+    `position` is the log's after the telling, which is that of `image.drawn` itself and so the picture's id.
+    """
 
     picture: str | None
     reason: str | None
+    balance: int
     position: int
 
 
@@ -50,10 +54,16 @@ async def _tell(store: EventStore, image: Image, say: Callable[[Image, Account],
             return [account, image]
         return []
 
+    streams = Stream(Image, image.id), Stream(Account, image.account_id)
     try:
-        decided = await store.change(decide, Stream(Image, image.id), Stream(Account, image.account_id))
+        decided = await store.change(decide, *streams)
     except AlreadyTold:
-        first_told = await store.find(Image, image.id) or image
-        return Ending(first_told.picture, first_told.failure, 0)
-    told: Image = decided.aggregates[1]
-    return Ending(told.picture, told.failure, decided.position)
+        return await _as_told_first(store, image)
+    account, told = decided.aggregates
+    return Ending(told.picture, told.failure, account.balance, decided.position)
+
+
+async def _as_told_first(store: EventStore, image: Image) -> Ending:
+    told = await store.find(Image, image.id) or image
+    account = await store.find(Account, image.account_id)
+    return Ending(told.picture, told.failure, account.balance if account else 0, 0)

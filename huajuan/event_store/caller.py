@@ -32,3 +32,8 @@ def calling(actor: UUID | None = None, correlation_id: str | None = None) -> Ite
         yield
     finally:
         _caller.reset(token)
+
+
+def act_as(actor: UUID) -> None:
+    """For the rest of this task, facts name this actor."""
+    _caller.set(Caller(actor, _caller.get().correlation_id))

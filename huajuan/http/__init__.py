@@ -1,0 +1,1 @@
+"""The wire contract and nothing else: routes, bodies, statuses and texts."""

@@ -134,10 +134,13 @@ class ComfyUI:
             return was_connected
 
     async def _is_known(self, prompt_id: UUID) -> bool:
-        try:
-            return await self._jobs.find(prompt_id) is not JobState.UNKNOWN
-        except Trouble as trouble:
-            raise ServerUnavailable("the server cannot be reached", str(trouble)) from trouble
+        problem: Trouble | None = None
+        for _ in range(self._limits.look_attempts_max):
+            try:
+                return await self._jobs.find(prompt_id) is not JobState.UNKNOWN
+            except Trouble as trouble:
+                problem = trouble
+        raise ServerUnavailable("the server cannot be reached", str(problem)) from problem
 
     async def _graph(self, drawing: Drawing) -> Graph:
         checkpoint = drawing.checkpoint or ""

@@ -59,6 +59,6 @@ class Discovery:
 
 
 def _names(status: int, listed: Any) -> list[str]:
-    if status != 200 or not isinstance(listed, list):
+    if status != 200 or not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
         raise NoAnswer(f"HTTP {status}: no list of models")
-    return [name for name in listed if isinstance(name, str)]
+    return listed

@@ -27,6 +27,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """From the job's end to the whole picture, repeated attempts included."""
     picture_attempts_max: int = 3
 
+    look_attempts_max: int = 2
+    """How often a look-up is tried before anything is sent."""
     submit_attempts_max: int = 3
     looks_before_resending: int = 4
     retry_seconds: float = 0.5

@@ -123,5 +123,16 @@ def _check(drawing: Drawing) -> None:
         raise WorkflowError(f"unknown sampling method: {drawing.sampling_method[:40]!r}")
     if not 0 <= drawing.noise_seed <= SEED_MAX:
         raise WorkflowError("the noise seed is not within 0 and 2^64-1")
+    if not _is_text(drawing.prompt) or not _is_text(drawing.negative_prompt):
+        raise WorkflowError("the prompt is not Unicode text")
     if min(drawing.width, drawing.height, drawing.steps) < 1:
         raise WorkflowError("width, height and steps are at least 1")
+
+
+def _is_text(words: str) -> bool:
+    """Half a surrogate pair is no text: it cannot be sent as UTF-8."""
+    try:
+        words.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,7 +1,6 @@
 """One painter a module, over real HTTP, with its faults and memory wiped before every test."""
 
 import asyncio
-import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from uuid import uuid4
@@ -11,7 +10,7 @@ import msgspec
 import pytest
 
 from huajuan.inference_client import ComfyUI, Drawing, JobState, Limits
-from huajuan.inference_client.painter.__main__ import Server, server
+from huajuan.inference_client.painter.__main__ import Server, listening_socket, server
 from huajuan.inference_client.painter.demo_painter import Painter
 from huajuan.inference_client.painter.faults import Faults, Mode
 
@@ -39,7 +38,7 @@ class RunningPainter:
     def __init__(self) -> None:
         self.painter = Painter(faults=Faults(enabled=True))
         self._server: Server = server(self.painter)
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = listening_socket("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self.http = httpx.Client(base_url=self.url, trust_env=False, timeout=10.0)
         self._thread = threading.Thread(target=self._serve, name="painter")

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from huajuan.inference_client import ComfyUI, JobLost, JobState, Rejected, WorkflowError
+from huajuan.inference_client.painter.faults import Mode
 from huajuan.inference_client.workflow import text_to_image
 from tests.inference_client.conftest import FAST, RunningPainter, begun, drawing
 
@@ -124,6 +125,13 @@ async def test_a_drawing_out_of_range_is_refused_before_anything_is_sent(
     with pytest.raises(Rejected):
         await comfyui.draw(asked)
     assert painter.runs(asked) == 0
+
+
+async def test_one_stumble_before_anything_is_sent_is_forgiven(
+    comfyui: ComfyUI, painter: RunningPainter
+) -> None:
+    painter.fault(Mode.LOOKUP_500, times=1)
+    assert await comfyui.draw(drawing())
 
 
 async def test_the_server_says_what_it_is(comfyui: ComfyUI) -> None:

@@ -42,9 +42,9 @@ async def test_events_of_other_jobs_are_not_ours(painter: RunningPainter, comfyu
 
 
 async def test_a_socket_gone_deaf_is_opened_anew_during_a_long_job(painter: RunningPainter) -> None:
-    painter.slow_down(0.1)
+    painter.slow_down(0.06)
     painter.fault(Mode.SOCKET_DEAF)
-    async with ComfyUI(painter.url, limits=limits(socket_silent_seconds_max=0.2)) as comfyui:
+    async with ComfyUI(painter.url, limits=limits(socket_silent_seconds_max=0.15)) as comfyui:
         told: list[float] = []
         await comfyui.draw(drawing(steps=20), told.append)
     assert any(0 < fraction < 1 for fraction in told)
@@ -72,7 +72,7 @@ async def _heard(comfyui: ComfyUI) -> list[float]:
 
 async def test_a_socket_that_breaks_is_connected_again(painter: RunningPainter, comfyui: ComfyUI) -> None:
     painter.slow_down(0.05)
-    drawn = await begun(comfyui, drawing(steps=20), JobState.RUNNING)
+    drawn = await begun(comfyui, drawing(steps=12), JobState.RUNNING)
     before = comfyui._listener._socket
     assert before is not None
     before.transport.abort()

@@ -108,8 +108,8 @@ async def test_a_job_behind_a_dead_worker_leaves_the_queue_in_time(painter: Runn
 
 
 async def test_slow_progress_is_progress(painter: RunningPainter) -> None:
-    painter.slow_down(0.2)
-    async with ComfyUI(painter.url, limits=limits(seconds_without_progress_max=0.5)) as comfyui:
+    painter.slow_down(0.12)
+    async with ComfyUI(painter.url, limits=limits(seconds_without_progress_max=0.4)) as comfyui:
         assert await comfyui.draw(drawing(steps=6))
 
 

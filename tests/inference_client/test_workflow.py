@@ -98,7 +98,14 @@ def test_a_hole_without_a_value_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"noise_seed": -1}, {"noise_seed": 2**64}, {"sampling_method": "plms"}, {"width": 0}, {"steps": 0}],
+    [
+        {"prompt": "\ud800"},
+        {"noise_seed": -1},
+        {"noise_seed": 2**64},
+        {"sampling_method": "plms"},
+        {"width": 0},
+        {"steps": 0},
+    ],
 )
 def test_drawings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(WorkflowError):

@@ -1,0 +1,71 @@
+"""The database: the one a DSN names, or an embedded server in the data folder."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import psycopg
+
+from huajuan.embedded_postgres import EmbeddedPostgres
+from huajuan.event_store.schema import create_schema
+from huajuan.projections.registry import PROJECTIONS
+from huajuan.projections.schema import create_read_tables
+from huajuan.settings import PREFIX, Settings
+
+OLDEST_MAJOR = 14
+CONNECT_SECONDS_MAX = 10
+DATABASE_NAME = "huajuan"
+
+
+class DatabaseUnusable(Exception):
+    """The database cannot be reached, or is too old; the message says which."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """Where it is, and how to say so without a password."""
+
+    dsn: str
+    description: str
+
+
+@contextmanager
+def open_database(settings: Settings, say: Callable[[str], None]) -> Iterator[Database]:
+    """A database whose tables are made. An embedded server is stopped by the last process that uses it."""
+    with ExitStack() as stack:
+        if settings.database_url:
+            database = _given(settings.database_url)
+        else:
+            root = settings.data_folder / "postgres"
+            server = stack.enter_context(EmbeddedPostgres(root, progress=say))
+            database = _embedded(server)
+        create_schema(database.dsn)
+        create_read_tables(database.dsn, PROJECTIONS)
+        yield database
+
+
+def _given(dsn: str) -> Database:
+    try:
+        with psycopg.connect(dsn, connect_timeout=CONNECT_SECONDS_MAX) as connection:
+            major = connection.info.server_version // 10_000
+            parts = connection.info
+            where = f"PostgreSQL {major} at {parts.host or 'localhost'}:{parts.port}, database {parts.dbname}"
+    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DatabaseUnusable(f"{PREFIX}DATABASE_URL: {reason}") from None
+    if major < OLDEST_MAJOR:
+        raise DatabaseUnusable(
+            f"{PREFIX}DATABASE_URL: PostgreSQL {OLDEST_MAJOR} or newer is needed, this is {major}"
+        )
+    return Database(dsn, where)
+
+
+def _embedded(server: EmbeddedPostgres) -> Database:
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(1)")
+        known = connection.execute(
+            "SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE_NAME,)
+        ).fetchone()
+        if not known:
+            connection.execute(f"CREATE DATABASE {DATABASE_NAME}".encode())
+    return Database(server.dsn(DATABASE_NAME), f"embedded PostgreSQL {server.version} in {server.root}")

@@ -1,0 +1,163 @@
+"""Registering, logging in, and one's own account."""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, get, post
+
+from huajuan.commands.login import login as log_in
+from huajuan.commands.register import Form
+from huajuan.commands.register import register as register_account
+from huajuan.domain import refusals
+from huajuan.event_store.errors import LogUnavailable
+from huajuan.http import phrases
+from huajuan.http.bodies import Unreadable, malformed, read_form
+from huajuan.http.desk import Desk
+from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Explained, Said, replies, takes
+from huajuan.http.envelope import Answers, Refusal, answering
+from huajuan.http.presenting import OwnUser, own_user
+from huajuan.http.tokens import Claims
+from huajuan.projections.point_balances import POINT_BALANCES
+from huajuan.projections.users import USERS, user
+
+PASSWORD_CHARACTERS_MAX = 1024
+Password = Annotated[str, msgspec.Meta(max_length=PASSWORD_CHARACTERS_MAX)]
+
+
+class RegisterForm(msgspec.Struct):
+    """An application for an account."""
+
+    email: str = ""
+    username: str = ""
+    password: Password = ""
+
+
+class LoginForm(msgspec.Struct):
+    """A name and its password."""
+
+    username: str = ""
+    password: Password = ""
+
+
+class LoggedInReply(Said, kw_only=True):
+    """The token to send as `Authorization`."""
+
+    token: str
+    avatar: str
+
+
+class UserReply(msgspec.Struct, kw_only=True):
+    """One's own account."""
+
+    code: int = 200
+    user: OwnUser
+
+
+REGISTER_ANSWERS: Answers = {
+    Unreadable: malformed(),
+    LogUnavailable: Refusal(500, message=phrases.NOT_REGISTERED, error=phrases.DATABASE_AWAY),
+    **{k: Refusal(500, message=phrases.NOT_REGISTERED, error=text) for k, text in phrases.FORM.items()},
+}
+LOGIN_ANSWERS: Answers = {
+    Unreadable: malformed(),
+    refusals.NotRegistered: Refusal(401, message=phrases.USER_UNKNOWN),
+    refusals.WrongPassword: Refusal(401, message=phrases.PASSWORD_WRONG),
+    LogUnavailable: Refusal(500, message=phrases.LOGIN_QUERY_FAILED),
+}
+INFO_ANSWERS: Answers = {
+    LogUnavailable: Refusal(500, message=phrases.QUERY_FAILED, error=phrases.DATABASE_AWAY),
+}
+
+
+@post(
+    "/register",
+    status_code=200,
+    operation_id="Register",
+    operation_class=takes(RegisterForm, {"email": "3@qq.com", "username": "czh0", "password": "123456"}),
+    responses=replies(
+        {
+            200: (Said, [{"message": phrases.REGISTERED}]),
+            400: (Said, [{"message": phrases.MALFORMED}]),
+            413: (Said, TOO_LARGE),
+            500: (
+                Explained,
+                [{"message": phrases.NOT_REGISTERED, "error": text} for text in phrases.FORM.values()],
+            ),
+            503: (Said, BUSY),
+        }
+    ),
+)
+async def register(request: Request[Any, Any, Any], desk: Desk) -> Said:
+    """Open an account."""
+    with answering(REGISTER_ANSWERS):
+        form = await read_form(request, RegisterForm)
+        application = Form(form.username, form.email, form.password)
+        decided = await register_account(
+            desk.store, desk.passwords, application, desk.settings.welcome_points
+        )
+    await desk.show(decided.position, USERS, POINT_BALANCES)
+    return Said(code=200, message=phrases.REGISTERED)
+
+
+@post(
+    "/login",
+    status_code=200,
+    operation_id="Login",
+    operation_class=takes(LoginForm, {"username": "czh0", "password": "123456"}),
+    responses=replies(
+        {
+            200: (
+                LoggedInReply,
+                [{"message": phrases.LOGGED_IN, "token": "eyJhbGciOiJIUzI1NiI…", "avatar": ""}],
+            ),
+            400: (Said, [{"message": phrases.MALFORMED}]),
+            401: (Said, [{"message": phrases.USER_UNKNOWN}, {"message": phrases.PASSWORD_WRONG}]),
+            413: (Said, TOO_LARGE),
+            500: (Said, [{"message": phrases.LOGIN_QUERY_FAILED}]),
+            503: (Said, BUSY),
+        }
+    ),
+)
+async def login(request: Request[Any, Any, Any], desk: Desk) -> LoggedInReply:
+    """Get a token."""
+    with answering(LOGIN_ANSWERS):
+        form = await read_form(request, LoginForm)
+        known = await log_in(desk.store, desk.passwords, form.username, form.password)
+    return LoggedInReply(
+        code=200, message=phrases.LOGGED_IN, token=desk.tokens.issue(known), avatar=known.avatar_url
+    )
+
+
+@get(
+    "/auth/user/info",
+    operation_id="GetUserInfo",
+    responses=replies(
+        {
+            200: (
+                UserReply,
+                [
+                    {
+                        "user": {
+                            "id": 1,
+                            "email": "3@qq.com",
+                            "username": "czh0",
+                            "avatar_url": "",
+                            "score": 80,
+                            "create_time": "2024-11-21T23:31:25.924231Z",
+                        }
+                    }
+                ],
+            ),
+            401: (Said, NO_TOKEN),
+            404: (Said, [{"message": phrases.USER_NOT_FOUND}]),
+            500: (Explained, [{"message": phrases.QUERY_FAILED, "error": phrases.DATABASE_AWAY}]),
+        }
+    ),
+)
+async def user_info(me: Claims, desk: Desk) -> UserReply:
+    """One's own account, points included."""
+    with answering(INFO_ANSWERS):
+        found = await user(desk.tables, me.account_id)
+    if found is None:
+        raise Refusal(404, message=phrases.USER_NOT_FOUND)
+    return UserReply(user=own_user(found))

@@ -1,0 +1,72 @@
+"""Puts the routes together into one application behind its door."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from litestar import Litestar, Request, Router
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.types import ASGIApp
+
+from huajuan.http.accounts import login, register, user_info
+from huajuan.http.cors import cors
+from huajuan.http.desk import Desk
+from huajuan.http.door import door
+from huajuan.http.envelope import EXCEPTION_HANDLERS
+from huajuan.http.files import picture
+from huajuan.http.guards import requires_token
+from huajuan.http.images import generate, own_images
+from huajuan.http.operations import healthz, readyz
+from huajuan.http.points import score
+from huajuan.http.tokens import Claims
+from huajuan.settings import Settings
+
+PUBLIC = (register, login, picture, healthz, readyz)
+WITH_TOKEN = (score, generate, user_info, own_images)
+OpenDesk = Callable[[], AbstractAsyncContextManager[Desk]]
+
+
+def create_app(settings: Settings, open_desk: OpenDesk) -> ASGIApp:
+    """The desk is opened when the server starts and closed when it stops."""
+    app = Litestar(
+        route_handlers=[*PUBLIC, Router("/", route_handlers=WITH_TOKEN, guards=[requires_token])],
+        dependencies={
+            "desk": Provide(_desk, sync_to_thread=False),
+            "me": Provide(_me, sync_to_thread=False),
+        },
+        exception_handlers=EXCEPTION_HANDLERS,
+        lifespan=[lambda app: _desk_open(app, open_desk)],
+        openapi_config=_openapi(),
+        request_max_body_size=settings.body_bytes_max,
+        logging_config=None,
+    )
+    return door(cors(app, settings.cors_origins))
+
+
+def _openapi() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="画卷 huajuan",
+        version="0.1.0",
+        description="Text to image on an append-only event log.",
+        path="/schema",
+        render_plugins=[JsonRenderPlugin(path=["/openapi.json"])],
+    )
+
+
+@asynccontextmanager
+async def _desk_open(app: Litestar, open_desk: OpenDesk) -> AsyncIterator[None]:
+    async with open_desk() as desk:
+        app.state.desk = desk
+        yield
+
+
+def _desk(request: Request[Any, Any, Any]) -> Desk:
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+def _me(request: Request[Any, Any, Any]) -> Claims:
+    claims: Claims = request.scope["state"]["claims"]
+    return claims

@@ -1,0 +1,35 @@
+"""What the controllers have at hand."""
+
+from dataclasses import dataclass
+
+from huajuan.dispatch.room import DrawingRoom
+from huajuan.event_store.store import EventStore
+from huajuan.http.tokens import Tokens
+from huajuan.passwords import Passwords
+from huajuan.pictures import Pictures
+from huajuan.projections.projection import Projection
+from huajuan.projections.projector import Projector
+from huajuan.projections.questions import ReadTables
+from huajuan.settings import Settings
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One a process."""
+
+    settings: Settings
+    store: EventStore
+    projector: Projector
+    tables: ReadTables
+    passwords: Passwords
+    tokens: Tokens
+    room: DrawingRoom
+    pictures: Pictures
+
+    async def show(self, position: int, *projections: Projection) -> None:
+        """Wait until these tables show what was just appended, within a bound.
+
+        A success is told all the same when they do not: what is committed is never reported as failed.
+        """
+        seconds_max = self.settings.read_own_writes_seconds_max
+        await self.projector.reach(position, *projections, seconds_max=seconds_max)

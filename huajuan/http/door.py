@@ -1,0 +1,62 @@
+"""The door: each request gets an id that is echoed, logged, and written into the facts it leads to."""
+
+import re
+import time
+from contextvars import ContextVar
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from huajuan.event_store.caller import calling
+
+_FIT = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+_HEADER = b"x-request-id"
+_request_id: ContextVar[str] = ContextVar("request_id", default="")
+_logger = structlog.get_logger("huajuan.http")
+
+
+def request_id() -> str:
+    return _request_id.get()
+
+
+def door(app: ASGIApp) -> ASGIApp:
+    """Wraps the whole application, unknown routes included."""
+
+    async def enter(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await app(scope, receive, send)
+            return
+        name = _id_of(scope)
+        _request_id.set(name)
+        with structlog.contextvars.bound_contextvars(request_id=name), calling(correlation_id=name):
+            await _serve(app, scope, receive, send, name)
+
+    return enter
+
+
+async def _serve(app: ASGIApp, scope: Any, receive: Receive, send: Send, name: str) -> None:
+    began, status = time.perf_counter(), 0
+
+    async def send_with_id(message: Message) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            message["headers"] = [*message["headers"], (_HEADER, name.encode())]
+        await send(message)
+
+    try:
+        await app(scope, receive, send_with_id)
+    finally:
+        milliseconds = round((time.perf_counter() - began) * 1000, 1)
+        _logger.info("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)
+
+
+def _id_of(scope: Any) -> str:
+    """The caller's id if it is one line of harmless characters, else a new one."""
+    for header, value in scope["headers"]:
+        if header == _HEADER and _FIT.fullmatch(value):
+            return str(value.decode())
+    return uuid4().hex

@@ -1,0 +1,90 @@
+"""Serves pictures: no token, strong tags, whole or in part."""
+
+import re
+from typing import Any, NamedTuple
+
+from litestar import Request, Response, route
+from litestar.enums import MediaType
+
+from huajuan.http import phrases
+from huajuan.http.desk import Desk
+from huajuan.http.documented import Said, replies
+from huajuan.http.envelope import Refusal
+from huajuan.pictures import PictureMissing, Stored
+
+PNG = "image/png"
+CACHE_SECONDS = 300
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+
+
+class Part(NamedTuple):
+    """Bytes `start` up to `end`, not included."""
+
+    start: int
+    end: int
+
+
+@route(
+    "/images/{key:str}",
+    http_method=["GET", "HEAD"],
+    status_code=200,
+    media_type=MediaType.TEXT,
+    responses=replies({404: (Said, [{"message": phrases.IMAGE_NOT_FOUND}])}),
+)
+async def picture(request: Request[Any, Any, Any], key: str, desk: Desk) -> Response[bytes]:
+    """One picture as PNG."""
+    try:
+        stored = await desk.pictures.look(key)
+        return await _answer(request, key, stored, desk)
+    except PictureMissing:
+        raise Refusal(404, message=phrases.IMAGE_NOT_FOUND) from None
+
+
+async def _answer(request: Request[Any, Any, Any], key: str, stored: Stored, desk: Desk) -> Response[bytes]:
+    headers = {
+        "ETag": stored.etag,
+        "Cache-Control": f"public, max-age={CACHE_SECONDS}",
+        "Accept-Ranges": "bytes",
+    }
+    if _is_known(request, stored):
+        return Response(b"", status_code=304, headers=headers)
+    part = _part_asked_for(request, stored)
+    if part is None:
+        return await _send(request, key, Part(0, stored.size), 200, headers, desk)
+    if part.start >= part.end:
+        headers["Content-Range"] = f"bytes */{stored.size}"
+        return Response(b"", status_code=416, headers=headers, media_type=PNG)
+    headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{stored.size}"
+    return await _send(request, key, part, 206, headers, desk)
+
+
+async def _send(
+    request: Request[Any, Any, Any], key: str, part: Part, status: int, headers: dict[str, str], desk: Desk
+) -> Response[bytes]:
+    if request.method == "HEAD":
+        headers["Content-Length"] = str(part.end - part.start)
+        return Response(b"", status_code=status, headers=headers, media_type=PNG)
+    content = await desk.pictures.read(key, part.start, part.end)
+    return Response(content, status_code=status, headers=headers, media_type=PNG)
+
+
+def _is_known(request: Request[Any, Any, Any], stored: Stored) -> bool:
+    tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    return stored.etag in tags or tags == ["*"]
+
+
+def _part_asked_for(request: Request[Any, Any, Any], stored: Stored) -> Part | None:
+    """One range; anything else, or a range of an older picture, is answered whole."""
+    asked = _RANGE.fullmatch(request.headers.get("range", "").strip())
+    if not asked or asked.groups() == ("", "") or not _is_same(request, stored):
+        return None
+    first, last = asked.groups()
+    if not first:
+        return Part(max(0, stored.size - int(last)), stored.size)
+    if last and int(last) < int(first):
+        return None
+    return Part(int(first), min(int(last) + 1, stored.size) if last else stored.size)
+
+
+def _is_same(request: Request[Any, Any, Any], stored: Stored) -> bool:
+    return bool(request.headers.get("if-range", stored.etag) == stored.etag)

@@ -1,0 +1,64 @@
+"""Reads an order for a picture, field by field: the first one that fails is the one named."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import msgspec
+
+from huajuan.domain.image import Order
+from huajuan.http import phrases
+from huajuan.http.envelope import Refusal
+
+PROMPT_CHARACTERS_MAX = 4000
+SIDE_PIXELS_MIN, SIDE_PIXELS_MAX = 128, 1024
+STEPS_MIN, STEPS_MAX = 1, 100
+SAMPLING_METHODS = ("DDIM", "PLMS", "K-LMS")
+
+Side = Annotated[int, msgspec.Meta(ge=SIDE_PIXELS_MIN, le=SIDE_PIXELS_MAX)]
+
+
+class OrderForm(msgspec.Struct):
+    """What to draw, as the OpenAPI document shows it; `read_order` is what reads it."""
+
+    prompt: Annotated[str, msgspec.Meta(min_length=1, max_length=PROMPT_CHARACTERS_MAX)]
+    width: Side
+    height: Side
+    steps: Annotated[int, msgspec.Meta(ge=STEPS_MIN, le=STEPS_MAX)]
+    sampling_method: Annotated[str, msgspec.Meta(description="`DDIM`, `PLMS` or `K-LMS`")]
+    seed: Annotated[str | int, msgspec.Meta(description="Any text; a decimal within 0…2^64−1 is that seed")]
+
+
+def read_order(given: dict[str, Any]) -> Order:
+    """Raises `Refusal` with the text of the first field that fails."""
+    for name, fits, text in _RULES:
+        if not fits(given.get(name)):
+            raise Refusal(400, success=False, message=text)
+    fields = {name: given[name] for name in Order.__dataclass_fields__}
+    return Order(**fields | {"seed": str(given["seed"])})
+
+
+def _within(least: int, most: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and least <= value <= most
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_short(value: str) -> bool:
+    return len(value) <= PROMPT_CHARACTERS_MAX
+
+
+def _is_seed(value: Any) -> bool:
+    return _is_text(value) or type(value) is int
+
+
+_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("prompt", _is_text, phrases.PROMPT_MISSING),
+    ("prompt", _is_short, phrases.PROMPT_TOO_LONG),
+    ("width", _within(SIDE_PIXELS_MIN, SIDE_PIXELS_MAX), phrases.WIDTH_OUT_OF_RANGE),
+    ("height", _within(SIDE_PIXELS_MIN, SIDE_PIXELS_MAX), phrases.HEIGHT_OUT_OF_RANGE),
+    ("steps", _within(STEPS_MIN, STEPS_MAX), phrases.STEPS_OUT_OF_RANGE),
+    ("sampling_method", lambda value: value in SAMPLING_METHODS, phrases.METHOD_OUT_OF_RANGE),
+    ("seed", _is_seed, phrases.SEED_MISSING),
+)

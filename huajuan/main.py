@@ -1,0 +1,91 @@
+"""The composition root: builds what a worker process needs, from settings, and serves it."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from litestar.types import ASGIApp
+
+from huajuan.commands.finish_abandoned_images import keep_finishing_abandoned_images
+from huajuan.dispatch.hosts import open_hosts
+from huajuan.dispatch.leases import Leases
+from huajuan.dispatch.room import DrawingRoom
+from huajuan.event_store.opening import open_event_store, open_pool
+from huajuan.http.app import create_app
+from huajuan.http.desk import Desk
+from huajuan.http.tokens import Tokens
+from huajuan.logs import configure_logs
+from huajuan.passwords import Passwords
+from huajuan.pictures import Pictures
+from huajuan.projections.projector import open_projector
+from huajuan.projections.questions import ReadTables
+from huajuan.projections.registry import PROJECTIONS
+from huajuan.serving.stopping import leave_with
+from huajuan.settings import PREFIX, Settings, from_environment
+
+
+def application() -> ASGIApp:
+    """What each uvicorn worker runs. Its settings are complete: `serve` has filled in what was left open."""
+    configure_logs()
+    server_pid = int(os.environ.get(f"{PREFIX}SERVER_PID", 0))
+    if server_pid not in (0, os.getpid()):
+        leave_with(server_pid)
+    settings = from_environment(os.environ)
+    return create_app(settings, lambda: open_desk(settings))
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
+    """Everything a worker has open, closed in the opposite order."""
+    dsn = settings.database_url
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_pool(dsn, settings.connections_max))
+        store = await stack.enter_async_context(open_event_store(dsn, pool, now, settings.log))
+        projector = await stack.enter_async_context(
+            open_projector(dsn, store, PROJECTIONS, settings.projection)
+        )
+        hosts = await stack.enter_async_context(open_hosts(settings.comfyui_urls, settings.painter))
+        outage_seconds_max = settings.log.reconnect_seconds_max
+        leases = Leases(pool, uuid4(), settings.dispatch.lease_seconds, outage_seconds_max)
+        pictures = Pictures.at(settings.storage_url)
+        room = DrawingRoom(store, leases, hosts, pictures, settings.dispatch, settings.checkpoint)
+        await stack.enter_async_context(working(room))
+        passwords = Passwords(settings.bcrypt_cost, settings.bcrypt_threads_max, settings.bcrypt_waiting_max)
+        stack.callback(passwords.close)
+        yield Desk(
+            settings=settings,
+            store=store,
+            projector=projector,
+            tables=ReadTables(pool, outage_seconds_max),
+            passwords=passwords,
+            tokens=Tokens(settings.jwt_secret, settings.token_hours, now, settings.tokens_cached_max),
+            room=room,
+            pictures=pictures,
+        )
+
+
+@asynccontextmanager
+async def working(room: DrawingRoom) -> AsyncIterator[None]:
+    """The room's timers run; at the end its open jobs are left to whoever comes next."""
+    async with running(room.keep_leases(), keep_finishing_abandoned_images(room)):
+        yield
+    await room.close()
+
+
+@asynccontextmanager
+async def running(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,101 @@
+"""`serve`: from a bare machine to a listening service, and back, leaving nothing running."""
+
+import os
+import socket
+import time
+from contextlib import ExitStack, suppress
+
+import msgspec
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from huajuan.database import Database, open_database
+from huajuan.serving.announcing import say, when_ready
+from huajuan.serving.data_folder import make_data_folder, signing_key
+from huajuan.serving.painter import demo_painter
+from huajuan.serving.port import take_port
+from huajuan.serving.stopping import StopAsked, stop_on_signals
+from huajuan.settings import PREFIX, Settings
+
+APPLICATION = "huajuan.main:application"
+# An address that means "every interface" is asked over loopback.
+_ASK_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+
+
+def serve(settings: Settings) -> int:
+    """Serve until told to stop. Raises what `__main__` has words for."""
+    stop_on_signals()
+    with suppress(StopAsked), ExitStack() as stack:
+        _serve(settings, stack)
+    return 0
+
+
+def _serve(settings: Settings, stack: ExitStack) -> None:
+    began = time.monotonic()
+    listening = stack.enter_context(take_port(settings.host, settings.port))
+    make_data_folder(settings.data_folder)
+    database = stack.enter_context(open_database(settings, say))
+    complete, painter = _complete(settings, database, stack)
+    _hand_over(complete)
+    when_ready(
+        _ASK_AT.get(settings.host, settings.host),
+        settings.port,
+        lambda: _welcome(complete, database, painter, time.monotonic() - began),
+    )
+    _run(complete, listening)
+
+
+def _complete(settings: Settings, database: Database, stack: ExitStack) -> tuple[Settings, str]:
+    """The settings with all that was left open filled in, and who paints."""
+    urls = settings.comfyui_urls
+    painter = "ComfyUI at " + ", ".join(urls)
+    if not urls:
+        say("starting the demo painter")
+        urls = (stack.enter_context(demo_painter()),)
+        painter = f"demo painter at {urls[0]}: no model draws; set {PREFIX}COMFYUI_URLS to use a real ComfyUI"
+    filled_in = msgspec.structs.replace(
+        settings,
+        database_url=database.dsn,
+        comfyui_urls=urls,
+        storage_url=settings.storage_url or str(settings.data_folder / "pictures"),
+        jwt_secret=settings.jwt_secret or signing_key(settings.data_folder),
+    )
+    return filled_in, painter
+
+
+def _hand_over(settings: Settings) -> None:
+    """Workers are processes of their own and read their settings from the environment."""
+    os.environ |= {
+        f"{PREFIX}DATABASE_URL": settings.database_url,
+        f"{PREFIX}COMFYUI_URLS": ",".join(settings.comfyui_urls),
+        f"{PREFIX}STORAGE_URL": settings.storage_url,
+        f"{PREFIX}JWT_SECRET": settings.jwt_secret,
+        f"{PREFIX}DATA_DIR": str(settings.data_folder),
+        f"{PREFIX}SERVER_PID": str(os.getpid()),
+    }
+
+
+def _run(settings: Settings, listening: socket.socket) -> None:
+    config = uvicorn.Config(
+        APPLICATION,
+        factory=True,
+        workers=settings.workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=int(settings.stop_seconds_max),
+    )
+    if settings.workers > 1:
+        Multiprocess(config, sockets=[listening]).run()
+    else:
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _welcome(settings: Settings, database: Database, painter: str, seconds: float) -> str:
+    return (
+        f"\n  画卷 huajuan serves {settings.public_address}  (ready in {seconds:.1f} s, Ctrl-C stops it)\n"
+        f"  database  {database.description}\n"
+        f"  painter   {painter}\n"
+        f"  data      {settings.data_folder}\n"
+    )

@@ -1,0 +1,148 @@
+"""Every setting, read once from HUAJUAN_… variables: each has a name, a unit and a default."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_origin, get_type_hints
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+
+from huajuan.dispatch.limits import DispatchLimits
+from huajuan.event_store.limits import LogLimits
+from huajuan.inference_client import Limits as PainterLimits
+from huajuan.projections.limits import ProjectionLimits
+
+PREFIX = "HUAJUAN_"
+_CPUS = os.cpu_count() or 1
+
+
+class SettingsError(Exception):
+    """A variable has a value that it cannot have; the message names both."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Field `x` is set by HUAJUAN_X; a limit `y` of group `g` by HUAJUAN_G_Y."""
+
+    database_url: str = ""
+    data_dir: str = ""
+    storage_url: str = ""
+    comfyui_urls: tuple[str, ...] = ()
+    checkpoint: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8080
+    public_url: str = ""
+    workers: int = 1
+    jwt_secret: str = ""
+    token_hours: float = 24
+    time_zone: str = "UTC"
+    check_in_limit: Literal["daily", "none"] = "daily"
+    welcome_points: int = 0
+    cors_origins: tuple[str, ...] = ("http://localhost:8081",)
+    generate_wait_seconds: float = 300
+    bcrypt_cost: int = 12
+    bcrypt_threads_max: int = max(1, _CPUS - 1)
+    bcrypt_waiting_max: int = 100
+    connections_max: int = 8
+    body_bytes_max: int = 1 << 20
+    list_rows_max: int = 1_000
+    read_own_writes_seconds_max: float = 5
+    stop_seconds_max: float = 10
+    tokens_cached_max: int = 10_000
+    lag_seconds_max: float = 30
+
+    log: LogLimits = LogLimits()
+    projection: ProjectionLimits = ProjectionLimits()
+    dispatch: DispatchLimits = DispatchLimits()
+    painter: PainterLimits = PainterLimits()
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+    @property
+    def data_folder(self) -> Path:
+        return Path(self.data_dir or _default_data_dir()).expanduser().absolute()
+
+    @property
+    def public_address(self) -> str:
+        return (self.public_url or f"http://localhost:{self.port}").rstrip("/")
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """Raises `SettingsError` for a value that cannot be."""
+    settings: Settings = _read(Settings, PREFIX, environment)
+    _check(settings)
+    return settings
+
+
+def _read(kind: type[Any], prefix: str, environment: Mapping[str, str]) -> Any:
+    hints = get_type_hints(kind)
+    groups = {n: _read(h, f"{prefix}{n.upper()}_", environment) for n, h in hints.items() if _is_group(h)}
+    names = {n: f"{prefix}{n.upper()}" for n in hints if n not in groups}
+    given = {
+        n: _value(name, hints[n], environment[name]) for n, name in names.items() if environment.get(name)
+    }
+    return kind(**groups, **given)
+
+
+def _is_group(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, msgspec.Struct)
+
+
+def _value(name: str, hint: Any, text: str) -> Any:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    try:
+        return msgspec.convert(words if get_origin(hint) is tuple else text, hint, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{name} is {text!r}: {error}") from None
+
+
+def _check(settings: Settings) -> None:
+    rules = {
+        "PORT": 0 < settings.port < 65536,
+        "WORKERS": 1 <= settings.workers <= 256,
+        "WELCOME_POINTS": settings.welcome_points >= 0,
+        "BCRYPT_COST": 4 <= settings.bcrypt_cost <= 16,
+        "BCRYPT_THREADS_MAX": settings.bcrypt_threads_max >= 1,
+        "CONNECTIONS_MAX": settings.connections_max >= 2,
+        "TOKEN_HOURS": settings.token_hours > 0,
+        "GENERATE_WAIT_SECONDS": settings.generate_wait_seconds > 0,
+        "JWT_SECRET": not settings.jwt_secret or len(settings.jwt_secret.encode()) >= 32,
+        "TIME_ZONE": _is_zone(settings.time_zone),
+        "PUBLIC_URL": not settings.public_url or settings.public_url.startswith(("http://", "https://")),
+        "COMFYUI_URLS": all(u.startswith(("http://", "https://")) for u in settings.comfyui_urls),
+    }
+    for name, holds in rules.items():
+        if not holds:
+            raise SettingsError(f"{PREFIX}{name} {_NEEDS[name]}")
+
+
+_NEEDS = {
+    "PORT": "must be a port, 1 to 65535",
+    "WORKERS": "must be 1 to 256",
+    "WELCOME_POINTS": "must not be negative",
+    "BCRYPT_COST": "must be 4 to 16",
+    "BCRYPT_THREADS_MAX": "must be at least 1",
+    "CONNECTIONS_MAX": "must be at least 2",
+    "TOKEN_HOURS": "must be more than 0",
+    "GENERATE_WAIT_SECONDS": "must be more than 0",
+    "JWT_SECRET": "must be at least 32 bytes long",
+    "TIME_ZONE": "must be an IANA name such as UTC or Asia/Shanghai",
+    "PUBLIC_URL": "must begin with http:// or https://",
+    "COMFYUI_URLS": "must be addresses that begin with http:// or https://, separated by commas",
+}
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
+
+
+def _default_data_dir() -> str:
+    if os.geteuid() == 0:
+        return "/var/lib/huajuan"
+    return str(Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "huajuan")
