@@ -39,9 +39,14 @@ def open_database(settings: Settings, say: Callable[[str], None]) -> Iterator[Da
             root = settings.data_folder / "postgres"
             server = stack.enter_context(EmbeddedPostgres(root, progress=say))
             database = _embedded(server)
-        create_schema(database.dsn)
-        create_read_tables(database.dsn, PROJECTIONS)
+        create_tables(database.dsn)
         yield database
+
+
+def create_tables(dsn: str) -> None:
+    """The log and every read table. Any number of processes may call this at once."""
+    create_schema(dsn)
+    create_read_tables(dsn, PROJECTIONS)
 
 
 def _given(dsn: str) -> Database:

@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -11,13 +11,14 @@ from uuid import uuid4
 from litestar.types import ASGIApp
 
 from huajuan.commands.finish_abandoned_images import keep_finishing_abandoned_images
-from huajuan.dispatch.hosts import open_hosts
+from huajuan.dispatch.hosts import Hosts, open_hosts
 from huajuan.dispatch.leases import Leases
 from huajuan.dispatch.room import DrawingRoom
 from huajuan.event_store.opening import open_event_store, open_pool
 from huajuan.http.app import create_app
 from huajuan.http.desk import Desk
 from huajuan.http.tokens import Tokens
+from huajuan.inference_client import Limits as PainterLimits
 from huajuan.logs import configure_logs
 from huajuan.passwords import Passwords
 from huajuan.pictures import Pictures
@@ -26,6 +27,8 @@ from huajuan.projections.questions import ReadTables
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.serving.stopping import leave_with
 from huajuan.settings import PREFIX, Settings, from_environment
+
+OpenHosts = Callable[[tuple[str, ...], PainterLimits], AbstractAsyncContextManager[Hosts]]
 
 
 def application() -> ASGIApp:
@@ -43,7 +46,7 @@ def now() -> datetime:
 
 
 @asynccontextmanager
-async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
+async def open_desk(settings: Settings, open_hosts: OpenHosts = open_hosts) -> AsyncIterator[Desk]:
     """Everything a worker has open, closed in the opposite order."""
     dsn = settings.database_url
     async with AsyncExitStack() as stack:

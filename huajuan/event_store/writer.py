@@ -11,6 +11,7 @@ import psycopg
 import structlog
 from eventsourcing.persistence import StoredEvent
 
+from huajuan.event_store.connecting import connect
 from huajuan.event_store.errors import Conflict, LogBusy, LogError, LogUnavailable
 from huajuan.event_store.limits import LogLimits
 from huajuan.event_store.outages import OUTAGES
@@ -184,10 +185,7 @@ class Writer:
         raise LogUnavailable
 
     async def _connect(self) -> psycopg.AsyncConnection:
-        async with asyncio.timeout(self._limits.append_seconds_max):
-            connection = await psycopg.AsyncConnection.connect(self._dsn, autocommit=True)
-            await connection.execute(_SESSION)
-        return connection
+        return await connect(self._dsn, self._limits.append_seconds_max, _SESSION)
 
     async def _hang_up(self) -> None:
         if self._connection:

@@ -7,6 +7,7 @@ import psycopg
 import structlog
 from psycopg import sql
 
+from huajuan.event_store.connecting import connect
 from huajuan.event_store.outages import OUTAGES
 from huajuan.event_store.reading import LogReader
 from huajuan.projections.engine import apply
@@ -84,13 +85,14 @@ class Runner:
             pause = min(pause * 2, self._limits.retry_pause_seconds_max)
 
     async def _connect(self) -> psycopg.AsyncConnection:
-        async with asyncio.timeout(self._limits.connect_seconds_max):
-            connection = await psycopg.AsyncConnection.connect(self._dsn, autocommit=True)
-            path = sql.SQL("SET search_path = {}").format(sql.Identifier(self.projection.schema))
-            await connection.execute(path)
-            await connection.execute("SET synchronous_commit = off")
-            await connection.execute("SET default_transaction_isolation = 'read committed'")
-        return connection
+        """Its table is found on the search path; what a crash loses of it is folded again."""
+        return await connect(
+            self._dsn,
+            self._limits.connect_seconds_max,
+            sql.SQL("SET search_path = {}").format(sql.Identifier(self.projection.schema)),
+            "SET synchronous_commit = off",
+            "SET default_transaction_isolation = 'read committed'",
+        )
 
     async def _fold_for_ever(self, connection: psycopg.AsyncConnection) -> None:
         while True:

@@ -16,7 +16,14 @@ def create_read_tables(dsn: str, projections: Iterable[Projection]) -> None:
     with psycopg.connect(dsn) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_PROJECTIONS_LOCK,))
         for projection in projections:
-            _create(connection, projection)
+            if not _is_made(connection, projection):
+                _create(connection, projection)
+
+
+def _is_made(connection: psycopg.Connection, projection: Projection) -> bool:
+    """Whole, since it is made in one transaction. Asking again for its indexes would wait for whoever writes."""
+    known = "SELECT FROM operations.checkpoints WHERE projection = %s"
+    return connection.execute(known, (projection.schema,)).fetchone() is not None
 
 
 def _create(connection: psycopg.Connection, projection: Projection) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable
 import psycopg
 import structlog
 
+from huajuan.event_store.connecting import connect
 from huajuan.event_store.outages import OUTAGES
 from huajuan.event_store.schema import EVENTS_CHANNEL
 from huajuan.projections.limits import ProjectionLimits
 from huajuan.projections.positions import Positions
 from huajuan.projections.runner import POSITIONS_CHANNEL, STOPPED, Runner
 
+_LISTEN = (f"LISTEN {EVENTS_CHANNEL}", f"LISTEN {POSITIONS_CHANNEL}")
 _logger = structlog.get_logger(__name__)
 
 
@@ -36,7 +38,7 @@ class Signals:
         pause = self._limits.retry_pause_seconds
         while True:
             try:
-                async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True) as connection:
+                async with await connect(self._dsn, self._limits.connect_seconds_max, *_LISTEN) as connection:
                     pause = self._limits.retry_pause_seconds
                     await self._listen(connection)
             except OUTAGES as error:
@@ -45,8 +47,6 @@ class Signals:
             pause = min(pause * 2, self._limits.retry_pause_seconds_max)
 
     async def _listen(self, connection: psycopg.AsyncConnection) -> None:
-        for channel in (EVENTS_CHANNEL, POSITIONS_CHANNEL):
-            await connection.execute(f"LISTEN {channel}".encode())
         # Only now: what was appended before the LISTEN took effect rang no bell here.
         self._appended_elsewhere()
         async for notify in connection.notifies():

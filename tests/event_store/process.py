@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from huajuan.domain.account import Account
 from huajuan.domain.email_claim import EmailClaim
 from huajuan.domain.facts import Entity
 from huajuan.domain.refusals import NotEnoughPoints

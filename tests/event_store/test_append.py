@@ -1,23 +1,25 @@
 """Appending: positions, conflicts inside one batch, bounds, and what a caller that goes away leaves."""
 
 import asyncio
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 from eventsourcing.persistence import StoredEvent
 
 from huajuan.domain.account import Account
+from huajuan.domain.facts import Entity
 from huajuan.domain.refusals import AlreadyCheckedIn, NotEnoughPoints
 from huajuan.event_store.chain import verify_chain
 from huajuan.event_store.errors import Conflict, LogBusy, LogError, PersonErased
 from huajuan.event_store.limits import LogLimits
 from huajuan.event_store.loading import Stream
+from huajuan.event_store.store import EventStore
 from huajuan.event_store.writer import Writer
 from tests.event_store.studio import check_in, hold, log_rows, opened, register
 
 
-def row(stream=None, version=1, state=b"{}", topic="t"):  # type: ignore[no-untyped-def]
+def row(stream: UUID | None = None, version: int = 1, state: bytes = b"{}", topic: str = "t") -> StoredEvent:
     return StoredEvent(stream or uuid4(), version, topic, state)
 
 
@@ -110,12 +112,13 @@ async def test_silence_is_decided_on_the_newest_facts(database_url: str) -> None
     async with opened(database_url) as here, opened(database_url) as there:
         ann = await register(here, "ann")
 
-        async def change_email(store, email):  # type: ignore[no-untyped-def]
-            def decide(account):  # type: ignore[no-untyped-def]
+        async def change_email(store: EventStore, email: str) -> None:
+            def decide(account: Account | None) -> list[Entity]:
+                assert account
                 account.change_email(email)
                 return [account]
 
-            return await store.change(decide, Stream(Account, ann))
+            await store.change(decide, Stream(Account, ann))
 
         await change_email(there, "new@example.org")
         await change_email(here, "ann@example.org")  # nothing new on the cached facts

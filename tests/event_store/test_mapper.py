@@ -53,7 +53,7 @@ def test_every_event_shipped_has_a_stored_sample() -> None:
 @pytest.mark.parametrize(("name", "row"), samples.load().items(), ids=samples.load())
 def test_every_stored_sample_decodes(name: str, row: StoredEvent) -> None:
     event = MAPPER.to_domain_event(row)
-    assert type(event).TOPIC == row.topic
+    assert row.topic == type(event).TOPIC
     for attribute in vars(event):
         assert getattr(event, attribute) is not None or attribute == "state"
 
@@ -61,7 +61,11 @@ def test_every_stored_sample_decodes(name: str, row: StoredEvent) -> None:
 def test_the_samples_say_what_was_stated() -> None:
     told = {name: MAPPER.to_domain_event(row) for name, row in samples.load().items()}
     registered, held = told["account.registered v1"], told["account.points_held v1"]
-    assert (registered.username, registered.email, registered.password_hash) == ("ann", "ann@example.org", "$2b$hash")
+    assert (registered.username, registered.email, registered.password_hash) == (
+        "ann",
+        "ann@example.org",
+        "$2b$hash",
+    )
     assert (held.image_id, held.points, held.balance) == (PICTURE, 20, 85)
     assert (told["image.requested v1"].prompt, told["image.requested v1"].seed) == ("sun", "7")
     assert told["account.snapshot v1"].mutate(None).email == "new@example.org"

@@ -130,7 +130,7 @@ async def test_an_unknown_outcome_is_looked_up_not_guessed(database_url: str) ->
     writer = LosesTheAnswer(database_url, LogLimits(), lambda _: None)
     await writer.open()
     first, second = [row(), row()], [row()]
-    positions = await asyncio.gather(writer.append(first), writer.append(second))
+    positions = await asyncio.gather(*map(writer.append, (first, second)))
     assert positions == [[1, 2], [3]]
     assert len(log_rows(database_url)) == 3
     await writer.close()

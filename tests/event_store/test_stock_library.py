@@ -73,7 +73,7 @@ def test_it_rebuilds_the_same_aggregates(database_url: str, accounts: list[Accou
 def test_it_reads_our_snapshots(database_url: str, accounts: list[Account]) -> None:
     app = stock(database_url)
     assert app.snapshots
-    (snapshot,) = app.snapshots.get(accounts[0].id, desc=True, limit=1)
+    snapshot: Any = next(iter(app.snapshots.get(accounts[0].id, desc=True, limit=1)))
     assert snapshot.originator_version == 20
     assert snapshot.mutate(None) == app.repository.get(accounts[0].id, version=20)
     app.close()

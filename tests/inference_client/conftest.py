@@ -26,6 +26,7 @@ FAST = Limits(
     lost_seconds_max=0.25,
     unreachable_seconds_max=0.4,
     cancel_seconds_max=0.5,
+    job_seconds_max=10.0,
     socket_retry_seconds_min=0.05,
     socket_retry_seconds_max=0.2,
     socket_head_start_seconds_max=0.3,

@@ -9,8 +9,8 @@ from huajuan.inference_client.failures import failure, rejection
 
 
 def node_error(kind: str, name: str, message: str = "") -> dict[str, Any]:
-    extra = {"input_name": name, "received_value": "/root/x"}
-    return {"type": kind, "message": message, "details": "Traceback in /root/x", "extra_info": extra}
+    extra = {"input_name": name, "received_value": "/srv/x"}
+    return {"type": kind, "message": message, "details": "Traceback in /srv/x", "extra_info": extra}
 
 
 def test_the_nodes_errors_count_when_the_general_one_is_empty() -> None:
@@ -22,7 +22,7 @@ def test_the_nodes_errors_count_when_the_general_one_is_empty() -> None:
     }
     rejected = rejection(answer, 2000)
     assert rejected.reason == "the server refused the workflow: value_not_in_list (KSampler.sampler_name)"
-    assert "/root/x" in rejected.detail
+    assert "/srv/x" in rejected.detail
 
 
 def test_only_a_few_nodes_are_named() -> None:
@@ -64,7 +64,7 @@ def test_memory_errors_of_all_kinds(kind: str) -> None:
 
 
 def test_a_node_s_name_reaches_the_reason_only_if_it_is_one() -> None:
-    failed = failure(entry(["execution_error", {"node_type": "/root/<script>"}]), 2000)
+    failed = failure(entry(["execution_error", {"node_type": "/srv/<script>"}]), 2000)
     assert failed.reason == "the server failed while drawing"
 
 

@@ -128,3 +128,14 @@ def test_other_nodes_than_the_sampler_tell_no_progress() -> None:
             data = {"node": node, "value": value, "max": 10, "prompt_id": str(asked.prompt_id)}
             watches.note(Event("progress", data))
         assert watch.progress == 0.4
+
+
+def test_events_reach_the_watches_of_their_own_job() -> None:
+    ours, theirs = drawing(), drawing()
+    watches = Watches(lambda: 0.0, 2)
+    with watches.watch(ours.prompt_id) as own, watches.watch(theirs.prompt_id) as other:
+        watches.note(Event("execution_success", {"prompt_id": str(theirs.prompt_id)}))
+        watches.note(Event("executing", {"node": None}))
+        assert (own.heard_at, own.may_have_ended) == (None, False)
+        assert (other.heard_at, other.may_have_ended) == (0.0, True)
+    assert not watches

@@ -96,17 +96,17 @@ def test_a_hole_without_a_value_is_refused() -> None:
         fill(text_to_image(), filling)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"prompt": "\ud800"},
-        {"noise_seed": -1},
-        {"noise_seed": 2**64},
-        {"sampling_method": "plms"},
-        {"width": 0},
-        {"steps": 0},
-    ],
-)
+OUT_OF_RANGE: list[dict[str, Any]] = [
+    {"prompt": "\ud800"},
+    {"noise_seed": -1},
+    {"noise_seed": 2**64},
+    {"sampling_method": "plms"},
+    {"width": 0},
+    {"steps": 0},
+]
+
+
+@pytest.mark.parametrize("wrong", OUT_OF_RANGE)
 def test_drawings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(WorkflowError):
         values(drawing(**wrong), "a")

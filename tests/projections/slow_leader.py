@@ -15,7 +15,7 @@ async def lead_for_ever(dsn: str) -> None:
         print("folding", flush=True)  # noqa: T201
         await asyncio.sleep(3600)
 
-    runner.apply = apply_and_hang
+    vars(runner)["apply"] = apply_and_hang
     async with projecting(dsn):
         await asyncio.sleep(3600)
 

@@ -12,10 +12,11 @@ RANGE = 2
 
 
 def pagoda(picture: Image.Image, subject: Subject, feeling: Mood, ranges: list[Range]) -> None:
-    """Stands on the ridge of the middle range, where its height leaves it in view."""
+    """Stands on a summit of the middle range."""
     dice, unit = subject.dice("pagoda"), min(picture.size)
     ridge = ranges[RANGE].ridge
-    x = dice.uniform(0.3, 0.7) * picture.width
+    summits = [peak.x for peak in ranges[RANGE].peaks if 0.15 < peak.x < 0.85]
+    x = dice.choice(summits or [0.5]) * picture.width
     foot = min(ridge[int(x)], picture.height * 0.62) + unit * 0.012
     storey = unit * dice.uniform(0.018, 0.024)
 

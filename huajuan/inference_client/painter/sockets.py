@@ -30,7 +30,7 @@ class Hub:
 
     def send_noise(self, client_id: str | None) -> None:
         """Frames a client must bear: previews, events of other jobs, events of none, no JSON."""
-        other = {"prompt_id": str(uuid4()), "value": 9, "max": 9, "node": "3"}
+        other = {"prompt_id": str(uuid4()), "value": 9, "max": 9, "node": "sampler"}
         frames: list[Frame] = [
             "no json",
             "[]",

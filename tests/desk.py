@@ -1,0 +1,69 @@
+"""A whole service on a test database, with a fake host: what commands and routes are tested through."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+import msgspec
+import uvicorn
+
+from huajuan.database import create_tables
+from huajuan.http.app import create_app
+from huajuan.http.desk import Desk
+from huajuan.main import open_desk
+from huajuan.settings import Settings
+from tests.dispatch.fake_host import FakeHost, opening
+
+SECRET = "a secret of at least thirty-two bytes"
+QUICK = Settings(bcrypt_cost=4, jwt_secret=SECRET, public_url="http://pictures.example")
+
+
+@asynccontextmanager
+async def desk_on(dsn: str, *hosts: FakeHost, **changes: Any) -> AsyncIterator[Desk]:
+    """What the commands have at hand, without HTTP."""
+    with _settled(dsn, changes) as complete:
+        async with open_desk(complete, opening(*(hosts or (FakeHost(),)))) as desk:
+            yield desk
+
+
+@asynccontextmanager
+async def client_of(dsn: str, *hosts: FakeHost, **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the real application, over real HTTP on loopback."""
+    with _settled(dsn, changes) as complete:
+        app = create_app(complete, lambda: open_desk(complete, opening(*(hosts or (FakeHost(),)))))
+        async with serving(app) as address, httpx.AsyncClient(base_url=address, timeout=30) as client:
+            yield client
+
+
+@contextmanager
+def _settled(dsn: str, changes: dict[str, Any]) -> Iterator[Settings]:
+    create_tables(dsn)
+    with TemporaryDirectory() as folder:
+        yield msgspec.structs.replace(QUICK, **{"database_url": dsn, "storage_url": folder, **changes})
+
+
+class Server(uvicorn.Server):
+    """Leaves the signals to pytest."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[str]:
+    """The address of a server that runs until the end."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
+        task = asyncio.create_task(server.serve(sockets=[listening]))
+        while not server.started and not task.done():
+            await asyncio.sleep(0.005)
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await task

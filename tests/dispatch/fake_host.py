@@ -1,0 +1,74 @@
+"""A server that draws, in memory, and does what a test tells it to."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from PIL import Image
+
+from huajuan.dispatch.hosts import Hosts
+from huajuan.inference_client import Drawing, InferenceError, JobLost, JobState
+
+
+def png(width: int, height: int) -> bytes:
+    made = io.BytesIO()
+    Image.new("RGB", (width, height), "teal").save(made, "PNG")
+    return made.getvalue()
+
+
+class FakeHost:
+    """`failures` are raised one a call, first for `draw` and `finish` alike; `gate` holds every drawing."""
+
+    def __init__(self) -> None:
+        self.failures: list[Exception] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.drawn: list[Drawing] = []
+        self.known: dict[UUID, JobState] = {}
+
+    async def draw(self, drawing: Drawing) -> bytes:
+        self.known[drawing.prompt_id] = JobState.RUNNING
+        self.drawn.append(drawing)
+        return await self._answer(drawing)
+
+    async def finish(self, drawing: Drawing) -> bytes:
+        if drawing.prompt_id not in self.known:
+            raise JobLost("the painter no longer knows the job")
+        return await self._answer(drawing)
+
+    async def find(self, prompt_id: UUID) -> JobState:
+        return self.known.get(prompt_id, JobState.UNKNOWN)
+
+    async def _answer(self, drawing: Drawing) -> bytes:
+        await self.gate.wait()
+        if self.failures:
+            raise self.failures.pop(0)
+        self.known[drawing.prompt_id] = JobState.SUCCEEDED
+        return png(drawing.width, drawing.height)
+
+
+class Unreachable(FakeHost):
+    """Answers nothing at all."""
+
+    def __init__(self, error: InferenceError) -> None:
+        super().__init__()
+        self.error = error
+
+    async def draw(self, drawing: Drawing) -> bytes:
+        raise self.error
+
+    async def find(self, prompt_id: UUID) -> JobState:
+        raise self.error
+
+
+def opening(*hosts: FakeHost) -> Any:
+    """What stands in for `open_hosts`."""
+
+    @asynccontextmanager
+    async def open_hosts(*_: Any) -> AsyncIterator[Hosts]:
+        yield Hosts({f"fake:{number}": host for number, host in enumerate(hosts)})
+
+    return open_hosts
