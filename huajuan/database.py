@@ -10,6 +10,7 @@ from huajuan.embedded_postgres import EmbeddedPostgres
 from huajuan.event_store.schema import create_schema
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.schema import create_read_tables
+from huajuan.serving.database_watch import kept_running
 from huajuan.settings import PREFIX, Settings
 
 OLDEST_MAJOR = 14
@@ -38,6 +39,7 @@ def open_database(settings: Settings, say: Callable[[str], None]) -> Iterator[Da
         else:
             root = settings.data_folder / "postgres"
             server = stack.enter_context(EmbeddedPostgres(root, progress=say))
+            stack.enter_context(kept_running(server))
             database = _embedded(server)
         create_tables(database.dsn)
         yield database

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -10,6 +11,8 @@ from structlog.typing import EventDict, Processor
 # Whatever is logged under these names is replaced: no token, password or prompt reaches a log.
 _SECRET = frozenset({"authorization", "password", "password_hash", "prompt", "token", "email", "key"})
 
+_HEALTH_CHECKS = frozenset({"/healthz", "/readyz", "/metrics"})
+
 
 def configure_logs(*, readable: bool | None = None, level: int = logging.INFO) -> None:
     """For this library and those below it, on standard error."""
@@ -17,11 +20,11 @@ def configure_logs(*, readable: bool | None = None, level: int = logging.INFO) -
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _time_stamper(readable),
         hide_secrets,
     ]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[_drop_health_checks, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
@@ -37,6 +40,20 @@ def configure_logs(*, readable: bool | None = None, level: int = logging.INFO) -
     root.setLevel(level)
     for chatty in ("httpx", "httpcore", "websockets", "psycopg.pool", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _time_stamper(readable: bool) -> Processor:
+    """A person at a terminal knows the day, and wants their own clock."""
+    if readable:
+        return structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+    return structlog.processors.TimeStamper(fmt="iso", utc=True)
+
+
+def _drop_health_checks(_: Any, __: str, event: EventDict) -> EventDict:
+    """They come every few seconds for ever; only one that fails is news."""
+    if event.get("path") in _HEALTH_CHECKS and event.get("status") == HTTPStatus.OK:
+        raise structlog.DropEvent
+    return event
 
 
 def _rendering(readable: bool) -> list[Processor]:

@@ -1,7 +1,6 @@
 """A whole service on a test database, with a fake host: what commands and routes are tested through."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from tempfile import TemporaryDirectory
@@ -15,6 +14,7 @@ from huajuan.database import create_tables
 from huajuan.http.app import create_app
 from huajuan.http.desk import Desk
 from huajuan.main import open_desk
+from huajuan.serving.port import take_port
 from huajuan.settings import Settings
 from tests.dispatch.fake_host import FakeHost, opening
 
@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
 @asynccontextmanager
 async def serving(app: Any) -> AsyncIterator[str]:
     """The address of a server that runs until the end."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with take_port("127.0.0.1", 0) as listening:
         server = Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
         task = asyncio.create_task(server.serve(sockets=[listening]))
         while not server.started and not task.done():

@@ -12,11 +12,11 @@ from huajuan.domain import refusals
 from huajuan.event_store.errors import LogUnavailable
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable, malformed, read_form
-from huajuan.http.desk import Desk
+from huajuan.http.desk import AtDesk
 from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Explained, Said, replies, takes
 from huajuan.http.envelope import Answers, Refusal, answering
 from huajuan.http.presenting import OwnUser, own_user
-from huajuan.http.tokens import Claims
+from huajuan.http.tokens import Me
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.users import USERS, user
 
@@ -87,7 +87,7 @@ INFO_ANSWERS: Answers = {
         }
     ),
 )
-async def register(request: Request[Any, Any, Any], desk: Desk) -> Said:
+async def register(request: Request[Any, Any, Any], desk: AtDesk) -> Said:
     """Open an account."""
     with answering(REGISTER_ANSWERS):
         form = await read_form(request, RegisterForm)
@@ -118,7 +118,7 @@ async def register(request: Request[Any, Any, Any], desk: Desk) -> Said:
         }
     ),
 )
-async def login(request: Request[Any, Any, Any], desk: Desk) -> LoggedInReply:
+async def login(request: Request[Any, Any, Any], desk: AtDesk) -> LoggedInReply:
     """Get a token."""
     with answering(LOGIN_ANSWERS):
         form = await read_form(request, LoginForm)
@@ -154,7 +154,7 @@ async def login(request: Request[Any, Any, Any], desk: Desk) -> LoggedInReply:
         }
     ),
 )
-async def user_info(me: Claims, desk: Desk) -> UserReply:
+async def user_info(me: Me, desk: AtDesk) -> UserReply:
     """One's own account, points included."""
     with answering(INFO_ANSWERS):
         found = await user(desk.tables, me.account_id)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from litestar.di import NamedDependency
+
 from huajuan.dispatch.room import DrawingRoom
 from huajuan.event_store.store import EventStore
 from huajuan.http.tokens import Tokens
@@ -33,3 +35,6 @@ class Desk:
         """
         seconds_max = self.settings.read_own_writes_seconds_max
         await self.projector.reach(position, *projections, seconds_max=seconds_max)
+
+
+AtDesk = NamedDependency[Desk]

@@ -1,6 +1,7 @@
 """Says in the OpenAPI document what a route takes and every reply it can give, each with an example."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -59,6 +60,7 @@ def takes(form: type[msgspec.Struct], example: dict[str, Any]) -> type[Operation
     """The request body, a JSON object."""
     properties = msgspec.json.schema(form)["$defs"][form.__name__]
 
+    @dataclass
     class Taking(Operation):
         def __post_init__(self) -> None:
             content = OpenAPIMediaType(schema=_schema(properties), example=example)

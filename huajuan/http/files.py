@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 from litestar import Request, Response, route
 from litestar.enums import MediaType
+from litestar.params import FromPath
 
 from huajuan.http import phrases
-from huajuan.http.desk import Desk
+from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import Said, replies
 from huajuan.http.envelope import Refusal
 from huajuan.pictures import PictureMissing, Stored
@@ -31,7 +32,7 @@ class Part(NamedTuple):
     media_type=MediaType.TEXT,
     responses=replies({404: (Said, [{"message": phrases.IMAGE_NOT_FOUND}])}),
 )
-async def picture(request: Request[Any, Any, Any], key: str, desk: Desk) -> Response[bytes]:
+async def picture(request: Request[Any, Any, Any], key: FromPath[str], desk: AtDesk) -> Response[bytes]:
     """One picture as PNG."""
     try:
         stored = await desk.pictures.look(key)

@@ -25,7 +25,7 @@ def requires_token(connection: ASGIConnection[Any, Any, Any, Any], handler: Base
 
 
 def _verify(desk: Desk, header: str, beside: dict[str, Any]) -> Claims:
-    token = header.removeprefix("Bearer ").strip()
+    token = header.removeprefix("Bearer").strip()
     if not token:
         raise Refusal(401, **beside, message=phrases.TOKEN_MISSING)
     try:

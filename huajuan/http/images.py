@@ -12,7 +12,7 @@ from huajuan.domain.refusals import NotEnoughPoints, NotRegistered
 from huajuan.event_store.errors import LogUnavailable
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable, malformed, read_object
-from huajuan.http.desk import Desk
+from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import (
     BUSY,
     NO_TOKEN,
@@ -28,7 +28,7 @@ from huajuan.http.envelope import RETRY_AFTER_SECONDS, Answers, Refusal, answeri
 from huajuan.http.guards import BESIDE_TOKEN_REFUSAL
 from huajuan.http.orders import OrderForm, read_order
 from huajuan.http.presenting import ImageOnWire, image_on_wire, picture_address
-from huajuan.http.tokens import Claims
+from huajuan.http.tokens import Me
 from huajuan.projections.history import HISTORY, images_of
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.point_history import POINT_HISTORY
@@ -118,7 +118,7 @@ def _tried(*texts: str) -> list[dict[str, Any]]:
         }
     ),
 )
-async def generate(request: Request[Any, Any, Any], me: Claims, desk: Desk) -> GeneratedReply:
+async def generate(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> GeneratedReply:
     """Have a picture drawn for 20 points, which come back if it is not."""
     with answering(GENERATE_ANSWERS):
         order = read_order(await read_object(request))
@@ -169,7 +169,7 @@ EXAMPLE_IMAGE = {
         }
     ),
 )
-async def own_images(me: Claims, desk: Desk) -> ImagesReply:
+async def own_images(me: Me, desk: AtDesk) -> ImagesReply:
     """What was drawn for one's own account, oldest first."""
     with answering(IMAGES_ANSWERS):
         found = await images_of(desk.tables, me.account_id, desk.settings.list_rows_max)

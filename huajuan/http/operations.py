@@ -8,7 +8,7 @@ from litestar import Response, get
 
 from huajuan.event_store.errors import LogError
 from huajuan.http import phrases
-from huajuan.http.desk import Desk
+from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import Said, replies
 from huajuan.projections.checkpoints import Standing, standings
 
@@ -48,7 +48,7 @@ _EXAMPLE_TABLES = {"users": {"position": 9, "lag_events": 0, "lag_seconds": 0.0,
         }
     ),
 )
-async def readyz(desk: Desk) -> Response[ReadyReply]:
+async def readyz(desk: AtDesk) -> Response[ReadyReply]:
     """The database answers, and the read tables follow the log."""
     found = await _standings(desk)
     ready = found is not None and desk.projector.is_alive() and all(_is_moving(s, desk) for s in found)

@@ -6,11 +6,11 @@ from huajuan.commands.check_in import check_in
 from huajuan.domain.refusals import AlreadyCheckedIn, NotRegistered
 from huajuan.event_store.errors import LogUnavailable
 from huajuan.http import phrases
-from huajuan.http.desk import Desk
+from huajuan.http.desk import AtDesk
 from huajuan.http.documented import BUSY, NO_TOKEN_TRIED, Said, Tried, replies
 from huajuan.http.envelope import Answers, Refusal, answering
 from huajuan.http.guards import BESIDE_TOKEN_REFUSAL
-from huajuan.http.tokens import Claims
+from huajuan.http.tokens import Me
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.point_history import POINT_HISTORY
 
@@ -53,7 +53,7 @@ SCORE_ANSWERS: Answers = {
         }
     ),
 )
-async def score(me: Claims, desk: Desk) -> Response[ScoreReply]:
+async def score(me: Me, desk: AtDesk) -> Response[ScoreReply]:
     """Check in: 100 points, as a rule once a day."""
     once_a_day = desk.settings.check_in_limit == "daily"
     try:

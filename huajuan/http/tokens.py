@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import jwt
 import msgspec
+from litestar.di import NamedDependency
 
 from huajuan.commands.login import LoggedIn
 
@@ -35,6 +36,9 @@ class Claims(msgspec.Struct, frozen=True):
     @property
     def account_id(self) -> UUID:
         return self.sub
+
+
+Me = NamedDependency[Claims]
 
 
 class Tokens:

@@ -5,14 +5,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 READY_SECONDS_MAX = 60.0
 LOOK_SECONDS = 0.05
 
 
 def say(words: str) -> None:
-    sys.stderr.write(words + "\n")
-    sys.stderr.flush()
+    """A terminal that was closed is no reason to leave anything undone."""
+    with suppress(OSError):
+        sys.stderr.write(words + "\n")
+        sys.stderr.flush()
 
 
 def when_ready(host: str, port: int, words: Callable[[], str]) -> None:
@@ -34,7 +37,7 @@ def _answers(host: str, port: int) -> bool:
     try:
         connection.request("GET", "/healthz", headers={"X-Request-Id": "start"})
         return connection.getresponse().status == http.HTTPStatus.OK
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
     finally:
         connection.close()

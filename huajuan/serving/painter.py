@@ -18,6 +18,9 @@ _logger = structlog.get_logger(__name__)
 class PainterDidNotStart(Exception):
     """The demo painter said nothing in time."""
 
+    def __init__(self) -> None:
+        super().__init__("the demo painter did not start")
+
 
 class DemoPainter:
     """Listens on a free loopback port, and keeps it over restarts. It dies with this process, whatever kills it."""
@@ -49,7 +52,9 @@ class DemoPainter:
 
 
 def _start(port: int) -> tuple[subprocess.Popen[str], str]:
-    command = [sys.executable, "-m", "huajuan.inference_client.painter"]
+    # With -P, as with us, files in the caller's folder do not pass for our modules.
+    safe = ["-P"] if sys.flags.safe_path else []
+    command = [sys.executable, *safe, "-m", "huajuan.inference_client.painter"]
     # Its standard input is a pipe of ours: when we are gone, even by kill -9, it reads the end and leaves.
     child = subprocess.Popen(
         [*command, "--host", "127.0.0.1", "--port", str(port), "--exit-with-stdin"],
@@ -71,6 +76,10 @@ def _url_of(child: subprocess.Popen[str]) -> str:
     except (ValueError, KeyError):
         child.kill()
         raise PainterDidNotStart from None
+    except BaseException:
+        # Interrupted: left to itself it would tell its address to nobody, and complain.
+        child.kill()
+        raise
     finally:
         timer.cancel()
 

@@ -1,33 +1,27 @@
 """`serve`: from a bare machine to a listening service, and back, leaving nothing running."""
 
 import os
-import socket
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 import msgspec
-import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from huajuan.database import Database, open_database
 from huajuan.serving.announcing import say, when_ready
 from huajuan.serving.data_folder import make_data_folder, signing_key
 from huajuan.serving.painter import demo_painter
 from huajuan.serving.port import take_port
-from huajuan.serving.stopping import StopAsked, stop_on_signals
+from huajuan.serving.running import run_until_stopped
 from huajuan.settings import PREFIX, Settings
 
-APPLICATION = "huajuan.main:application"
 # An address that means "every interface" is asked over loopback.
 _ASK_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
-def serve(settings: Settings) -> int:
-    """Serve until told to stop. Raises what `__main__` has words for."""
-    stop_on_signals()
-    with suppress(StopAsked), ExitStack() as stack:
+def serve(settings: Settings) -> None:
+    """Serve until told to stop. Raises what the command line has words for."""
+    with ExitStack() as stack:
         _serve(settings, stack)
-    return 0
 
 
 def _serve(settings: Settings, stack: ExitStack) -> None:
@@ -42,7 +36,7 @@ def _serve(settings: Settings, stack: ExitStack) -> None:
         settings.port,
         lambda: _welcome(complete, database, painter, time.monotonic() - began),
     )
-    _run(complete, listening)
+    run_until_stopped(complete, listening)
 
 
 def _complete(settings: Settings, database: Database, stack: ExitStack) -> tuple[Settings, str]:
@@ -73,23 +67,6 @@ def _hand_over(settings: Settings) -> None:
         f"{PREFIX}DATA_DIR": str(settings.data_folder),
         f"{PREFIX}SERVER_PID": str(os.getpid()),
     }
-
-
-def _run(settings: Settings, listening: socket.socket) -> None:
-    config = uvicorn.Config(
-        APPLICATION,
-        factory=True,
-        workers=settings.workers,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="on",
-        timeout_graceful_shutdown=int(settings.stop_seconds_max),
-    )
-    if settings.workers > 1:
-        Multiprocess(config, sockets=[listening]).run()
-    else:
-        uvicorn.Server(config).run(sockets=[listening])
 
 
 def _welcome(settings: Settings, database: Database, painter: str, seconds: float) -> str:

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from types import FrameType
 
 PARENT_LOOK_SECONDS = 0.5
@@ -13,16 +14,29 @@ class StopAsked(BaseException):
     """Ctrl-C, a termination or a closed terminal."""
 
 
+def heeded() -> set[signal.Signals]:
+    """The signals that mean stop. Who starts us under `nohup` wants us to outlive the terminal."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return {signal.SIGINT, signal.SIGTERM} | (set() if ignored else {signal.SIGHUP})
+
+
 def stop_on_signals() -> None:
     """From here on these signals raise `StopAsked` in the main thread, once."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in heeded():
         signal.signal(number, _stop)
 
 
 def _stop(_: int, __: FrameType | None) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in heeded():
         signal.signal(number, signal.SIG_IGN)
+    say_stopping()
     raise StopAsked
+
+
+def say_stopping() -> None:
+    """Past the stream, for the signal may have interrupted another writer to it."""
+    with suppress(OSError):
+        os.write(2, b"\nstopping\n")
 
 
 def leave_with(parent: int) -> None:

@@ -20,7 +20,7 @@ from huajuan.inference_client.painter.faults import Faults
 
 SHUTDOWN_SECONDS_MAX = 1
 FRAME_BYTES_MAX = 16 * 1024 * 1024
-NOTICE = "demo painter: pictures come from a program, no model draws them"
+NOTICE = "pictures come from a program, no model draws them"
 log = logging.getLogger("demo painter")
 
 
