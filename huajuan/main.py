@@ -55,11 +55,11 @@ async def open_desk(settings: Settings, open_hosts: OpenHosts = open_hosts) -> A
         projector = await stack.enter_async_context(
             open_projector(dsn, store, PROJECTIONS, settings.projection)
         )
-        hosts = await stack.enter_async_context(open_hosts(settings.comfyui_urls, settings.painter))
+        hosts = await stack.enter_async_context(open_hosts(settings.comfyui_urls, settings.painter_limits))
         outage_seconds_max = settings.log.reconnect_seconds_max
         leases = Leases(pool, uuid4(), settings.dispatch.lease_seconds, outage_seconds_max)
         pictures = Pictures.at(settings.storage_url)
-        room = DrawingRoom(store, leases, hosts, pictures, settings.dispatch, settings.checkpoint)
+        room = DrawingRoom(store, leases, hosts, pictures, settings.dispatch_limits, settings.checkpoint)
         await stack.enter_async_context(working(room))
         passwords = Passwords(settings.bcrypt_cost, settings.bcrypt_threads_max, settings.bcrypt_waiting_max)
         stack.callback(passwords.close)

@@ -65,6 +65,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return Path(self.data_dir or _default_data_dir()).expanduser().absolute()
 
     @property
+    def dispatch_limits(self) -> DispatchLimits:
+        """A job has as long as its client waits."""
+        return msgspec.structs.replace(self.dispatch, job_seconds_max=self.generate_wait_seconds)
+
+    @property
+    def painter_limits(self) -> PainterLimits:
+        """Nor does the painter's client wait longer for anything."""
+        seconds = self.generate_wait_seconds
+        return msgspec.structs.replace(
+            self.painter,
+            job_seconds_max=seconds,
+            unreachable_seconds_max=min(seconds, self.painter.unreachable_seconds_max),
+            seconds_without_progress_max=min(seconds, self.painter.seconds_without_progress_max),
+        )
+
+    @property
     def public_address(self) -> str:
         return (self.public_url or f"http://localhost:{self.port}").rstrip("/")
 

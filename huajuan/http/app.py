@@ -52,6 +52,7 @@ def _openapi() -> OpenAPIConfig:
         description="Text to image on an append-only event log.",
         path="/schema",
         render_plugins=[JsonRenderPlugin(path=["/openapi.json"])],
+        use_handler_docstrings=True,
     )
 
 

@@ -4,12 +4,12 @@ import re
 from typing import Any, NamedTuple
 
 from litestar import Request, Response, route
-from litestar.enums import MediaType
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 
 from huajuan.http import phrases
 from huajuan.http.desk import AtDesk, Desk
-from huajuan.http.documented import Said, replies
+from huajuan.http.documented import Exact, Said, replies
 from huajuan.http.envelope import Refusal
 from huajuan.pictures import PictureMissing, Stored
 
@@ -29,8 +29,15 @@ class Part(NamedTuple):
     "/images/{key:str}",
     http_method=["GET", "HEAD"],
     status_code=200,
-    media_type=MediaType.TEXT,
-    responses=replies({404: (Said, [{"message": phrases.IMAGE_NOT_FOUND}])}),
+    media_type=PNG,
+    operation_class=Exact,
+    responses={
+        200: ResponseSpec(bytes, description="The whole picture.", media_type=PNG, generate_examples=False),
+        206: ResponseSpec(bytes, description="The range asked for.", media_type=PNG, generate_examples=False),
+        304: ResponseSpec(None, description="The client has it already.", generate_examples=False),
+        416: ResponseSpec(None, description="The range lies behind the end.", generate_examples=False),
+        **replies({404: (Said, [{"message": phrases.IMAGE_NOT_FOUND}])}),
+    },
 )
 async def picture(request: Request[Any, Any, Any], key: FromPath[str], desk: AtDesk) -> Response[bytes]:
     """One picture as PNG."""

@@ -14,7 +14,7 @@ from tests.desk import desk_on
 from tests.dispatch.fake_host import FakeHost, Unreachable
 
 SHORT = DispatchLimits(
-    job_seconds_max=5, lease_seconds=0.2, heartbeat_seconds=3600, abandoned_every_seconds=3600,
+    lease_seconds=0.2, heartbeat_seconds=3600, abandoned_every_seconds=3600,
     retry_pause_seconds=0.02, unasked_seconds_max=0.3,
 )  # fmt: skip
 

@@ -18,7 +18,7 @@ from tests.commands.people import SUN, a_person, a_picture, account_of
 from tests.desk import desk_on
 from tests.dispatch.fake_host import FakeHost, Unreachable, png
 
-QUICK = DispatchLimits(job_seconds_max=0.3, retry_pause_seconds=0.02)
+QUICK = DispatchLimits(retry_pause_seconds=0.02)
 
 
 async def leases(desk: Desk) -> int:
@@ -146,7 +146,7 @@ async def test_an_unknown_outcome_is_asked_again_until_it_is_known(database_url:
 
 async def test_at_the_deadline_silence_is_no_picture(database_url: str) -> None:
     host = Unreachable(OutcomeUnknown("silence"))
-    async with desk_on(database_url, host, dispatch=QUICK) as desk:
+    async with desk_on(database_url, host, dispatch=QUICK, generate_wait_seconds=0.3) as desk:
         ending = await a_picture(desk, await a_person(desk, check_ins=1))
         assert (ending.reason, ending.balance) == ("the painter did not answer in time", 100)
 

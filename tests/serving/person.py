@@ -1,6 +1,7 @@
 """Somebody who uses the service over HTTP, on a fresh connection for every request."""
 
 import threading
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ class Person:
 
     def __init__(self, name: str, address: str) -> None:
         self.name = name
+        self._headers: dict[str, str] = {}
         self.register_reply = self._post(f"{address}/register", self._form)
         self.login_reply = self.log_in(address)
 
@@ -37,10 +39,8 @@ class Person:
         """Ask, and do not mind what becomes of the answer."""
 
         def ask() -> None:
-            try:
+            with suppress(httpx.HTTPError, ValueError):
                 self.generate(address, **changes)
-            except httpx.HTTPError:
-                pass
 
         asking = threading.Thread(target=ask)
         asking.start()
@@ -56,8 +56,6 @@ class Person:
     def images(self, address: str) -> list[dict[str, Any]]:
         images: list[dict[str, Any]] = self._get(f"{address}/auth/user/images")["images"]
         return images
-
-    _headers: dict[str, str] = {}
 
     def _get(self, url: str) -> dict[str, Any]:
         reply: dict[str, Any] = httpx.get(

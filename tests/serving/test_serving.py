@@ -106,7 +106,8 @@ def test_a_killed_database_is_started_again_and_nothing_is_lost(service: Service
     os.kill(killed, signal.SIGKILL)
     eventually(lambda: service.postgres.running() not in (None, killed))
     eventually(lambda: httpx.get(f"{service.address}/readyz", trust_env=False).status_code == 200)
-    assert dan.score(service.address) == 100
+    # What a crash took from a read table is folded again a moment later.
+    eventually(lambda: dan.score(service.address) == 100)
     assert dan.generate(service.address)["score"] == 80
     assert dan.score(service.address) == 80
     assert "the database server died, starting it again" in service.told

@@ -1,0 +1,62 @@
+"""A service that cannot start says why in one line, and exits with 1."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from huajuan.logs import configure_logs
+from huajuan.serving.command_line import run
+from tests.serving.service import Service, environment, free_port
+
+NOBODY_LISTENS = "postgresql://127.0.0.1:1/huajuan"
+REFUSED = {
+    "port 0": ("PORT", "0", "HUAJUAN_PORT must be a port, 1 to 65535"),
+    "port abc": ("PORT", "abc", "HUAJUAN_PORT is 'abc': Expected `int`"),
+    "host": ("HOST", "no.such.host.invalid", "HUAJUAN_HOST is 'no.such.host.invalid': "),
+    "foreign address": ("HOST", "192.0.2.1", "cannot listen on 192.0.2.1:"),
+    "zone": ("TIME_ZONE", "Mars/Olympus", "HUAJUAN_TIME_ZONE must be an IANA name"),
+    "secret": ("JWT_SECRET", "too short", "HUAJUAN_JWT_SECRET must be at least 32 bytes long"),
+    "workers": ("WORKERS", "0", "HUAJUAN_WORKERS must be 1 to 256"),
+    "limit": ("LOG_BATCH_SAVES_MAX", "-1", "HUAJUAN_LOG_BATCH_SAVES_MAX"),
+    "painter": ("COMFYUI_URLS", "localhost:8188", "HUAJUAN_COMFYUI_URLS must be addresses"),
+    "storage": ("STORAGE_URL", "carrier://pigeon", "HUAJUAN_STORAGE_URL"),
+    "database": ("DATABASE_URL", NOBODY_LISTENS, "HUAJUAN_DATABASE_URL: "),
+    "DSN": ("DATABASE_URL", "not a DSN", "HUAJUAN_DATABASE_URL: "),
+}
+
+
+@pytest.fixture
+def nothing_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("os.environ", environment(data_dir=folder / "data", port=free_port()))
+    monkeypatch.setattr(sys, "argv", ["huajuan", "serve"])
+    yield
+    configure_logs(readable=True)
+
+
+@pytest.mark.usefixtures("nothing_set")
+@pytest.mark.parametrize(("name", "value", "why"), REFUSED.values(), ids=REFUSED)
+def test_a_bad_setting_is_named(
+    name: str, value: str, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"HUAJUAN_{name}", value)
+    assert run() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"huajuan: {why}")
+    assert "too short" not in line, "a secret is not repeated"
+
+
+def test_the_process_exits_with_1_and_one_line(folder: Path) -> None:
+    with Service(folder, database_url=NOBODY_LISTENS) as refused:
+        assert refused.process.wait(60) == 1
+        (line,) = refused.told.splitlines()
+        assert line.startswith("huajuan: HUAJUAN_DATABASE_URL: connection failed")
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(folder: Path) -> None:
+    (folder / "data").write_text("a file, not a folder")
+    with Service(folder) as refused:
+        assert refused.process.wait(60) == 1
+        (line,) = refused.told.splitlines()
+        assert line.startswith("huajuan: HUAJUAN_DATA_DIR")
