@@ -21,8 +21,8 @@ RETURNS bytea LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
                   || int4send(octet_length(topic)) || convert_to(topic, 'UTF8') || state)
 $$;
 
--- The chain's links for rows that follow `head`. The array is filled first: an assignment to an
--- empty array at 2 would make 2 its lower bound, and unnest would then shift every link by one.
+-- The chain's links for rows that follow `head`. The array has its length from the start, for one that
+-- grows is copied at each step.
 CREATE OR REPLACE FUNCTION log.links(head bytea, streams uuid[], versions bigint[], topics text[], states bytea[])
 RETURNS bytea[] LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
@@ -60,6 +60,9 @@ BEGIN
       FROM unnest(saves, streams, versions) AS n(save, stream, version)
      WHERE EXISTS (SELECT FROM log.huajuan_events e
                     WHERE e.originator_id = n.stream AND e.originator_version = n.version);
+    IF refused IS NULL THEN
+        RAISE unique_violation USING MESSAGE = 'a position is taken: somebody writes around the lock';
+    END IF;
     SELECT array_agg(n.stream ORDER BY n.i), array_agg(n.version ORDER BY n.i),
            array_agg(n.topic ORDER BY n.i), array_agg(n.state ORDER BY n.i)
       INTO streams, versions, topics, states

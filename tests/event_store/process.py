@@ -43,14 +43,14 @@ async def append_claims(store: EventStore, stream: UUID, events: int = 1) -> int
     return (await store.change(decide, Stream(EmailClaim, stream))).position
 
 
-async def append(dsn: str, saves: str) -> None:
+async def append(dsn: str, saves_of_a_task: str) -> None:
     async with opened(dsn) as store:
 
-        async def some(count: int) -> None:
-            for n in range(count):
+        async def some() -> None:
+            for n in range(int(saves_of_a_task)):
                 await append_claims(store, uuid4(), 1 + n % 3)
 
-        await asyncio.gather(*(some(int(saves) // TASKS) for _ in range(TASKS)))
+        await asyncio.gather(*(some() for _ in range(TASKS)))
 
 
 async def hold_until_refused(dsn: str, *names: str) -> None:
