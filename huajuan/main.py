@@ -50,7 +50,9 @@ async def open_desk(settings: Settings, open_hosts: OpenHosts = open_hosts) -> A
     """Everything a worker has open, closed in the opposite order."""
     dsn = settings.database_url
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(open_pool(dsn, settings.connections_max))
+        pool = await stack.enter_async_context(
+            open_pool(dsn, settings.connections_max, statement_seconds_max=settings.statement_seconds_max)
+        )
         store = await stack.enter_async_context(open_event_store(dsn, pool, now, settings.log))
         projector = await stack.enter_async_context(
             open_projector(dsn, store, PROJECTIONS, settings.projection)

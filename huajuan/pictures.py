@@ -8,6 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 import obstore
+from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 _KEY = re.compile(r"[0-9a-f]{32}\.png")
@@ -15,6 +16,10 @@ _KEY = re.compile(r"[0-9a-f]{32}\.png")
 
 class PictureMissing(Exception):
     """There is no picture under this key."""
+
+
+class PlaceUnusable(Exception):
+    """Pictures cannot be kept there; the message says why."""
 
 
 class Stored(NamedTuple):
@@ -33,12 +38,19 @@ class Pictures:
 
     @classmethod
     def at(cls, place: str) -> "Pictures":
-        """`place` is a folder's path or a URL that obstore takes (`s3://…`, `gs://…`, `az://…`, `memory://`)."""
-        if "://" in place and not place.startswith("file://"):
-            return cls(from_url(place))
-        folder = Path(place.removeprefix("file://")).absolute()
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return cls(LocalStore(folder), folder)
+        """`place` is a folder's path or a URL that obstore takes (`s3://…`, `gs://…`, `az://…`, `memory://`).
+
+        Raises `PlaceUnusable` for what is neither; whether a remote store answers is not asked.
+        """
+        try:
+            if "://" in place and not place.startswith("file://"):
+                return cls(from_url(place))
+            folder = Path(place.removeprefix("file://")).absolute()
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return cls(LocalStore(folder), folder)
+        except (BaseError, OSError, ValueError) as error:
+            # Its own errors go on for lines about where in its code they arose.
+            raise PlaceUnusable(str(error).splitlines()[0]) from None
 
     async def put(self, image_id: UUID, picture: bytes) -> str:
         """Keep the picture so that it survives a crash of the machine; returns its key."""

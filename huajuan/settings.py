@@ -1,5 +1,6 @@
 """Every setting, read once from HUAJUAN_… variables: each has a name, a unit and a default."""
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     connections_max: int = 8
     body_bytes_max: int = 1 << 20
     list_rows_max: int = 1_000
+    statement_seconds_max: float = 5
     read_own_writes_seconds_max: float = 5
     stop_seconds_max: float = 10
     tokens_cached_max: int = 10_000
@@ -109,9 +111,12 @@ def _is_group(hint: Any) -> bool:
 def _value(name: str, hint: Any, text: str) -> Any:
     words = [word.strip() for word in text.split(",") if word.strip()]
     try:
-        return msgspec.convert(words if get_origin(hint) is tuple else text, hint, strict=False)
+        value = msgspec.convert(words if get_origin(hint) is tuple else text, hint, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{name} is {text!r}: {error}") from None
+    if isinstance(value, int | float) and not 0 <= value < math.inf:
+        raise SettingsError(f"{name} is {text!r}: it must be a number that is not negative")
+    return value
 
 
 def _check(settings: Settings) -> None:

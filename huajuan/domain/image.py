@@ -10,7 +10,7 @@ from uuid import UUID
 from eventsourcing.domain import event
 
 from huajuan.domain.facts import Begun, Entity, PersonalText
-from huajuan.domain.refusals import AlreadyTold
+from huajuan.domain.refusals import AlreadyTold, ImageNotFound
 
 NOISE_SEED_MAX = 2**64 - 1
 _DECIMAL = re.compile(r"0*([0-9]{1,20})")
@@ -135,3 +135,10 @@ class Image(Entity):
     @event(DrawingFailed)
     def _fail(self, reason: str) -> None:
         self.failure = reason
+
+
+def shown(image: Image | None) -> Image:
+    """The image, if it is there to be looked at. Raises `ImageNotFound`."""
+    if image is None or image.picture is None:
+        raise ImageNotFound
+    return image

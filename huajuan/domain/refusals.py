@@ -5,12 +5,16 @@ Refused
 ├── WrongPassword
 ├── FormRefused              something on the registration or profile form is wrong
 │   ├── NameMissing  NameUnfit  NameTaken
+│   ├── AvatarUnfit
 │   ├── EmailMissing  EmailMalformed  EmailTaken
 │   └── PasswordTooShort
 ├── AlreadyCheckedIn         the day's points are already given
 ├── NotEnoughPoints
 ├── NothingHeld              no points are held for this image
-└── AlreadyTold              the drawing's end is already on record
+├── AlreadyTold              the drawing's end is already on record
+├── ImageNotFound            there is no such picture to look at
+├── AlreadyLiked  NotLiked
+└── AlreadyFavorite  NotFavorite
 """
 
 
@@ -76,3 +80,27 @@ class NothingHeld(Refused):
 
 class AlreadyTold(Refused):
     """The drawing's end is already on record."""
+
+
+class AvatarUnfit(FormRefused):
+    """The avatar's address is none that a browser may be sent to."""
+
+
+class ImageNotFound(Refused):
+    """There is no such picture to look at."""
+
+
+class AlreadyLiked(Refused):
+    """The account likes this picture already."""
+
+
+class NotLiked(Refused):
+    """The account does not like this picture."""
+
+
+class AlreadyFavorite(Refused):
+    """The picture is among the account's favorites already."""
+
+
+class NotFavorite(Refused):
+    """The picture is not among the account's favorites."""

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 
+from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from huajuan.event_store.limits import LogLimits
@@ -14,9 +15,13 @@ RECONNECT_SECONDS_MAX = 0.5
 
 @asynccontextmanager
 async def open_pool(
-    dsn: str, connections_max: int, wait_seconds_max: float = 2
+    dsn: str, connections_max: int, wait_seconds_max: float = 2, statement_seconds_max: float = 5
 ) -> AsyncIterator[AsyncConnectionPool]:
     """Autocommitting connections; a caller waits at most `wait_seconds_max` for one."""
+
+    async def configure(connection: AsyncConnection) -> None:
+        await connection.execute(f"SET statement_timeout = {round(statement_seconds_max * 1000)}".encode())
+
     pool = AsyncConnectionPool(
         dsn,
         min_size=1,
@@ -26,6 +31,7 @@ async def open_pool(
         # The pool backs off for minutes; giving up soon instead lets the next caller try at once.
         reconnect_timeout=RECONNECT_SECONDS_MAX,
         kwargs={"autocommit": True},
+        configure=configure,
     )
     async with pool:
         yield pool

@@ -8,7 +8,7 @@ import psycopg
 import structlog
 from psycopg_pool import PoolClosed
 
-from huajuan.event_store.errors import LogUnavailable
+from huajuan.event_store.errors import LogBusy, LogUnavailable
 
 T = TypeVar("T")
 
@@ -25,13 +25,18 @@ _logger = structlog.get_logger(__name__)
 
 
 async def through_outages(work: Callable[[], Awaitable[T]], seconds_max: float) -> T:
-    """Do work that may be done twice, again and again while Postgres is away. Raises `LogUnavailable`."""
+    """Do work that may be done twice, again and again while Postgres is away.
+
+    Raises `LogUnavailable`, and `LogBusy` for a query that ran into the statement timeout.
+    """
     give_up_at = asyncio.get_running_loop().time() + seconds_max
     pause = _PAUSE_SECONDS
     while True:
         try:
             async with asyncio.timeout_at(give_up_at):
                 return await work()
+        except psycopg.errors.QueryCanceled as error:
+            raise LogBusy from error
         except PoolClosed as error:
             raise LogUnavailable from error
         except OUTAGES as error:

@@ -109,3 +109,12 @@ CREATE TABLE IF NOT EXISTS operations.job_leases (
     lapses_at timestamptz NOT NULL
 );
 CREATE INDEX IF NOT EXISTS job_leases_lapsing ON operations.job_leases (lapses_at);
+
+-- Single characters and pairs of neighbours: what a substring of any length, in any script, must have.
+CREATE OR REPLACE FUNCTION operations.grams(words text) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce(array_agg(DISTINCT gram), '{}')
+      FROM (SELECT letter, letter || lead(letter) OVER (ORDER BY i) AS pair
+              FROM unnest(string_to_array(words, NULL)) WITH ORDINALITY AS n(letter, i)) AS letters,
+           LATERAL (VALUES (letter), (pair)) AS grams(gram)
+     WHERE gram IS NOT NULL
+$$;

@@ -21,6 +21,12 @@ class StreamIds:
     def email_claim(self, email: str) -> UUID:
         return self._cut("email", fold_email(email))
 
+    def like(self, account_id: UUID, image_id: UUID) -> UUID:
+        return self._cut("like", f"{account_id}{image_id}")
+
+    def favorite(self, account_id: UUID, image_id: UUID) -> UUID:
+        return self._cut("favorite", f"{account_id}{image_id}")
+
     def _cut(self, kind: str, value: str) -> UUID:
         digest = hmac.digest(self._key, f"{kind}\0{value}".encode(), hashlib.sha256)
         return UUID(bytes=digest[:16], version=5)

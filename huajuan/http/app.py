@@ -15,16 +15,26 @@ from huajuan.http.cors import cors
 from huajuan.http.desk import Desk
 from huajuan.http.door import door
 from huajuan.http.envelope import EXCEPTION_HANDLERS
+from huajuan.http.favorites import add_favorite, favorites, remove_favorite
 from huajuan.http.files import picture
+from huajuan.http.generating import generate
 from huajuan.http.guards import requires_token
-from huajuan.http.images import generate, own_images
+from huajuan.http.images import all_images, one_image, own_images, own_images_of_time
+from huajuan.http.likes import like, unlike
 from huajuan.http.operations import healthz, readyz
 from huajuan.http.points import score
+from huajuan.http.profile import all_users, avatar, change_avatar, update
 from huajuan.http.tokens import Claims
 from huajuan.settings import Settings
 
-PUBLIC = (register, login, picture, healthz, readyz)
-WITH_TOKEN = (score, generate, user_info, own_images)
+PUBLIC = (register, login, all_users, all_images, picture, healthz, readyz)
+WITH_TOKEN = (
+    *(user_info, update, change_avatar, avatar),
+    *(score, generate),
+    *(own_images, own_images_of_time, one_image),
+    *(like, unlike),
+    *(favorites, add_favorite, remove_favorite),
+)
 OpenDesk = Callable[[], AbstractAsyncContextManager[Desk]]
 
 

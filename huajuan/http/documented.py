@@ -5,8 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from litestar.enums import ParamType
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Example, OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar.openapi.spec import (
+    Example,
+    OpenAPIMediaType,
+    OpenAPIType,
+    Operation,
+    Parameter,
+    RequestBody,
+    Schema,
+)
 
 from huajuan.http import phrases
 
@@ -76,6 +85,22 @@ def takes(form: type[msgspec.Struct], example: dict[str, Any]) -> type[Operation
             self.request_body = RequestBody(content={"application/json": content}, required=True)
 
     return Taking
+
+
+def asks(**parameters: str) -> type[Operation]:
+    """The query parameters, each with what it is."""
+
+    @dataclass
+    class Asking(Operation):
+        def __post_init__(self) -> None:
+            self.parameters = [
+                Parameter(
+                    name, ParamType.QUERY.value, description=text, schema=Schema(type=OpenAPIType.STRING)
+                )
+                for name, text in parameters.items()
+            ]
+
+    return Asking
 
 
 _KEYS = {

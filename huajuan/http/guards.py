@@ -13,21 +13,29 @@ from huajuan.http.tokens import Claims, TokenExpired, TokenInvalid
 
 # A route may name keys that stand in its replies to a bad token, beside `code` and `message`.
 BESIDE_TOKEN_REFUSAL = "beside_token_refusal"
+# A route may have another text for a missing token; what is missing then stands under `error`.
+INSTEAD_OF_TOKEN_REFUSAL = "instead_of_token_refusal"
 
 
 def requires_token(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Checked before anything else; what the request leads to is done in the account's name."""
     beside = handler.opt.get(BESIDE_TOKEN_REFUSAL, {})
     desk: Desk = connection.app.state.desk
-    claims = _verify(desk, connection.headers.get("authorization", ""), beside)
+    token = connection.headers.get("authorization", "").removeprefix("Bearer").strip()
+    if not token:
+        raise _missing(handler.opt.get(INSTEAD_OF_TOKEN_REFUSAL), beside)
+    claims = _verify(desk, token, beside)
     connection.scope["state"]["claims"] = claims
     act_as(claims.account_id)
 
 
-def _verify(desk: Desk, header: str, beside: dict[str, Any]) -> Claims:
-    token = header.removeprefix("Bearer").strip()
-    if not token:
-        raise Refusal(401, **beside, message=phrases.TOKEN_MISSING)
+def _missing(instead: str | None, beside: dict[str, Any]) -> Refusal:
+    if instead:
+        return Refusal(401, **beside, message=instead, error=phrases.TOKEN_MISSING)
+    return Refusal(401, **beside, message=phrases.TOKEN_MISSING)
+
+
+def _verify(desk: Desk, token: str, beside: dict[str, Any]) -> Claims:
     try:
         return desk.tokens.verify(token)
     except TokenExpired:

@@ -1,181 +1,201 @@
-"""Generating images and finding one's own."""
+"""Lists of images, and one image."""
 
 from typing import Any
-from uuid import uuid4
 
-from litestar import Request, get, post
+import msgspec
+from litestar import Request, Response, get
 
-from huajuan.commands.generate_image import generate_image
-from huajuan.dispatch.room import RoomFull
-from huajuan.dispatch.telling import Ending
-from huajuan.domain.refusals import NotEnoughPoints, NotRegistered
 from huajuan.event_store.errors import LogUnavailable
 from huajuan.http import phrases
-from huajuan.http.bodies import Unreadable, malformed, read_object
 from huajuan.http.desk import AtDesk, Desk
-from huajuan.http.documented import (
-    BUSY,
-    NO_TOKEN,
-    NO_TOKEN_TRIED,
-    TOO_LARGE,
-    Explained,
-    Said,
-    Tried,
-    replies,
-    takes,
+from huajuan.http.documented import BUSY, NO_TOKEN, Explained, Said, asks, replies
+from huajuan.http.envelope import Answers, Refusal, answering
+from huajuan.http.presenting import EXAMPLE_IMAGE, ImageOnWire, image_id_of, image_on_wire
+from huajuan.http.queries import (
+    LIST_PARAMETERS,
+    limit_of,
+    next_page,
+    query_of,
+    unfit,
+    wanted_of,
+    whole_number,
 )
-from huajuan.http.envelope import RETRY_AFTER_SECONDS, Answers, Refusal, answering
-from huajuan.http.guards import BESIDE_TOKEN_REFUSAL
-from huajuan.http.orders import OrderForm, read_order
-from huajuan.http.presenting import ImageOnWire, image_on_wire, picture_address
+from huajuan.http.times import BadTime, end_of, start_of
 from huajuan.http.tokens import Me
-from huajuan.projections.history import HISTORY, images_of
-from huajuan.projections.point_balances import POINT_BALANCES
-from huajuan.projections.point_history import POINT_HISTORY
-
-EXAMPLE_PICTURE = "http://localhost:8080/images/5f0c6a1e9d6b4d0f8a3c2b1e7d9f4a60.png"
-
-
-class GeneratedReply(Tried, kw_only=True):
-    """The picture, and what the account has left."""
-
-    msg: str
-    image_url: str
-    id: int
-    score: int
+from huajuan.projections.history import DrawnImage, first_image_of, image_by_id, image_by_picture
+from huajuan.projections.listing import BadCursor, Wanted, cursor_behind, list_images
 
 
 class ImagesReply(Said, kw_only=True):
-    """Images, oldest first."""
+    """Images; a `Link` header leads to more."""
 
     images: list[ImageOnWire]
 
 
-def _failed(text: str, status: int = 401) -> Refusal:
-    return Refusal(status, success=False, message=text)
+class ImageReply(Said, kw_only=True):
+    """One image."""
+
+    image: ImageOnWire
 
 
-GENERATE_ANSWERS: Answers = {
-    Unreadable: malformed(success=False),
-    NotRegistered: _failed(phrases.ACCOUNT_QUERY_FAILED),
-    NotEnoughPoints: _failed(phrases.NOT_ENOUGH_POINTS),
-    LogUnavailable: _failed(phrases.POINTS_NOT_UPDATED),
-    RoomFull: Refusal(429, {"Retry-After": RETRY_AFTER_SECONDS}, success=False, message=phrases.QUEUE_FULL),
+ALL_ANSWERS: Answers = {
+    BadCursor: unfit("after"),
+    LogUnavailable: Refusal(500, message=phrases.ALL_IMAGES_FAILED),
 }
-IMAGES_ANSWERS: Answers = {
+OWN_ANSWERS: Answers = {
+    BadCursor: unfit("after"),
     LogUnavailable: Refusal(500, message=phrases.IMAGES_OF_USER_FAILED, error=phrases.DATABASE_AWAY),
 }
-_FIELD_TEXTS = (
-    phrases.MALFORMED,
-    phrases.PROMPT_MISSING,
-    phrases.PROMPT_TOO_LONG,
-    phrases.WIDTH_OUT_OF_RANGE,
-    phrases.HEIGHT_OUT_OF_RANGE,
-    phrases.STEPS_OUT_OF_RANGE,
-    phrases.METHOD_OUT_OF_RANGE,
-    phrases.SEED_MISSING,
-)
+RANGE_ANSWERS: Answers = {
+    BadCursor: unfit("after"),
+    LogUnavailable: Refusal(500, message=phrases.IMAGES_OF_RANGE_FAILED),
+}
+ONE_ANSWERS: Answers = {LogUnavailable: Refusal(500, message=phrases.IMAGE_QUERY_FAILED)}
+UNFIT = [{"message": phrases.QUERY_UNFIT, "error": "width"}]
 
 
-def _tried(*texts: str) -> list[dict[str, Any]]:
-    return [{"success": False, "message": text} for text in texts]
-
-
-@post(
-    "/auth/generate",
-    status_code=200,
-    operation_id="Generate",
-    opt={BESIDE_TOKEN_REFUSAL: {"success": False}},
-    operation_class=takes(
-        OrderForm,
-        {"prompt": "sun", "width": 220, "height": 200, "steps": 30, "sampling_method": "DDIM", "seed": "7"},
-    ),
+@get(
+    "/image/all",
+    operation_id="ListImages",
+    operation_class=asks(**LIST_PARAMETERS),
     responses=replies(
         {
-            200: (
-                GeneratedReply,
-                [
-                    {
-                        "success": True,
-                        "message": phrases.BALANCE.format(score=80),
-                        "msg": phrases.BALANCE.format(score=80),
-                        "image_url": EXAMPLE_PICTURE,
-                        "id": 6,
-                        "score": 80,
-                    }
-                ],
-            ),
-            400: (Tried, _tried(*_FIELD_TEXTS)),
-            401: (
-                Tried,
-                NO_TOKEN_TRIED
-                + _tried(phrases.ACCOUNT_QUERY_FAILED, phrases.NOT_ENOUGH_POINTS, phrases.POINTS_NOT_UPDATED),
-            ),
-            413: (Said, TOO_LARGE),
-            429: (Tried, _tried(phrases.QUEUE_FULL)),
-            500: (Tried, _tried(phrases.NOT_DRAWN)),
+            200: (ImagesReply, [{"message": phrases.ALL_IMAGES, "images": [EXAMPLE_IMAGE]}]),
+            400: (Explained, UNFIT),
+            500: (Said, [{"message": phrases.ALL_IMAGES_FAILED}]),
             503: (Said, BUSY),
         }
     ),
 )
-async def generate(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> GeneratedReply:
-    """Have a picture drawn for 20 points, which come back if it is not."""
-    with answering(GENERATE_ANSWERS):
-        order = read_order(await read_object(request))
-        ending = await generate_image(desk.room, me.account_id, uuid4(), order)
-    await desk.show(ending.position, HISTORY, POINT_BALANCES, POINT_HISTORY)
-    return _generated(ending, desk)
-
-
-def _generated(ending: Ending, desk: Desk) -> GeneratedReply:
-    if ending.picture is None:
-        raise _failed(phrases.NOT_DRAWN, 500)
-    balance = phrases.BALANCE.format(score=ending.balance)
-    return GeneratedReply(
-        code=200,
-        success=True,
-        message=balance,
-        msg=balance,
-        image_url=picture_address(desk.settings.public_address, ending.picture),
-        id=ending.position,
-        score=ending.balance,
-    )
-
-
-EXAMPLE_IMAGE = {
-    "id": 9,
-    "username": "czh0",
-    "params": "Prompt: sun, Width: 400, Height: 400, Steps: 30, SamplingMethod: DDIM",
-    "likecount": 0,
-    "picture": EXAMPLE_PICTURE,
-    "create_time": "2024-11-21T23:31:25.924231Z",
-    "prompt": "sun",
-    "width": 400,
-    "height": 400,
-    "steps": 30,
-    "sampling_method": "DDIM",
-    "seed": "7",
-}
+async def all_images(request: Request[Any, Any, Any], desk: AtDesk) -> Response[ImagesReply]:
+    """Everybody's images, oldest first unless asked otherwise."""
+    given = query_of(request)
+    with answering(ALL_ANSWERS):
+        return await _listed(request, given, wanted_of(given, desk.settings.zone), phrases.ALL_IMAGES, desk)
 
 
 @get(
     "/auth/user/images",
     operation_id="ListOwnImages",
+    operation_class=asks(**LIST_PARAMETERS),
     responses=replies(
         {
             200: (ImagesReply, [{"message": phrases.IMAGES_OF_USER, "images": [EXAMPLE_IMAGE]}]),
+            400: (Explained, UNFIT),
             401: (Said, NO_TOKEN),
             500: (Explained, [{"message": phrases.IMAGES_OF_USER_FAILED, "error": phrases.DATABASE_AWAY}]),
+            503: (Said, BUSY),
         }
     ),
 )
-async def own_images(me: Me, desk: AtDesk) -> ImagesReply:
-    """What was drawn for one's own account, oldest first."""
-    with answering(IMAGES_ANSWERS):
-        found = await images_of(desk.tables, me.account_id, desk.settings.list_rows_max)
-    address = desk.settings.public_address
-    return ImagesReply(
-        code=200,
-        message=phrases.IMAGES_OF_USER,
-        images=[image_on_wire(image, address) for image in found],
+async def own_images(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Response[ImagesReply]:
+    """One's own images, oldest first unless asked otherwise."""
+    given = query_of(request)
+    with answering(OWN_ANSWERS):
+        wanted = msgspec.structs.replace(wanted_of(given, desk.settings.zone), account_id=me.account_id)
+        return await _listed(request, given, wanted, phrases.IMAGES_OF_USER, desk)
+
+
+@get(
+    "/auth/user/images/timeRange",
+    operation_id="ListOwnImagesOfTime",
+    operation_class=asks(
+        **{name: LIST_PARAMETERS[name] for name in ("start_time", "end_time", "limit", "after")}
+    ),
+    responses=replies(
+        {
+            200: (ImagesReply, [{"message": phrases.IMAGES_OF_RANGE, "images": [EXAMPLE_IMAGE]}]),
+            400: (
+                Explained,
+                [
+                    {"message": phrases.START_TIME_UNFIT, "error": phrases.TIME_EXPECTED},
+                    {"message": phrases.END_TIME_UNFIT, "error": phrases.TIME_MISSING},
+                ],
+            ),
+            401: (Said, NO_TOKEN),
+            500: (Said, [{"message": phrases.IMAGES_OF_RANGE_FAILED}]),
+            503: (Said, BUSY),
+        }
+    ),
+)
+async def own_images_of_time(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Response[ImagesReply]:
+    """One's own images between two moments, both included."""
+    given = query_of(request)
+    zone = desk.settings.zone
+    wanted = Wanted(
+        account_id=me.account_id,
+        start_time=_bound(given, "start_time", lambda text: start_of(text, zone), phrases.START_TIME_UNFIT),
+        end_time=_bound(given, "end_time", lambda text: end_of(text, zone), phrases.END_TIME_UNFIT),
+        after=given.get("after"),
     )
+    with answering(RANGE_ANSWERS):
+        return await _listed(request, given, wanted, phrases.IMAGES_OF_RANGE, desk)
+
+
+@get(
+    "/auth/image",
+    operation_id="GetImage",
+    operation_class=asks(
+        url="its address",
+        username="that user's first image",
+        id="its id; the first of the three that is given counts",
+    ),
+    responses=replies(
+        {
+            200: (ImageReply, [{"message": phrases.IMAGE_FOUND, "image": EXAMPLE_IMAGE}]),
+            400: (Explained, [{"message": phrases.IMAGE_QUERY_UNFIT, "error": phrases.IMAGE_QUERY_EXPECTED}]),
+            401: (Said, NO_TOKEN),
+            404: (Said, [{"message": phrases.IMAGE_NOT_FOUND}]),
+            500: (Said, [{"message": phrases.IMAGE_QUERY_FAILED}]),
+        }
+    ),
+)
+async def one_image(request: Request[Any, Any, Any], desk: AtDesk) -> ImageReply:
+    """One image, by its address, its maker or its id."""
+    with answering(ONE_ANSWERS):
+        found = await _find(query_of(request), desk)
+    if found is None:
+        raise Refusal(404, message=phrases.IMAGE_NOT_FOUND)
+    image = image_on_wire(found, desk.settings.public_address)
+    return ImageReply(code=200, message=phrases.IMAGE_FOUND, image=image)
+
+
+async def _listed(
+    request: Request[Any, Any, Any], given: dict[str, str], wanted: Wanted, message: str, desk: Desk
+) -> Response[ImagesReply]:
+    """One page; one row more than it holds is asked for, to know whether there is another."""
+    limit, address = limit_of(given, desk.settings.list_rows_max), desk.settings.public_address
+    found = await list_images(desk.tables, wanted, limit + 1)
+    page, headers = found[:limit], {}
+    if len(found) > limit:
+        headers = next_page(address, request.url.path, given, cursor_behind(page[-1], wanted))
+    images = [image_on_wire(image, address) for image in page]
+    return Response(ImagesReply(code=200, message=message, images=images), headers=headers)
+
+
+async def _find(given: dict[str, str], desk: Desk) -> DrawnImage | None:
+    if "url" in given:
+        image_id = image_id_of(given["url"], desk.settings.public_address)
+        return await image_by_picture(desk.tables, f"{image_id.hex}.png") if image_id else None
+    if "username" in given:
+        return await first_image_of(desk.tables, given["username"])
+    return await image_by_id(desk.tables, _image_id(given.get("id", "")))
+
+
+def _image_id(text: str) -> int:
+    try:
+        number = whole_number(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise Refusal(400, message=phrases.IMAGE_QUERY_UNFIT, error=phrases.IMAGE_QUERY_EXPECTED)
+    return number
+
+
+def _bound(given: dict[str, str], name: str, read: Any, text: str) -> Any:
+    if name not in given:
+        raise Refusal(400, message=text, error=phrases.TIME_MISSING)
+    try:
+        return read(given[name])
+    except BadTime:
+        raise Refusal(400, message=text, error=phrases.TIME_EXPECTED) from None

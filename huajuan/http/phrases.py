@@ -26,13 +26,32 @@ FORM = {
     refusals.EmailTaken: "邮箱已存在",
     refusals.NameUnfit: "名字不合法",
 }
+USER_UNKNOWN = "用户不存在"
+AVATAR_UNFIT = "头像地址不合法"
+UPDATE = {
+    refusals.NotRegistered: USER_UNKNOWN,
+    refusals.EmailMissing: FORM[refusals.EmailMissing],
+    refusals.PasswordTooShort: FORM[refusals.PasswordTooShort],
+    refusals.EmailMalformed: FORM[refusals.EmailMalformed],
+    refusals.EmailTaken: FORM[refusals.EmailTaken],
+    refusals.AvatarUnfit: AVATAR_UNFIT,
+}
 DATABASE_AWAY = "数据库暂时不可用"
 LOGGED_IN = "登录成功"
-USER_UNKNOWN = "用户不存在"
 PASSWORD_WRONG = "密码错误"
 LOGIN_QUERY_FAILED = "数据库查询错误"
 USER_NOT_FOUND = "用户未找到"
 QUERY_FAILED = "查询失败"
+
+USERS_LISTED = "获取用户列表成功"
+USERS_NOT_LISTED = "获取用户列表失败"
+AVATAR_CHANGED = "头像更新成功"
+AVATAR_NOT_CHANGED = "更新头像失败"
+AVATAR = "获取头像成功"
+AVATAR_QUERY_FAILED = "查询头像失败"
+USER_UPDATED = "用户信息更新成功"
+USER_NOT_UPDATED = "更新用户信息失败"
+NAME_FIXED = "用户名不可修改"
 
 # points
 CHECKED_IN = "积分记录更新成功!用户当前积分为{score}"
@@ -58,6 +77,41 @@ QUEUE_FULL = "排队已满，请稍后再试"
 IMAGES_OF_USER = "获取用户的图像成功"
 IMAGES_OF_USER_FAILED = "查询用户图像失败"
 IMAGE_NOT_FOUND = "未找到相关图片"
+ALL_IMAGES = "获取图像列表成功"
+ALL_IMAGES_FAILED = "获取图像列表失败"
+QUERY_UNFIT = "查询参数无效"
+START_TIME_UNFIT = "无效的开始时间格式"
+END_TIME_UNFIT = "无效的结束时间格式"
+TIME_MISSING = "缺少时间"
+TIME_EXPECTED = "应为 YYYY-MM-DD 或 YYYY-MM-DDTHH:MM:SS[.ffffff]Z"
+IMAGES_OF_RANGE = "查询图像列表成功"
+IMAGES_OF_RANGE_FAILED = "查询图像列表失败"
+IMAGE_FOUND = "查询图像成功"
+IMAGE_QUERY_UNFIT = "无效的图像id或用户名"
+IMAGE_QUERY_EXPECTED = "需要 url、username 或大于 0 的 id"
+IMAGE_QUERY_FAILED = "查询用户的图片失败"
+
+# likes
+URL_MISSING = "Missing image URL"
+ALREADY_LIKED = "用户已经点赞过该图片"
+NOT_LIKED = "用户未点赞过该图片"
+LIKE_FAILED = "点赞数据库开始出错"
+LIKED = "Image liked successfully"
+UNLIKED = "Image unliked successfully"
+
+# favorites
+FAVORITES = "获取用户收藏的图像成功"
+FAVORITES_FAILED = "查询用户收藏的图像失败"
+USER_INFO_MISSING = "未找到用户信息"
+NO_IMAGE_NAMED = "无有效的图像id或url"
+NO_IMAGE_NAMED_BECAUSE = "id 必须大于 0 或者 url 不得为空"
+NO_SUCH_IMAGE = "未找到对应的图像"
+FAVORITE_FAILED = "收藏图像失败"
+ALREADY_FAVORITE = "该图像已经被收藏过"
+FAVORITE_ADDED = "收藏图像成功"
+NOT_FAVORITE = "该图像未被收藏过"
+UNFAVORITE_FAILED = "取消图像收藏失败"
+FAVORITE_REMOVED = "取消图像收藏成功"
 
 # operations
 WELL = "操作成功"

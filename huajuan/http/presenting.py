@@ -1,11 +1,32 @@
 """How rows of the read tables look on the wire: true UTC times, whole addresses, flat texts."""
 
+import re
 from datetime import UTC, datetime
+from uuid import UUID
 
 import msgspec
+from msgspec.structs import asdict
 
+from huajuan.projections.favorites import FavoriteImage
 from huajuan.projections.history import DrawnImage
-from huajuan.projections.users import User
+from huajuan.projections.users import KnownUser, User
+
+PICTURE_KEY = re.compile(r"[0-9a-f]{32}\.png")
+EXAMPLE_PICTURE = "http://localhost:8080/images/5f0c6a1e9d6b4d0f8a3c2b1e7d9f4a60.png"
+EXAMPLE_IMAGE = {
+    "id": 9,
+    "username": "czh0",
+    "params": "Prompt: sun, Width: 400, Height: 400, Steps: 30, SamplingMethod: DDIM",
+    "likecount": 0,
+    "picture": EXAMPLE_PICTURE,
+    "create_time": "2024-11-21T23:31:25.924231Z",
+    "prompt": "sun",
+    "width": 400,
+    "height": 400,
+    "steps": 30,
+    "sampling_method": "DDIM",
+    "seed": "7",
+}
 
 
 class OwnUser(msgspec.Struct):
@@ -16,6 +37,15 @@ class OwnUser(msgspec.Struct):
     username: str
     avatar_url: str
     score: int
+    create_time: str
+
+
+class PublicUser(msgspec.Struct):
+    """What anyone may know of a user."""
+
+    id: int
+    username: str
+    avatar_url: str
     create_time: str
 
 
@@ -36,10 +66,21 @@ class ImageOnWire(msgspec.Struct):
     seed: str
 
 
+class FavoriteOnWire(ImageOnWire):
+    """An image among one's favorites: `id` is the favorite's own, `image_id` the image's."""
+
+    image_id: int
+    favorited_time: str
+
+
 def own_user(user: User) -> OwnUser:
     return OwnUser(
         user.id, user.email, user.username, user.avatar_url, user.score, wire_time(user.create_time)
     )
+
+
+def public_user(known: KnownUser) -> PublicUser:
+    return PublicUser(known.id, known.username, known.avatar_url, wire_time(known.create_time))
 
 
 def image_on_wire(image: DrawnImage, public_address: str) -> ImageOnWire:
@@ -57,6 +98,21 @@ def image_on_wire(image: DrawnImage, public_address: str) -> ImageOnWire:
         sampling_method=image.sampling_method,
         seed=image.seed,
     )
+
+
+def favorite_on_wire(favorite: FavoriteImage, public_address: str) -> FavoriteOnWire:
+    parts = {name: getattr(favorite, name) for name in DrawnImage.__struct_fields__}
+    image = image_on_wire(DrawnImage(**parts), public_address)
+    return FavoriteOnWire(
+        **asdict(image), image_id=favorite.image_id, favorited_time=wire_time(favorite.favorited_time)
+    )
+
+
+def image_id_of(picture: str, public_address: str) -> UUID | None:
+    """The identity of the image whose address, whole or the path alone, this is."""
+    path = picture.removeprefix(public_address)
+    key = path.removeprefix("/images/") if path.startswith("/images/") else ""
+    return UUID(key[:32]) if PICTURE_KEY.fullmatch(key) else None
 
 
 def picture_address(public_address: str, key: str) -> str:

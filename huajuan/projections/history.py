@@ -1,11 +1,13 @@
 """The table of history: what was drawn, for whom, and with which parameters."""
 
+import unicodedata
 from datetime import datetime
 from uuid import UUID
 
 import msgspec
 
 from huajuan.domain.image import Image
+from huajuan.domain.like import Like
 from huajuan.projections.projection import Projection, Touch, of_stream
 from huajuan.projections.questions import ReadTables
 from huajuan.projections.table import Table
@@ -13,11 +15,15 @@ from huajuan.projections.users import USERS
 
 
 class HistoryRow(msgspec.Struct):
-    """`id` is the position of `image.drawn`; it, `picture` and `create_time` are empty until then."""
+    """`id` is the position of `image.drawn`; it, `picture` and `create_time` are empty until then.
+
+    `words` is the prompt as it is searched: in any case and width.
+    """
 
     image_id: UUID
     account_id: UUID
     prompt: str | None
+    words: str | None
     width: int
     height: int
     steps: int
@@ -50,6 +56,7 @@ def requested(_: HistoryRow | None, event: Image.Requested, __: int) -> HistoryR
         event.originator_id,
         event.account_id,
         event.prompt,
+        event.prompt and fold_words(event.prompt),
         event.width,
         event.height,
         event.steps,
@@ -62,6 +69,26 @@ def drawn(row: HistoryRow, event: Image.Drawn, position: int) -> HistoryRow:
     row.id = position
     row.picture = event.picture
     row.create_time = event.timestamp
+    return row
+
+
+def fold_words(text: str) -> str:
+    """The form in which any case and width of the same words is the same."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
+def of_image(event: Like.Given | Like.GivenAgain | Like.TakenBack, _: int) -> UUID:
+    image_id: UUID = event.image_id
+    return image_id
+
+
+def liked(row: HistoryRow, _: Like.Given | Like.GivenAgain, __: int) -> HistoryRow:
+    row.likecount += 1
+    return row
+
+
+def unliked(row: HistoryRow, _: Like.TakenBack, __: int) -> HistoryRow:
+    row.likecount -= 1
     return row
 
 
@@ -81,24 +108,61 @@ HISTORY = Projection(
             "UNIQUE (picture)",
             "(create_time, id) WHERE id IS NOT NULL",
             "(account_id, create_time, id) WHERE id IS NOT NULL",
+            "(likecount, create_time, id) WHERE id IS NOT NULL",
+            "(account_id, likecount, create_time, id) WHERE id IS NOT NULL",
+            "USING gin (operations.grams(words)) WHERE id IS NOT NULL",
+            "(image_id) WHERE id IS NOT NULL",
         ],
     ),
     touches={
         Image.Requested: Touch(of_stream, requested),
         Image.Drawn: Touch(of_stream, drawn),
         Image.DrawingFailed: Touch(of_stream, failed),
+        Like.Given: Touch(of_image, liked),
+        Like.GivenAgain: Touch(of_image, liked),
+        Like.TakenBack: Touch(of_image, unliked),
     },
 )
 
-_IMAGES_OF = f"""
-SELECT h.id, u.username, h.likecount, h.picture, h.create_time,
-       h.prompt, h.width, h.height, h.steps, h.sampling_method, h.seed
-  FROM {HISTORY.schema}.history h JOIN {USERS.schema}.users u USING (account_id)
- WHERE h.account_id = %(account)s AND h.id IS NOT NULL
- ORDER BY h.create_time, h.id LIMIT %(most)s
+IMAGE_COLUMNS = """h.id, u.username, h.likecount, h.picture, h.create_time,
+       h.prompt, h.width, h.height, h.steps, h.sampling_method, h.seed"""
+SHOWN = f"""{HISTORY.schema}.history h JOIN {USERS.schema}.users u ON u.account_id = h.account_id
+ WHERE h.id IS NOT NULL"""
+
+_BY_ID = f"SELECT {IMAGE_COLUMNS} FROM {SHOWN} AND h.id = %(id)s"
+_BY_PICTURE = f"SELECT {IMAGE_COLUMNS} FROM {SHOWN} AND h.picture = %(picture)s"
+_FIRST_OF_USER = f"""
+SELECT {IMAGE_COLUMNS} FROM {SHOWN} AND u.username = %(username)s ORDER BY h.create_time, h.id LIMIT 1
 """
+_IMAGE_ID = f"SELECT h.image_id, h.likecount FROM {HISTORY.schema}.history h WHERE h.id = %(id)s"
+_LIKES = f"SELECT h.image_id, h.likecount FROM {HISTORY.schema}.history h WHERE h.image_id = %(image)s"
 
 
-async def images_of(tables: ReadTables, account_id: UUID, most: int) -> list[DrawnImage]:
-    """What was drawn for one account, oldest first."""
-    return await tables.all(DrawnImage, _IMAGES_OF, {"account": account_id, "most": most})
+class Counted(msgspec.Struct, frozen=True):
+    """An image's identity in the log and its likes."""
+
+    image_id: UUID
+    likecount: int
+
+
+async def image_by_id(tables: ReadTables, image: int) -> DrawnImage | None:
+    return await tables.one(DrawnImage, _BY_ID, {"id": image})
+
+
+async def image_by_picture(tables: ReadTables, picture: str) -> DrawnImage | None:
+    return await tables.one(DrawnImage, _BY_PICTURE, {"picture": picture})
+
+
+async def first_image_of(tables: ReadTables, username: str) -> DrawnImage | None:
+    return await tables.one(DrawnImage, _FIRST_OF_USER, {"username": username})
+
+
+async def identity(tables: ReadTables, image: int) -> UUID | None:
+    """The image's id in the log, by its id on the wire."""
+    found = await tables.one(Counted, _IMAGE_ID, {"id": image})
+    return found.image_id if found else None
+
+
+async def likes_of(tables: ReadTables, image_id: UUID) -> int:
+    found = await tables.one(Counted, _LIKES, {"image": image_id})
+    return found.likecount if found else 0

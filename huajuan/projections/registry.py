@@ -1,8 +1,10 @@
 """Every projection there is. A new one is added here and fills itself from the first event."""
 
+from huajuan.projections.favorites import FAVORITES
 from huajuan.projections.history import HISTORY
+from huajuan.projections.likes import LIKES
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.point_history import POINT_HISTORY
 from huajuan.projections.users import USERS
 
-PROJECTIONS = (USERS, POINT_BALANCES, POINT_HISTORY, HISTORY)
+PROJECTIONS = (USERS, POINT_BALANCES, POINT_HISTORY, HISTORY, LIKES, FAVORITES)

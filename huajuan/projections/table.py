@@ -48,6 +48,7 @@ def _column_type(hint: Any) -> str:
 
 
 def _index_ddl(name: str, number: int, body: str) -> str:
+    """Numbered, so that a name says nothing that can become untrue."""
     unique = "UNIQUE " if body.startswith("UNIQUE ") else ""
     return f"CREATE {unique}INDEX IF NOT EXISTS {name}_{number} ON {name} {body.removeprefix(unique)}"
 

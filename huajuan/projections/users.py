@@ -34,6 +34,15 @@ class User(msgspec.Struct, frozen=True):
     create_time: datetime
 
 
+class KnownUser(msgspec.Struct, frozen=True):
+    """What anyone may know of a user."""
+
+    id: int
+    username: str
+    avatar_url: str
+    create_time: datetime
+
+
 def registered(_: UserRow | None, event: Account.Registered, position: int) -> UserRow:
     return UserRow(event.originator_id, position, event.username, event.email, "", event.timestamp)
 
@@ -68,3 +77,14 @@ SELECT u.id, u.email, u.username, u.avatar_url, coalesce(b.available, 0), u.crea
 
 async def user(tables: ReadTables, account_id: UUID) -> User | None:
     return await tables.one(User, _USER, {"account": account_id})
+
+
+_USERS = f"""
+SELECT u.id, u.username, u.avatar_url, u.create_time FROM {USERS.schema}.users u
+ WHERE u.id > %(after)s AND u.username IS NOT NULL ORDER BY u.id LIMIT %(most)s
+"""
+
+
+async def users(tables: ReadTables, most: int, after: int) -> list[KnownUser]:
+    """Everybody, by id, after one."""
+    return await tables.all(KnownUser, _USERS, {"most": most, "after": after})

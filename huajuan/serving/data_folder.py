@@ -4,12 +4,17 @@ import os
 import secrets
 from pathlib import Path
 
+from huajuan.settings import PREFIX, SettingsError
+
 SECRET_BYTES = 48
 
 
 def make_data_folder(folder: Path) -> Path:
     """Others may pass through as root, for the database runs as an account of its own; nobody may look in."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o711 if os.geteuid() == 0 else 0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o711 if os.geteuid() == 0 else 0o700)
+    except OSError as error:
+        raise SettingsError(f"{PREFIX}DATA_DIR: {folder} cannot be made: {error.strerror}") from None
     return folder
 
 

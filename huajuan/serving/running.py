@@ -100,4 +100,6 @@ class Workers(Multiprocess):
         self.handle_term()
 
     def handle_hup(self) -> None:
-        """Comes only under `nohup`, where it means nothing; uvicorn would start all workers anew."""
+        """A closed terminal. uvicorn would start all workers anew."""
+        if signal.SIGHUP in self._blocked:
+            self.handle_term()

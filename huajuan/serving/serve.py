@@ -7,12 +7,13 @@ from contextlib import ExitStack
 import msgspec
 
 from huajuan.database import Database, open_database
+from huajuan.pictures import Pictures, PlaceUnusable
 from huajuan.serving.announcing import say, when_ready
 from huajuan.serving.data_folder import make_data_folder, signing_key
 from huajuan.serving.painter import demo_painter
 from huajuan.serving.port import take_port
 from huajuan.serving.running import run_until_stopped
-from huajuan.settings import PREFIX, Settings
+from huajuan.settings import PREFIX, Settings, SettingsError
 
 # An address that means "every interface" is asked over loopback.
 _ASK_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
@@ -28,8 +29,9 @@ def _serve(settings: Settings, stack: ExitStack) -> None:
     began = time.monotonic()
     listening = stack.enter_context(take_port(settings.host, settings.port))
     make_data_folder(settings.data_folder)
+    storage = _storage(settings)
     database = stack.enter_context(open_database(settings, say))
-    complete, painter = _complete(settings, database, stack)
+    complete, painter = _complete(settings, database, storage, stack)
     _hand_over(complete)
     when_ready(
         _ASK_AT.get(settings.host, settings.host),
@@ -39,7 +41,17 @@ def _serve(settings: Settings, stack: ExitStack) -> None:
     run_until_stopped(complete, listening)
 
 
-def _complete(settings: Settings, database: Database, stack: ExitStack) -> tuple[Settings, str]:
+def _storage(settings: Settings) -> str:
+    """Tried here once, for a worker that cannot use it would only fail at length."""
+    place = settings.storage_url or str(settings.data_folder / "pictures")
+    try:
+        Pictures.at(place)
+    except PlaceUnusable as error:
+        raise SettingsError(f"{PREFIX}STORAGE_URL is {place!r}: {error}") from None
+    return place
+
+
+def _complete(settings: Settings, database: Database, storage: str, stack: ExitStack) -> tuple[Settings, str]:
     """The settings with all that was left open filled in, and who paints."""
     urls = settings.comfyui_urls
     painter = "ComfyUI at " + ", ".join(urls)
@@ -51,7 +63,7 @@ def _complete(settings: Settings, database: Database, stack: ExitStack) -> tuple
         settings,
         database_url=database.dsn,
         comfyui_urls=urls,
-        storage_url=settings.storage_url or str(settings.data_folder / "pictures"),
+        storage_url=storage,
         jwt_secret=settings.jwt_secret or signing_key(settings.data_folder),
     )
     return filled_in, painter

@@ -15,12 +15,14 @@ from eventsourcing.persistence import StoredEvent
 from huajuan.domain.account import Account
 from huajuan.domain.email_claim import EmailClaim
 from huajuan.domain.facts import Entity, Occasion, on_occasion
+from huajuan.domain.favorite import Favorite
 from huajuan.domain.image import Image, Order
+from huajuan.domain.like import Like
 from huajuan.event_store.mapper import EventMapper
 
 FILE = Path(__file__).parent / "samples.json"
-KINDS: tuple[type[Entity], ...] = (Account, EmailClaim, Image)
-ANN, CLAIM, PICTURE, LOST = (UUID(int=n) for n in (1, 2, 3, 4))
+KINDS: tuple[type[Entity], ...] = (Account, EmailClaim, Image, Like, Favorite)
+ANN, CLAIM, PICTURE, LOST, LIKE, FAVORITE = (UUID(int=n) for n in range(1, 7))
 AT = datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=UTC)
 
 
@@ -56,8 +58,16 @@ def a_life() -> list[Any]:
         drawn, failed = (Image.request(i, ANN, order, 20, AT) for i in (PICTURE, LOST))
         drawn.draw("p.png", "ab" * 32)
         failed.fail("lost")
+        like = Like.begin(LIKE, ANN, PICTURE)
+        favorite = Favorite.begin(FAVORITE, ANN, PICTURE)
+        like.take_back()
+        like.give()
+        favorite.remove()
+        favorite.add()
     snapshot = Account.Snapshot.take(account)
-    return [e for a in (account, claim, drawn, failed) for e in a.collect_events()] + [snapshot]
+    return [e for a in (account, claim, drawn, failed, like, favorite) for e in a.collect_events()] + [
+        snapshot
+    ]
 
 
 def load() -> dict[str, StoredEvent]:

@@ -8,6 +8,7 @@ import pytest
 
 from huajuan.event_store.errors import LogUnavailable
 from huajuan.projections.questions import ReadTables
+from huajuan.projections.registry import PROJECTIONS
 from tests.http.conftest import Person, body
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -22,7 +23,7 @@ async def test_ready(client: httpx.AsyncClient, person: Person) -> None:
     reply = await client.get("/readyz")
     ready = body(reply)
     assert (reply.status_code, ready["database"]) == (200, True)
-    assert set(ready["projections"]) == {"users_v1", "point_balances_v1", "point_history_v1", "history_v1"}
+    assert set(ready["projections"]) == {projection.schema for projection in PROJECTIONS}
     assert ready["projections"]["users_v1"]["lag_events"] == 0
 
 
@@ -59,7 +60,10 @@ async def document(client: httpx.AsyncClient) -> dict[str, Any]:
 async def test_the_document_has_every_route(client: httpx.AsyncClient) -> None:
     assert set((await document(client))["paths"]) == {
         "/register", "/login", "/auth/score", "/auth/generate", "/auth/user/info", "/auth/user/images",
-        "/images/{key}", "/healthz", "/readyz",
+        "/images/{key}", "/healthz", "/readyz", "/user/all", "/image/all", "/auth/user/images/timeRange",
+        "/auth/image", "/auth/like", "/auth/user/favoritedimages", "/auth/addFavoritedImage",
+        "/auth/deleteFavoritedImage", "/auth/setavatar", "/auth/setavator", "/auth/getavatar", "/auth/getavator",
+        "/auth/user/update",
     }  # fmt: skip
 
 

@@ -3,16 +3,19 @@
 from typing import Any
 from uuid import UUID
 
+import pytest
 from msgspec.structs import asdict
 
 from huajuan.event_store.reading import Recorded
 from huajuan.projections.engine import _work, fold_rows
-from huajuan.projections.history import HISTORY
+from huajuan.projections.favorites import FAVORITES
+from huajuan.projections.history import HISTORY, fold_words
+from huajuan.projections.likes import LIKES
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.point_history import POINT_HISTORY
 from huajuan.projections.projection import Projection
 from huajuan.projections.users import USERS
-from tests.event_store.samples import ANN, AT, LOST, PICTURE, a_life
+from tests.event_store.samples import ANN, AT, FAVORITE, LIKE, LOST, PICTURE, a_life
 
 LIFE = [Recorded(position, event) for position, event in enumerate(a_life()[:-1], 1)]
 
@@ -67,9 +70,32 @@ def test_history_has_what_was_drawn_under_the_id_of_its_drawing() -> None:
     row = rows[PICTURE]
     assert (row.id, row.picture, row.create_time) == (position_of("image.drawn", PICTURE), "p.png", AT)
     assert (row.prompt, row.width, row.height, row.steps) == ("sun", 220, 200, 30)
-    assert (row.sampling_method, row.seed, row.likecount) == ("DDIM", "7", 0)
+    assert (row.sampling_method, row.seed, row.likecount) == ("DDIM", "7", 1)
 
 
 def test_what_is_still_being_drawn_has_no_id_yet() -> None:
     before = [r for r in LIFE if r.event.TOPIC == "image.requested"]
     assert [row.id for row in rows_of(HISTORY, before).values()] == [None, None]
+
+
+def test_a_like_that_was_taken_back_and_given_again_counts_once() -> None:
+    likes = [r for r in LIFE if r.event.TOPIC.startswith("like.")]
+    others = [r for r in LIFE if not r.event.TOPIC.startswith("like.")]
+    counts = [rows_of(HISTORY, others + likes[:n])[PICTURE].likecount for n in range(4)]
+    assert counts == [0, 1, 0, 1]
+    rows = [rows_of(LIKES, likes[:n]) for n in range(4)]
+    assert [len(found) for found in rows] == [0, 1, 0, 1]
+    assert rows[3][LIKE].id == likes[2].position
+
+
+def test_a_favorite_has_the_id_and_time_of_its_newest_adding() -> None:
+    (row,) = rows_of(FAVORITES).values()
+    assert (row.account_id, row.image_id, row.favorited_time) == (ANN, PICTURE, AT)
+    assert row.id == position_of("favorite.added_again", FAVORITE)
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"), [("SUN", "sun"), ("ＳＵＮ", "sun"), ("Straße", "strasse"), ("ｶﾞ", "ガ")]
+)
+def test_words_are_folded_to_one_case_and_width(text: str, folded: str) -> None:
+    assert fold_words(text) == folded

@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from huajuan.domain.account import Account
-from huajuan.projections.history import HISTORY, images_of
+from huajuan.projections.history import HISTORY
+from huajuan.projections.listing import Wanted, list_images
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.projection import Projection, Touch, of_stream
 from huajuan.projections.questions import ReadTables
@@ -45,7 +46,7 @@ async def test_after_waiting_for_a_write_the_tables_show_it(database_url: str) -
         found = await user(tables, ann)
         assert found
         assert (found.id, found.username, found.email, found.score) == (1, "ann", "ann@example.org", 80)
-        (image,) = await images_of(tables, ann, 10)
+        (image,) = await list_images(tables, Wanted(account_id=ann), 10)
         assert (image.username, image.prompt, image.width, image.id) == ("ann", "sun", 220, position)
 
 
@@ -78,7 +79,7 @@ async def test_any_size_of_batch_gives_the_same_tables(database_url: str, batch:
         position = await some_life(store)
         assert await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
     live = all_tables(database_url)
-    assert [len(rows) for rows in live.values()] == [5, 5, 5 * 5, 10]
+    assert [len(rows) for rows in live.values()] == [5, 5, 5 * 5, 10, 0, 0]
     forget_everything(database_url)
     async with projecting(database_url, batch_events_max=batch) as (_, projector):
         assert await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)

@@ -31,6 +31,7 @@ REFUSED = {
 def nothing_set(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("os.environ", environment(data_dir=folder / "data", port=free_port()))
     monkeypatch.setattr(sys, "argv", ["huajuan", "serve"])
+    monkeypatch.setattr("huajuan.serving.serve.run_until_stopped", lambda *_: pytest.fail("it serves"))
     yield
     configure_logs(readable=True)
 

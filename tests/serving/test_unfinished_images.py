@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,7 +14,8 @@ from tests.postgres import eventually
 from tests.serving.person import Person, fetch
 from tests.serving.service import CHECKOUT, PATIENCE_SECONDS, Service, environment
 
-SOON = {
+COMMAND = [sys.executable, "-P", "-m", "huajuan.inference_client.painter"]
+SOON: dict[str, Any] = {
     "dispatch_lease_seconds": 1,
     "dispatch_heartbeat_seconds": 0.3,
     "dispatch_abandoned_every_seconds": 0.3,
@@ -29,8 +31,7 @@ class Painter:
 
     def __init__(self, port: int = 0) -> None:
         self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "huajuan.inference_client.painter"]
-            + ["--port", str(port), "--step-seconds", "0.2"],
+            [*COMMAND, "--port", str(port), "--step-seconds", "0.2"],
             stdout=subprocess.PIPE,
             env=environment(),
             cwd=CHECKOUT,

@@ -1,0 +1,24 @@
+"""Set one's avatar, or take it away."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from huajuan.domain.account import Account
+from huajuan.domain.avatar import check_avatar
+from huajuan.domain.facts import Entity
+from huajuan.domain.refusals import NotRegistered
+from huajuan.event_store.loading import Stream
+from huajuan.event_store.store import Decided, EventStore
+
+
+async def set_avatar(store: EventStore, account_id: UUID, url: str) -> Decided:
+    """Raises `AvatarUnfit` or `NotRegistered`."""
+    check_avatar(url)
+
+    def decide(account: Account | None) -> Iterable[Entity]:
+        if account is None:
+            raise NotRegistered
+        account.change_avatar(url)
+        return [account]
+
+    return await store.change(decide, Stream(Account, account_id))

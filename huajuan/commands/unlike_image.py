@@ -1,0 +1,24 @@
+"""Take a like back."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from huajuan.domain.facts import Entity
+from huajuan.domain.image import Image, shown
+from huajuan.domain.like import Like
+from huajuan.domain.refusals import NotLiked
+from huajuan.event_store.loading import Stream
+from huajuan.event_store.store import Decided, EventStore
+
+
+async def unlike_image(store: EventStore, account_id: UUID, image_id: UUID) -> Decided:
+    """Raises `ImageNotFound` or `NotLiked`."""
+    shown(await store.find(Image, image_id))
+
+    def decide(like: Like | None) -> Iterable[Entity]:
+        if like is None:
+            raise NotLiked
+        like.take_back()
+        return [like]
+
+    return await store.change(decide, Stream(Like, store.stream_ids.like(account_id, image_id)))

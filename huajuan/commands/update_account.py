@@ -1,0 +1,107 @@
+"""Update one's account: e-mail, password and avatar, all of it or nothing."""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from uuid import UUID
+
+from huajuan.domain.account import Account
+from huajuan.domain.avatar import check_avatar
+from huajuan.domain.credentials import check_password
+from huajuan.domain.email_claim import EmailClaim, check_email, fold_email
+from huajuan.domain.facts import Entity
+from huajuan.domain.refusals import NotRegistered, Refused
+from huajuan.event_store.errors import LogBusy
+from huajuan.event_store.loading import Stream
+from huajuan.event_store.store import Decided, EventStore
+from huajuan.passwords import Passwords
+
+TRIES_MAX = 5
+Apply = Callable[[Account | None], Account]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is `None` stays as it is."""
+
+    email: str | None = None
+    password: str | None = None
+    avatar_url: str | None = None
+
+
+async def update_account(
+    store: EventStore, passwords: Passwords, account_id: UUID, changes: Changes
+) -> Decided:
+    """One append for everything. Raises `FormRefused` or `NotRegistered`."""
+    _check(changes)
+    _known(await store.find(Account, account_id))
+    password_hash = await passwords.hash(changes.password) if changes.password is not None else None
+
+    def apply(account: Account | None) -> Account:
+        known = _known(account)
+        if password_hash is not None:
+            known.change_password(password_hash)
+        if changes.avatar_url is not None:
+            known.change_avatar(changes.avatar_url)
+        if changes.email is not None:
+            known.change_email(changes.email)
+        return known
+
+    for _ in range(TRIES_MAX):
+        with suppress(_EmailChangedMeanwhile):
+            return await _append(store, account_id, changes.email, apply)
+    raise LogBusy
+
+
+async def _append(store: EventStore, account_id: UUID, email: str | None, apply: Apply) -> Decided:
+    old_email = _known(await store.find(Account, account_id)).email or ""
+    if email is None or fold_email(email) == fold_email(old_email):
+        return await store.change(lambda account: [apply(account)], Stream(Account, account_id))
+    return await _move(store, account_id, old_email, email, apply)
+
+
+def _check(changes: Changes) -> None:
+    if changes.email is not None:
+        check_email(changes.email)
+    if changes.password is not None:
+        check_password(changes.password)
+    if changes.avatar_url is not None:
+        check_avatar(changes.avatar_url)
+
+
+async def _move(store: EventStore, account_id: UUID, old: str, new: str, apply: Apply) -> Decided:
+    """The new address is claimed and the old one released in the same append."""
+    new_id, old_id = store.stream_ids.email_claim(new), store.stream_ids.email_claim(old)
+
+    def decide(
+        account: Account | None, claim: EmailClaim | None, released: EmailClaim | None
+    ) -> Iterable[Entity]:
+        if _known(account).email != old:
+            raise _EmailChangedMeanwhile
+        return [apply(account), *_claims(claim, released, new_id, account_id)]
+
+    streams = Stream(Account, account_id), Stream(EmailClaim, new_id), Stream(EmailClaim, old_id)
+    return await store.change(decide, *streams)
+
+
+def _claims(
+    claim: EmailClaim | None, released: EmailClaim | None, new_id: UUID, account_id: UUID
+) -> Iterable[EmailClaim]:
+    if claim is None:
+        claim = EmailClaim.begin(new_id, account_id)
+    else:
+        claim.claim(account_id)
+    if released is None:
+        return [claim]
+    released.release()
+    return [claim, released]
+
+
+class _EmailChangedMeanwhile(Refused):
+    """The address to be released is another by now."""
+
+
+def _known(account: Account | None) -> Account:
+    if account is None:
+        raise NotRegistered
+    return account

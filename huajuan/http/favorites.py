@@ -1,0 +1,205 @@
+"""One's favorite images."""
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, delete, get, post
+
+from huajuan.commands.favorite_image import favorite_image
+from huajuan.commands.unfavorite_image import unfavorite_image
+from huajuan.domain.image import Image, shown
+from huajuan.domain.refusals import AlreadyFavorite, ImageNotFound, NotFavorite
+from huajuan.event_store.errors import LogUnavailable
+from huajuan.http import phrases
+from huajuan.http.bodies import Unreadable, read_form
+from huajuan.http.desk import AtDesk, Desk
+from huajuan.http.documented import BUSY, TOO_LARGE, Explained, Said, asks, replies, takes
+from huajuan.http.envelope import Answers, Refusal, answering
+from huajuan.http.guards import INSTEAD_OF_TOKEN_REFUSAL
+from huajuan.http.presenting import (
+    EXAMPLE_IMAGE,
+    EXAMPLE_PICTURE,
+    FavoriteOnWire,
+    favorite_on_wire,
+    image_id_of,
+)
+from huajuan.http.queries import limit_of, next_page, query_of, unfit, whole_number
+from huajuan.http.tokens import Me
+from huajuan.projections.favorites import FAVORITES, FavoriteImage, favorite, favorites_of
+from huajuan.projections.history import identity
+
+EVER = (datetime(1970, 1, 1, tzinfo=UTC), 0)
+
+
+class FavoriteForm(msgspec.Struct):
+    """The image meant, by its address or its id; a non-empty `url` counts first."""
+
+    url: str = ""
+    id: int = 0
+
+
+class FavoritesReply(Said, kw_only=True):
+    """Favorites, oldest first; a `Link` header leads to more."""
+
+    images: list[FavoriteOnWire]
+
+
+NO_IMAGE_NAMED = Refusal(400, message=phrases.NO_IMAGE_NAMED, error=phrases.NO_IMAGE_NAMED_BECAUSE)
+LIST_ANSWERS: Answers = {LogUnavailable: Refusal(500, message=phrases.FAVORITES_FAILED)}
+ADD_ANSWERS: Answers = {
+    Unreadable: NO_IMAGE_NAMED,
+    ImageNotFound: Refusal(404, message=phrases.NO_SUCH_IMAGE, error=phrases.NO_SUCH_IMAGE),
+    AlreadyFavorite: Refusal(409, message=phrases.ALREADY_FAVORITE),
+    LogUnavailable: Refusal(500, message=phrases.FAVORITE_FAILED),
+}
+REMOVE_ANSWERS: Answers = {
+    ImageNotFound: Refusal(404, message=phrases.NO_SUCH_IMAGE),
+    NotFavorite: Refusal(409, message=phrases.NOT_FAVORITE),
+    LogUnavailable: Refusal(500, message=phrases.UNFAVORITE_FAILED),
+}
+UNNAMED = [{"message": phrases.NO_IMAGE_NAMED, "error": phrases.NO_IMAGE_NAMED_BECAUSE}]
+TOKENLESS = {INSTEAD_OF_TOKEN_REFUSAL: phrases.USER_INFO_MISSING}
+UNKNOWN_USER = [{"message": phrases.USER_INFO_MISSING, "error": phrases.TOKEN_MISSING}]
+EXAMPLE = {**EXAMPLE_IMAGE, "id": 12, "image_id": 9, "favorited_time": "2024-11-22T01:02:03Z"}
+
+
+@get(
+    "/auth/user/favoritedimages",
+    operation_id="ListFavorites",
+    operation_class=asks(limit="how many at most", after="where the `Link` of the page before leads"),
+    responses=replies(
+        {
+            200: (FavoritesReply, [{"message": phrases.FAVORITES, "images": [EXAMPLE]}]),
+            400: (Explained, [{"message": phrases.QUERY_UNFIT, "error": "limit"}]),
+            500: (Said, [{"message": phrases.FAVORITES_FAILED}]),
+            503: (Said, BUSY),
+        }
+    ),
+)
+async def favorites(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Response[FavoritesReply]:
+    """One's favorites, in the order in which they were added."""
+    given = query_of(request)
+    limit, address = limit_of(given, desk.settings.list_rows_max), desk.settings.public_address
+    with answering(LIST_ANSWERS):
+        found = await favorites_of(desk.tables, me.account_id, limit + 1, _place(given.get("after")))
+    page, headers = found[:limit], {}
+    if len(found) > limit:
+        headers = next_page(address, request.url.path, given, _cursor(page[-1]))
+    images = [favorite_on_wire(image, address) for image in page]
+    return Response(FavoritesReply(code=200, message=phrases.FAVORITES, images=images), headers=headers)
+
+
+@post(
+    "/auth/addFavoritedImage",
+    status_code=200,
+    operation_id="AddFavorite",
+    opt=TOKENLESS,
+    operation_class=takes(FavoriteForm, {"url": EXAMPLE_PICTURE}),
+    responses=replies(
+        {
+            200: (Said, [{"message": phrases.FAVORITE_ADDED}]),
+            400: (Explained, UNNAMED),
+            401: (Explained, UNKNOWN_USER),
+            404: (Explained, [{"message": phrases.NO_SUCH_IMAGE, "error": phrases.NO_SUCH_IMAGE}]),
+            409: (Said, [{"message": phrases.ALREADY_FAVORITE}]),
+            413: (Said, TOO_LARGE),
+            500: (Said, [{"message": phrases.FAVORITE_FAILED}]),
+            503: (Said, BUSY),
+        }
+    ),
+)
+async def add_favorite(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Said:
+    """Put an image among one's favorites, once."""
+    with answering(ADD_ANSWERS):
+        image_id = await _image_meant(await read_form(request, FavoriteForm), desk)
+        decided = await favorite_image(desk.store, me.account_id, image_id)
+    await desk.show(decided.position, FAVORITES)
+    return Said(code=200, message=phrases.FAVORITE_ADDED)
+
+
+@delete(
+    "/auth/deleteFavoritedImage",
+    status_code=200,
+    operation_id="RemoveFavorite",
+    opt=TOKENLESS,
+    operation_class=asks(url="the picture's address; counts first", id="the favorite's own id"),
+    responses=replies(
+        {
+            200: (Said, [{"message": phrases.FAVORITE_REMOVED}]),
+            400: (Explained, UNNAMED),
+            401: (Explained, UNKNOWN_USER),
+            404: (Said, [{"message": phrases.NO_SUCH_IMAGE}]),
+            409: (Said, [{"message": phrases.NOT_FAVORITE}]),
+            500: (Said, [{"message": phrases.UNFAVORITE_FAILED}]),
+            503: (Said, BUSY),
+        }
+    ),
+)
+async def remove_favorite(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Said:
+    """Take an image out of one's favorites."""
+    with answering(REMOVE_ANSWERS):
+        image_id = await _image_of_favorite(query_of(request), me.account_id, desk)
+        decided = await unfavorite_image(desk.store, me.account_id, image_id)
+    await desk.show(decided.position, FAVORITES)
+    return Said(code=200, message=phrases.FAVORITE_REMOVED)
+
+
+async def _image_meant(form: FavoriteForm, desk: Desk) -> UUID:
+    if form.url:
+        return _known(image_id_of(form.url, desk.settings.public_address))
+    if not 1 <= form.id < 2**63:
+        raise Unreadable
+    return _known(await identity(desk.tables, form.id))
+
+
+async def _image_of_favorite(given: dict[str, str], account_id: UUID, desk: Desk) -> UUID:
+    if "url" in given:
+        address = desk.settings.public_address
+        return _known(await _drawn(image_id_of(given["url"], address), desk))
+    found = await favorite(desk.tables, account_id, _favorite_id(given.get("id", "")))
+    if found is None:
+        raise NotFavorite
+    return found.image_id
+
+
+async def _drawn(image_id: UUID | None, desk: Desk) -> UUID | None:
+    image = await desk.store.find(Image, image_id) if image_id else None
+    return shown(image).id
+
+
+def _known(image_id: UUID | None) -> UUID:
+    if image_id is None:
+        raise ImageNotFound
+    return image_id
+
+
+def _favorite_id(text: str) -> int:
+    try:
+        number = whole_number(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise Refusal(400, **NO_IMAGE_NAMED.body)
+    return number
+
+
+def _cursor(last: FavoriteImage) -> str:
+    place = (last.favorited_time.astimezone(UTC), last.id)
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
+
+
+def _place(after: str | None) -> tuple[datetime, int]:
+    if after is None:
+        return EVER
+    try:
+        raw = base64.b64decode(after + "=" * (-len(after) % 4), altchars=b"-_", validate=True)
+        time, number = msgspec.json.decode(raw, type=tuple[datetime, int])
+    except (binascii.Error, msgspec.DecodeError, ValueError):
+        raise unfit("after") from None
+    if time.tzinfo is None or not 0 <= number < 2**63:
+        raise unfit("after")
+    return time, number

@@ -1,0 +1,109 @@
+"""Liking images, and taking likes back."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, delete, post
+
+from huajuan.commands.like_image import like_image
+from huajuan.commands.unlike_image import unlike_image
+from huajuan.domain.refusals import AlreadyLiked, ImageNotFound, NotLiked
+from huajuan.event_store.errors import LogUnavailable
+from huajuan.http import phrases
+from huajuan.http.bodies import Unreadable, read_form
+from huajuan.http.desk import AtDesk, Desk
+from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Said, asks, replies, takes
+from huajuan.http.envelope import Answers, Refusal, answering
+from huajuan.http.presenting import EXAMPLE_PICTURE, image_id_of
+from huajuan.http.queries import query_of
+from huajuan.http.tokens import Me
+from huajuan.projections.history import HISTORY, likes_of
+from huajuan.projections.likes import LIKES
+
+
+class PictureForm(msgspec.Struct):
+    """The picture meant, by its address."""
+
+    url: str = ""
+
+
+class LikedReply(Said, kw_only=True):
+    """The picture's likes, this one counted."""
+
+    current_likes: int
+
+
+class Faulty(msgspec.Struct, kw_only=True):
+    """A refusal whose text stands under `error`."""
+
+    code: int
+    error: str
+
+
+LIKE_ANSWERS: Answers = {
+    Unreadable: Refusal(400, error=phrases.URL_MISSING),
+    ImageNotFound: Refusal(404, error=phrases.IMAGE_NOT_FOUND),
+    AlreadyLiked: Refusal(409, error=phrases.ALREADY_LIKED),
+    NotLiked: Refusal(409, error=phrases.NOT_LIKED),
+    LogUnavailable: Refusal(500, error=phrases.LIKE_FAILED),
+}
+
+
+def _replies(message: str, conflict: str) -> Any:
+    return replies(
+        {
+            200: (LikedReply, [{"message": message, "current_likes": 3}]),
+            400: (Faulty, [{"error": phrases.URL_MISSING}]),
+            401: (Said, NO_TOKEN),
+            404: (Faulty, [{"error": phrases.IMAGE_NOT_FOUND}]),
+            409: (Faulty, [{"error": conflict}]),
+            413: (Said, TOO_LARGE),
+            500: (Faulty, [{"error": phrases.LIKE_FAILED}]),
+            503: (Said, BUSY),
+        }
+    )
+
+
+@post(
+    "/auth/like",
+    status_code=200,
+    operation_id="Like",
+    operation_class=takes(PictureForm, {"url": EXAMPLE_PICTURE}),
+    responses=_replies(phrases.LIKED, phrases.ALREADY_LIKED),
+)
+async def like(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> LikedReply:
+    """Like a picture, once."""
+    with answering(LIKE_ANSWERS):
+        image_id = _image_id((await read_form(request, PictureForm)).url, desk)
+        decided = await like_image(desk.store, me.account_id, image_id)
+        return await _counted(image_id, decided.position, phrases.LIKED, desk)
+
+
+@delete(
+    "/auth/like",
+    status_code=200,
+    operation_id="Unlike",
+    operation_class=asks(url="the picture's address"),
+    responses=_replies(phrases.UNLIKED, phrases.NOT_LIKED),
+)
+async def unlike(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> LikedReply:
+    """Take one's like back."""
+    with answering(LIKE_ANSWERS):
+        image_id = _image_id(query_of(request).get("url", ""), desk)
+        decided = await unlike_image(desk.store, me.account_id, image_id)
+        return await _counted(image_id, decided.position, phrases.UNLIKED, desk)
+
+
+def _image_id(url: str, desk: Desk) -> UUID:
+    if not url:
+        raise Refusal(400, error=phrases.URL_MISSING)
+    image_id = image_id_of(url, desk.settings.public_address)
+    if image_id is None:
+        raise ImageNotFound
+    return image_id
+
+
+async def _counted(image_id: UUID, position: int, message: str, desk: Desk) -> LikedReply:
+    await desk.show(position, HISTORY, LIKES)
+    return LikedReply(code=200, message=message, current_likes=await likes_of(desk.tables, image_id))

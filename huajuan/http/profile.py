@@ -1,0 +1,195 @@
+"""One's avatar and account, and who else there is."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post, put
+
+from huajuan.commands.set_avatar import set_avatar
+from huajuan.commands.update_account import Changes, update_account
+from huajuan.domain.refusals import AvatarUnfit, NotRegistered
+from huajuan.event_store.errors import LogUnavailable
+from huajuan.http import phrases
+from huajuan.http.accounts import Password
+from huajuan.http.bodies import Unreadable, read_form
+from huajuan.http.desk import AtDesk
+from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Explained, Said, asks, replies, takes
+from huajuan.http.envelope import Answers, Refusal, answering
+from huajuan.http.presenting import PublicUser, public_user
+from huajuan.http.queries import limit_of, next_page, query_of, unfit, whole_number
+from huajuan.http.tokens import Me
+from huajuan.projections.users import USERS, user, users
+
+
+class AvatarForm(msgspec.Struct):
+    """The avatar's address; empty takes it away."""
+
+    url: str
+
+
+class AvatarReply(msgspec.Struct, kw_only=True):
+    """The avatar's address; null in a refusal."""
+
+    code: int
+    msg: str
+    data: str | None
+
+
+class UpdateForm(msgspec.Struct):
+    """What is to change; `avator_url` is another spelling of `avatar_url`."""
+
+    email: str | None = None
+    password: Password | None = None
+    avatar_url: str | None = None
+    avator_url: str | None = None
+    username: Any = None
+
+
+class UsersReply(Said, kw_only=True):
+    """What anyone may know of everybody; a `Link` header leads to more."""
+
+    users: list[PublicUser]
+
+
+def _no_avatar(status: int, text: str) -> Refusal:
+    return Refusal(status, msg=text, data=None)
+
+
+SET_ANSWERS: Answers = {
+    Unreadable: _no_avatar(400, phrases.MALFORMED),
+    AvatarUnfit: _no_avatar(400, phrases.AVATAR_UNFIT),
+    NotRegistered: _no_avatar(500, phrases.AVATAR_NOT_CHANGED),
+    LogUnavailable: _no_avatar(500, phrases.AVATAR_NOT_CHANGED),
+}
+GET_ANSWERS: Answers = {LogUnavailable: _no_avatar(500, phrases.AVATAR_QUERY_FAILED)}
+UPDATE_ANSWERS: Answers = {
+    Unreadable: Refusal(400, message=phrases.MALFORMED, error=phrases.MALFORMED),
+    LogUnavailable: Refusal(500, message=phrases.USER_NOT_UPDATED, error=phrases.DATABASE_AWAY),
+    **{k: Refusal(500, message=phrases.USER_NOT_UPDATED, error=text) for k, text in phrases.UPDATE.items()},
+}
+USERS_ANSWERS: Answers = {LogUnavailable: Refusal(500, message=phrases.USERS_NOT_LISTED)}
+AVATAR_URL = "https://example.org/me.png"
+
+
+@post(
+    ["/auth/setavatar", "/auth/setavator"],
+    status_code=200,
+    operation_class=takes(AvatarForm, {"url": AVATAR_URL}),
+    responses=replies(
+        {
+            200: (AvatarReply, [{"msg": phrases.AVATAR_CHANGED, "data": AVATAR_URL}]),
+            400: (
+                AvatarReply,
+                [{"msg": text, "data": None} for text in (phrases.MALFORMED, phrases.AVATAR_UNFIT)],
+            ),
+            401: (Said, NO_TOKEN),
+            413: (Said, TOO_LARGE),
+            500: (AvatarReply, [{"msg": phrases.AVATAR_NOT_CHANGED, "data": None}]),
+            503: (Said, BUSY),
+        }
+    ),
+)
+async def change_avatar(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> AvatarReply:
+    """Set one's avatar by its address."""
+    with answering(SET_ANSWERS):
+        form = await read_form(request, AvatarForm)
+        decided = await set_avatar(desk.store, me.account_id, form.url)
+    await desk.show(decided.position, USERS)
+    return AvatarReply(code=200, msg=phrases.AVATAR_CHANGED, data=form.url)
+
+
+@get(
+    ["/auth/getavatar", "/auth/getavator"],
+    responses=replies(
+        {
+            200: (AvatarReply, [{"msg": phrases.AVATAR, "data": AVATAR_URL}]),
+            401: (Said, NO_TOKEN),
+            500: (AvatarReply, [{"msg": phrases.AVATAR_QUERY_FAILED, "data": None}]),
+        }
+    ),
+)
+async def avatar(me: Me, desk: AtDesk) -> AvatarReply:
+    """One's avatar."""
+    with answering(GET_ANSWERS):
+        found = await user(desk.tables, me.account_id)
+    if found is None:
+        raise _no_avatar(500, phrases.AVATAR_QUERY_FAILED)
+    return AvatarReply(code=200, msg=phrases.AVATAR, data=found.avatar_url)
+
+
+@put(
+    "/auth/user/update",
+    operation_id="UpdateUser",
+    operation_class=takes(UpdateForm, {"email": "new@qq.com", "avatar_url": AVATAR_URL}),
+    responses=replies(
+        {
+            200: (Said, [{"message": phrases.USER_UPDATED}]),
+            400: (Explained, [{"message": phrases.MALFORMED, "error": phrases.MALFORMED}]),
+            401: (Said, NO_TOKEN),
+            413: (Said, TOO_LARGE),
+            500: (
+                Explained,
+                [{"message": phrases.USER_NOT_UPDATED, "error": text} for text in phrases.UPDATE.values()],
+            ),
+            503: (Said, BUSY),
+        }
+    ),
+)
+async def update(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Said:
+    """Change e-mail, password and avatar: all of it, or nothing."""
+    with answering(UPDATE_ANSWERS):
+        form = await read_form(request, UpdateForm)
+        if form.username is not None:
+            raise Refusal(500, message=phrases.USER_NOT_UPDATED, error=phrases.NAME_FIXED)
+        avatar_url = form.avatar_url if form.avatar_url is not None else form.avator_url
+        changes = Changes(form.email, form.password, avatar_url)
+        decided = await update_account(desk.store, desk.passwords, me.account_id, changes)
+    await desk.show(decided.position, USERS)
+    return Said(code=200, message=phrases.USER_UPDATED)
+
+
+@get(
+    "/user/all",
+    operation_id="ListUsers",
+    operation_class=asks(limit="how many at most", after="where the `Link` of the page before leads"),
+    responses=replies(
+        {
+            200: (
+                UsersReply,
+                [
+                    {
+                        "message": phrases.USERS_LISTED,
+                        "users": [
+                            {
+                                "id": 1,
+                                "username": "czh0",
+                                "avatar_url": "",
+                                "create_time": "2024-11-21T23:31:25.924231Z",
+                            }
+                        ],
+                    }
+                ],
+            ),
+            400: (Explained, [{"message": phrases.QUERY_UNFIT, "error": "limit"}]),
+            500: (Said, [{"message": phrases.USERS_NOT_LISTED}]),
+            503: (Said, BUSY),
+        }
+    ),
+)
+async def all_users(request: Request[Any, Any, Any], desk: AtDesk) -> Response[UsersReply]:
+    """Everybody, by id, as far as anyone may know them."""
+    given = query_of(request)
+    limit, address = limit_of(given, desk.settings.list_rows_max), desk.settings.public_address
+    with answering(USERS_ANSWERS):
+        found = await users(desk.tables, limit + 1, _after(given))
+    page = found[:limit]
+    headers = next_page(address, request.url.path, given, str(page[-1].id)) if len(found) > limit else {}
+    reply = UsersReply(code=200, message=phrases.USERS_LISTED, users=[public_user(found) for found in page])
+    return Response(reply, headers=headers)
+
+
+def _after(given: dict[str, str]) -> int:
+    try:
+        return whole_number(given["after"]) if "after" in given else 0
+    except ValueError:
+        raise unfit("after") from None
