@@ -1,0 +1,46 @@
+"""A like and a favorite: one for each account and picture, given and taken back in turn."""
+
+from uuid import UUID
+
+from huajuan.domain.favorite import Favorite
+from huajuan.domain.like import Like
+from huajuan.domain.refusals import AlreadyFavorite, AlreadyLiked, NotFavorite, NotLiked
+from tests.story import Story
+
+ID, ANN, PICTURE = UUID(int=1), UUID(int=2), UUID(int=3)
+WHOSE = {"account_id": ANN, "image_id": PICTURE}
+
+
+def liked() -> Story[Like]:
+    return Story(lambda: Like.begin(ID, ANN, PICTURE))
+
+
+def favored() -> Story[Favorite]:
+    return Story(lambda: Favorite.begin(ID, ANN, PICTURE))
+
+
+def test_a_like_is_given_once() -> None:
+    liked().refuses(AlreadyLiked, lambda like: like.give())
+
+
+def test_a_like_is_taken_back_once() -> None:
+    story = liked().when(lambda like: like.take_back())
+    story.then(("like.taken_back", WHOSE))
+    story.refuses(NotLiked, lambda like: like.take_back())
+
+
+def test_a_like_taken_back_can_be_given_again() -> None:
+    liked().given(lambda like: like.take_back()).when(lambda like: like.give()).then(
+        ("like.given_again", WHOSE)
+    )
+
+
+def test_a_favorite_is_added_once() -> None:
+    favored().refuses(AlreadyFavorite, lambda favorite: favorite.add())
+
+
+def test_a_favorite_is_removed_once_and_can_be_added_again() -> None:
+    story = favored().when(lambda favorite: favorite.remove())
+    story.then(("favorite.removed", WHOSE))
+    story.refuses(NotFavorite, lambda favorite: favorite.remove())
+    story.when(lambda favorite: favorite.add()).then(("favorite.added_again", WHOSE))
