@@ -11,10 +11,13 @@ from uuid import uuid4
 from litestar.types import ASGIApp
 
 from huajuan.commands.finish_abandoned_images import keep_finishing_abandoned_images
+from huajuan.commands.sweep_pictures import keep_sweeping_pictures
 from huajuan.dispatch.hosts import Hosts, open_hosts
 from huajuan.dispatch.leases import Leases
 from huajuan.dispatch.room import DrawingRoom
+from huajuan.dispatch.trash import Trash
 from huajuan.event_store.opening import open_event_store, open_pool
+from huajuan.event_store.store import EventStore
 from huajuan.http.app import create_app
 from huajuan.http.desk import Desk
 from huajuan.http.tokens import Tokens
@@ -63,6 +66,8 @@ async def open_desk(settings: Settings, open_hosts: OpenHosts = open_hosts) -> A
         pictures = Pictures.at(settings.storage_url)
         room = DrawingRoom(store, leases, hosts, pictures, settings.dispatch_limits, settings.checkpoint)
         await stack.enter_async_context(working(room))
+        trash = Trash(pool, outage_seconds_max)
+        await stack.enter_async_context(running(sweeping(store, trash, pictures, settings)))
         passwords = Passwords(settings.bcrypt_cost, settings.bcrypt_threads_max, settings.bcrypt_waiting_max)
         stack.callback(passwords.close)
         yield Desk(
@@ -74,7 +79,15 @@ async def open_desk(settings: Settings, open_hosts: OpenHosts = open_hosts) -> A
             tokens=Tokens(settings.jwt_secret, settings.token_hours, now, settings.tokens_cached_max),
             room=room,
             pictures=pictures,
+            trash=trash,
         )
+
+
+def sweeping(
+    store: EventStore, trash: Trash, pictures: Pictures, settings: Settings
+) -> Coroutine[Any, Any, None]:
+    most, every_seconds = settings.sweep_batch_max, settings.sweep_every_seconds
+    return keep_sweeping_pictures(store, trash, pictures, most, every_seconds)
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """Keeps pictures, in a folder or wherever else obstore can, under keys that are never reused."""
 
 import asyncio
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -74,6 +75,11 @@ class Pictures:
             return bytes(await obstore.get_range_async(self._store, _safe(key), start=start, end=end))
         except FileNotFoundError:
             raise PictureMissing from None
+
+    async def remove(self, key: str) -> None:
+        """For good; one that is not there is gone already."""
+        with contextlib.suppress(FileNotFoundError):
+            await obstore.delete_async(self._store, _safe(key))
 
 
 def _safe(key: str) -> str:

@@ -48,6 +48,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes_max: int = 1 << 20
     list_rows_max: int = 1_000
     statement_seconds_max: float = 5
+    square_images_max: int = 100
+    feature_words_max: int = 10
+    images_at_once_max: int = 100
+    restore_hours: float = 24 * 7
+    sweep_every_seconds: float = 60
+    sweep_batch_max: int = 100
     read_own_writes_seconds_max: float = 5
     stop_seconds_max: float = 10
     tokens_cached_max: int = 10_000

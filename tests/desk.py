@@ -1,7 +1,7 @@
 """A whole service on a test database, with a fake host: what commands and routes are tested through."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +18,7 @@ from huajuan.serving.port import take_port
 from huajuan.settings import Settings
 from tests.dispatch.fake_host import FakeHost, opening
 
+WAIT_SECONDS_MAX = 30
 SECRET = "a secret of at least thirty-two bytes"
 QUICK = Settings(bcrypt_cost=4, jwt_secret=SECRET, public_url="http://pictures.example")
 
@@ -44,6 +45,16 @@ def _settled(dsn: str, changes: dict[str, Any]) -> Iterator[Settings]:
     create_tables(dsn)
     with TemporaryDirectory() as folder:
         yield msgspec.structs.replace(QUICK, **{"database_url": dsn, "storage_url": folder, **changes})
+
+
+async def until(holds: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Wait for something to come true; a test that waits in vain fails and does not hang."""
+    async with asyncio.timeout(WAIT_SECONDS_MAX):
+        while True:
+            found = holds()
+            if found if isinstance(found, bool) else await found:
+                return
+            await asyncio.sleep(0.005)
 
 
 class Server(uvicorn.Server):

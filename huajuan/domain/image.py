@@ -68,6 +68,20 @@ class Image(Entity):
         TOPIC = "image.drawing_failed"
         reason: str
 
+    class Deleted(Entity.Event):
+        """The picture may be restored until this moment; then its file goes."""
+
+        TOPIC = "image.deleted"
+        until: datetime
+
+    class Restored(Entity.Event):
+        TOPIC = "image.restored"
+
+    class Swept(Entity.Event):
+        """The file is gone for good."""
+
+        TOPIC = "image.swept"
+
     @event(Requested)
     def __init__(
         self,
@@ -94,6 +108,8 @@ class Image(Entity):
         self.deadline = deadline
         self.picture: str | None = None
         self.failure: str | None = None
+        self.deleted_until: datetime | None = None
+        self.is_swept = False
 
     @classmethod
     def request(cls, image_id: UUID, account_id: UUID, order: Order, points: int, deadline: datetime) -> Self:
@@ -124,6 +140,26 @@ class Image(Entity):
         self._refuse_second_telling()
         self._fail(reason)
 
+    @property
+    def is_shown(self) -> bool:
+        return self.picture is not None and self.deleted_until is None
+
+    def delete(self, account_id: UUID, until: datetime) -> None:
+        """By its owner alone; to anybody else it is not there."""
+        if self.account_id != account_id or not self.is_shown:
+            raise ImageNotFound
+        self._delete(until)
+
+    def restore(self, account_id: UUID, at: datetime) -> None:
+        if self.account_id != account_id or self.deleted_until is None or at > self.deleted_until:
+            raise ImageNotFound
+        self._restore()
+
+    def sweep(self, at: datetime) -> None:
+        """What may still be restored stays."""
+        if self.deleted_until is not None and at > self.deleted_until and not self.is_swept:
+            self._sweep()
+
     def _refuse_second_telling(self) -> None:
         if not self.is_open:
             raise AlreadyTold
@@ -136,9 +172,21 @@ class Image(Entity):
     def _fail(self, reason: str) -> None:
         self.failure = reason
 
+    @event(Deleted)
+    def _delete(self, until: datetime) -> None:
+        self.deleted_until = until
+
+    @event(Restored)
+    def _restore(self) -> None:
+        self.deleted_until = None
+
+    @event(Swept)
+    def _sweep(self) -> None:
+        self.is_swept = True
+
 
 def shown(image: Image | None) -> Image:
     """The image, if it is there to be looked at. Raises `ImageNotFound`."""
-    if image is None or image.picture is None:
+    if image is None or not image.is_shown:
         raise ImageNotFound
     return image

@@ -110,6 +110,13 @@ CREATE TABLE IF NOT EXISTS operations.job_leases (
 );
 CREATE INDEX IF NOT EXISTS job_leases_lapsing ON operations.job_leases (lapses_at);
 
+-- Deleted pictures whose files go when they can no longer be restored.
+CREATE TABLE IF NOT EXISTS operations.deleted_pictures (
+    image_id uuid PRIMARY KEY,
+    sweep_at timestamptz NOT NULL
+);
+CREATE INDEX IF NOT EXISTS deleted_pictures_due ON operations.deleted_pictures (sweep_at);
+
 -- Single characters and pairs of neighbours: what a substring of any length, in any script, must have.
 CREATE OR REPLACE FUNCTION operations.grams(words text) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT coalesce(array_agg(DISTINCT gram), '{}')

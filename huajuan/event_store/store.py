@@ -101,6 +101,8 @@ class EventStore:
         c: Stream[C],
         /,
     ) -> Decided: ...
+    @overload
+    async def change(self, decide: Callable[..., Saved], /, *streams: Stream[Any]) -> Decided: ...
     async def change(self, decide: Callable[..., Saved], /, *streams: Stream[Any]) -> Decided:
         """Let `decide` state facts on these aggregates and append all of them, or none.
 

@@ -17,6 +17,7 @@ from huajuan.http.door import door
 from huajuan.http.envelope import EXCEPTION_HANDLERS
 from huajuan.http.favorites import add_favorite, favorites, remove_favorite
 from huajuan.http.files import picture
+from huajuan.http.gallery import bring_images_back, image_feature, image_square, remove_images
 from huajuan.http.generating import generate
 from huajuan.http.guards import requires_token
 from huajuan.http.images import all_images, one_image, own_images, own_images_of_time
@@ -31,7 +32,8 @@ PUBLIC = (register, login, all_users, all_images, picture, healthz, readyz)
 WITH_TOKEN = (
     *(user_info, update, change_avatar, avatar),
     *(score, generate),
-    *(own_images, own_images_of_time, one_image),
+    *(own_images, own_images_of_time, one_image, image_square, image_feature),
+    *(remove_images, bring_images_back),
     *(like, unlike),
     *(favorites, add_favorite, remove_favorite),
 )

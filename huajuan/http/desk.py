@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from litestar.di import NamedDependency
 
 from huajuan.dispatch.room import DrawingRoom
+from huajuan.dispatch.trash import Trash
 from huajuan.event_store.store import EventStore
 from huajuan.http.tokens import Tokens
 from huajuan.passwords import Passwords
@@ -27,6 +28,7 @@ class Desk:
     tokens: Tokens
     room: DrawingRoom
     pictures: Pictures
+    trash: Trash
 
     async def show(self, position: int, *projections: Projection) -> None:
         """Wait until these tables show what was just appended, within a bound.

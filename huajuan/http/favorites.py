@@ -30,7 +30,7 @@ from huajuan.http.presenting import (
 from huajuan.http.queries import limit_of, next_page, query_of, unfit, whole_number
 from huajuan.http.tokens import Me
 from huajuan.projections.favorites import FAVORITES, FavoriteImage, favorite, favorites_of
-from huajuan.projections.history import identity
+from huajuan.projections.history import identities
 
 EVER = (datetime(1970, 1, 1, tzinfo=UTC), 0)
 
@@ -153,7 +153,7 @@ async def _image_meant(form: FavoriteForm, desk: Desk) -> UUID:
         return _known(image_id_of(form.url, desk.settings.public_address))
     if not 1 <= form.id < 2**63:
         raise Unreadable
-    return _known(await identity(desk.tables, form.id))
+    return _known((await identities(desk.tables, [form.id])).get(form.id))
 
 
 async def _image_of_favorite(given: dict[str, str], account_id: UUID, desk: Desk) -> UUID:

@@ -2,15 +2,19 @@
 
 import re
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from litestar import Request, Response, route
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 
+from huajuan.domain.image import Image, shown
+from huajuan.domain.refusals import ImageNotFound
 from huajuan.http import phrases
 from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import Exact, Said, replies
 from huajuan.http.envelope import Refusal
+from huajuan.http.presenting import PICTURE_KEY
 from huajuan.pictures import PictureMissing, Stored
 
 PNG = "image/png"
@@ -42,10 +46,17 @@ class Part(NamedTuple):
 async def picture(request: Request[Any, Any, Any], key: FromPath[str], desk: AtDesk) -> Response[bytes]:
     """One picture as PNG."""
     try:
+        shown(await desk.store.find(Image, _image_of(key)))
         stored = await desk.pictures.look(key)
         return await _answer(request, key, stored, desk)
-    except PictureMissing:
+    except (PictureMissing, ImageNotFound):
         raise Refusal(404, message=phrases.IMAGE_NOT_FOUND) from None
+
+
+def _image_of(key: str) -> UUID:
+    if not PICTURE_KEY.fullmatch(key):
+        raise PictureMissing
+    return UUID(key[:32])
 
 
 async def _answer(request: Request[Any, Any, Any], key: str, stored: Stored, desk: Desk) -> Response[bytes]:

@@ -91,6 +91,11 @@ IMAGE_QUERY_UNFIT = "无效的图像id或用户名"
 IMAGE_QUERY_EXPECTED = "需要 url、username 或大于 0 的 id"
 IMAGE_QUERY_FAILED = "查询用户的图片失败"
 
+IMAGES_DELETED = "成功删除用户指定的图像"
+IMAGES_UNNAMED = "请提供有效的urls或ids列表，并且不要同时提供这两个列表"
+IMAGES_NOT_FOUND = "未找到对应的图像"
+IMAGES_RESTORED = "恢复图像成功"
+
 # likes
 URL_MISSING = "Missing image URL"
 ALREADY_LIKED = "用户已经点赞过该图片"

@@ -17,6 +17,8 @@ from huajuan.projections.users import USERS
 class HistoryRow(msgspec.Struct):
     """`id` is the position of `image.drawn`; it, `picture` and `create_time` are empty until then.
 
+    A deleted image is `hidden`, for it may be restored with its likes and its id.
+
     `words` is the prompt as it is searched: in any case and width.
     """
 
@@ -33,6 +35,7 @@ class HistoryRow(msgspec.Struct):
     id: int | None = None
     picture: str | None = None
     create_time: datetime | None = None
+    hidden: bool = False
 
 
 class DrawnImage(msgspec.Struct, frozen=True):
@@ -72,6 +75,16 @@ def drawn(row: HistoryRow, event: Image.Drawn, position: int) -> HistoryRow:
     return row
 
 
+def hidden(row: HistoryRow, _: Image.Deleted, __: int) -> HistoryRow:
+    row.hidden = True
+    return row
+
+
+def restored(row: HistoryRow, _: Image.Restored, __: int) -> HistoryRow:
+    row.hidden = False
+    return row
+
+
 def fold_words(text: str) -> str:
     """The form in which any case and width of the same words is the same."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
@@ -106,18 +119,20 @@ HISTORY = Projection(
         indexes=[
             "UNIQUE (id)",
             "UNIQUE (picture)",
-            "(create_time, id) WHERE id IS NOT NULL",
-            "(account_id, create_time, id) WHERE id IS NOT NULL",
-            "(likecount, create_time, id) WHERE id IS NOT NULL",
-            "(account_id, likecount, create_time, id) WHERE id IS NOT NULL",
-            "USING gin (operations.grams(words)) WHERE id IS NOT NULL",
-            "(image_id) WHERE id IS NOT NULL",
+            "(create_time, id) WHERE id IS NOT NULL AND NOT hidden",
+            "(account_id, create_time, id) WHERE id IS NOT NULL AND NOT hidden",
+            "(likecount, create_time, id) WHERE id IS NOT NULL AND NOT hidden",
+            "(account_id, likecount, create_time, id) WHERE id IS NOT NULL AND NOT hidden",
+            "USING gin (operations.grams(words)) WHERE id IS NOT NULL AND NOT hidden",
+            "(image_id) WHERE id IS NOT NULL AND NOT hidden",
         ],
     ),
     touches={
         Image.Requested: Touch(of_stream, requested),
         Image.Drawn: Touch(of_stream, drawn),
         Image.DrawingFailed: Touch(of_stream, failed),
+        Image.Deleted: Touch(of_stream, hidden),
+        Image.Restored: Touch(of_stream, restored),
         Like.Given: Touch(of_image, liked),
         Like.GivenAgain: Touch(of_image, liked),
         Like.TakenBack: Touch(of_image, unliked),
@@ -127,21 +142,27 @@ HISTORY = Projection(
 IMAGE_COLUMNS = """h.id, u.username, h.likecount, h.picture, h.create_time,
        h.prompt, h.width, h.height, h.steps, h.sampling_method, h.seed"""
 SHOWN = f"""{HISTORY.schema}.history h JOIN {USERS.schema}.users u ON u.account_id = h.account_id
- WHERE h.id IS NOT NULL"""
+ WHERE h.id IS NOT NULL AND NOT h.hidden"""
 
 _BY_ID = f"SELECT {IMAGE_COLUMNS} FROM {SHOWN} AND h.id = %(id)s"
 _BY_PICTURE = f"SELECT {IMAGE_COLUMNS} FROM {SHOWN} AND h.picture = %(picture)s"
 _FIRST_OF_USER = f"""
 SELECT {IMAGE_COLUMNS} FROM {SHOWN} AND u.username = %(username)s ORDER BY h.create_time, h.id LIMIT 1
 """
-_IMAGE_ID = f"SELECT h.image_id, h.likecount FROM {HISTORY.schema}.history h WHERE h.id = %(id)s"
-_LIKES = f"SELECT h.image_id, h.likecount FROM {HISTORY.schema}.history h WHERE h.image_id = %(image)s"
+_IDENTITIES = f"SELECT h.id, h.image_id FROM {HISTORY.schema}.history h WHERE h.id = ANY(%(ids)s::int8[])"
+_LIKES = f"SELECT h.likecount FROM {HISTORY.schema}.history h WHERE h.image_id = %(image)s"
 
 
-class Counted(msgspec.Struct, frozen=True):
-    """An image's identity in the log and its likes."""
+class Identity(msgspec.Struct, frozen=True):
+    """An image's id on the wire, and its id in the log."""
 
+    id: int
     image_id: UUID
+
+
+class Likes(msgspec.Struct, frozen=True):
+    """How many like an image."""
+
     likecount: int
 
 
@@ -157,12 +178,11 @@ async def first_image_of(tables: ReadTables, username: str) -> DrawnImage | None
     return await tables.one(DrawnImage, _FIRST_OF_USER, {"username": username})
 
 
-async def identity(tables: ReadTables, image: int) -> UUID | None:
-    """The image's id in the log, by its id on the wire."""
-    found = await tables.one(Counted, _IMAGE_ID, {"id": image})
-    return found.image_id if found else None
+async def identities(tables: ReadTables, ids: list[int]) -> dict[int, UUID]:
+    """Images' ids in the log, by their ids on the wire; deleted ones too."""
+    return {found.id: found.image_id for found in await tables.all(Identity, _IDENTITIES, {"ids": ids})}
 
 
 async def likes_of(tables: ReadTables, image_id: UUID) -> int:
-    found = await tables.one(Counted, _LIKES, {"image": image_id})
+    found = await tables.one(Likes, _LIKES, {"image": image_id})
     return found.likecount if found else 0

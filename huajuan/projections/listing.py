@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -41,6 +42,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     sampling_method: str | None = None
     start_time: datetime | None = None
     end_time: datetime | None = None
+    any_words: tuple[str, ...] = ()
     sort: Sort = "time"
     descending: bool = False
     after: str | None = None
@@ -65,8 +67,9 @@ _CONDITIONS = {
     "sampling_method": "h.sampling_method = %(sampling_method)s",
     "start_time": "h.create_time >= %(start_time)s",
     "end_time": "h.create_time <= %(end_time)s",
-    "prompt": "operations.grams(h.words) @> operations.grams(%(prompt)s) AND position(%(prompt)s IN h.words) > 0",
 }
+# The index finds what has all pairs of letters; that they stand in this order is then looked at.
+_HOLDS = "(operations.grams(h.words) @> operations.grams(%({0})s) AND position(%({0})s IN h.words) > 0)"
 
 
 async def list_images(tables: ReadTables, wanted: Wanted, most: int) -> list[DrawnImage]:
@@ -77,16 +80,24 @@ async def list_images(tables: ReadTables, wanted: Wanted, most: int) -> list[Dra
 
 def statement(wanted: Wanted, most: int) -> tuple[str, dict[str, Any]]:
     """The one SELECT that answers, and its values."""
-    values = {name: value for name in _CONDITIONS if (value := getattr(wanted, name)) is not None}
+    values: dict[str, Any] = {n: v for n in _CONDITIONS if (v := getattr(wanted, n)) is not None}
     conditions = [_CONDITIONS[name] for name in values]
     if wanted.prompt is not None:
-        values["prompt"] = fold_words(wanted.prompt)
+        conditions.append(_holds_any([wanted.prompt], "prompt", values))
+    if wanted.any_words:
+        conditions.append(_holds_any(wanted.any_words, "word", values))
     if wanted.after is not None:
         conditions.append(_after(wanted, values))
     filtered = "".join(f"\n   AND {condition}" for condition in conditions)
     order = ", ".join(f"{column}{' DESC' if wanted.descending else ''}" for column in _order(wanted.sort))
     query = f"SELECT {IMAGE_COLUMNS}\n  FROM {SHOWN}{filtered}\n ORDER BY {order} LIMIT %(most)s"
     return query, values | {"most": most}
+
+
+def _holds_any(words: Iterable[str], name: str, values: dict[str, Any]) -> str:
+    sought = {f"{name}{number}": fold_words(word) for number, word in enumerate(words)}
+    values |= sought
+    return f"({' OR '.join(map(_HOLDS.format, sought))})"
 
 
 def cursor_behind(image: DrawnImage, wanted: Wanted) -> str:

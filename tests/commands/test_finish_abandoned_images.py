@@ -10,7 +10,7 @@ from huajuan.http.desk import Desk
 from huajuan.inference_client import JobState, OutcomeUnknown
 from tests.commands.people import a_person, a_picture, account_of
 from tests.commands.test_generate_image import leases
-from tests.desk import desk_on
+from tests.desk import desk_on, until
 from tests.dispatch.fake_host import FakeHost, Unreachable
 
 SHORT = DispatchLimits(
@@ -26,8 +26,7 @@ async def abandon(dsn: str, *, known: FakeHost) -> tuple[UUID, UUID]:
     async with desk_on(dsn, host, dispatch=SHORT) as desk:
         ann = await a_person(desk, check_ins=1)
         waiting = asyncio.create_task(a_picture(desk, ann))
-        while not host.drawn:
-            await asyncio.sleep(0.005)
+        await until(lambda: bool(host.drawn))
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     known.known |= host.known
@@ -107,8 +106,7 @@ async def test_a_lease_in_use_is_not_taken(database_url: str) -> None:
     async with desk_on(database_url, host) as busy, desk_on(database_url, host) as idle:
         ann = await a_person(busy, check_ins=1)
         waiting = asyncio.create_task(a_picture(busy, ann))
-        while not host.drawn:
-            await asyncio.sleep(0.005)
+        await until(lambda: bool(host.drawn))
         assert await finish_abandoned_images(idle.room) == 0
         host.gate.set()
         assert (await waiting).picture

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -15,7 +15,7 @@ from huajuan.event_store.errors import LogBusy
 from huajuan.http.desk import Desk
 from huajuan.inference_client import DrawingFailed, OutcomeUnknown, ServerUnavailable
 from tests.commands.people import SUN, a_person, a_picture, account_of
-from tests.desk import desk_on
+from tests.desk import desk_on, until
 from tests.dispatch.fake_host import FakeHost, Unreachable, png
 
 QUICK = DispatchLimits(retry_pause_seconds=0.02)
@@ -25,6 +25,10 @@ async def leases(desk: Desk) -> int:
     async with desk.store._pool.connection() as connection:
         cursor = await connection.execute("SELECT count(*) FROM operations.job_leases")
         return int((await cursor.fetchall())[0][0])
+
+
+async def nothing_held(desk: Desk, account_id: UUID) -> bool:
+    return not (await account_of(desk, account_id)).held
 
 
 async def test_a_drawn_picture_is_stored_recorded_and_paid(database_url: str) -> None:
@@ -157,14 +161,12 @@ async def test_a_client_that_goes_away_loses_nothing(database_url: str) -> None:
     async with desk_on(database_url, host) as desk:
         ann = await a_person(desk, check_ins=1)
         leaving = asyncio.create_task(a_picture(desk, ann))
-        while not host.drawn:
-            await asyncio.sleep(0.005)
+        await until(lambda: bool(host.drawn))
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
         assert (await account_of(desk, ann)).held
         host.gate.set()
-        while (await account_of(desk, ann)).held:
-            await asyncio.sleep(0.005)
+        await until(lambda: nothing_held(desk, ann))
         image = await desk.store.find(Image, host.drawn[0].prompt_id)
         assert image
         assert image.picture
@@ -176,8 +178,7 @@ async def test_the_room_is_bounded_and_a_full_one_charges_nothing(database_url: 
     async with desk_on(database_url, host, dispatch=DispatchLimits(jobs_open_max=1)) as desk:
         ann = await a_person(desk, check_ins=1)
         first = asyncio.create_task(a_picture(desk, ann))
-        while not host.drawn:
-            await asyncio.sleep(0.005)
+        await until(lambda: bool(host.drawn))
         with pytest.raises(RoomFull):
             await a_picture(desk, ann)
         host.gate.set()

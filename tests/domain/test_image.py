@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from huajuan.domain.image import NOISE_SEED_MAX, Image, Order, noise_seed
-from huajuan.domain.refusals import AlreadyTold
+from huajuan.domain.refusals import AlreadyTold, ImageNotFound
 from tests.story import NOON, Story
 
 PICTURE, ANN = UUID(int=1), UUID(int=2)
@@ -49,6 +49,45 @@ def test_a_failed_image_has_a_reason() -> None:
 @pytest.mark.parametrize("second", [drawn, failed])
 def test_the_end_is_told_once(first, second) -> None:  # type: ignore[no-untyped-def]
     asked().given(first).refuses(AlreadyTold, second)
+
+
+UNTIL = NOON + timedelta(days=7)
+LATER = UNTIL + timedelta(microseconds=1)
+
+
+def deleted(image: Image) -> None:
+    image.delete(ANN, UNTIL)
+
+
+def test_its_owner_deletes_it_for_a_while() -> None:
+    story = asked().given(drawn).when(deleted)
+    story.then(("image.deleted", {"until": UNTIL}))
+    assert not story.aggregate.is_shown
+    story.when(lambda i: i.restore(ANN, UNTIL)).then(("image.restored", {}))
+    assert story.aggregate.is_shown
+
+
+def test_to_anybody_else_it_is_not_there() -> None:
+    asked().given(drawn).refuses(ImageNotFound, lambda i: i.delete(UUID(int=9), UNTIL))
+    asked().given(drawn, deleted).refuses(ImageNotFound, lambda i: i.restore(UUID(int=9), NOON))
+
+
+def test_what_is_not_shown_cannot_be_deleted() -> None:
+    for story in (asked(), asked().given(failed), asked().given(drawn, deleted)):
+        story.refuses(ImageNotFound, deleted)
+
+
+def test_what_is_not_deleted_or_for_too_long_cannot_be_restored() -> None:
+    asked().given(drawn).refuses(ImageNotFound, lambda i: i.restore(ANN, NOON))
+    asked().given(drawn, deleted).refuses(ImageNotFound, lambda i: i.restore(ANN, LATER))
+
+
+def test_it_is_swept_once_and_not_while_it_may_be_restored() -> None:
+    asked().given(drawn, deleted).when(lambda i: i.sweep(UNTIL)).then()
+    asked().given(drawn).when(lambda i: i.sweep(LATER)).then()
+    story = asked().given(drawn, deleted).when(lambda i: i.sweep(LATER))
+    story.then(("image.swept", {}))
+    story.when(lambda i: i.sweep(LATER)).then()
 
 
 @pytest.mark.parametrize(

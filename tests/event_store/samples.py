@@ -4,7 +4,7 @@ An existing sample is never changed: it is what logs out there hold.
 """
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,7 +22,7 @@ from huajuan.event_store.mapper import EventMapper
 
 FILE = Path(__file__).parent / "samples.json"
 KINDS: tuple[type[Entity], ...] = (Account, EmailClaim, Image, Like, Favorite)
-ANN, CLAIM, PICTURE, LOST, LIKE, FAVORITE = (UUID(int=n) for n in range(1, 7))
+ANN, CLAIM, PICTURE, LOST, LIKE, FAVORITE, SWEPT = (UUID(int=n) for n in range(1, 8))
 AT = datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=UTC)
 
 
@@ -55,9 +55,14 @@ def a_life() -> list[Any]:
         claim.release()
         claim.claim(ANN)
         order = Order("sun", 220, 200, 30, "DDIM", "7")
-        drawn, failed = (Image.request(i, ANN, order, 20, AT) for i in (PICTURE, LOST))
+        drawn, failed, swept = (Image.request(i, ANN, order, 20, AT) for i in (PICTURE, LOST, SWEPT))
         drawn.draw("p.png", "ab" * 32)
         failed.fail("lost")
+        drawn.delete(ANN, AT + timedelta(hours=1))
+        drawn.restore(ANN, AT)
+        swept.draw("s.png", "cd" * 32)
+        swept.delete(ANN, AT)
+        swept.sweep(AT + timedelta(seconds=1))
         like = Like.begin(LIKE, ANN, PICTURE)
         favorite = Favorite.begin(FAVORITE, ANN, PICTURE)
         like.take_back()
@@ -65,7 +70,7 @@ def a_life() -> list[Any]:
         favorite.remove()
         favorite.add()
     snapshot = Account.Snapshot.take(account)
-    return [e for a in (account, claim, drawn, failed, like, favorite) for e in a.collect_events()] + [
+    return [e for a in (account, claim, drawn, failed, like, favorite, swept) for e in a.collect_events()] + [
         snapshot
     ]
 

@@ -15,7 +15,7 @@ from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.point_history import POINT_HISTORY
 from huajuan.projections.projection import Projection
 from huajuan.projections.users import USERS
-from tests.event_store.samples import ANN, AT, FAVORITE, LIKE, LOST, PICTURE, a_life
+from tests.event_store.samples import ANN, AT, FAVORITE, LIKE, LOST, PICTURE, SWEPT, a_life
 
 LIFE = [Recorded(position, event) for position, event in enumerate(a_life()[:-1], 1)]
 
@@ -66,7 +66,7 @@ def test_point_history_sums_to_the_balance() -> None:
 
 def test_history_has_what_was_drawn_under_the_id_of_its_drawing() -> None:
     rows = rows_of(HISTORY)
-    assert set(rows) == {PICTURE}
+    assert set(rows) == {PICTURE, SWEPT}
     row = rows[PICTURE]
     assert (row.id, row.picture, row.create_time) == (position_of("image.drawn", PICTURE), "p.png", AT)
     assert (row.prompt, row.width, row.height, row.steps) == ("sun", 220, 200, 30)
@@ -75,7 +75,7 @@ def test_history_has_what_was_drawn_under_the_id_of_its_drawing() -> None:
 
 def test_what_is_still_being_drawn_has_no_id_yet() -> None:
     before = [r for r in LIFE if r.event.TOPIC == "image.requested"]
-    assert [row.id for row in rows_of(HISTORY, before).values()] == [None, None]
+    assert [row.id for row in rows_of(HISTORY, before).values()] == [None, None, None]
 
 
 def test_a_like_that_was_taken_back_and_given_again_counts_once() -> None:
@@ -99,3 +99,11 @@ def test_a_favorite_has_the_id_and_time_of_its_newest_adding() -> None:
 )
 def test_words_are_folded_to_one_case_and_width(text: str, folded: str) -> None:
     assert fold_words(text) == folded
+
+
+def test_a_deleted_image_is_hidden_until_it_is_restored() -> None:
+    rows = rows_of(HISTORY)
+    assert (rows[PICTURE].hidden, rows[SWEPT].hidden) == (False, True)
+    until_deleted = [r for r in LIFE if r.event.TOPIC != "image.restored"]
+    deleted = rows_of(HISTORY, until_deleted)[PICTURE]
+    assert (deleted.hidden, deleted.likecount, deleted.id) == (True, 1, rows[PICTURE].id)

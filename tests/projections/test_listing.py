@@ -13,6 +13,7 @@ from huajuan.projections.history import DrawnImage
 from huajuan.projections.listing import Wanted, cursor_behind, statement
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.schema import create_read_tables
+from huajuan.projections.square import _SQUARE
 
 IMAGES, PEOPLE, PAGE = 100_000, 500, 50
 SOMEBODY = UUID(int=7)
@@ -21,9 +22,10 @@ SET session_replication_role = replica;
 INSERT INTO users_v1.users
 SELECT lpad(to_hex(n), 32, '0')::uuid, n, 'user' || n, '', '', now() FROM generate_series(1, %(people)s) n;
 INSERT INTO history_v1.history
-    (image_id, account_id, prompt, words, width, height, steps, sampling_method, seed, likecount, id, picture, create_time)
+    (image_id, account_id, prompt, words, width, height, steps, sampling_method, seed, likecount, id, picture, create_time,
+     hidden)
 SELECT gen_random_uuid(), lpad(to_hex(1 + n %% %(people)s), 32, '0')::uuid, p, p, 200, 200, 30, 'DDIM', '7', n %% 97,
-       n, n || '.png', '2026-01-01T00:00:00Z'::timestamptz + n * interval '1 second'
+       n, n || '.png', '2026-01-01T00:00:00Z'::timestamptz + n * interval '1 second', false
   FROM generate_series(1, %(images)s) n, LATERAL (SELECT 'picture number ' || n AS p) words;
 """
 
@@ -93,3 +95,12 @@ def test_a_users_name_leads_to_their_index(gallery: psycopg.Connection) -> None:
     found = list(nodes(plan(gallery, Wanted(username="user8"))))
     scanned = sum(n["Actual Rows"] * n["Actual Loops"] for n in found if n.get("Relation Name") == "history")
     assert scanned <= IMAGES // PEOPLE
+
+
+def test_the_square_reads_only_what_it_shows(gallery: psycopg.Connection) -> None:
+    values = {"account": SOMEBODY, "start": UUID(int=2**127), "most": 100}
+    cursor = gallery.execute(b"EXPLAIN (ANALYZE, FORMAT JSON) " + _SQUARE.encode(), values)
+    found = list(nodes(cursor.fetchall()[0][0][0]["Plan"]))
+    read = [n for n in found if n.get("Relation Name") == "history"]
+    assert {n["Node Type"] for n in read} == {"Index Scan"}
+    assert sum(n["Actual Rows"] * n["Actual Loops"] for n in read) <= 200

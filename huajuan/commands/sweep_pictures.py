@@ -1,0 +1,50 @@
+"""Sweep pictures: the files of images deleted for too long to be restored are removed for good."""
+
+import asyncio
+from collections.abc import Iterable
+from uuid import UUID
+
+import structlog
+
+from huajuan.dispatch.trash import Trash
+from huajuan.domain.facts import Entity
+from huajuan.domain.image import Image
+from huajuan.event_store.errors import LogError
+from huajuan.event_store.loading import Stream
+from huajuan.event_store.store import EventStore
+from huajuan.pictures import Pictures
+
+_logger = structlog.get_logger(__name__)
+
+
+async def sweep_pictures(store: EventStore, trash: Trash, pictures: Pictures, most: int) -> int:
+    """At most `most`; returns how many files are gone."""
+    return sum([await _sweep(store, trash, pictures, i) for i in await trash.due(store.clock(), most)])
+
+
+async def keep_sweeping_pictures(
+    store: EventStore, trash: Trash, pictures: Pictures, most: int, every_seconds: float
+) -> None:
+    """For ever: at once, then on a timer."""
+    while True:
+        try:
+            await sweep_pictures(store, trash, pictures, most)
+        except (LogError, OSError) as error:
+            _logger.warning("pictures left for later", error=type(error).__name__)
+        await asyncio.sleep(every_seconds)
+
+
+async def _sweep(store: EventStore, trash: Trash, pictures: Pictures, image_id: UUID) -> bool:
+    """First the fact, then the file: a restored picture always has its file."""
+    now = store.clock()
+
+    def decide(image: Image | None) -> Iterable[Entity]:
+        if image:
+            image.sweep(now)
+        return [image] if image else []
+
+    image = next(iter((await store.change(decide, Stream(Image, image_id))).aggregates), None)
+    if image and image.is_swept:
+        await pictures.remove(image.picture)
+    await trash.take_out(image_id, now)
+    return bool(image and image.is_swept)
