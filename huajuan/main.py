@@ -1,6 +1,5 @@
 """The composition root: builds what a worker process needs, from settings, and serves it."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -10,13 +9,13 @@ from uuid import uuid4
 
 from litestar.types import ASGIApp
 
-from huajuan.commands.finish_abandoned_images import keep_finishing_abandoned_images
 from huajuan.commands.sweep_pictures import keep_sweeping_pictures
 from huajuan.dispatch.hosts import Hosts, open_hosts
 from huajuan.dispatch.leases import Leases
 from huajuan.dispatch.room import DrawingRoom
 from huajuan.dispatch.trash import Trash
 from huajuan.event_store.opening import open_event_store, open_pool
+from huajuan.event_store.statements import Statements
 from huajuan.event_store.store import EventStore
 from huajuan.http.app import create_app
 from huajuan.http.desk import Desk
@@ -25,11 +24,14 @@ from huajuan.inference_client import Limits as PainterLimits
 from huajuan.logs import configure_logs
 from huajuan.passwords import Passwords
 from huajuan.pictures import Pictures
-from huajuan.projections.projector import open_projector
+from huajuan.projections.projector import Projector, open_projector
 from huajuan.projections.questions import ReadTables
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.serving.stopping import leave_with
+from huajuan.sessions.attempts import Attempts
+from huajuan.sessions.sessions import CHANNEL, Sessions
 from huajuan.settings import PREFIX, Settings, from_environment
+from huajuan.timers import drawing, keep_tidy, running
 
 OpenHosts = Callable[[tuple[str, ...], PainterLimits], AbstractAsyncContextManager[Hosts]]
 
@@ -51,59 +53,49 @@ def now() -> datetime:
 @asynccontextmanager
 async def open_desk(settings: Settings, open_hosts: OpenHosts = open_hosts) -> AsyncIterator[Desk]:
     """Everything a worker has open, closed in the opposite order."""
-    dsn = settings.database_url
+    dsn, waits = settings.database_url, settings.statement_seconds_max
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(
-            open_pool(dsn, settings.connections_max, statement_seconds_max=settings.statement_seconds_max)
+        enter = stack.enter_async_context
+        pool = await enter(open_pool(dsn, settings.connections_max, statement_seconds_max=waits))
+        store = await enter(open_event_store(dsn, pool, now, settings.log))
+        hosts = await enter(open_hosts(settings.comfyui_urls, settings.painter_limits))
+        statements = Statements(pool, settings.log.reconnect_seconds_max)
+        sessions = Sessions(store, statements, settings.tokens_cached_max)
+        projector = await enter(
+            open_projector(dsn, store, PROJECTIONS, settings.projection, {CHANNEL: sessions})
         )
-        store = await stack.enter_async_context(open_event_store(dsn, pool, now, settings.log))
-        projector = await stack.enter_async_context(
-            open_projector(dsn, store, PROJECTIONS, settings.projection)
-        )
-        hosts = await stack.enter_async_context(open_hosts(settings.comfyui_urls, settings.painter_limits))
-        outage_seconds_max = settings.log.reconnect_seconds_max
-        leases = Leases(pool, uuid4(), settings.dispatch.lease_seconds, outage_seconds_max)
-        pictures = Pictures.at(settings.storage_url)
-        room = DrawingRoom(store, leases, hosts, pictures, settings.dispatch_limits, settings.checkpoint)
-        await stack.enter_async_context(working(room))
-        trash = Trash(pool, outage_seconds_max)
-        await stack.enter_async_context(running(sweeping(store, trash, pictures, settings)))
-        passwords = Passwords(settings.bcrypt_cost, settings.bcrypt_threads_max, settings.bcrypt_waiting_max)
-        stack.callback(passwords.close)
-        yield Desk(
-            settings=settings,
-            store=store,
-            projector=projector,
-            tables=ReadTables(pool, outage_seconds_max),
-            passwords=passwords,
-            tokens=Tokens(settings.jwt_secret, settings.token_hours, now, settings.tokens_cached_max),
-            room=room,
-            pictures=pictures,
-            trash=trash,
-        )
+        desk = _desk(settings, store, projector, statements, sessions, hosts)
+        stack.callback(desk.passwords.close)
+        await enter(drawing(desk.room))
+        await enter(running(_sweeping(desk), keep_tidy(sessions, desk.attempts, settings.tidy_every_seconds)))
+        yield desk
 
 
-def sweeping(
-    store: EventStore, trash: Trash, pictures: Pictures, settings: Settings
-) -> Coroutine[Any, Any, None]:
-    most, every_seconds = settings.sweep_batch_max, settings.sweep_every_seconds
-    return keep_sweeping_pictures(store, trash, pictures, most, every_seconds)
+def _desk(
+    settings: Settings,
+    store: EventStore,
+    projector: Projector,
+    statements: Statements,
+    sessions: Sessions,
+    hosts: Hosts,
+) -> Desk:
+    leases = Leases(statements, uuid4(), settings.dispatch.lease_seconds)
+    pictures = Pictures.at(settings.storage_url)
+    return Desk(
+        settings=settings,
+        store=store,
+        projector=projector,
+        tables=ReadTables(statements),
+        passwords=Passwords(settings.bcrypt_cost, settings.bcrypt_threads_max, settings.bcrypt_waiting_max),
+        tokens=Tokens(settings.jwt_secret, settings.token_hours, now, settings.tokens_cached_max),
+        sessions=sessions,
+        attempts=Attempts(statements, store.stream_ids, settings.login),
+        room=DrawingRoom(store, leases, hosts, pictures, settings.dispatch_limits, settings.checkpoint),
+        pictures=pictures,
+        trash=Trash(statements),
+    )
 
 
-@asynccontextmanager
-async def working(room: DrawingRoom) -> AsyncIterator[None]:
-    """The room's timers run; at the end its open jobs are left to whoever comes next."""
-    async with running(room.keep_leases(), keep_finishing_abandoned_images(room)):
-        yield
-    await room.close()
-
-
-@asynccontextmanager
-async def running(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(one) for one in work]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+def _sweeping(desk: Desk) -> Coroutine[Any, Any, None]:
+    most, every_seconds = desk.settings.sweep_batch_max, desk.settings.sweep_every_seconds
+    return keep_sweeping_pictures(desk.store, desk.trash, desk.pictures, most, every_seconds)

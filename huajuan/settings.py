@@ -13,6 +13,7 @@ from huajuan.dispatch.limits import DispatchLimits
 from huajuan.event_store.limits import LogLimits
 from huajuan.inference_client import Limits as PainterLimits
 from huajuan.projections.limits import ProjectionLimits
+from huajuan.sessions.attempts import AttemptLimits
 
 PREFIX = "HUAJUAN_"
 _CPUS = os.cpu_count() or 1
@@ -54,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     restore_hours: float = 24 * 7
     sweep_every_seconds: float = 60
     sweep_batch_max: int = 100
+    tidy_every_seconds: float = 300
     read_own_writes_seconds_max: float = 5
     stop_seconds_max: float = 10
     tokens_cached_max: int = 10_000
@@ -63,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     projection: ProjectionLimits = ProjectionLimits()
     dispatch: DispatchLimits = DispatchLimits()
     painter: PainterLimits = PainterLimits()
+    login: AttemptLimits = AttemptLimits()
 
     @property
     def zone(self) -> ZoneInfo:

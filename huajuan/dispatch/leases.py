@@ -3,9 +3,7 @@
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from psycopg_pool import AsyncConnectionPool
-
-from huajuan.event_store.outages import through_outages
+from huajuan.event_store.statements import Statements
 
 _OPEN = """
 INSERT INTO operations.job_leases (image_id, host, holder, lapses_at)
@@ -37,40 +35,29 @@ class Lapsed(NamedTuple):
 
 
 class Leases:
-    """`holder` is this process; a lease it does not renew lapses after `lease_seconds`.
+    """`holder` is this process; a lease it does not renew lapses after `lease_seconds`."""
 
-    Every statement may run twice, so an outage is waited for, up to `outage_seconds_max`.
-    """
-
-    def __init__(
-        self, pool: AsyncConnectionPool, holder: UUID, lease_seconds: float, outage_seconds_max: float
-    ) -> None:
-        self._pool = pool
+    def __init__(self, statements: Statements, holder: UUID, lease_seconds: float) -> None:
+        self._statements = statements
         self._mine = {"holder": holder, "seconds": lease_seconds}
-        self._outage_seconds_max = outage_seconds_max
 
     async def open(self, image_id: UUID, host: str) -> None:
         """Before the job is asked for: a job without a lease would be found by nobody."""
-        await self._execute(_OPEN, image=image_id, host=host)
+        await self._run(_OPEN, image=image_id, host=host)
 
     async def renew(self, image_ids: list[UUID]) -> None:
-        await self._execute(_RENEW, images=image_ids)
+        await self._run(_RENEW, images=image_ids)
 
     async def close(self, image_id: UUID) -> None:
         """The job has ended, or was never asked for."""
-        await self._execute(_CLOSE, image=image_id)
+        await self._run(_CLOSE, image=image_id)
 
     async def let_go(self) -> None:
         """All of this process's leases lapse at once, for others to take."""
-        await self._execute(_LET_GO)
+        await self._run(_LET_GO)
 
     async def take_lapsed(self, most: int) -> list[Lapsed]:
-        return [Lapsed(*row) for row in await self._execute(_TAKE_LAPSED, most=most)]
+        return [Lapsed(*row) for row in await self._run(_TAKE_LAPSED, most=most)]
 
-    async def _execute(self, statement: str, **values: object) -> list[Any]:
-        return await through_outages(lambda: self._run(statement, values), self._outage_seconds_max)
-
-    async def _run(self, statement: str, values: dict[str, object]) -> list[Any]:
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(statement.encode(), self._mine | values)
-            return await cursor.fetchall() if cursor.description else []
+    async def _run(self, statement: str, **values: object) -> list[tuple[Any, ...]]:
+        return await self._statements.run(statement, self._mine | values)

@@ -48,6 +48,9 @@ BEGIN
     base := coalesce(base, 0);
     head := coalesce(head, '');
     NOTIFY huajuan_events;
+    -- Older tokens of these accounts are dead from this commit on; every process hears of it.
+    PERFORM pg_notify('huajuan_sessions', n.stream::text)
+       FROM unnest(streams, topics) AS n(stream, topic) WHERE n.topic = 'account.password_changed';
     BEGIN
         INSERT INTO log.huajuan_events (originator_id, originator_version, topic, state, notification_id, chain)
         SELECT n.stream, n.version, n.topic, n.state, base + n.i, n.link
@@ -116,6 +119,18 @@ CREATE TABLE IF NOT EXISTS operations.deleted_pictures (
     sweep_at timestamptz NOT NULL
 );
 CREATE INDEX IF NOT EXISTS deleted_pictures_due ON operations.deleted_pictures (sweep_at);
+
+CREATE TABLE IF NOT EXISTS operations.revoked_tokens (
+    token      text COLLATE "C" PRIMARY KEY,
+    expires_at timestamptz NOT NULL
+);
+
+-- Failures to log in, by a keyed hash of the account's name or of the address they came from.
+CREATE TABLE IF NOT EXISTS operations.login_attempts (
+    subject  bytea PRIMARY KEY,
+    failures int         NOT NULL,
+    since    timestamptz NOT NULL
+);
 
 -- Single characters and pairs of neighbours: what a substring of any length, in any script, must have.
 CREATE OR REPLACE FUNCTION operations.grams(words text) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$

@@ -27,6 +27,9 @@ class StreamIds:
     def favorite(self, account_id: UUID, image_id: UUID) -> UUID:
         return self._cut("favorite", f"{account_id}{image_id}")
 
+    def blind(self, kind: str, value: str) -> bytes:
+        """A hash under this installation's key, for what must be recognised and not be readable."""
+        return hmac.digest(self._key, f"{kind}\0{value}".encode(), hashlib.sha256)
+
     def _cut(self, kind: str, value: str) -> UUID:
-        digest = hmac.digest(self._key, f"{kind}\0{value}".encode(), hashlib.sha256)
-        return UUID(bytes=digest[:16], version=5)
+        return UUID(bytes=self.blind(kind, value)[:16], version=5)

@@ -5,20 +5,24 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, get, post
 
+from huajuan.commands.login import LoggedIn
 from huajuan.commands.login import login as log_in
 from huajuan.commands.register import Form
 from huajuan.commands.register import register as register_account
 from huajuan.domain import refusals
-from huajuan.event_store.errors import LogUnavailable
+from huajuan.domain.credentials import spell_name
+from huajuan.event_store.errors import LogError, LogUnavailable
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable, malformed, read_form
-from huajuan.http.desk import AtDesk
+from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Explained, Said, replies, takes
 from huajuan.http.envelope import Answers, Refusal, answering
 from huajuan.http.presenting import OwnUser, own_user
 from huajuan.http.tokens import Me
+from huajuan.passwords import TooManyLogins
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.users import USERS, user
+from huajuan.sessions.attempts import TooManyFailures
 
 PASSWORD_CHARACTERS_MAX = 1024
 Password = Annotated[str, msgspec.Meta(max_length=PASSWORD_CHARACTERS_MAX)]
@@ -113,6 +117,7 @@ async def register(request: Request[Any, Any, Any], desk: AtDesk) -> Said:
             400: (Said, [{"message": phrases.MALFORMED}]),
             401: (Said, [{"message": phrases.USER_UNKNOWN}, {"message": phrases.PASSWORD_WRONG}]),
             413: (Said, TOO_LARGE),
+            429: (Said, [{"message": phrases.TOO_MANY_FAILURES}]),
             500: (Said, [{"message": phrases.LOGIN_QUERY_FAILED}]),
             503: (Said, BUSY),
         }
@@ -122,10 +127,41 @@ async def login(request: Request[Any, Any, Any], desk: AtDesk) -> LoggedInReply:
     """Get a token."""
     with answering(LOGIN_ANSWERS):
         form = await read_form(request, LoginForm)
-        known = await log_in(desk.store, desk.passwords, form.username, form.password)
+        known = await _log_in(form, request.client.host if request.client else "", desk)
     return LoggedInReply(
         code=200, message=phrases.LOGGED_IN, token=desk.tokens.issue(known), avatar=known.avatar_url
     )
+
+
+async def _log_in(form: LoginForm, address: str, desk: Desk) -> LoggedIn:
+    """Counted beforehand, so that of many attempts at once none slips past the limit."""
+    who = spell_name(form.username), address
+    try:
+        await desk.attempts.begin(*who)
+    except TooManyFailures as failures:
+        seconds = str(failures.retry_after_seconds)
+        raise Refusal(429, {"Retry-After": seconds}, message=phrases.TOO_MANY_FAILURES) from None
+    try:
+        known = await log_in(desk.store, desk.passwords, form.username, form.password)
+    except (LogError, TooManyLogins):
+        await desk.attempts.came_to_nothing(*who)
+        raise
+    await desk.attempts.succeeded(*who)
+    return known
+
+
+@post(
+    "/auth/logout",
+    status_code=200,
+    operation_id="LogOut",
+    responses=replies(
+        {200: (Said, [{"message": phrases.LOGGED_OUT}]), 401: (Said, NO_TOKEN), 503: (Said, BUSY)}
+    ),
+)
+async def logout(me: Me, desk: AtDesk) -> Said:
+    """Revoke the token that this request was sent with, and no other."""
+    await desk.sessions.revoke(me.jti, me.exp)
+    return Said(code=200, message=phrases.LOGGED_OUT)
 
 
 @get(

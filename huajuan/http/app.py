@@ -10,7 +10,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp
 
-from huajuan.http.accounts import login, register, user_info
+from huajuan.http.accounts import login, logout, register, user_info
 from huajuan.http.cors import cors
 from huajuan.http.desk import Desk
 from huajuan.http.door import door
@@ -30,7 +30,7 @@ from huajuan.settings import Settings
 
 PUBLIC = (register, login, all_users, all_images, picture, healthz, readyz)
 WITH_TOKEN = (
-    *(user_info, update, change_avatar, avatar),
+    *(user_info, logout, update, change_avatar, avatar),
     *(score, generate),
     *(own_images, own_images_of_time, one_image, image_square, image_feature),
     *(remove_images, bring_images_back),

@@ -13,6 +13,8 @@ from huajuan.pictures import Pictures
 from huajuan.projections.projection import Projection
 from huajuan.projections.projector import Projector
 from huajuan.projections.questions import ReadTables
+from huajuan.sessions.attempts import Attempts
+from huajuan.sessions.sessions import Sessions
 from huajuan.settings import Settings
 
 
@@ -26,6 +28,8 @@ class Desk:
     tables: ReadTables
     passwords: Passwords
     tokens: Tokens
+    sessions: Sessions
+    attempts: Attempts
     room: DrawingRoom
     pictures: Pictures
     trash: Trash

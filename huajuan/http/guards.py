@@ -17,7 +17,7 @@ BESIDE_TOKEN_REFUSAL = "beside_token_refusal"
 INSTEAD_OF_TOKEN_REFUSAL = "instead_of_token_refusal"
 
 
-def requires_token(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def requires_token(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Checked before anything else; what the request leads to is done in the account's name."""
     beside = handler.opt.get(BESIDE_TOKEN_REFUSAL, {})
     desk: Desk = connection.app.state.desk
@@ -25,6 +25,8 @@ def requires_token(connection: ASGIConnection[Any, Any, Any, Any], handler: Base
     if not token:
         raise _missing(handler.opt.get(INSTEAD_OF_TOKEN_REFUSAL), beside)
     claims = _verify(desk, token, beside)
+    if not await desk.sessions.admits(claims.jti, claims.account_id, claims.cred):
+        raise Refusal(401, **beside, message=phrases.TOKEN_INVALID)
     connection.scope["state"]["claims"] = claims
     act_as(claims.account_id)
 

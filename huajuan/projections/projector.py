@@ -1,7 +1,7 @@
 """All projections of a process, running side by side, and the wait for one's own writes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 from huajuan.event_store.reading import LogReader
@@ -10,19 +10,24 @@ from huajuan.projections.limits import ProjectionLimits
 from huajuan.projections.positions import Positions
 from huajuan.projections.projection import Projection
 from huajuan.projections.runner import Runner
-from huajuan.projections.signals import Signals
+from huajuan.projections.signals import Ear, Signals
 
 
 class Projector:
     """Use as made by `open_projector`."""
 
     def __init__(
-        self, dsn: str, store: EventStore, projections: Iterable[Projection], limits: ProjectionLimits
+        self,
+        dsn: str,
+        store: EventStore,
+        projections: Iterable[Projection],
+        limits: ProjectionLimits,
+        ears: Mapping[str, Ear],
     ) -> None:
         reader = LogReader(store.mapper, store.keys)
         self.positions = Positions()
         self.runners = [Runner(dsn, p, reader, self.positions, limits) for p in projections]
-        self._signals = Signals(dsn, self.runners, self.positions, limits, store.writer_backend)
+        self._signals = Signals(dsn, self.runners, self.positions, limits, store.writer_backend, ears)
         self._tasks: list[asyncio.Task[None]] = []
         store.on_appended.append(self._appended_here)
 
@@ -53,9 +58,10 @@ async def open_projector(
     store: EventStore,
     projections: Iterable[Projection],
     limits: ProjectionLimits | None = None,
+    ears: Mapping[str, Ear] | None = None,
 ) -> AsyncIterator[Projector]:
-    """Runs the projections on read tables that are made."""
-    projector = Projector(dsn, store, projections, limits or ProjectionLimits())
+    """Runs the projections on read tables that are made; `ears` hear channels of their own."""
+    projector = Projector(dsn, store, projections, limits or ProjectionLimits(), ears or {})
     projector.start()
     try:
         yield projector

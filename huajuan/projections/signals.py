@@ -1,7 +1,8 @@
 """Hears, over one LISTEN connection a process, what other processes appended and folded."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 import psycopg
 import structlog
@@ -13,12 +14,21 @@ from huajuan.projections.limits import ProjectionLimits
 from huajuan.projections.positions import Positions
 from huajuan.projections.runner import POSITIONS_CHANNEL, STOPPED, Runner
 
-_LISTEN = (f"LISTEN {EVENTS_CHANNEL}", f"LISTEN {POSITIONS_CHANNEL}")
 _logger = structlog.get_logger(__name__)
 
 
+class Ear(Protocol):
+    """Somebody else who wants to hear: what is said on a channel, and whether it can be heard at all."""
+
+    def hear(self, words: str) -> None: ...
+    def hearing(self, is_hearing: bool, /) -> None: ...
+
+
 class Signals:
-    """Losing the connection loses no event: the runners poll, and are woken when it is back."""
+    """Losing the connection loses no event: the runners poll, and are woken when it is back.
+
+    `ears` hear the channels they are named by.
+    """
 
     def __init__(
         self,
@@ -27,30 +37,46 @@ class Signals:
         positions: Positions,
         limits: ProjectionLimits,
         own_backend: Callable[[], int],
+        ears: Mapping[str, Ear],
     ) -> None:
         self._dsn = dsn
         self._runners = list(runners)
         self._positions = positions
         self._limits = limits
         self._own_backend = own_backend
+        self._ears = ears
 
     async def run(self) -> None:
         pause = self._limits.retry_pause_seconds
         while True:
             try:
-                async with await connect(self._dsn, self._limits.connect_seconds_max, *_LISTEN) as connection:
+                async with await self._connect() as connection:
                     pause = self._limits.retry_pause_seconds
                     await self._listen(connection)
             except OUTAGES as error:
                 _logger.warning("signals lost", error=type(error).__name__)
+            finally:
+                self._tell_hearing(is_hearing=False)
             await asyncio.sleep(pause)
             pause = min(pause * 2, self._limits.retry_pause_seconds_max)
+
+    async def _connect(self) -> psycopg.AsyncConnection:
+        channels = (EVENTS_CHANNEL, POSITIONS_CHANNEL, *self._ears)
+        statements = [f"LISTEN {channel}" for channel in channels]
+        return await connect(self._dsn, self._limits.connect_seconds_max, *statements)
+
+    def _tell_hearing(self, *, is_hearing: bool) -> None:
+        for ear in self._ears.values():
+            ear.hearing(is_hearing)
 
     async def _listen(self, connection: psycopg.AsyncConnection) -> None:
         # Only now: what was appended before the LISTEN took effect rang no bell here.
         self._appended_elsewhere()
+        self._tell_hearing(is_hearing=True)
         async for notify in connection.notifies():
-            if notify.channel == POSITIONS_CHANNEL:
+            if ear := self._ears.get(notify.channel):
+                ear.hear(notify.payload)
+            elif notify.channel == POSITIONS_CHANNEL:
                 await self._hear_position(notify.payload)
             elif notify.pid != self._own_backend():
                 self._appended_elsewhere()

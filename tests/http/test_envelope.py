@@ -97,6 +97,7 @@ async def test_a_database_that_is_away(
     client: httpx.AsyncClient, person: Person, monkeypatch: pytest.MonkeyPatch, route: tuple[str, str]
 ) -> None:
     ann = await person()
+    await client.get("/auth/user/info", headers=ann)
 
     async def away(*_: object) -> None:
         raise LogUnavailable

@@ -63,7 +63,7 @@ async def test_the_document_has_every_route(client: httpx.AsyncClient) -> None:
         "/images/{key}", "/healthz", "/readyz", "/user/all", "/image/all", "/auth/user/images/timeRange",
         "/auth/image", "/auth/like", "/auth/user/favoritedimages", "/auth/addFavoritedImage",
         "/auth/deleteFavoritedImage", "/auth/setavatar", "/auth/setavator", "/auth/getavatar", "/auth/getavator",
-        "/auth/user/update", "/auth/imageSquare", "/auth/image/feature", "/auth/user/deleteImages",
+        "/auth/user/update", "/auth/logout", "/auth/imageSquare", "/auth/image/feature", "/auth/user/deleteImages",
         "/auth/user/restoreImages",
     }  # fmt: skip
 

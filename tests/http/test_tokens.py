@@ -9,6 +9,8 @@ import jwt
 import pytest
 
 from huajuan.commands.login import LoggedIn
+from huajuan.event_store.errors import LogUnavailable
+from huajuan.event_store.store import EventStore
 from huajuan.http.tokens import TokenExpired, TokenInvalid, Tokens
 from tests.desk import SECRET
 from tests.http.conftest import Person, body
@@ -128,20 +130,24 @@ async def test_a_token_is_taken_raw_or_as_bearer(
     assert (await client.get("/auth/user/info", headers=headers)).status_code == 200
 
 
-GONE = {"Authorization": forged()}
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status", "expected"),
-    [
-        ("GET", "/auth/user/info", 404, {"message": "用户未找到"}),
-        ("GET", "/auth/user/images", 200, {"message": "获取用户的图像成功", "images": []}),
-        ("GET", "/auth/score", 401, {"success": False, "message": "用户信息查询失败"}),
-    ],
-)
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: " ".join(route[:2]))
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_token_of_an_account_that_is_not_there(
-    client: httpx.AsyncClient, method: str, path: str, status: int, expected: dict[str, Any]
+    client: httpx.AsyncClient, route: tuple[str, str, dict[str, Any]]
 ) -> None:
-    reply = await client.request(method, path, headers=GONE)
-    assert (reply.status_code, body(reply)) == (status, expected)
+    reply = await client.request(route[0], route[1], headers={"Authorization": forged()})
+    assert (reply.status_code, body(reply)) == (401, {**route[2], "message": "无效的Token"})
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_token_that_cannot_be_judged_is_not_let_in(
+    client: httpx.AsyncClient, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = await person()
+
+    async def away(*_: object) -> None:
+        raise LogUnavailable
+
+    monkeypatch.setattr(EventStore, "find", away)
+    reply = await client.get("/auth/user/info", headers=ann)
+    assert (reply.status_code, body(reply)) == (503, {"message": "服务繁忙，请稍后再试"})

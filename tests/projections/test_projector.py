@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from huajuan.domain.account import Account
+from huajuan.event_store.statements import Statements
 from huajuan.projections.history import HISTORY
 from huajuan.projections.listing import Wanted, list_images
 from huajuan.projections.point_balances import POINT_BALANCES
@@ -42,7 +43,7 @@ async def test_after_waiting_for_a_write_the_tables_show_it(database_url: str) -
         await check_in(store, ann)
         position = await draw(store, ann)
         assert await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
-        tables = ReadTables(store._pool, SECONDS_MAX)
+        tables = ReadTables(Statements(store._pool, SECONDS_MAX))
         found = await user(tables, ann)
         assert found
         assert (found.id, found.username, found.email, found.score) == (1, "ann", "ann@example.org", 80)

@@ -1,0 +1,1 @@
+"""Who may come in: tokens that were revoked, and log-ins that failed too often."""

@@ -1,0 +1,78 @@
+"""Sessions: whether a token that is well signed is still good, known at once here and soon everywhere."""
+
+from collections import OrderedDict
+from datetime import UTC, datetime
+from uuid import UUID
+
+from huajuan.domain.account import Account
+from huajuan.event_store.statements import Statements
+from huajuan.event_store.store import EventStore
+
+CHANNEL = "huajuan_sessions"
+_REVOKE = """
+WITH gone AS (
+    INSERT INTO operations.revoked_tokens (token, expires_at) VALUES (%(token)s, %(expires_at)s)
+    ON CONFLICT DO NOTHING)
+SELECT pg_notify(%(channel)s, %(token)s)
+"""
+_IS_REVOKED = "SELECT 1 FROM operations.revoked_tokens WHERE token = %(token)s"
+_TIDY = "DELETE FROM operations.revoked_tokens WHERE expires_at < now()"
+
+
+class Sessions:
+    """A token is looked up once and remembered; what revokes it is heard on `CHANNEL`.
+
+    While the channel cannot be heard nothing is remembered, and every token is looked up.
+    """
+
+    def __init__(self, store: EventStore, statements: Statements, cached_max: int) -> None:
+        self._store = store
+        self._statements = statements
+        self._cached_max = cached_max
+        self._admitted: OrderedDict[str, UUID] = OrderedDict()
+        self._is_hearing = False
+        self._heard = 0
+
+    async def admits(self, token: str, account_id: UUID, credential: int) -> bool:
+        """Whether the account is there, has this credential still, and this token was not revoked."""
+        if token in self._admitted:
+            self._admitted.move_to_end(token)
+            return True
+        heard_before = self._heard
+        good = await self._look_up(token, account_id, credential)
+        if good and self._is_hearing and heard_before == self._heard:
+            self._remember(token, account_id)
+        return good
+
+    async def revoke(self, token: str, expires_at: float) -> None:
+        """From here on, everywhere; `expires_at` in seconds since 1970 is when it would have died anyway."""
+        moment = datetime.fromtimestamp(expires_at, UTC)
+        await self._statements.run(_REVOKE, {"token": token, "expires_at": moment, "channel": CHANNEL})
+        self.hear(token)
+
+    def hear(self, name: str) -> None:
+        """A token, or an account whose older tokens are dead."""
+        self._heard += 1
+        self._admitted.pop(name, None)
+        for token in [token for token, account in self._admitted.items() if str(account) == name]:
+            del self._admitted[token]
+
+    def hearing(self, is_hearing: bool) -> None:
+        """What was said while nobody listened is not known: nothing remembered is to be trusted."""
+        self._is_hearing = is_hearing
+        self._heard += 1
+        self._admitted.clear()
+
+    async def tidy(self) -> None:
+        await self._statements.run(_TIDY)
+
+    async def _look_up(self, token: str, account_id: UUID, credential: int) -> bool:
+        if await self._statements.run(_IS_REVOKED, {"token": token}):
+            return False
+        account = await self._store.find(Account, account_id)
+        return account is not None and account.credential == credential
+
+    def _remember(self, token: str, account_id: UUID) -> None:
+        self._admitted[token] = account_id
+        while len(self._admitted) > self._cached_max:
+            self._admitted.popitem(last=False)
