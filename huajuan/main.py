@@ -23,7 +23,8 @@ from huajuan.http.tokens import Tokens
 from huajuan.inference_client import Limits as PainterLimits
 from huajuan.logs import configure_logs
 from huajuan.passwords import Passwords
-from huajuan.pictures import Pictures
+from huajuan.pictures import Pictures, beneath
+from huajuan.portraits import Portraits
 from huajuan.projections.projector import Projector, open_projector
 from huajuan.projections.questions import ReadTables
 from huajuan.projections.registry import PROJECTIONS
@@ -66,6 +67,7 @@ async def open_desk(settings: Settings, open_hosts: OpenHosts = open_hosts) -> A
         )
         desk = _desk(settings, store, projector, statements, sessions, hosts)
         stack.callback(desk.passwords.close)
+        stack.callback(desk.portraits.close)
         await enter(drawing(desk.room))
         await enter(running(_sweeping(desk), keep_tidy(sessions, desk.attempts, settings.tidy_every_seconds)))
         yield desk
@@ -92,6 +94,8 @@ def _desk(
         attempts=Attempts(statements, store.stream_ids, settings.login),
         room=DrawingRoom(store, leases, hosts, pictures, settings.dispatch_limits, settings.checkpoint),
         pictures=pictures,
+        avatars=Pictures.at(beneath(settings.storage_url, "avatars")),
+        portraits=Portraits(settings.portrait_threads_max, settings.portrait_waiting_max),
         trash=Trash(statements),
     )
 

@@ -82,6 +82,11 @@ class Pictures:
             await obstore.delete_async(self._store, _safe(key))
 
 
+def beneath(place: str, name: str) -> str:
+    """A place within a place; what is only in memory has none and is a place of its own."""
+    return place if place.startswith("memory:") else f"{place.rstrip('/')}/{name}"
+
+
 def _safe(key: str) -> str:
     """No key of ours has a folder or a dot-dot in it, so none is ever asked of the store."""
     if not _KEY.fullmatch(key):

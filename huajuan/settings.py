@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bcrypt_cost: int = 12
     bcrypt_threads_max: int = max(1, _CPUS - 1)
     bcrypt_waiting_max: int = 100
+    portrait_threads_max: int = 1
+    portrait_waiting_max: int = 20
     connections_max: int = 8
     body_bytes_max: int = 1 << 20
     list_rows_max: int = 1_000

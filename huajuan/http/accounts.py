@@ -19,10 +19,10 @@ from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Explained, Said, 
 from huajuan.http.envelope import Answers, Refusal, answering
 from huajuan.http.presenting import OwnUser, own_user
 from huajuan.http.tokens import Me
-from huajuan.passwords import TooManyLogins
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.users import USERS, user
 from huajuan.sessions.attempts import TooManyFailures
+from huajuan.threads import TooManyWaiting
 
 PASSWORD_CHARACTERS_MAX = 1024
 Password = Annotated[str, msgspec.Meta(max_length=PASSWORD_CHARACTERS_MAX)]
@@ -143,7 +143,7 @@ async def _log_in(form: LoginForm, address: str, desk: Desk) -> LoggedIn:
         raise Refusal(429, {"Retry-After": seconds}, message=phrases.TOO_MANY_FAILURES) from None
     try:
         known = await log_in(desk.store, desk.passwords, form.username, form.password)
-    except (LogError, TooManyLogins):
+    except (LogError, TooManyWaiting):
         await desk.attempts.came_to_nothing(*who)
         raise
     await desk.attempts.succeeded(*who)

@@ -11,6 +11,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp
 
 from huajuan.http.accounts import login, logout, register, user_info
+from huajuan.http.avatars import avatar_picture, upload_avatar
 from huajuan.http.cors import cors
 from huajuan.http.desk import Desk
 from huajuan.http.door import door
@@ -28,9 +29,9 @@ from huajuan.http.profile import all_users, avatar, change_avatar, update
 from huajuan.http.tokens import Claims
 from huajuan.settings import Settings
 
-PUBLIC = (register, login, all_users, all_images, picture, healthz, readyz)
+PUBLIC = (register, login, all_users, all_images, picture, avatar_picture, healthz, readyz)
 WITH_TOKEN = (
-    *(user_info, logout, update, change_avatar, avatar),
+    *(user_info, logout, update, change_avatar, avatar, upload_avatar),
     *(score, generate),
     *(own_images, own_images_of_time, one_image, image_square, image_feature),
     *(remove_images, bring_images_back),

@@ -10,6 +10,7 @@ from huajuan.event_store.store import EventStore
 from huajuan.http.tokens import Tokens
 from huajuan.passwords import Passwords
 from huajuan.pictures import Pictures
+from huajuan.portraits import Portraits
 from huajuan.projections.projection import Projection
 from huajuan.projections.projector import Projector
 from huajuan.projections.questions import ReadTables
@@ -32,6 +33,8 @@ class Desk:
     attempts: Attempts
     room: DrawingRoom
     pictures: Pictures
+    avatars: Pictures
+    portraits: Portraits
     trash: Trash
 
     async def show(self, position: int, *projections: Projection) -> None:

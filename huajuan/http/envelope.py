@@ -12,7 +12,7 @@ from litestar.status_codes import HTTP_413_REQUEST_ENTITY_TOO_LARGE, HTTP_500_IN
 from huajuan.event_store.errors import LogError
 from huajuan.http import phrases
 from huajuan.http.door import request_id
-from huajuan.passwords import TooManyLogins
+from huajuan.threads import TooManyWaiting
 
 RETRY_AFTER_SECONDS = "1"
 _logger = structlog.get_logger(__name__)
@@ -72,7 +72,7 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
     Refusal: on_refusal,
     HTTPException: on_http_exception,
     LogError: on_busy,
-    TooManyLogins: on_busy,
+    TooManyWaiting: on_busy,
     Exception: on_exception,
 }
 

@@ -11,15 +11,24 @@ from litestar.params import FromPath
 from huajuan.domain.image import Image, shown
 from huajuan.domain.refusals import ImageNotFound
 from huajuan.http import phrases
-from huajuan.http.desk import AtDesk, Desk
+from huajuan.http.desk import AtDesk
 from huajuan.http.documented import Exact, Said, replies
 from huajuan.http.envelope import Refusal
 from huajuan.http.presenting import PICTURE_KEY
-from huajuan.pictures import PictureMissing, Stored
+from huajuan.pictures import PictureMissing, Pictures, Stored
 
 PNG = "image/png"
 CACHE_SECONDS = 300
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+
+
+PICTURE_REPLIES = {
+    200: ResponseSpec(bytes, description="The whole picture.", media_type=PNG, generate_examples=False),
+    206: ResponseSpec(bytes, description="The range asked for.", media_type=PNG, generate_examples=False),
+    304: ResponseSpec(None, description="The client has it already.", generate_examples=False),
+    416: ResponseSpec(None, description="The range lies behind the end.", generate_examples=False),
+    **replies({404: (Said, [{"message": phrases.IMAGE_NOT_FOUND}])}),
+}
 
 
 class Part(NamedTuple):
@@ -35,20 +44,14 @@ class Part(NamedTuple):
     status_code=200,
     media_type=PNG,
     operation_class=Exact,
-    responses={
-        200: ResponseSpec(bytes, description="The whole picture.", media_type=PNG, generate_examples=False),
-        206: ResponseSpec(bytes, description="The range asked for.", media_type=PNG, generate_examples=False),
-        304: ResponseSpec(None, description="The client has it already.", generate_examples=False),
-        416: ResponseSpec(None, description="The range lies behind the end.", generate_examples=False),
-        **replies({404: (Said, [{"message": phrases.IMAGE_NOT_FOUND}])}),
-    },
+    responses=PICTURE_REPLIES,
 )
 async def picture(request: Request[Any, Any, Any], key: FromPath[str], desk: AtDesk) -> Response[bytes]:
     """One picture as PNG."""
     try:
         shown(await desk.store.find(Image, _image_of(key)))
         stored = await desk.pictures.look(key)
-        return await _answer(request, key, stored, desk)
+        return await answer(request, key, stored, desk.pictures)
     except (PictureMissing, ImageNotFound):
         raise Refusal(404, message=phrases.IMAGE_NOT_FOUND) from None
 
@@ -59,7 +62,10 @@ def _image_of(key: str) -> UUID:
     return UUID(key[:32])
 
 
-async def _answer(request: Request[Any, Any, Any], key: str, stored: Stored, desk: Desk) -> Response[bytes]:
+async def answer(
+    request: Request[Any, Any, Any], key: str, stored: Stored, pictures: Pictures
+) -> Response[bytes]:
+    """A picture whole, in part, or not again. Raises `PictureMissing`."""
     headers = {
         "ETag": stored.etag,
         "Cache-Control": f"public, max-age={CACHE_SECONDS}",
@@ -69,21 +75,26 @@ async def _answer(request: Request[Any, Any, Any], key: str, stored: Stored, des
         return Response(b"", status_code=304, headers=headers)
     part = _part_asked_for(request, stored)
     if part is None:
-        return await _send(request, key, Part(0, stored.size), 200, headers, desk)
+        return await _send(request, key, Part(0, stored.size), 200, headers, pictures)
     if part.start >= part.end:
         headers["Content-Range"] = f"bytes */{stored.size}"
         return Response(b"", status_code=416, headers=headers, media_type=PNG)
     headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{stored.size}"
-    return await _send(request, key, part, 206, headers, desk)
+    return await _send(request, key, part, 206, headers, pictures)
 
 
 async def _send(
-    request: Request[Any, Any, Any], key: str, part: Part, status: int, headers: dict[str, str], desk: Desk
+    request: Request[Any, Any, Any],
+    key: str,
+    part: Part,
+    status: int,
+    headers: dict[str, str],
+    pictures: Pictures,
 ) -> Response[bytes]:
     if request.method == "HEAD":
         headers["Content-Length"] = str(part.end - part.start)
         return Response(b"", status_code=status, headers=headers, media_type=PNG)
-    content = await desk.pictures.read(key, part.start, part.end)
+    content = await pictures.read(key, part.start, part.end)
     return Response(content, status_code=status, headers=headers, media_type=PNG)
 
 

@@ -51,17 +51,17 @@ class UsersReply(Said, kw_only=True):
     users: list[PublicUser]
 
 
-def _no_avatar(status: int, text: str) -> Refusal:
+def no_avatar(status: int, text: str) -> Refusal:
     return Refusal(status, msg=text, data=None)
 
 
 SET_ANSWERS: Answers = {
-    Unreadable: _no_avatar(400, phrases.MALFORMED),
-    AvatarUnfit: _no_avatar(400, phrases.AVATAR_UNFIT),
-    NotRegistered: _no_avatar(500, phrases.AVATAR_NOT_CHANGED),
-    LogUnavailable: _no_avatar(500, phrases.AVATAR_NOT_CHANGED),
+    Unreadable: no_avatar(400, phrases.MALFORMED),
+    AvatarUnfit: no_avatar(400, phrases.AVATAR_UNFIT),
+    NotRegistered: no_avatar(500, phrases.AVATAR_NOT_CHANGED),
+    LogUnavailable: no_avatar(500, phrases.AVATAR_NOT_CHANGED),
 }
-GET_ANSWERS: Answers = {LogUnavailable: _no_avatar(500, phrases.AVATAR_QUERY_FAILED)}
+GET_ANSWERS: Answers = {LogUnavailable: no_avatar(500, phrases.AVATAR_QUERY_FAILED)}
 UPDATE_ANSWERS: Answers = {
     Unreadable: Refusal(400, message=phrases.MALFORMED, error=phrases.MALFORMED),
     LogUnavailable: Refusal(500, message=phrases.USER_NOT_UPDATED, error=phrases.DATABASE_AWAY),
@@ -113,7 +113,7 @@ async def avatar(me: Me, desk: AtDesk) -> AvatarReply:
     with answering(GET_ANSWERS):
         found = await user(desk.tables, me.account_id)
     if found is None:
-        raise _no_avatar(500, phrases.AVATAR_QUERY_FAILED)
+        raise no_avatar(500, phrases.AVATAR_QUERY_FAILED)
     return AvatarReply(code=200, msg=phrases.AVATAR, data=found.avatar_url)
 
 

@@ -5,7 +5,8 @@ import pytest
 from huajuan.commands.login import login
 from huajuan.commands.register import Form, register
 from huajuan.domain.refusals import NotRegistered, WrongPassword
-from huajuan.passwords import Passwords, TooManyLogins
+from huajuan.passwords import Passwords
+from huajuan.threads import TooManyWaiting
 from tests.commands.people import a_person
 from tests.desk import desk_on
 
@@ -70,7 +71,7 @@ async def test_passwords_are_hashed_in_a_bounded_number_at_a_time() -> None:
     passwords = Passwords(cost=4, threads_max=1, waiting_max=2)
     results = await asyncio.gather(*(passwords.hash("secret") for _ in range(5)), return_exceptions=True)
     passwords.close()
-    assert [type(r) for r in results] == [str, str, str, TooManyLogins, TooManyLogins]
+    assert [type(r) for r in results] == [str, str, str, TooManyWaiting, TooManyWaiting]
 
 
 async def test_nobodys_password_is_nobodys() -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from huajuan.event_store.errors import LogBusy, LogUnavailable
 from huajuan.event_store.store import EventStore
-from huajuan.passwords import Passwords, TooManyLogins
+from huajuan.passwords import Passwords
 from huajuan.projections.questions import ReadTables
+from huajuan.threads import TooManyWaiting
 from tests.http.conftest import ORDER, Person, body
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -69,7 +70,7 @@ async def test_something_unplanned_gives_an_id_and_nothing_else(
     assert (reply.status_code, body(reply)) == (500, {"message": "服务器内部错误", "request_id": "trouble-1"})
 
 
-@pytest.mark.parametrize("error", [LogBusy, TooManyLogins])
+@pytest.mark.parametrize("error", [LogBusy, TooManyWaiting])
 async def test_too_much_at_once_is_a_503_with_a_time_to_come_back(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:

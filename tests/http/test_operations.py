@@ -63,7 +63,8 @@ async def test_the_document_has_every_route(client: httpx.AsyncClient) -> None:
         "/images/{key}", "/healthz", "/readyz", "/user/all", "/image/all", "/auth/user/images/timeRange",
         "/auth/image", "/auth/like", "/auth/user/favoritedimages", "/auth/addFavoritedImage",
         "/auth/deleteFavoritedImage", "/auth/setavatar", "/auth/setavator", "/auth/getavatar", "/auth/getavator",
-        "/auth/user/update", "/auth/logout", "/auth/imageSquare", "/auth/image/feature", "/auth/user/deleteImages",
+        "/auth/user/update", "/auth/logout", "/auth/uploadavatar", "/avatars/{key}",
+        "/auth/imageSquare", "/auth/image/feature", "/auth/user/deleteImages",
         "/auth/user/restoreImages",
     }  # fmt: skip
 
@@ -74,7 +75,7 @@ async def test_each_reply_of_the_document_has_a_schema_and_an_example(client: ht
             for status, reply in operation["responses"].items():
                 for media in reply.get("content", {}).values():
                     assert media["schema"], (path, status)
-                    if path != "/images/{key}":
+                    if not path.endswith("{key}"):
                         assert media["examples"], (path, status)
 
 
