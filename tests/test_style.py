@@ -21,6 +21,7 @@ FUNCTION_LINES_P90_MAX = 15
 CHINESE = re.compile(r"[\u3400-\u9fff]")
 UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|NotImpl" + r"emented(Error)?)\b")
 OUR_NAME = "画卷"
+MAY_HAVE_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 PHRASES = ROOT / "huajuan" / "http" / "phrases.py"
 # A prompt may ask the demo painter for a mood in Chinese.
 PAINTER = ROOT / "huajuan" / "inference_client" / "painter"
@@ -45,10 +46,6 @@ def texts(path: Path) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value not in docstrings:
             yield node.value
-
-
-def _may_have_docstring(node: ast.AST) -> bool:
-    return isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
 
 
 def test_every_file_is_short() -> None:
