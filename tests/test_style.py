@@ -40,9 +40,8 @@ def functions(path: Path) -> Iterator[tuple[str, int]]:
 def texts(path: Path) -> Iterator[str]:
     """Every string of the code that is no docstring."""
     tree = tree_of(path)
-    docstrings = {
-        ast.get_docstring(node, clean=False) for node in ast.walk(tree) if _may_have_docstring(node)
-    }
+    holders = (node for node in ast.walk(tree) if isinstance(node, MAY_HAVE_DOCSTRING))
+    docstrings = {ast.get_docstring(node, clean=False) for node in holders}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value not in docstrings:
             yield node.value

@@ -3,6 +3,7 @@
 import os
 import time
 from contextlib import ExitStack
+from importlib import import_module
 
 import msgspec
 
@@ -10,9 +11,9 @@ from huajuan.database import Database, open_database
 from huajuan.pictures import Pictures, PlaceUnusable
 from huajuan.serving.announcing import say, when_ready
 from huajuan.serving.data_folder import make_data_folder, signing_key
-from huajuan.serving.painter import demo_painter
+from huajuan.serving.painter import DemoPainter, demo_painter
 from huajuan.serving.port import take_port
-from huajuan.serving.running import run_until_stopped
+from huajuan.serving.running import APPLICATION, run_until_stopped
 from huajuan.settings import PREFIX, Settings, SettingsError
 
 # An address that means "every interface" is asked over loopback.
@@ -30,8 +31,10 @@ def _serve(settings: Settings, stack: ExitStack) -> None:
     listening = stack.enter_context(take_port(settings.host, settings.port))
     make_data_folder(settings.data_folder)
     storage = _storage(settings)
+    # Both take a while, so the painter loads beside the database.
+    painting = None if settings.comfyui_urls else stack.enter_context(demo_painter())
     database = stack.enter_context(open_database(settings, say))
-    complete, painter = _complete(settings, database, storage, stack)
+    complete, painter = _complete(settings, database, storage, painting)
     _hand_over(complete)
     when_ready(
         _ASK_AT.get(settings.host, settings.host),
@@ -51,13 +54,16 @@ def _storage(settings: Settings) -> str:
     return place
 
 
-def _complete(settings: Settings, database: Database, storage: str, stack: ExitStack) -> tuple[Settings, str]:
+def _complete(
+    settings: Settings, database: Database, storage: str, painting: DemoPainter | None
+) -> tuple[Settings, str]:
     """The settings with all that was left open filled in, and who paints."""
     urls = settings.comfyui_urls
     painter = "ComfyUI at " + ", ".join(urls)
-    if not urls:
+    if painting:
         say("starting the demo painter")
-        urls = (stack.enter_context(demo_painter()),)
+        import_module(APPLICATION.split(":")[0])  # meanwhile, for the server needs it next
+        urls = (painting.url(),)
         painter = f"demo painter at {urls[0]}: no model draws; set {PREFIX}COMFYUI_URLS to use a real ComfyUI"
     filled_in = msgspec.structs.replace(
         settings,

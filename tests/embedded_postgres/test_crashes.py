@@ -23,7 +23,7 @@ def test_committed_rows_survive_kill_9(postgres_control: Started) -> None:
     server.start()
     with psycopg.connect(server.dsn()) as connection:
         assert connection.execute("select count(*) from kept").fetchone() == (1000,)
-    assert heard[-1] == "recovering the database after a crash"
+    assert heard[-1].startswith("recovering the database after a crash")
 
 
 def test_kill_9_while_a_backend_works_waits_for_it(postgres_control: Started) -> None:
