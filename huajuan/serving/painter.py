@@ -92,6 +92,10 @@ def _end(child: subprocess.Popen[str]) -> None:
         child.wait(STOP_SECONDS_MAX)
     except subprocess.TimeoutExpired:
         child.kill()
+    for pipe in (child.stdin, child.stdout):
+        with contextlib.suppress(OSError):
+            if pipe:
+                pipe.close()
 
 
 @contextlib.contextmanager
