@@ -1,6 +1,7 @@
 """The client: draw one picture on one ComfyUI server, exactly once, and know what became of it."""
 
 import asyncio
+import contextlib
 import weakref
 from types import TracebackType
 from typing import Self
@@ -10,7 +11,7 @@ from uuid import UUID, uuid4
 from huajuan.inference_client.cancelling import Canceller
 from huajuan.inference_client.discovery import Discovery, ServerInfo
 from huajuan.inference_client.drawing import Drawing
-from huajuan.inference_client.errors import OutcomeUnknown, Rejected, ServerUnavailable
+from huajuan.inference_client.errors import Cancelled, OutcomeUnknown, Rejected, ServerUnavailable
 from huajuan.inference_client.fetching import Fetching
 from huajuan.inference_client.jobs import Jobs, JobState
 from huajuan.inference_client.limits import Limits
@@ -130,8 +131,22 @@ class ComfyUI:
             watch.expect(sampler_nodes(graph))
             await self._listener.head_start()
             was_connected = self._listener.is_connected
-            await self._submission.submit(drawing.prompt_id, graph)
+            await self._submit(drawing.prompt_id, graph, watch)
             return was_connected
+
+    async def _submit(self, prompt_id: UUID, graph: Graph, watch: Watch) -> None:
+        if watch.must_stop():
+            raise Cancelled("the job was stopped")
+        try:
+            await self._submission.submit(prompt_id, graph)
+        except Rejected:
+            # The model may have been replaced since the models were listed.
+            self._discovery.forget()
+            raise
+        if watch.must_stop():
+            # The request to stop may have been there before the job, and then stopped nothing.
+            with contextlib.suppress(Trouble):
+                await self._canceller.cancel(prompt_id)
 
     async def _is_known(self, prompt_id: UUID) -> bool:
         problem: Trouble | None = None

@@ -48,6 +48,9 @@ class Discovery:
         except Trouble as trouble:
             raise ServerUnavailable("the server cannot be reached", str(trouble)) from trouble
 
+    def forget(self) -> None:
+        self._checkpoints = []
+
     async def first_checkpoint(self) -> str:
         """Rejected when the server has none: nothing can be drawn there."""
         if self._clock() - self._asked_at > self._limits.checkpoints_cached_seconds or not self._checkpoints:

@@ -141,7 +141,7 @@ def _media_type(response: httpx.Response) -> str:
 @cache
 def _trust() -> ssl.SSLContext:
     """Made once: reading all certificates takes tens of milliseconds."""
-    return httpx.create_ssl_context(trust_env=False)
+    return ssl.create_default_context()
 
 
 def _timeout(limits: Limits) -> httpx.Timeout:

@@ -78,10 +78,14 @@ class Waiting:
         now = self._clock()
         if self._unreachable.seconds(state is None, now) > self._limits.unreachable_seconds_max:
             raise OutcomeUnknown("the server no longer answers", self._trouble)
-        if self._missing.seconds(state is JobState.UNKNOWN, now) > self._limits.lost_seconds_max:
+        if self._missing.seconds(state is JobState.UNKNOWN, now) > self._lost_seconds_max():
             raise self._gone()
         if state is JobState.UNKNOWN:
             self._pause_seconds = self._limits.poll_seconds_min
+
+    def _lost_seconds_max(self) -> float:
+        """A job removed on our request is expected to be unknown: one more look is enough."""
+        return 0.0 if self._watch.cancel_asked else self._limits.lost_seconds_max
 
     def _gone(self) -> Cancelled | JobLost:
         # A job removed from the queue leaves no trace: only we can know that it was on purpose.

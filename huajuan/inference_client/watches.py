@@ -53,6 +53,10 @@ class Watch:
         self.cancel_asked = self.may_have_ended = True
         self.stirred.set()
 
+    def must_stop(self) -> bool:
+        """Asked anew each time, for the answer changes while one waits."""
+        return self.cancel_asked
+
     def _note_progress(self, data: dict[str, Any]) -> None:
         if self._sampler_nodes and data.get("node") not in self._sampler_nodes:
             return

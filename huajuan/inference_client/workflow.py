@@ -16,6 +16,8 @@ HOLE = re.compile(r"\{([a-z_]+)\}")
 LATENT_PIXELS = 8
 LATENT_PIXELS_MIN = 16
 SEED_MAX = 2**64 - 1
+# The server accepts 2^64-1, then fails while drawing: its ddim sampler adds one.
+SEED_SENT_MAX = SEED_MAX - 1
 MUST_OCCUR = frozenset({"prompt", "noise_seed", "width", "height", "filename_prefix"})
 MAY_OCCUR = frozenset(
     {
@@ -70,7 +72,7 @@ def values(drawing: Drawing, checkpoint: str) -> dict[str, Value]:
         "steps": drawing.steps,
         "sampler": sampler,
         "scheduler": scheduler,
-        "noise_seed": drawing.noise_seed,
+        "noise_seed": min(drawing.noise_seed, SEED_SENT_MAX),
         "filename_prefix": filename_prefix(drawing.prompt_id),
         **_sizes(drawing.width, drawing.height),
     }

@@ -1,10 +1,12 @@
 """Cancelling: queued, running, finished and unknown jobs, on new and old servers; never anybody else's."""
 
+import asyncio
+
 import pytest
 
 from huajuan.inference_client import Cancelled, ComfyUI, JobState
 from huajuan.inference_client.painter.faults import Mode
-from tests.inference_client.conftest import RunningPainter, begun, drawing
+from tests.inference_client.conftest import RunningPainter, begun, drawing, limits
 
 pytestmark = pytest.mark.parametrize("is_old", [False, True], ids=["new", "old"])
 
@@ -51,3 +53,28 @@ async def test_an_unknown_job_disturbs_nobody(slow: RunningPainter, comfyui: Com
     drawn = await begun(comfyui, asked, JobState.RUNNING)
     await comfyui.cancel(drawing().prompt_id)
     assert await drawn
+
+
+async def test_a_job_cancelled_while_it_is_being_sent_is_not_drawn(
+    slow: RunningPainter, comfyui: ComfyUI
+) -> None:
+    for turns in range(0, 40, 4):
+        asked = drawing(steps=50)
+        drawn = asyncio.create_task(comfyui.draw(asked))
+        for _ in range(1 + turns):
+            await asyncio.sleep(0)
+        await comfyui.cancel(asked.prompt_id)
+        with pytest.raises(Cancelled):
+            await drawn
+
+
+async def test_the_end_of_a_job_we_had_removed_is_not_waited_for(slow: RunningPainter) -> None:
+    patient = limits(lost_seconds_max=3600.0, job_seconds_max=7200.0)
+    async with ComfyUI(slow.url, limits=patient) as comfyui:
+        drawing_first = await begun(comfyui, drawing(steps=10), JobState.RUNNING)
+        second = drawing()
+        drawing_second = await begun(comfyui, second, JobState.QUEUED)
+        await comfyui.cancel(second.prompt_id)
+        with pytest.raises(Cancelled):
+            await asyncio.wait_for(drawing_second, 30)
+        assert await drawing_first

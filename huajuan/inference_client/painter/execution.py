@@ -95,7 +95,12 @@ async def _latent(_node: str, inputs: Values, _studio: Studio) -> Results:
     return (Latent(width, height, inputs["batch_size"]),)
 
 
+SEED_MAX = 2**64 - 1
+
+
 async def _sample(node: str, inputs: Values, studio: Studio) -> Results:
+    if inputs["sampler_name"] == "ddim" and inputs["seed"] == SEED_MAX:
+        raise RuntimeError("Overflow when unpacking long long")  # as the real one, which adds one to it
     # The real server reports one step more than asked for with this scheduler.
     steps = inputs["steps"] + (inputs["scheduler"] == "ddim_uniform")
     for step in range(1, steps + 1):
