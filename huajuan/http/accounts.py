@@ -10,12 +10,12 @@ from huajuan.commands.login import login as log_in
 from huajuan.commands.register import Form
 from huajuan.commands.register import register as register_account
 from huajuan.domain import refusals
-from huajuan.domain.credentials import spell_name
+from huajuan.domain.credentials import PASSWORD_CHARACTERS_MIN, USERNAME_CHARACTERS_MAX, spell_name
 from huajuan.event_store.errors import LogError, LogUnavailable
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable, malformed, read_form
 from huajuan.http.desk import AtDesk, Desk
-from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Explained, Said, replies, takes
+from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Explained, Said, document, replies, takes
 from huajuan.http.envelope import Answers, Refusal, answering
 from huajuan.http.presenting import OwnUser, own_user
 from huajuan.http.tokens import Me
@@ -31,9 +31,9 @@ Password = Annotated[str, msgspec.Meta(max_length=PASSWORD_CHARACTERS_MAX)]
 class RegisterForm(msgspec.Struct):
     """An application for an account."""
 
-    email: str = ""
-    username: str = ""
-    password: Password = ""
+    email: Annotated[str, document(format="email")] = ""
+    username: Annotated[str, document(minLength=1, maxLength=USERNAME_CHARACTERS_MAX)] = ""
+    password: Annotated[Password, document(minLength=PASSWORD_CHARACTERS_MIN)] = ""
 
 
 class LoginForm(msgspec.Struct):
@@ -53,7 +53,7 @@ class LoggedInReply(Said, kw_only=True):
 class UserReply(msgspec.Struct, kw_only=True):
     """One's own account."""
 
-    code: int = 200
+    code: int
     user: OwnUser
 
 
@@ -62,6 +62,7 @@ REGISTER_ANSWERS: Answers = {
     LogUnavailable: Refusal(500, message=phrases.NOT_REGISTERED, error=phrases.DATABASE_AWAY),
     **{k: Refusal(500, message=phrases.NOT_REGISTERED, error=text) for k, text in phrases.FORM.items()},
 }
+NOT_REGISTERED_BECAUSE = (*phrases.FORM.values(), phrases.DATABASE_AWAY)
 LOGIN_ANSWERS: Answers = {
     Unreadable: malformed(),
     refusals.NotRegistered: Refusal(401, message=phrases.USER_UNKNOWN),
@@ -75,9 +76,14 @@ INFO_ANSWERS: Answers = {
 
 @post(
     "/register",
+    tags=["Account"],
     status_code=200,
     operation_id="Register",
-    operation_class=takes(RegisterForm, {"email": "3@qq.com", "username": "czh0", "password": "123456"}),
+    operation_class=takes(
+        RegisterForm,
+        {"email": "3@qq.com", "username": "czh0", "password": "123456"},
+        *("email", "username", "password"),
+    ),
     responses=replies(
         {
             200: (Said, [{"message": phrases.REGISTERED}]),
@@ -85,7 +91,7 @@ INFO_ANSWERS: Answers = {
             413: (Said, TOO_LARGE),
             500: (
                 Explained,
-                [{"message": phrases.NOT_REGISTERED, "error": text} for text in phrases.FORM.values()],
+                [{"message": phrases.NOT_REGISTERED, "error": text} for text in NOT_REGISTERED_BECAUSE],
             ),
             503: (Said, BUSY),
         }
@@ -105,9 +111,10 @@ async def register(request: Request[Any, Any, Any], desk: AtDesk) -> Said:
 
 @post(
     "/login",
+    tags=["Account"],
     status_code=200,
     operation_id="Login",
-    operation_class=takes(LoginForm, {"username": "czh0", "password": "123456"}),
+    operation_class=takes(LoginForm, {"username": "czh0", "password": "123456"}, "username", "password"),
     responses=replies(
         {
             200: (
@@ -152,6 +159,7 @@ async def _log_in(form: LoginForm, address: str, desk: Desk) -> LoggedIn:
 
 @post(
     "/auth/logout",
+    tags=["Account"],
     status_code=200,
     operation_id="LogOut",
     responses=replies(
@@ -166,6 +174,7 @@ async def logout(me: Me, desk: AtDesk) -> Said:
 
 @get(
     "/auth/user/info",
+    tags=["Account"],
     operation_id="GetUserInfo",
     responses=replies(
         {
@@ -187,6 +196,7 @@ async def logout(me: Me, desk: AtDesk) -> Said:
             401: (Said, NO_TOKEN),
             404: (Said, [{"message": phrases.USER_NOT_FOUND}]),
             500: (Explained, [{"message": phrases.QUERY_FAILED, "error": phrases.DATABASE_AWAY}]),
+            503: (Said, BUSY),
         }
     ),
 )
@@ -196,4 +206,4 @@ async def user_info(me: Me, desk: AtDesk) -> UserReply:
         found = await user(desk.tables, me.account_id)
     if found is None:
         raise Refusal(404, message=phrases.USER_NOT_FOUND)
-    return UserReply(user=own_user(found))
+    return UserReply(code=200, user=own_user(found))

@@ -7,13 +7,14 @@ from typing import Any
 from litestar import Litestar, Request, Router
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp
 
 from huajuan.http.accounts import login, logout, register, user_info
+from huajuan.http.api_page import DOCUMENT, PATH, ApiPage, page_router
 from huajuan.http.avatars import avatar_picture, upload_avatar
 from huajuan.http.cors import cors
 from huajuan.http.desk import Desk
+from huajuan.http.document import ABOUT, COMPONENTS, SCHEME, TAGS, Document
 from huajuan.http.door import door
 from huajuan.http.envelope import EXCEPTION_HANDLERS
 from huajuan.http.favorites import add_favorite, favorites, remove_favorite
@@ -44,27 +45,34 @@ OpenDesk = Callable[[], AbstractAsyncContextManager[Desk]]
 def create_app(settings: Settings, open_desk: OpenDesk) -> ASGIApp:
     """The desk is opened when the server starts and closed when it stops."""
     app = Litestar(
-        route_handlers=[*PUBLIC, Router("/", route_handlers=WITH_TOKEN, guards=[requires_token])],
+        route_handlers=[*PUBLIC, _behind_token()],
         dependencies={
             "desk": Provide(_desk, sync_to_thread=False),
             "me": Provide(_me, sync_to_thread=False),
         },
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lambda app: _desk_open(app, open_desk)],
-        openapi_config=_openapi(),
+        openapi_config=_openapi(settings),
         request_max_body_size=settings.body_bytes_max,
         logging_config=None,
     )
     return door(cors(app, settings.cors_origins))
 
 
-def _openapi() -> OpenAPIConfig:
+def _behind_token() -> Router:
+    return Router("/", route_handlers=WITH_TOKEN, guards=[requires_token], security=[{SCHEME: []}])
+
+
+def _openapi(settings: Settings) -> OpenAPIConfig:
     return OpenAPIConfig(
         title="画卷 huajuan",
         version="0.1.0",
-        description="Text to image on an append-only event log.",
-        path="/schema",
-        render_plugins=[JsonRenderPlugin(path=["/openapi.json"])],
+        description=ABOUT,
+        tags=TAGS,
+        components=COMPONENTS,
+        path=PATH,
+        openapi_router=page_router(),
+        render_plugins=[ApiPage(), Document(DOCUMENT, settings.list_rows_max)],
         use_handler_docstrings=True,
     )
 

@@ -13,7 +13,7 @@ from huajuan.domain.refusals import NotRegistered
 from huajuan.event_store.errors import LogUnavailable
 from huajuan.http import phrases
 from huajuan.http.desk import AtDesk
-from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Exact, Said, replies
+from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Exact, Said, replies, takes_file
 from huajuan.http.envelope import Answers, Refusal, answering
 from huajuan.http.files import PICTURE_REPLIES, PNG, answer
 from huajuan.http.presenting import PICTURE_KEY
@@ -36,8 +36,10 @@ UPLOAD_ANSWERS: Answers = {
 
 @post(
     "/auth/uploadavatar",
+    tags=["Account"],
     status_code=200,
     operation_id="UploadAvatar",
+    operation_class=takes_file("file", "PNG, JPEG or WebP, up to 2 MiB"),
     request_max_body_size=UPLOAD_BYTES_MAX + AROUND_UPLOAD_BYTES_MAX,
     responses=replies(
         {
@@ -63,6 +65,7 @@ async def upload_avatar(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -
 
 @route(
     "/avatars/{key:str}",
+    tags=["Account"],
     http_method=["GET", "HEAD"],
     status_code=200,
     media_type=PNG,

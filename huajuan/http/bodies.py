@@ -12,7 +12,7 @@ F = TypeVar("F", bound=msgspec.Struct)
 
 
 class Unreadable(Exception):
-    """The body is no JSON object that we take."""
+    """The body is no JSON object that we take, or the query is none."""
 
 
 def malformed(**beside: Any) -> Refusal:

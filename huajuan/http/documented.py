@@ -10,14 +10,13 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import (
     Example,
     OpenAPIMediaType,
-    OpenAPIType,
     Operation,
     Parameter,
     RequestBody,
-    Schema,
 )
 
 from huajuan.http import phrases
+from huajuan.http.shapes import SHAPES, TEXT, schema_of
 
 
 class Said(msgspec.Struct, kw_only=True):
@@ -59,67 +58,83 @@ def replies(by_status: Mapping[int, tuple[type[Any], Examples]]) -> dict[int, Re
             data_container=kind,
             generate_examples=False,
             description=str(kind.__doc__).split("\n", 1)[0],
-            examples=[Example(value={"code": status, **example}) for example in examples],
+            examples=[_example(status, example) for example in examples],
         )
         for status, (kind, examples) in by_status.items()
     }
 
 
+def _example(status: int, body: dict[str, Any]) -> Example:
+    text = body.get("error") or body.get("message") or body.get("msg")
+    # Litestar leaves out what is null; what is JSON already it leaves alone.
+    return Example(summary=text, value=msgspec.Raw(msgspec.json.encode({"code": status, **body})))
+
+
 @dataclass
 class Exact(Operation):
-    """Without the 400 that Litestar adds for any parameter, where no text of ours can fail to be one."""
+    """Parameters of the path, without the 400 that Litestar adds although any text of ours can be one."""
 
     def __post_init__(self) -> None:
         if self.responses:
             self.responses.pop("400", None)
+        for parameter in self.parameters or ():
+            if isinstance(parameter, Parameter):
+                parameter.schema = schema_of(SHAPES.get(parameter.name, TEXT))
 
 
-def takes(form: type[msgspec.Struct], example: dict[str, Any]) -> type[Operation]:
-    """The request body, a JSON object."""
-    properties = msgspec.json.schema(form)["$defs"][form.__name__]
+def document(**keys: Any) -> msgspec.Meta:
+    """What the document says of a key of a body, without the form itself being any stricter."""
+    return msgspec.Meta(extra_json_schema=keys)
+
+
+def takes(
+    form: type[msgspec.Struct], example: dict[str, Any], *required: str, either: tuple[str, ...] = ()
+) -> type[Operation]:
+    """The request body, a JSON object. `required` keys, and one of `either`, are read as empty when absent."""
+    described = msgspec.json.schema(form)["$defs"][form.__name__]
+    for name in (*required, *either):
+        described["properties"][name].pop("default", None)
+    described["required"] = [*described["required"], *required]
+    described |= {"anyOf": [{"required": [name]} for name in either]} if either else {}
 
     @dataclass
     class Taking(Operation):
         def __post_init__(self) -> None:
-            content = OpenAPIMediaType(schema=_schema(properties), example=example)
+            content = OpenAPIMediaType(schema=schema_of(described), example=example)
             self.request_body = RequestBody(content={"application/json": content}, required=True)
 
     return Taking
 
 
-def asks(**parameters: str) -> type[Operation]:
-    """The query parameters, each with what it is."""
+def takes_file(name: str, text: str) -> type[Operation]:
+    """The request body, a form with one file."""
+    file = {"type": "string", "format": "binary", "description": text}
+    described = {"type": "object", "properties": {name: file}, "required": [name]}
+
+    @dataclass
+    class TakingFile(Operation):
+        def __post_init__(self) -> None:
+            content = OpenAPIMediaType(schema=schema_of(described))
+            self.request_body = RequestBody(content={"multipart/form-data": content}, required=True)
+
+    return TakingFile
+
+
+def asks(*required: str, **parameters: str) -> type[Operation]:
+    """The query parameters, each with what it is; what it may be is told by its name."""
 
     @dataclass
     class Asking(Operation):
         def __post_init__(self) -> None:
             self.parameters = [
                 Parameter(
-                    name, ParamType.QUERY.value, description=text, schema=Schema(type=OpenAPIType.STRING)
+                    name,
+                    ParamType.QUERY.value,
+                    description=text,
+                    required=name in required,
+                    schema=schema_of(SHAPES.get(name, TEXT)),
                 )
                 for name, text in parameters.items()
             ]
 
     return Asking
-
-
-_KEYS = {
-    "minLength": "min_length",
-    "maxLength": "max_length",
-    "anyOf": "any_of",
-    "default": "default",
-    "minimum": "minimum",
-    "maximum": "maximum",
-    "enum": "enum",
-    "required": "required",
-    "description": "description",
-}
-
-
-def _schema(described: dict[str, Any]) -> Schema:
-    """msgspec's JSON schema as Litestar's."""
-    known = {_KEYS[key]: value for key, value in described.items() if key in _KEYS}
-    known |= {"any_of": [_schema(part) for part in described["anyOf"]]} if "anyOf" in described else {}
-    if "properties" in described:
-        known["properties"] = {name: _schema(part) for name, part in described["properties"].items()}
-    return Schema(type=described.get("type"), **known)

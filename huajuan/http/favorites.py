@@ -3,7 +3,7 @@
 import base64
 import binascii
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -17,7 +17,7 @@ from huajuan.event_store.errors import LogUnavailable
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable, read_form
 from huajuan.http.desk import AtDesk, Desk
-from huajuan.http.documented import BUSY, TOO_LARGE, Explained, Said, asks, replies, takes
+from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Explained, Said, asks, document, replies, takes
 from huajuan.http.envelope import Answers, Refusal, answering
 from huajuan.http.guards import INSTEAD_OF_TOKEN_REFUSAL
 from huajuan.http.presenting import (
@@ -38,14 +38,20 @@ EVER = (datetime(1970, 1, 1, tzinfo=UTC), 0)
 class FavoriteForm(msgspec.Struct):
     """The image meant, by its address or its id; a non-empty `url` counts first."""
 
-    url: str = ""
-    id: int = 0
+    url: Annotated[str, document(minLength=1)] = ""
+    id: Annotated[int, document(minimum=1)] = 0
 
 
 class FavoritesReply(Said, kw_only=True):
     """Favorites, oldest first; a `Link` header leads to more."""
 
     images: list[FavoriteOnWire]
+
+
+class Unknown(Said, kw_only=True):
+    """Nobody one knows; `error` tells that there was no token."""
+
+    error: str | msgspec.UnsetType = msgspec.UNSET
 
 
 NO_IMAGE_NAMED = Refusal(400, message=phrases.NO_IMAGE_NAMED, error=phrases.NO_IMAGE_NAMED_BECAUSE)
@@ -57,24 +63,27 @@ ADD_ANSWERS: Answers = {
     LogUnavailable: Refusal(500, message=phrases.FAVORITE_FAILED),
 }
 REMOVE_ANSWERS: Answers = {
+    Unreadable: NO_IMAGE_NAMED,
     ImageNotFound: Refusal(404, message=phrases.NO_SUCH_IMAGE),
     NotFavorite: Refusal(409, message=phrases.NOT_FAVORITE),
     LogUnavailable: Refusal(500, message=phrases.UNFAVORITE_FAILED),
 }
 UNNAMED = [{"message": phrases.NO_IMAGE_NAMED, "error": phrases.NO_IMAGE_NAMED_BECAUSE}]
 TOKENLESS = {INSTEAD_OF_TOKEN_REFUSAL: phrases.USER_INFO_MISSING}
-UNKNOWN_USER = [{"message": phrases.USER_INFO_MISSING, "error": phrases.TOKEN_MISSING}]
+UNKNOWN_USER = [{"message": phrases.USER_INFO_MISSING, "error": phrases.TOKEN_MISSING}, *NO_TOKEN[1:]]
 EXAMPLE = {**EXAMPLE_IMAGE, "id": 12, "image_id": 9, "favorited_time": "2024-11-22T01:02:03Z"}
 
 
 @get(
     "/auth/user/favoritedimages",
+    tags=["Favorites"],
     operation_id="ListFavorites",
     operation_class=asks(limit="how many at most", after="where the `Link` of the page before leads"),
     responses=replies(
         {
             200: (FavoritesReply, [{"message": phrases.FAVORITES, "images": [EXAMPLE]}]),
             400: (Explained, [{"message": phrases.QUERY_UNFIT, "error": "limit"}]),
+            401: (Said, NO_TOKEN),
             500: (Said, [{"message": phrases.FAVORITES_FAILED}]),
             503: (Said, BUSY),
         }
@@ -95,15 +104,16 @@ async def favorites(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Re
 
 @post(
     "/auth/addFavoritedImage",
+    tags=["Favorites"],
     status_code=200,
     operation_id="AddFavorite",
     opt=TOKENLESS,
-    operation_class=takes(FavoriteForm, {"url": EXAMPLE_PICTURE}),
+    operation_class=takes(FavoriteForm, {"url": EXAMPLE_PICTURE}, either=("url", "id")),
     responses=replies(
         {
             200: (Said, [{"message": phrases.FAVORITE_ADDED}]),
             400: (Explained, UNNAMED),
-            401: (Explained, UNKNOWN_USER),
+            401: (Unknown, UNKNOWN_USER),
             404: (Explained, [{"message": phrases.NO_SUCH_IMAGE, "error": phrases.NO_SUCH_IMAGE}]),
             409: (Said, [{"message": phrases.ALREADY_FAVORITE}]),
             413: (Said, TOO_LARGE),
@@ -123,6 +133,7 @@ async def add_favorite(request: Request[Any, Any, Any], me: Me, desk: AtDesk) ->
 
 @delete(
     "/auth/deleteFavoritedImage",
+    tags=["Favorites"],
     status_code=200,
     operation_id="RemoveFavorite",
     opt=TOKENLESS,
@@ -131,7 +142,7 @@ async def add_favorite(request: Request[Any, Any, Any], me: Me, desk: AtDesk) ->
         {
             200: (Said, [{"message": phrases.FAVORITE_REMOVED}]),
             400: (Explained, UNNAMED),
-            401: (Explained, UNKNOWN_USER),
+            401: (Unknown, UNKNOWN_USER),
             404: (Said, [{"message": phrases.NO_SUCH_IMAGE}]),
             409: (Said, [{"message": phrases.NOT_FAVORITE}]),
             500: (Said, [{"message": phrases.UNFAVORITE_FAILED}]),
@@ -142,7 +153,7 @@ async def add_favorite(request: Request[Any, Any, Any], me: Me, desk: AtDesk) ->
 async def remove_favorite(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Said:
     """Take an image out of one's favorites."""
     with answering(REMOVE_ANSWERS):
-        image_id = await _image_of_favorite(query_of(request), me.account_id, desk)
+        image_id = await _image_of_favorite(query_of(request, Unreadable), me.account_id, desk)
         decided = await unfavorite_image(desk.store, me.account_id, image_id)
     await desk.show(decided.position, FAVORITES)
     return Said(code=200, message=phrases.FAVORITE_REMOVED)

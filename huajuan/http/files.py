@@ -12,7 +12,7 @@ from huajuan.domain.image import Image, shown
 from huajuan.domain.refusals import ImageNotFound
 from huajuan.http import phrases
 from huajuan.http.desk import AtDesk
-from huajuan.http.documented import Exact, Said, replies
+from huajuan.http.documented import BUSY, Exact, Said, replies
 from huajuan.http.envelope import Refusal
 from huajuan.http.presenting import PICTURE_KEY
 from huajuan.pictures import PictureMissing, Pictures, Stored
@@ -27,7 +27,7 @@ PICTURE_REPLIES = {
     206: ResponseSpec(bytes, description="The range asked for.", media_type=PNG, generate_examples=False),
     304: ResponseSpec(None, description="The client has it already.", generate_examples=False),
     416: ResponseSpec(None, description="The range lies behind the end.", generate_examples=False),
-    **replies({404: (Said, [{"message": phrases.IMAGE_NOT_FOUND}])}),
+    **replies({404: (Said, [{"message": phrases.IMAGE_NOT_FOUND}]), 503: (Said, BUSY)}),
 }
 
 
@@ -40,6 +40,7 @@ class Part(NamedTuple):
 
 @route(
     "/images/{key:str}",
+    tags=["Images"],
     http_method=["GET", "HEAD"],
     status_code=200,
     media_type=PNG,

@@ -59,6 +59,7 @@ CHANGE_ANSWERS: Answers = {
 
 @get(
     "/auth/imageSquare",
+    tags=["Images"],
     operation_id="Square",
     responses=replies(
         {
@@ -82,6 +83,7 @@ async def image_square(me: Me, desk: AtDesk) -> SquareReply:
 
 @get(
     "/auth/image/feature",
+    tags=["Images"],
     operation_id="SearchImages",
     operation_class=asks(
         feature="words, separated by spaces or commas; a picture whose prompt holds any of them is found",
@@ -124,9 +126,10 @@ def _change_replies(message: str) -> Any:
 
 @post(
     "/auth/user/deleteImages",
+    tags=["Images"],
     status_code=200,
     operation_id="DeleteImages",
-    operation_class=takes(ImagesForm, {"urls": [EXAMPLE_PICTURE]}),
+    operation_class=takes(ImagesForm, {"urls": [EXAMPLE_PICTURE]}, either=("ids", "urls")),
     responses=_change_replies(phrases.IMAGES_DELETED),
 )
 async def remove_images(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Said:
@@ -141,9 +144,10 @@ async def remove_images(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -
 
 @post(
     "/auth/user/restoreImages",
+    tags=["Images"],
     status_code=200,
     operation_id="RestoreImages",
-    operation_class=takes(ImagesForm, {"urls": [EXAMPLE_PICTURE]}),
+    operation_class=takes(ImagesForm, {"urls": [EXAMPLE_PICTURE]}, either=("ids", "urls")),
     responses=_change_replies(phrases.IMAGES_RESTORED),
 )
 async def bring_images_back(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Said:

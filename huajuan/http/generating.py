@@ -25,7 +25,7 @@ from huajuan.http.documented import (
 from huajuan.http.envelope import RETRY_AFTER_SECONDS, Answers, Refusal, answering
 from huajuan.http.guards import BESIDE_TOKEN_REFUSAL
 from huajuan.http.orders import OrderForm, read_order
-from huajuan.http.presenting import EXAMPLE_PICTURE, picture_address
+from huajuan.http.presenting import EXAMPLE_PICTURE, Address, picture_address
 from huajuan.http.tokens import Me
 from huajuan.projections.history import HISTORY
 from huajuan.projections.point_balances import POINT_BALANCES
@@ -36,7 +36,7 @@ class GeneratedReply(Tried, kw_only=True):
     """The picture, and what the account has left."""
 
     msg: str
-    image_url: str
+    image_url: Address
     id: int
     score: int
 
@@ -70,6 +70,7 @@ def _tried(*texts: str) -> list[dict[str, Any]]:
 
 @post(
     "/auth/generate",
+    tags=["Drawing"],
     status_code=200,
     operation_id="Generate",
     opt={BESIDE_TOKEN_REFUSAL: {"success": False}},

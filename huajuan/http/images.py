@@ -7,6 +7,7 @@ from litestar import Request, Response, get
 
 from huajuan.event_store.errors import LogUnavailable
 from huajuan.http import phrases
+from huajuan.http.bodies import Unreadable
 from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import BUSY, NO_TOKEN, Explained, Said, asks, replies
 from huajuan.http.envelope import Answers, Refusal, answering
@@ -50,12 +51,17 @@ RANGE_ANSWERS: Answers = {
     BadCursor: unfit("after"),
     LogUnavailable: Refusal(500, message=phrases.IMAGES_OF_RANGE_FAILED),
 }
-ONE_ANSWERS: Answers = {LogUnavailable: Refusal(500, message=phrases.IMAGE_QUERY_FAILED)}
+ONE_ANSWERS: Answers = {
+    Unreadable: Refusal(400, message=phrases.IMAGE_QUERY_UNFIT, error=phrases.IMAGE_QUERY_EXPECTED),
+    LogUnavailable: Refusal(500, message=phrases.IMAGE_QUERY_FAILED),
+}
+BOUNDS = {"start_time": phrases.START_TIME_UNFIT, "end_time": phrases.END_TIME_UNFIT}
 UNFIT = [{"message": phrases.QUERY_UNFIT, "error": "width"}]
 
 
 @get(
     "/image/all",
+    tags=["Images"],
     operation_id="ListImages",
     operation_class=asks(**LIST_PARAMETERS),
     responses=replies(
@@ -76,6 +82,7 @@ async def all_images(request: Request[Any, Any, Any], desk: AtDesk) -> Response[
 
 @get(
     "/auth/user/images",
+    tags=["Images"],
     operation_id="ListOwnImages",
     operation_class=asks(**LIST_PARAMETERS),
     responses=replies(
@@ -98,9 +105,11 @@ async def own_images(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> R
 
 @get(
     "/auth/user/images/timeRange",
+    tags=["Images"],
     operation_id="ListOwnImagesOfTime",
     operation_class=asks(
-        **{name: LIST_PARAMETERS[name] for name in ("start_time", "end_time", "limit", "after")}
+        *("start_time", "end_time"),
+        **{name: LIST_PARAMETERS[name] for name in ("start_time", "end_time", "limit", "after")},
     ),
     responses=replies(
         {
@@ -110,6 +119,7 @@ async def own_images(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> R
                 [
                     {"message": phrases.START_TIME_UNFIT, "error": phrases.TIME_EXPECTED},
                     {"message": phrases.END_TIME_UNFIT, "error": phrases.TIME_MISSING},
+                    {"message": phrases.QUERY_UNFIT, "error": "limit"},
                 ],
             ),
             401: (Said, NO_TOKEN),
@@ -120,7 +130,7 @@ async def own_images(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> R
 )
 async def own_images_of_time(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Response[ImagesReply]:
     """One's own images between two moments, both included."""
-    given = query_of(request)
+    given = query_of(request, _unfit_in_range)
     zone = desk.settings.zone
     wanted = Wanted(
         account_id=me.account_id,
@@ -134,6 +144,7 @@ async def own_images_of_time(request: Request[Any, Any, Any], me: Me, desk: AtDe
 
 @get(
     "/auth/image",
+    tags=["Images"],
     operation_id="GetImage",
     operation_class=asks(
         url="its address",
@@ -147,13 +158,14 @@ async def own_images_of_time(request: Request[Any, Any, Any], me: Me, desk: AtDe
             401: (Said, NO_TOKEN),
             404: (Said, [{"message": phrases.IMAGE_NOT_FOUND}]),
             500: (Said, [{"message": phrases.IMAGE_QUERY_FAILED}]),
+            503: (Said, BUSY),
         }
     ),
 )
 async def one_image(request: Request[Any, Any, Any], desk: AtDesk) -> ImageReply:
     """One image, by its address, its maker or its id."""
     with answering(ONE_ANSWERS):
-        found = await _find(query_of(request), desk)
+        found = await _find(query_of(request, Unreadable), desk)
     if found is None:
         raise Refusal(404, message=phrases.IMAGE_NOT_FOUND)
     image = image_on_wire(found, desk.settings.public_address)
@@ -186,10 +198,15 @@ def _image_id(text: str) -> int:
     try:
         number = whole_number(text)
     except ValueError:
-        number = 0
+        raise Unreadable from None
     if number < 1:
-        raise Refusal(400, message=phrases.IMAGE_QUERY_UNFIT, error=phrases.IMAGE_QUERY_EXPECTED)
+        raise Unreadable
     return number
+
+
+def _unfit_in_range(name: str) -> Refusal:
+    text = BOUNDS.get(name)
+    return Refusal(400, message=text, error=phrases.TIME_EXPECTED) if text else unfit(name)
 
 
 def _bound(given: dict[str, str], name: str, read: Any, text: str) -> Any:

@@ -1,6 +1,6 @@
 """Liking images, and taking likes back."""
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -13,7 +13,7 @@ from huajuan.event_store.errors import LogUnavailable
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable, read_form
 from huajuan.http.desk import AtDesk, Desk
-from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Said, asks, replies, takes
+from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Said, asks, document, replies, takes
 from huajuan.http.envelope import Answers, Refusal, answering
 from huajuan.http.presenting import EXAMPLE_PICTURE, image_id_of
 from huajuan.http.queries import query_of
@@ -25,7 +25,7 @@ from huajuan.projections.likes import LIKES
 class PictureForm(msgspec.Struct):
     """The picture meant, by its address."""
 
-    url: str = ""
+    url: Annotated[str, document(minLength=1)] = ""
 
 
 class LikedReply(Said, kw_only=True):
@@ -67,9 +67,10 @@ def _replies(message: str, conflict: str) -> Any:
 
 @post(
     "/auth/like",
+    tags=["Likes"],
     status_code=200,
     operation_id="Like",
-    operation_class=takes(PictureForm, {"url": EXAMPLE_PICTURE}),
+    operation_class=takes(PictureForm, {"url": EXAMPLE_PICTURE}, "url"),
     responses=_replies(phrases.LIKED, phrases.ALREADY_LIKED),
 )
 async def like(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> LikedReply:
@@ -82,15 +83,16 @@ async def like(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> LikedRe
 
 @delete(
     "/auth/like",
+    tags=["Likes"],
     status_code=200,
     operation_id="Unlike",
-    operation_class=asks(url="the picture's address"),
+    operation_class=asks("url", url="the picture's address"),
     responses=_replies(phrases.UNLIKED, phrases.NOT_LIKED),
 )
 async def unlike(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> LikedReply:
     """Take one's like back."""
     with answering(LIKE_ANSWERS):
-        image_id = _image_id(query_of(request).get("url", ""), desk)
+        image_id = _image_id(query_of(request, Unreadable).get("url", ""), desk)
         decided = await unlike_image(desk.store, me.account_id, image_id)
         return await _counted(image_id, decided.position, phrases.UNLIKED, desk)
 

@@ -1,29 +1,30 @@
 """For those who operate the service: is this process alive, and is it ready."""
 
 import asyncio
-from typing import Any
 
-import msgspec
 from litestar import Response, get
 
 from huajuan.event_store.errors import LogError
 from huajuan.http import phrases
 from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import Said, replies
+from huajuan.http.envelope import RETRY_AFTER_SECONDS
 from huajuan.projections.checkpoints import Standing, standings
 
 ANSWER_SECONDS_MAX = 2.0
+RETRY_LATER = {"Retry-After": RETRY_AFTER_SECONDS}
 
 
 class ReadyReply(Said, kw_only=True):
     """Whether the database answers, and how far each read table is behind the log."""
 
     database: bool
-    projections: dict[str, Any]
+    projections: dict[str, Standing]
 
 
 @get(
     "/healthz",
+    tags=["Operations"],
     operation_id="Health",
     responses=replies({200: (Said, [{"message": phrases.WELL}])}),
 )
@@ -32,11 +33,21 @@ async def healthz() -> Said:
     return Said(code=200, message=phrases.WELL)
 
 
-_EXAMPLE_TABLES = {"users": {"position": 9, "lag_events": 0, "lag_seconds": 0.0, "stopped_at": None}}
+_EXAMPLE_TABLES = {
+    "users_v1": {
+        "projection": "users_v1",
+        "position": 9,
+        "lag_events": 0,
+        "lag_seconds": 0.0,
+        "stopped_at": None,
+        "stopped_by": None,
+    }
+}
 
 
 @get(
     "/readyz",
+    tags=["Operations"],
     operation_id="Readiness",
     responses=replies(
         {
@@ -57,9 +68,9 @@ async def readyz(desk: AtDesk) -> Response[ReadyReply]:
         code=status,
         message=phrases.WELL if ready else phrases.BUSY,
         database=found is not None,
-        projections={s.projection: msgspec.structs.asdict(s) for s in found or ()},
+        projections={s.projection: s for s in found or ()},
     )
-    return Response(reply, status_code=status)
+    return Response(reply, status_code=status, headers={} if ready else RETRY_LATER)
 
 
 def _is_moving(standing: Standing, desk: Desk) -> bool:

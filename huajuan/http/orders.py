@@ -1,7 +1,7 @@
 """Reads an order for a picture, field by field: the first one that fails is the one named."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -12,7 +12,8 @@ from huajuan.http.envelope import Refusal
 PROMPT_CHARACTERS_MAX = 4000
 SIDE_PIXELS_MIN, SIDE_PIXELS_MAX = 128, 1024
 STEPS_MIN, STEPS_MAX = 1, 100
-SAMPLING_METHODS = ("DDIM", "PLMS", "K-LMS")
+SamplingMethod = Literal["DDIM", "PLMS", "K-LMS"]
+SAMPLING_METHODS: tuple[str, ...] = get_args(SamplingMethod)
 
 Side = Annotated[int, msgspec.Meta(ge=SIDE_PIXELS_MIN, le=SIDE_PIXELS_MAX)]
 
@@ -24,8 +25,11 @@ class OrderForm(msgspec.Struct):
     width: Side
     height: Side
     steps: Annotated[int, msgspec.Meta(ge=STEPS_MIN, le=STEPS_MAX)]
-    sampling_method: Annotated[str, msgspec.Meta(description="`DDIM`, `PLMS` or `K-LMS`")]
-    seed: Annotated[str | int, msgspec.Meta(description="Any text; a decimal within 0…2^64−1 is that seed")]
+    sampling_method: SamplingMethod
+    seed: Annotated[
+        Annotated[str, msgspec.Meta(min_length=1)] | int,
+        msgspec.Meta(description="Any text; a decimal within 0…2^64−1 is that seed"),
+    ]
 
 
 def read_order(given: dict[str, Any]) -> Order:

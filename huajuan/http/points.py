@@ -31,6 +31,7 @@ SCORE_ANSWERS: Answers = {
 
 @route(
     "/auth/score",
+    tags=["Points"],
     http_method=["GET", "POST"],
     status_code=200,
     opt={BESIDE_TOKEN_REFUSAL: {"success": False}},

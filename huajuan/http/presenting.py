@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -28,6 +29,9 @@ EXAMPLE_IMAGE = {
     "seed": "7",
 }
 
+Moment = Annotated[str, msgspec.Meta(extra_json_schema={"extra": {"format": "date-time"}})]
+Address = Annotated[str, msgspec.Meta(extra_json_schema={"extra": {"format": "uri"}})]
+
 
 class OwnUser(msgspec.Struct):
     """A user as they see themselves."""
@@ -37,7 +41,7 @@ class OwnUser(msgspec.Struct):
     username: str
     avatar_url: str
     score: int
-    create_time: str
+    create_time: Moment
 
 
 class PublicUser(msgspec.Struct):
@@ -46,7 +50,7 @@ class PublicUser(msgspec.Struct):
     id: int
     username: str
     avatar_url: str
-    create_time: str
+    create_time: Moment
 
 
 class ImageOnWire(msgspec.Struct):
@@ -56,8 +60,8 @@ class ImageOnWire(msgspec.Struct):
     username: str
     params: str
     likecount: int
-    picture: str
-    create_time: str
+    picture: Address
+    create_time: Moment
     prompt: str
     width: int
     height: int
@@ -70,7 +74,7 @@ class FavoriteOnWire(ImageOnWire):
     """An image among one's favorites: `id` is the favorite's own, `image_id` the image's."""
 
     image_id: int
-    favorited_time: str
+    favorited_time: Moment
 
 
 def own_user(user: User) -> OwnUser:

@@ -1,6 +1,6 @@
 """One's avatar and account, and who else there is."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, get, post, put
@@ -13,7 +13,7 @@ from huajuan.http import phrases
 from huajuan.http.accounts import Password
 from huajuan.http.bodies import Unreadable, read_form
 from huajuan.http.desk import AtDesk
-from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Explained, Said, asks, replies, takes
+from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Explained, Said, asks, document, replies, takes
 from huajuan.http.envelope import Answers, Refusal, answering
 from huajuan.http.presenting import PublicUser, public_user
 from huajuan.http.queries import limit_of, next_page, query_of, unfit, whole_number
@@ -42,7 +42,7 @@ class UpdateForm(msgspec.Struct):
     password: Password | None = None
     avatar_url: str | None = None
     avator_url: str | None = None
-    username: Any = None
+    username: Annotated[Any, document(readOnly=True, description="Never changes.")] = None
 
 
 class UsersReply(Said, kw_only=True):
@@ -67,12 +67,14 @@ UPDATE_ANSWERS: Answers = {
     LogUnavailable: Refusal(500, message=phrases.USER_NOT_UPDATED, error=phrases.DATABASE_AWAY),
     **{k: Refusal(500, message=phrases.USER_NOT_UPDATED, error=text) for k, text in phrases.UPDATE.items()},
 }
+NOT_UPDATED_BECAUSE = (*phrases.UPDATE.values(), phrases.NAME_FIXED, phrases.DATABASE_AWAY)
 USERS_ANSWERS: Answers = {LogUnavailable: Refusal(500, message=phrases.USERS_NOT_LISTED)}
 AVATAR_URL = "https://example.org/me.png"
 
 
 @post(
     ["/auth/setavatar", "/auth/setavator"],
+    tags=["Account"],
     status_code=200,
     operation_class=takes(AvatarForm, {"url": AVATAR_URL}),
     responses=replies(
@@ -100,11 +102,13 @@ async def change_avatar(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -
 
 @get(
     ["/auth/getavatar", "/auth/getavator"],
+    tags=["Account"],
     responses=replies(
         {
             200: (AvatarReply, [{"msg": phrases.AVATAR, "data": AVATAR_URL}]),
             401: (Said, NO_TOKEN),
             500: (AvatarReply, [{"msg": phrases.AVATAR_QUERY_FAILED, "data": None}]),
+            503: (Said, BUSY),
         }
     ),
 )
@@ -119,6 +123,7 @@ async def avatar(me: Me, desk: AtDesk) -> AvatarReply:
 
 @put(
     "/auth/user/update",
+    tags=["Account"],
     operation_id="UpdateUser",
     operation_class=takes(UpdateForm, {"email": "new@qq.com", "avatar_url": AVATAR_URL}),
     responses=replies(
@@ -129,7 +134,7 @@ async def avatar(me: Me, desk: AtDesk) -> AvatarReply:
             413: (Said, TOO_LARGE),
             500: (
                 Explained,
-                [{"message": phrases.USER_NOT_UPDATED, "error": text} for text in phrases.UPDATE.values()],
+                [{"message": phrases.USER_NOT_UPDATED, "error": text} for text in NOT_UPDATED_BECAUSE],
             ),
             503: (Said, BUSY),
         }
@@ -152,6 +157,7 @@ async def update(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Said:
 
 @get(
     "/user/all",
+    tags=["Account"],
     operation_id="ListUsers",
     operation_class=asks(limit="how many at most", after="where the `Link` of the page before leads"),
     responses=replies(

@@ -9,6 +9,7 @@ from litestar import Request
 
 from huajuan.http import phrases
 from huajuan.http.envelope import Refusal
+from huajuan.http.orders import SAMPLING_METHODS
 from huajuan.http.times import BadTime, end_of, start_of
 from huajuan.projections.listing import Sort, Wanted
 
@@ -38,12 +39,14 @@ def unfit(name: str) -> Refusal:
     return Refusal(400, message=phrases.QUERY_UNFIT, error=name)
 
 
-def query_of(request: Request[Any, Any, Any]) -> dict[str, str]:
-    """Parameters that are given once and not empty. Raises `Refusal` for one that is given twice."""
+def query_of(
+    request: Request[Any, Any, Any], refusal_of: Callable[[str], Exception] = unfit
+) -> dict[str, str]:
+    """Parameters that are given and not empty. Raises the refusal of one that is given twice or holds a NUL."""
     given: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name in given or "\0" in value:
-            raise unfit(name)
+            raise refusal_of(name)
         given[name] = value
     return {name: value for name, value in given.items() if value}
 
@@ -59,7 +62,7 @@ def wanted_of(given: dict[str, str], zone: ZoneInfo) -> Wanted:
         width=_read(given, "width", whole_number),
         height=_read(given, "height", whole_number),
         steps=_read(given, "steps", whole_number),
-        sampling_method=given.get("sampling_method"),
+        sampling_method=_read(given, "sampling_method", _one_of(*SAMPLING_METHODS)),
         start_time=_read(given, "start_time", lambda text: start_of(text, zone)),
         end_time=_read(given, "end_time", lambda text: end_of(text, zone)),
         after=given.get("after"),

@@ -1,0 +1,104 @@
+"""Finishes the OpenAPI document: what holds for every route is said of every route."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from litestar import Request
+from litestar.enums import MediaType
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme, Tag
+
+SCHEME = "token"
+COMPONENTS = Components(
+    security_schemes={
+        SCHEME: SecurityScheme(
+            type="apiKey",
+            name="Authorization",
+            security_scheme_in="header",
+            description="The token that `POST /login` gave, as it is; `Bearer <token>` works too.",
+        )
+    }
+)
+ABOUT = """People register, check in for points, spend 20 of them to have a picture drawn, and look at what was drawn.
+
+Every JSON reply carries `code`, equal to the HTTP status. An error nobody planned for is a 500 whose `request_id`
+leads to its lines of the log. An unknown path is 404, a wrong method 405, and both have the same shape.
+"""
+TAGS = [
+    Tag("Account", "Registering, logging in, and what is known of a user."),
+    Tag("Points", "Checking in for points."),
+    Tag("Drawing", "Having a picture drawn."),
+    Tag("Images", "Lists of images, one image, and its file."),
+    Tag("Likes", "Liking images."),
+    Tag("Favorites", "One's favorite images."),
+    Tag("Operations", "For those who run the service."),
+]
+_TEXT = {"type": "string"}
+_PNG = "image/png"
+_END_OF_SENTENCE = re.compile(r"(?<=\.)\s+")
+REQUEST_ID = _TEXT | {"minLength": 1, "maxLength": 128}
+
+
+def _header(description: str, schema: dict[str, Any] = _TEXT, *, always: bool = True) -> dict[str, Any]:
+    return {"description": description, "required": always, "schema": schema}
+
+
+_EVER = {"X-Request-Id": _header("The caller's own id if it sent a fit one, else a new one.", REQUEST_ID)}
+_PAGED = {"Link": _header('`<…>; rel="next"`: the next page, where there is one.', always=False)}
+_LATER = {"Retry-After": _header("Seconds.", {"type": "integer", "minimum": 0})}
+_TAGGED = {
+    "ETag": _header("Strong."),
+    "Cache-Control": _header("How long it may be kept."),
+    "Accept-Ranges": _header("`bytes`."),
+}
+_RANGED = {"Content-Range": _header("Which bytes, of how many.")}
+
+
+class Document(JsonRenderPlugin):
+    """The document as JSON; a `limit` goes up to `rows_max`."""
+
+    def __init__(self, path: str, rows_max: int) -> None:
+        super().__init__(path=path, media_type=MediaType.JSON)
+        self._rows_max = rows_max
+        self._finished: bytes | None = None
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        if self._finished is None:
+            self._finished = super().render(request, self._finish(openapi_schema))
+        return self._finished
+
+    def _finish(self, document: dict[str, Any]) -> dict[str, Any]:
+        for path, operation in _operations(document):
+            _summarize(operation)
+            self._bound(operation)
+            for status, reply in operation["responses"].items():
+                reply["headers"] = _headers(path, operation, int(status))
+        return document
+
+    def _bound(self, operation: dict[str, Any]) -> None:
+        for parameter in operation.get("parameters", ()):
+            if parameter["name"] == "limit":
+                parameter["schema"]["maximum"] = self._rows_max
+
+
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            yield path, operation
+
+
+def _summarize(operation: dict[str, Any]) -> None:
+    """The handler's own first sentence stands in the list, as plain text; what else it says stands below."""
+    first, *rest = _END_OF_SENTENCE.split(operation.pop("description", operation["summary"]), maxsplit=1)
+    operation["summary"] = first.removesuffix(".").replace("`", "")
+    operation |= {"description": rest[0]} if rest else {}
+
+
+def _headers(path: str, operation: dict[str, Any], status: int) -> dict[str, Any]:
+    names = {parameter["name"] for parameter in operation.get("parameters", ())}
+    headers = _EVER | (_PAGED if status == 200 and "after" in names else {})
+    headers |= _LATER if status in {429, 503} else {}
+    if _PNG in operation["responses"]["200"].get("content", {}) and status != 404:
+        headers |= _TAGGED | (_RANGED if status in {206, 416} else {})
+    return headers

@@ -1,0 +1,166 @@
+"""The running service is sent whatever the OpenAPI document allows, and what it forbids: each reply is one it plans.
+
+HUAJUAN_FUZZ_CASES is the number of cases of each kind and operation, 20 unless told; the same ones each time.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from anyio.from_thread import start_blocking_portal
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode, Response
+from schemathesis.specs.openapi import checks
+
+from huajuan.http import phrases
+from huajuan.sessions.attempts import AttemptLimits
+from tests.desk import client_of
+from tests.dispatch.fake_host import FakeHost
+from tests.http.conftest import ORDER
+from tests.http.document import Documented, Json, closed, document, operations
+
+pytestmark = pytest.mark.slow
+CASES = int(os.environ.get("HUAJUAN_FUZZ_CASES", "20"))
+KINDS = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+CONFORM = [
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+]
+# What any path may say, whatever stands in it.
+OF_ANY_PATH = {phrases.NO_SUCH_ROUTE, phrases.BAD_REQUEST}
+# Most often one's own token, and half of the time what exists in place of what was made up.
+TOKENS = st.sampled_from([*[""] * 14, "none", "garbage"])
+KNOWN = st.sampled_from([None, None, None, 0, 1, 2])
+PLENTY = AttemptLimits(account_failures_max=10**6, address_failures_max=10**6)
+
+
+class Visitor:
+    """Somebody who has points and pictures, and becomes somebody else when the token is worth nothing any more."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self.client, self.met, self.cases = client, 0, Counter[tuple[str, int]]()
+        self.pictures: list[Json] = []
+        self.become_another()
+
+    def become_another(self) -> None:
+        self.met += 1
+        self.form = {
+            "username": f"visitor{self.met}",
+            "email": f"visitor{self.met}@example.org",
+            "password": "secret",
+        }
+        assert self.client.post("/register", json=self.form).status_code == 200
+        self.token = self.client.post("/login", json=self.form).json()["token"]
+        self.pictures = [*self.pictures[-1:], self._draw(), self._draw()]
+        self.known = self._what_is_known()
+
+    def send(self, operation: Documented, case: Case[Any], token: str, known: int | None) -> None:
+        for part in (case.path_parameters, case.query, case.body):
+            if known is not None and isinstance(part, dict):
+                part |= {
+                    key: self.known[key][known % len(self.known[key])] for key in part if key in self.known
+                }
+        # The document has no headers to send, and a made-up one that is no HTTP never gets to the service.
+        case.headers.clear()
+        own = {"Authorization": token or self.token} if token != "none" else {}
+        response = case.call(base_url=str(self.client.base_url), headers=own)
+        self.cases[operation.name, response.status_code] += 1
+        case.validate_response(response, checks=CONFORM)
+        if response.content and operation.method != "head" and _is_json(response):
+            examine(operation, response)
+        if response.status_code == 401 and not token and operation.path.startswith("/auth/"):
+            self.become_another()
+
+    def told(self) -> str:
+        operations, statuses = ({key[part] for key in self.cases} for part in (0, 1))
+        seen = {status: sum(n for key, n in self.cases.items() if key[1] == status) for status in statuses}
+        return f"{self.cases.total()} cases were sent to {len(operations)} operations; replies: {seen}"
+
+    def _draw(self) -> Json:
+        own = {"Authorization": self.token}
+        drawn: Json = self.client.post("/auth/generate", json=ORDER, headers=own).json()
+        return drawn
+
+    def _what_is_known(self) -> dict[str, list[Any]]:
+        """What a case may hold instead of something made up, so that not every reply is a refusal."""
+        urls, ids = ([drawn[key] for drawn in self.pictures] for key in ("image_url", "id"))
+        keys = [url.rpartition("/")[2] for url in urls]
+        lists = {"urls": [urls[-1:], urls[-2:]], "ids": [ids[-1:], ids[-2:]]}
+        return {"url": urls, "id": ids, "key": keys, **lists, **{key: [v] for key, v in self.form.items()}}
+
+
+def _is_json(response: Response) -> bool:
+    return response.headers.get("content-type", [""])[0] == "application/json"
+
+
+def examine(operation: Documented, response: Response) -> None:
+    """The envelope, and a text that the document has: nothing unplanned, nothing that nobody wrote down."""
+    body, status = response.json(), response.status_code
+    assert body["code"] == status
+    text = _text(body)
+    assert text != phrases.UNPLANNED
+    if status >= 400 and text not in OF_ANY_PATH:
+        assert text in {_text(example) for example in operation.examples(str(status))}
+    if status >= 500:
+        assert body in operation.examples(str(status))
+
+
+def _text(body: Json) -> str:
+    return str(body.get("message") or body.get("msg") or body.get("error"))
+
+
+@pytest.fixture(scope="module")
+def visitor(module_database_url: str, request: pytest.FixtureRequest) -> Iterator[Visitor]:
+    """The service runs in a thread of its own: the cases are sent from plain tests."""
+    service = client_of(module_database_url, FakeHost(), welcome_points=10**6, login=PLENTY)
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(service) as opened,
+        httpx.Client(base_url=opened.base_url, timeout=30) as client,
+    ):
+        visitor = Visitor(client)
+        yield visitor
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        request.config.get_terminal_writer().line(f"\n{visitor.told()}")
+
+
+@pytest.fixture(scope="module")
+def described() -> Any:
+    return schemathesis.openapi.from_dict(closed(document()))
+
+
+# What takes nothing cannot be sent anything wrong.
+PAIRS = [
+    (operation, kind)
+    for operation in operations()
+    for kind in KINDS
+    if kind is GenerationMode.POSITIVE or {"parameters", "requestBody"} & set(operation.says)
+]
+
+
+@pytest.mark.parametrize(("operation", "kind"), PAIRS, ids=lambda of: getattr(of, "name", None))
+def test_every_reply_is_planned(
+    operation: Documented, kind: GenerationMode, visitor: Visitor, described: Any
+) -> None:
+    cases = described[operation.path][operation.method].as_strategy(generation_mode=kind)
+
+    @settings(
+        max_examples=CASES,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=cases, token=TOKENS, known=KNOWN)
+    def send(case: Case[Any], token: str, known: int | None) -> None:
+        visitor.send(operation, case, token, known)
+
+    send()
