@@ -9,6 +9,7 @@ import structlog
 
 from huajuan.commands.finish_abandoned_images import keep_finishing_abandoned_images
 from huajuan.dispatch.room import DrawingRoom
+from huajuan.event_store.ending import end
 from huajuan.event_store.errors import LogError
 from huajuan.sessions.attempts import Attempts
 from huajuan.sessions.sessions import Sessions
@@ -23,9 +24,7 @@ async def running(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
 
 
 @asynccontextmanager

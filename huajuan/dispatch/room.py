@@ -12,6 +12,7 @@ from huajuan.dispatch.leases import Leases
 from huajuan.dispatch.limits import DispatchLimits
 from huajuan.dispatch.telling import Ending, tell_drawn, tell_failed
 from huajuan.domain.image import Image
+from huajuan.event_store.ending import end
 from huajuan.event_store.errors import LogError
 from huajuan.event_store.store import EventStore
 from huajuan.inference_client import (
@@ -85,9 +86,7 @@ class DrawingRoom:
 
     async def close(self) -> None:
         """Leave the open jobs to whoever comes next; the servers go on drawing them."""
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await end(self._tasks.values())
         try:
             await self.leases.let_go()
         except LogError as error:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar, overload
 from uuid import UUID
@@ -13,6 +12,7 @@ from huajuan.domain.facts import Entity, Occasion, on_occasion
 from huajuan.domain.refusals import Refused
 from huajuan.event_store.cache import AggregateCache
 from huajuan.event_store.caller import caller
+from huajuan.event_store.ending import end
 from huajuan.event_store.errors import Conflict
 from huajuan.event_store.installation import stream_ids
 from huajuan.event_store.keys import KeyRing
@@ -70,9 +70,7 @@ class EventStore:
     async def close(self) -> None:
         await self._writer.close()
         if self._background:
-            self._background.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._background
+            await end([self._background])
 
     def writer_backend(self) -> int:
         """The process number of the writer's Postgres backend, by which its own notifications are known."""

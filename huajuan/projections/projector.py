@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
+from huajuan.event_store.ending import end
 from huajuan.event_store.reading import LogReader
 from huajuan.event_store.store import EventStore
 from huajuan.projections.limits import ProjectionLimits
@@ -36,9 +37,7 @@ class Projector:
         self._tasks.append(asyncio.create_task(self._signals.run(), name="signals"))
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
 
     def is_alive(self) -> bool:
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
