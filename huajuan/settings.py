@@ -16,6 +16,8 @@ from huajuan.projections.limits import ProjectionLimits
 from huajuan.sessions.attempts import AttemptLimits
 
 PREFIX = "HUAJUAN_"
+TOKEN_HOURS_MAX = 10 * 365 * 24
+GENERATE_WAIT_SECONDS_MAX = 24 * 3600
 _CPUS = os.cpu_count() or 1
 
 
@@ -138,8 +140,17 @@ def _check(settings: Settings) -> None:
         "BCRYPT_COST": 4 <= settings.bcrypt_cost <= 16,
         "BCRYPT_THREADS_MAX": settings.bcrypt_threads_max >= 1,
         "CONNECTIONS_MAX": settings.connections_max >= 2,
-        "TOKEN_HOURS": settings.token_hours > 0,
-        "GENERATE_WAIT_SECONDS": settings.generate_wait_seconds > 0,
+        "TOKEN_HOURS": 0 < settings.token_hours <= TOKEN_HOURS_MAX,
+        "GENERATE_WAIT_SECONDS": 0 < settings.generate_wait_seconds <= GENERATE_WAIT_SECONDS_MAX,
+        "RESTORE_HOURS": 0 <= settings.restore_hours <= TOKEN_HOURS_MAX,
+        "LIST_ROWS_MAX": settings.list_rows_max >= 1,
+        "SQUARE_IMAGES_MAX": settings.square_images_max >= 1,
+        "LOG_QUEUE_SAVES_MAX": settings.log.queue_saves_max >= 1,
+        "LOG_BATCH_SAVES_MAX": settings.log.batch_saves_max >= 1,
+        "LOG_PAGE_EVENTS_MAX": settings.log.page_events_max >= 1,
+        "LOG_SNAPSHOT_EVERY_EVENTS": settings.log.snapshot_every_events >= 1,
+        "PROJECTION_BATCH_EVENTS_MAX": settings.projection.batch_events_max >= 1,
+        "DISPATCH_JOBS_OPEN_MAX": settings.dispatch.jobs_open_max >= 1,
         "JWT_SECRET": not settings.jwt_secret or len(settings.jwt_secret.encode()) >= 32,
         "TIME_ZONE": _is_zone(settings.time_zone),
         "PUBLIC_URL": not settings.public_url or settings.public_url.startswith(("http://", "https://")),
@@ -147,7 +158,7 @@ def _check(settings: Settings) -> None:
     }
     for name, holds in rules.items():
         if not holds:
-            raise SettingsError(f"{PREFIX}{name} {_NEEDS[name]}")
+            raise SettingsError(f"{PREFIX}{name} {_NEEDS.get(name, 'must be at least 1')}")
 
 
 _NEEDS = {
@@ -155,10 +166,10 @@ _NEEDS = {
     "WORKERS": "must be 1 to 256",
     "WELCOME_POINTS": "must not be negative",
     "BCRYPT_COST": "must be 4 to 16",
-    "BCRYPT_THREADS_MAX": "must be at least 1",
     "CONNECTIONS_MAX": "must be at least 2",
-    "TOKEN_HOURS": "must be more than 0",
-    "GENERATE_WAIT_SECONDS": "must be more than 0",
+    "TOKEN_HOURS": "must be more than 0 and at most ten years",
+    "GENERATE_WAIT_SECONDS": "must be more than 0 and at most a day",
+    "RESTORE_HOURS": "must be 0 to ten years",
     "JWT_SECRET": "must be at least 32 bytes long",
     "TIME_ZONE": "must be an IANA name such as UTC or Asia/Shanghai",
     "PUBLIC_URL": "must begin with http:// or https://",

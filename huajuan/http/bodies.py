@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request
+from litestar.exceptions import InternalServerException
 
 from huajuan.http import phrases
 from huajuan.http.envelope import Refusal
@@ -32,7 +33,8 @@ async def read_object(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """The body as a dictionary. Raises `Unreadable`."""
     try:
         read = msgspec.json.decode(await request.body())
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InternalServerException):
+        # The last is a client that went away in the middle of its body.
         raise Unreadable from None
     if not isinstance(read, dict) or any(_has_nul(part) for item in read.items() for part in item):
         raise Unreadable

@@ -1,16 +1,19 @@
 """The door: each request gets an id that is echoed, logged, and written into the facts it leads to."""
 
+import asyncio
 import re
 import time
 from contextvars import ContextVar
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from huajuan.event_store.caller import calling
+from huajuan.http import phrases
 
 _FIT = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _HEADER = b"x-request-id"
@@ -49,9 +52,28 @@ async def _serve(app: ASGIApp, scope: Any, receive: Receive, send: Send, name: s
 
     try:
         await app(scope, receive, send_with_id)
+    except asyncio.CancelledError:
+        # The server stops, and has waited for long enough. What was begun goes on at the next start.
+        if not status:
+            await _send_busy(send_with_id)
     finally:
         milliseconds = round((time.perf_counter() - began) * 1000, 1)
         _logger.info("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)
+
+
+async def _send_busy(send: Send) -> None:
+    body = msgspec.json.encode({"code": 503, "message": phrases.BUSY})
+    start: Any = {
+        "type": "http.response.start",
+        "status": 503,
+        "headers": [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"retry-after", b"1"),
+        ],
+    }
+    await send(start)
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _id_of(scope: Any) -> str:

@@ -162,12 +162,21 @@ async def bring_images_back(request: Request[Any, Any, Any], me: Me, desk: AtDes
 async def _meant(form: ImagesForm, desk: Desk) -> list[UUID]:
     """Either list, not both, not empty, and not longer than the bound."""
     given: list[Any] = (form.ids or []) + (form.urls or [])
-    if not given or (form.ids and form.urls) or len(given) > desk.settings.images_at_once_max:
+    if (
+        not given
+        or (form.ids and form.urls)
+        or not all(map(_is_name, form.urls or []))
+        or len(given) > desk.settings.images_at_once_max
+    ):
         raise Unreadable
     if form.ids:
         return await _by_id(form.ids, desk)
     found = [image_id_of(url, desk.settings.public_address) for url in form.urls or []]
     return [_known(image_id) for image_id in found]
+
+
+def _is_name(url: str) -> bool:
+    return url != "" and "\0" not in url
 
 
 async def _by_id(ids: list[int], desk: Desk) -> list[UUID]:

@@ -1,5 +1,6 @@
 """Guards, named by what they demand."""
 
+import re
 from typing import Any
 
 from litestar.connection import ASGIConnection
@@ -11,6 +12,7 @@ from huajuan.http.desk import Desk
 from huajuan.http.envelope import Refusal
 from huajuan.http.tokens import Claims, TokenExpired, TokenInvalid
 
+_SCHEME = re.compile(r"^bearer\b", re.IGNORECASE)
 # A route may name keys that stand in its replies to a bad token, beside `code` and `message`.
 BESIDE_TOKEN_REFUSAL = "beside_token_refusal"
 # A route may have another text for a missing token; what is missing then stands under `error`.
@@ -21,7 +23,7 @@ async def requires_token(connection: ASGIConnection[Any, Any, Any, Any], handler
     """Checked before anything else; what the request leads to is done in the account's name."""
     beside = handler.opt.get(BESIDE_TOKEN_REFUSAL, {})
     desk: Desk = connection.app.state.desk
-    token = connection.headers.get("authorization", "").removeprefix("Bearer").strip()
+    token = _SCHEME.sub("", connection.headers.get("authorization", "")).strip()
     if not token:
         raise _missing(handler.opt.get(INSTEAD_OF_TOKEN_REFUSAL), beside)
     claims = _verify(desk, token, beside)

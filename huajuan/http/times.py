@@ -6,6 +6,9 @@ from zoneinfo import ZoneInfo
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
+# A common word for "no end"; the day after it cannot be written.
+LAST_DAY = "9999-12-31"
+END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 _A_TICK = timedelta(microseconds=1)
 
 
@@ -20,6 +23,8 @@ def start_of(text: str, zone: ZoneInfo) -> datetime:
 
 def end_of(text: str, zone: ZoneInfo) -> datetime:
     """Inclusive; a date is the whole day. Raises `BadTime`."""
+    if text == LAST_DAY:
+        return END_OF_TIME
     return _day(text, zone, days_later=1) - _A_TICK if _DATE.fullmatch(text) else _moment(text)
 
 

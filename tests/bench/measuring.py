@@ -40,7 +40,7 @@ class Spread(NamedTuple):
 
 def brief(value: float) -> str:
     """Two digits that count, or whole numbers."""
-    for least, digits in ((10, 0), (1, 1), (0.1, 2)):
+    for least, digits in ((9.95, 0), (0.995, 1), (0.0995, 2)):
         if value >= least:
             return f"{value:.{digits}f}"
     return f"{value:.3f}"

@@ -32,6 +32,7 @@ REGISTER = {
     "email taken": (FORM | {"email": "TAKEN@Example.org"}, 500, failed("邮箱已存在")),
     "long name": (FORM | {"username": "x" * 31}, 500, failed("名字不合法")),
     "control character": (FORM | {"username": "a\u0007b"}, 500, failed("名字不合法")),
+    "a name that turns its line round": (FORM | {"username": "a\u202eb"}, 500, failed("名字不合法")),
     "username a number": (FORM | {"username": 1}, 400, {"message": "请求数据格式错误"}),
     "password a list": (FORM | {"password": []}, 400, {"message": "请求数据格式错误"}),
     "password too long": (FORM | {"password": "x" * 1025}, 400, {"message": "请求数据格式错误"}),

@@ -1,6 +1,7 @@
 """Every reply is in the envelope, whatever went wrong, and nothing internal gets out."""
 
 import asyncio
+import json
 from typing import Any
 
 import httpx
@@ -8,9 +9,11 @@ import pytest
 
 from huajuan.event_store.errors import LogBusy, LogUnavailable
 from huajuan.event_store.store import EventStore
+from huajuan.http.door import door
 from huajuan.passwords import Passwords
 from huajuan.projections.questions import ReadTables
 from huajuan.threads import TooManyWaiting
+from tests.desk import until
 from tests.http.conftest import ORDER, Person, body
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -166,3 +169,33 @@ async def test_an_unknown_origin_gets_no_headers_and_no_error(client: httpx.Asyn
     assert (plain.status_code, asking.status_code) == (200, 204)
     for reply in (plain, asking):
         assert not any(name.startswith("access-control") for name in reply.headers)
+
+
+async def test_a_client_that_goes_away_in_the_middle_of_its_body_is_no_error_of_ours(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+    writer.write(b"POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{}{}")
+    await writer.drain()
+    writer.close()
+    await until(lambda: "/register" in caplog.text)
+    assert "unplanned" not in caplog.text
+
+
+async def test_a_request_cut_off_by_a_stopping_server_is_told_to_come_back() -> None:
+    sent: list[Any] = []
+
+    async def never(*_: Any) -> Any:
+        await asyncio.sleep(3600)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope: Any = {"type": "http", "method": "POST", "path": "/auth/generate", "headers": []}
+    entered: Any = door(never)(scope, never, send)
+    serving: asyncio.Task[None] = asyncio.create_task(entered)
+    await asyncio.sleep(0.01)
+    serving.cancel()
+    await serving
+    assert sent[0]["status"] == 503
+    assert json.loads(sent[1]["body"]) == {"code": 503, "message": "服务繁忙，请稍后再试"}

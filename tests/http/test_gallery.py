@@ -62,6 +62,7 @@ LISTS = {
     "username=": ["Sun", "moo", "SUN", "ｓｕｎ", "山水画"],
     "username=nobody": [],
     "start_time=2000-01-01&end_time=2000-01-02": [],
+    "start_time=2000-01-01&end_time=9999-12-31": ["Sun", "moo", "SUN", "ｓｕｎ", "山水画"],
     "start_time=2000-01-01T00:00:00Z": ["Sun", "moo", "SUN", "ｓｕｎ", "山水画"],
     "unknown=1": ["Sun", "moo", "SUN", "ｓｕｎ", "山水画"],
 }
@@ -86,7 +87,7 @@ BAD = {
     "limit=0": "limit", "limit=1001": "limit", "limit=x": "limit", "after=x": "after", "after=bnVsbA": "after",
     "start_time=yesterday": "start_time", "end_time=2024-13-01": "end_time", "width=1&width=2": "width",
     "prompt=%00": "prompt", "width=99999999999999999999": "width", "steps=%D9%A3": "steps",
-    "start_time=0001-01-01T00:00:00%2B23:00": "start_time", "end_time=9999-12-31": "end_time",
+    "start_time=0001-01-01T00:00:00%2B23:00": "start_time",
 }  # fmt: skip
 
 

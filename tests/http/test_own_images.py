@@ -79,9 +79,9 @@ async def test_nobody_deletes_anybody_elses(
     [
         b"{", b"{}", b'{"ids":[]}', b'{"urls":[]}', b'{"ids":[1],"urls":["a"]}', b'{"ids":1}', b'{"ids":["1"]}',
         b'{"ids":[0]}', b'{"ids":[99999999999999999999]}', b'{"ids":null}', b"[1]",
-        b'{"ids":[' + b",".join([b"1"] * 101) + b"]}",
+        b'{"ids":[' + b",".join([b"1"] * 101) + b"]}", b'{"urls":[""]}', b'{"urls":["\\u0000"]}',
     ],
-    ids=range(12),
+    ids=range(14),
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/auth/user/deleteImages", "/auth/user/restoreImages"])
 async def test_neither_list_or_both(

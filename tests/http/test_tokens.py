@@ -120,7 +120,7 @@ async def test_without_a_good_token_nothing_else_is_looked_at(
     assert (reply.status_code, body(reply)) == (401, {**route[2], "message": text})
 
 
-@pytest.mark.parametrize("prefix", ["", "Bearer "])
+@pytest.mark.parametrize("prefix", ["", "Bearer ", "bearer "])
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_token_is_taken_raw_or_as_bearer(
     client: httpx.AsyncClient, person: Person, prefix: str
