@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterable
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -20,21 +19,13 @@ class AggregateCache:
         self._aggregates: OrderedDict[UUID, Entity] = OrderedDict()
         self._locks: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
-    @asynccontextmanager
-    async def alone(self, ids: Iterable[UUID]) -> AsyncIterator[None]:
+    def alone(self, ids: Iterable[UUID]) -> "_Alone":
         """Hold these aggregates' locks, taken in sorted order so that no two holders wait for each other.
 
         On any exception, cancellation too, the aggregates are dropped: nobody may decide on a state
         that never was.
         """
-        ids = sorted(set(ids))
-        async with AsyncExitStack() as stack:
-            await self._lock(ids, stack)
-            try:
-                yield
-            except BaseException:
-                self.drop(ids)
-                raise
+        return _Alone(self, sorted(set(ids)))
 
     def known(self, ids: Iterable[UUID]) -> dict[UUID, Entity]:
         found = {i: self._aggregates[i] for i in ids if i in self._aggregates}
@@ -53,10 +44,46 @@ class AggregateCache:
         for i in ids:
             self._aggregates.pop(i, None)
 
-    async def _lock(self, ids: Iterable[UUID], stack: AsyncExitStack) -> None:
+    async def lock(self, ids: Iterable[UUID], held: list[asyncio.Lock]) -> None:
+        """Adds each lock to `held` as soon as it is taken."""
+        if all(i not in self._locks for i in ids):  # then nobody has one or waits for one, and we never wait
+            await self._take(ids, held)
+            return
         try:
             async with asyncio.timeout(self._lock_seconds_max):
-                for i in ids:
-                    await stack.enter_async_context(self._locks.setdefault(i, asyncio.Lock()))
+                await self._take(ids, held)
         except TimeoutError:
             raise LogBusy from None
+
+    async def _take(self, ids: Iterable[UUID], held: list[asyncio.Lock]) -> None:
+        for i in ids:
+            lock = self._locks.setdefault(i, asyncio.Lock())
+            await lock.acquire()
+            held.append(lock)
+
+
+class _Alone:
+    """What `AggregateCache.alone` returns. Every command enters one, so it is made by hand to be cheap."""
+
+    __slots__ = ("_cache", "_held", "_ids")
+
+    def __init__(self, cache: AggregateCache, ids: list[UUID]) -> None:
+        self._cache = cache
+        self._ids = ids
+        self._held: list[asyncio.Lock] = []
+
+    async def __aenter__(self) -> None:
+        try:
+            await self._cache.lock(self._ids, self._held)
+        except BaseException:
+            self._release()
+            raise
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, at: object) -> None:
+        if kind is not None:
+            self._cache.drop(self._ids)
+        self._release()
+
+    def _release(self) -> None:
+        while self._held:
+            self._held.pop().release()

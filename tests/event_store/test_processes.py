@@ -15,7 +15,7 @@ from tests.postgres import Databases
 
 WRITERS = 8
 SAVES = 20_000
-DAYS = 10
+DAYS = 30
 SAVES_OF_A_TASK = -(-SAVES // WRITERS // TASKS)
 EVENTS = WRITERS * TASKS * sum(1 + n % 3 for n in range(SAVES_OF_A_TASK))
 
