@@ -199,7 +199,7 @@ def _favorite_id(text: str) -> int:
 
 
 def _cursor(last: FavoriteImage) -> str:
-    place = (last.favorited_time.astimezone(UTC), last.id)
+    place = (last.favorited_time.astimezone(UTC), last.favorite_id)
     return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
 
 

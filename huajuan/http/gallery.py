@@ -22,7 +22,7 @@ from huajuan.http.images import ImagesReply
 from huajuan.http.presenting import EXAMPLE_IMAGE, EXAMPLE_PICTURE, ImageOnWire, image_id_of, image_on_wire
 from huajuan.http.queries import unfit
 from huajuan.http.tokens import Me
-from huajuan.projections.history import HISTORY, DrawnImage, identities
+from huajuan.projections.history import HISTORY, identities
 from huajuan.projections.listing import Wanted, list_images
 from huajuan.projections.square import SquareImage, square
 
@@ -201,6 +201,5 @@ def _words(request: Request[Any, Any, Any], most: int) -> tuple[str, ...]:
 
 
 def _on_square(image: SquareImage, desk: Desk) -> SquareOnWire:
-    drawn = DrawnImage(**{name: getattr(image, name) for name in DrawnImage.__struct_fields__})
-    shown = image_on_wire(drawn, desk.settings.public_address)
+    shown = image_on_wire(image, desk.settings.public_address)
     return SquareOnWire(**asdict(shown), isliked=image.isliked)

@@ -105,10 +105,11 @@ def image_on_wire(image: DrawnImage, public_address: str) -> ImageOnWire:
 
 
 def favorite_on_wire(favorite: FavoriteImage, public_address: str) -> FavoriteOnWire:
-    parts = {name: getattr(favorite, name) for name in DrawnImage.__struct_fields__}
-    image = image_on_wire(DrawnImage(**parts), public_address)
+    image = asdict(image_on_wire(favorite, public_address))
     return FavoriteOnWire(
-        **asdict(image), image_id=favorite.image_id, favorited_time=wire_time(favorite.favorited_time)
+        **image | {"id": favorite.favorite_id},
+        image_id=favorite.id,
+        favorited_time=wire_time(favorite.favorited_time),
     )
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from huajuan.domain.favorite import Favorite
-from huajuan.projections.history import HISTORY, IMAGE_COLUMNS
+from huajuan.projections.history import HISTORY, IMAGE_COLUMNS, DrawnImage
 from huajuan.projections.projection import Projection, Touch, of_stream
 from huajuan.projections.questions import ReadTables
 from huajuan.projections.table import Table
@@ -23,22 +23,11 @@ class FavoriteRow(msgspec.Struct):
     favorited_time: datetime
 
 
-class FavoriteImage(msgspec.Struct, frozen=True):
-    """An image among somebody's favorites: `id` is the favorite's, `username` the maker's."""
+class FavoriteImage(DrawnImage, frozen=True):
+    """An image among somebody's favorites; the favorite has an id of its own."""
 
-    id: int
+    favorite_id: int
     favorited_time: datetime
-    image_id: int
-    username: str
-    likecount: int
-    picture: str
-    create_time: datetime
-    prompt: str
-    width: int
-    height: int
-    steps: int
-    sampling_method: str
-    seed: str
 
 
 def added(_: FavoriteRow | None, event: Favorite.Added | Favorite.AddedAgain, position: int) -> FavoriteRow:
@@ -66,7 +55,7 @@ FAVORITES = Projection(
 )
 
 _FAVORITES_OF = f"""
-SELECT f.id, f.favorited_time, {IMAGE_COLUMNS}
+SELECT {IMAGE_COLUMNS}, f.id, f.favorited_time
   FROM {FAVORITES.schema}.favorites f
   JOIN {HISTORY.schema}.history h USING (image_id)
   JOIN {USERS.schema}.users u ON u.account_id = h.account_id

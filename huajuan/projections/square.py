@@ -1,30 +1,16 @@
 """The square: some pictures by chance, and whether one likes them."""
 
-from datetime import datetime
 from uuid import UUID
 
-import msgspec
-
-from huajuan.projections.history import HISTORY, IMAGE_COLUMNS
+from huajuan.projections.history import HISTORY, IMAGE_COLUMNS, DrawnImage
 from huajuan.projections.likes import LIKES
 from huajuan.projections.questions import ReadTables
 from huajuan.projections.users import USERS
 
 
-class SquareImage(msgspec.Struct, frozen=True):
+class SquareImage(DrawnImage, frozen=True):
     """An image, and whether the one who asks likes it."""
 
-    id: int
-    username: str
-    likecount: int
-    picture: str
-    create_time: datetime
-    prompt: str
-    width: int
-    height: int
-    steps: int
-    sampling_method: str
-    seed: str
     isliked: bool
 
 
