@@ -150,3 +150,24 @@ async def test_a_server_that_ignores_our_ids_is_refused(comfyui: ComfyUI, painte
     asked = drawing()
     with pytest.raises(Rejected, match="too old"):
         await comfyui.draw(asked)
+
+
+async def test_after_a_refusal_the_models_are_asked_for_anew(
+    painter: RunningPainter, comfyui: ComfyUI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await comfyui.draw(drawing())
+    asked: list[str] = []
+    real = comfyui._discovery.checkpoints
+
+    async def checkpoints() -> list[str]:
+        asked.append("again")
+        return await real()
+
+    monkeypatch.setattr(comfyui._discovery, "checkpoints", checkpoints)
+    await comfyui.draw(drawing())
+    assert asked == []
+    painter.fault(Mode.MISSING_MODEL)
+    with pytest.raises(Rejected):
+        await comfyui.draw(drawing())
+    await comfyui.draw(drawing())
+    assert asked == ["again"]
