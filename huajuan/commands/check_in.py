@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from huajuan.domain.account import Account
+from huajuan.domain.account import Account, known
 from huajuan.domain.facts import Entity
-from huajuan.domain.refusals import NotRegistered
 from huajuan.event_store.loading import Stream
 from huajuan.event_store.store import Decided, EventStore
 
@@ -15,9 +14,8 @@ async def check_in(store: EventStore, account_id: UUID, zone: ZoneInfo, *, once_
     """The account with its reward; a day begins at midnight in `zone`. Raises `AlreadyCheckedIn`."""
     today = store.clock().astimezone(zone).date()
 
-    def decide(account: Account | None) -> Iterable[Entity]:
-        if account is None:
-            raise NotRegistered
+    def decide(found: Account | None) -> Iterable[Entity]:
+        account = known(found)
         account.check_in(today, once_a_day=once_a_day)
         return [account]
 

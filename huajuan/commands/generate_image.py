@@ -7,11 +7,11 @@ from uuid import UUID
 
 from huajuan.dispatch.room import DrawingRoom
 from huajuan.dispatch.telling import Ending
-from huajuan.domain.account import Account
+from huajuan.domain.account import Account, known
 from huajuan.domain.facts import Entity
 from huajuan.domain.image import Image, Order
 from huajuan.domain.points import PICTURE_COST
-from huajuan.domain.refusals import NotRegistered, Refused
+from huajuan.domain.refusals import Refused
 from huajuan.event_store.errors import Conflict, LogBusy
 from huajuan.event_store.loading import Stream
 
@@ -40,9 +40,8 @@ async def _ask(room: DrawingRoom, account_id: UUID, image_id: UUID, order: Order
     """One append takes the points into a hold and records the request, or neither happens."""
     deadline = room.store.clock() + timedelta(seconds=room.limits.job_seconds_max)
 
-    def decide(account: Account | None) -> Iterable[Entity]:
-        if account is None:
-            raise NotRegistered
+    def decide(found: Account | None) -> Iterable[Entity]:
+        account = known(found)
         account.hold(image_id, PICTURE_COST)
         return [account, Image.request(image_id, account_id, order, PICTURE_COST, deadline)]
 

@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from uuid import UUID
 
-from huajuan.domain.account import Account
+from huajuan.domain.account import Account, known
 from huajuan.domain.avatar import check_avatar
 from huajuan.domain.facts import Entity
-from huajuan.domain.refusals import NotRegistered
 from huajuan.event_store.loading import Stream
 from huajuan.event_store.store import Decided, EventStore
 
@@ -15,9 +14,8 @@ async def set_avatar(store: EventStore, account_id: UUID, url: str) -> Decided:
     """Raises `AvatarUnfit` or `NotRegistered`."""
     check_avatar(url)
 
-    def decide(account: Account | None) -> Iterable[Entity]:
-        if account is None:
-            raise NotRegistered
+    def decide(found: Account | None) -> Iterable[Entity]:
+        account = known(found)
         account.change_avatar(url)
         return [account]
 

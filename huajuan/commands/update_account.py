@@ -5,12 +5,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-from huajuan.domain.account import Account
+from huajuan.domain.account import Account, known
 from huajuan.domain.avatar import check_avatar
 from huajuan.domain.credentials import check_password
 from huajuan.domain.email_claim import EmailClaim, check_email, fold_email
 from huajuan.domain.facts import Entity
-from huajuan.domain.refusals import NotRegistered, Refused
+from huajuan.domain.refusals import Refused
 from huajuan.event_store.errors import LogBusy
 from huajuan.event_store.loading import Stream
 from huajuan.event_store.store import Decided, EventStore
@@ -34,18 +34,18 @@ async def update_account(
 ) -> Decided:
     """One append for everything. Raises `FormRefused` or `NotRegistered`."""
     _check(changes)
-    _known(await store.find(Account, account_id))
+    known(await store.find(Account, account_id))
     password_hash = await passwords.hash(changes.password) if changes.password is not None else None
 
-    def apply(account: Account | None) -> Account:
-        known = _known(account)
+    def apply(found: Account | None) -> Account:
+        account = known(found)
         if password_hash is not None:
-            known.change_password(password_hash)
+            account.change_password(password_hash)
         if changes.avatar_url is not None:
-            known.change_avatar(changes.avatar_url)
+            account.change_avatar(changes.avatar_url)
         if changes.email is not None:
-            known.change_email(changes.email)
-        return known
+            account.change_email(changes.email)
+        return account
 
     for _ in range(TRIES_MAX):
         with suppress(_EmailChangedMeanwhile):
@@ -54,7 +54,7 @@ async def update_account(
 
 
 async def _append(store: EventStore, account_id: UUID, email: str | None, apply: Apply) -> Decided:
-    old_email = _known(await store.find(Account, account_id)).email or ""
+    old_email = known(await store.find(Account, account_id)).email or ""
     if email is None or fold_email(email) == fold_email(old_email):
         return await store.change(lambda account: [apply(account)], Stream(Account, account_id))
     return await _move(store, account_id, old_email, email, apply)
@@ -76,7 +76,7 @@ async def _move(store: EventStore, account_id: UUID, old: str, new: str, apply: 
     def decide(
         account: Account | None, claim: EmailClaim | None, released: EmailClaim | None
     ) -> Iterable[Entity]:
-        if _known(account).email != old:
+        if known(account).email != old:
             raise _EmailChangedMeanwhile
         return [apply(account), *_claims(claim, released, new_id, account_id)]
 
@@ -99,9 +99,3 @@ def _claims(
 
 class _EmailChangedMeanwhile(Refused):
     """The address to be released is another by now."""
-
-
-def _known(account: Account | None) -> Account:
-    if account is None:
-        raise NotRegistered
-    return account

@@ -10,7 +10,7 @@ from eventsourcing.utils import register_topic
 
 from huajuan.domain.facts import Begun, Entity, Personal, PersonalText
 from huajuan.domain.points import CHECK_IN_REWARD
-from huajuan.domain.refusals import AlreadyCheckedIn, NotEnoughPoints, NothingHeld
+from huajuan.domain.refusals import AlreadyCheckedIn, NotEnoughPoints, NothingHeld, NotRegistered
 
 
 class AccountState(TypedDict):
@@ -180,6 +180,13 @@ class Account(Entity):
     def _take_back(self, image_id: UUID, points: int, balance: int, reason: str) -> None:
         self.balance += points
         del self.held[image_id]
+
+
+def known(account: Account | None) -> Account:
+    """The account, if there is one. Raises `NotRegistered`."""
+    if account is None:
+        raise NotRegistered
+    return account
 
 
 register_topic(Account.Snapshot.TOPIC, Account.Snapshot)

@@ -12,7 +12,6 @@ _PAGE = """
 SELECT originator_id, originator_version, topic, state, notification_id
   FROM log.huajuan_events WHERE notification_id > %b ORDER BY notification_id LIMIT %b
 """
-_HEAD = "SELECT coalesce(max(notification_id), 0) FROM log.huajuan_events"
 
 
 class Recorded(NamedTuple):
@@ -36,9 +35,3 @@ class LogReader:
         await self._keys.need(self._mapper.subjects(stored), connection)
         to_event = self._mapper.to_domain_event
         return [Recorded(row[4], to_event(event)) for row, event in zip(rows, stored, strict=True)]
-
-
-async def head_position(connection: AsyncConnection) -> int:
-    """The position of the log's last event, 0 when it is empty."""
-    row = await (await connection.execute(_HEAD, prepare=True)).fetchone()
-    return row[0] if row else 0

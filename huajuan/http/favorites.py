@@ -1,7 +1,5 @@
 """One's favorite images."""
 
-import base64
-import binascii
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -29,6 +27,7 @@ from huajuan.http.presenting import (
 )
 from huajuan.http.queries import limit_of, next_page, query_of, unfit, whole_number
 from huajuan.http.tokens import Me
+from huajuan.projections.cursors import BadCursor, cursor_at, place_of
 from huajuan.projections.favorites import FAVORITES, FavoriteImage, favorite, favorites_of
 from huajuan.projections.history import identities
 
@@ -199,17 +198,15 @@ def _favorite_id(text: str) -> int:
 
 
 def _cursor(last: FavoriteImage) -> str:
-    place = (last.favorited_time.astimezone(UTC), last.favorite_id)
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
+    return cursor_at((last.favorited_time.astimezone(UTC), last.favorite_id))
 
 
 def _place(after: str | None) -> tuple[datetime, int]:
     if after is None:
         return EVER
     try:
-        raw = base64.b64decode(after + "=" * (-len(after) % 4), altchars=b"-_", validate=True)
-        time, number = msgspec.json.decode(raw, type=tuple[datetime, int])
-    except (binascii.Error, msgspec.DecodeError, ValueError):
+        time, number = place_of(after, tuple[datetime, int])
+    except BadCursor:
         raise unfit("after") from None
     if time.tzinfo is None or not 0 <= number < 2**63:
         raise unfit("after")

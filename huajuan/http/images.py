@@ -23,8 +23,9 @@ from huajuan.http.queries import (
 )
 from huajuan.http.times import BadTime, end_of, start_of
 from huajuan.http.tokens import Me
+from huajuan.projections.cursors import BadCursor
 from huajuan.projections.history import DrawnImage, first_image_of, image_by_id, image_by_picture
-from huajuan.projections.listing import BadCursor, Wanted, cursor_behind, list_images
+from huajuan.projections.listing import Wanted, cursor_behind, list_images
 
 
 class ImagesReply(Said, kw_only=True):

@@ -1,7 +1,5 @@
 """Lists of images: sorted, filtered, and paged by a cursor that names the last row seen."""
 
-import base64
-import binascii
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -9,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from huajuan.projections.cursors import BadCursor, cursor_at, place_of
 from huajuan.projections.history import IMAGE_COLUMNS, SHOWN, DrawnImage, fold_words
 from huajuan.projections.questions import ReadTables
 
@@ -24,10 +23,6 @@ _SORTED_BY = {
 }
 _CAST = {"time": "timestamptz", "user": "text", "sampling_method": "text"}
 _FIELD = {"time": "create_time", "likes": "likecount", "user": "username"}
-
-
-class BadCursor(Exception):
-    """The cursor is none of ours, or was made for another order."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +100,7 @@ def cursor_behind(image: DrawnImage, wanted: Wanted) -> str:
     value = getattr(image, _FIELD.get(wanted.sort, wanted.sort))
     shown = value.isoformat() if isinstance(value, datetime) else value
     place = _Place(wanted.sort, wanted.descending, shown, image.create_time.astimezone(UTC), image.id)
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
+    return cursor_at(place)
 
 
 def _order(sort: str) -> list[str]:
@@ -125,12 +120,7 @@ def _after(wanted: Wanted, values: dict[str, Any]) -> str:
 
 
 def _read(wanted: Wanted) -> _Place:
-    text = wanted.after or ""
-    try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        place = msgspec.json.decode(raw, type=_Place)
-    except (binascii.Error, msgspec.DecodeError, ValueError):
-        raise BadCursor from None
+    place = place_of(wanted.after or "", _Place)
     is_number = wanted.sort not in _CAST
     if (place.sort, place.descending) != (wanted.sort, wanted.descending) or is_number != isinstance(
         place.value, int
