@@ -10,7 +10,7 @@ def main() -> int:
     try:
         stop_on_signals()
         # Only now, for loading everything takes a second, and Ctrl-C must be understood in it too.
-        from huajuan.serving.command_line import run
+        from huajuan.command_line.entry import run
 
         return run()
     except StopAsked:

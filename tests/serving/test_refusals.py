@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from huajuan.command_line.entry import run
 from huajuan.logs import configure_logs
-from huajuan.serving.command_line import run
 from tests.serving.service import Service, environment, free_port
 
 NOBODY_LISTENS = "postgresql://127.0.0.1:1/huajuan"

@@ -1,0 +1,21 @@
+"""What a verb of the command line is."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from huajuan.settings import Settings
+
+
+def _no_words(_: ArgumentParser) -> None:
+    """Most verbs take no words of their own."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """`act` returns the exit status: 0 only on success. `words` adds the verb's arguments to its parser."""
+
+    name: str
+    help: str
+    act: Callable[[Settings, Namespace], int]
+    words: Callable[[ArgumentParser], None] = _no_words
