@@ -5,15 +5,20 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from litestar.types import ASGIApp
 
+from huajuan.commands.clear_erased_accounts import Belongings, Estate, keep_clearing_erased_accounts
 from huajuan.commands.sweep_pictures import keep_sweeping_pictures
+from huajuan.dispatch.avatar_files import AvatarFiles
+from huajuan.dispatch.erasures import Erasures
 from huajuan.dispatch.hosts import Hosts, open_hosts
 from huajuan.dispatch.leases import Leases
 from huajuan.dispatch.room import DrawingRoom
 from huajuan.dispatch.trash import Trash
+from huajuan.event_store.forgetting import CHANNEL as ERASURES
+from huajuan.event_store.forgetting import Forgetting
 from huajuan.event_store.opening import open_event_store, open_pool
 from huajuan.event_store.statements import Statements
 from huajuan.event_store.store import EventStore
@@ -25,9 +30,14 @@ from huajuan.logs import configure_logs
 from huajuan.passwords import Passwords
 from huajuan.pictures import Pictures, beneath
 from huajuan.portraits import Portraits
+from huajuan.projections.belongings import left_by
+from huajuan.projections.favorites import FAVORITES
+from huajuan.projections.history import HISTORY
+from huajuan.projections.likes import LIKES
 from huajuan.projections.projector import Projector, open_projector
 from huajuan.projections.questions import ReadTables
 from huajuan.projections.registry import PROJECTIONS
+from huajuan.projections.signals import Ear
 from huajuan.serving.stopping import leave_with
 from huajuan.sessions.attempts import Attempts
 from huajuan.sessions.sessions import CHANNEL, Sessions
@@ -62,14 +72,13 @@ async def open_desk(settings: Settings, open_hosts: OpenHosts = open_hosts) -> A
         hosts = await enter(open_hosts(settings.comfyui_urls, settings.painter_limits))
         statements = Statements(pool, settings.log.reconnect_seconds_max)
         sessions = Sessions(store, statements, settings.tokens_cached_max)
-        projector = await enter(
-            open_projector(dsn, store, PROJECTIONS, settings.projection, {CHANNEL: sessions})
-        )
+        ears: dict[str, Ear] = {CHANNEL: sessions, ERASURES: Forgetting(store)}
+        projector = await enter(open_projector(dsn, store, PROJECTIONS, settings.projection, ears))
         desk = _desk(settings, store, projector, statements, sessions, hosts)
         stack.callback(desk.passwords.close)
         stack.callback(desk.portraits.close)
         await enter(drawing(desk.room))
-        await enter(running(_sweeping(desk), keep_tidy(sessions, desk.attempts, settings.tidy_every_seconds)))
+        await enter(running(_sweeping(desk), _clearing(desk), _tidying(desk)))
         yield desk
 
 
@@ -94,12 +103,33 @@ def _desk(
         attempts=Attempts(statements, store.stream_ids, settings.login),
         room=DrawingRoom(store, leases, hosts, pictures, settings.dispatch_limits, settings.checkpoint),
         pictures=pictures,
-        avatars=Pictures.at(beneath(settings.storage_url, "avatars")),
+        avatars=AvatarFiles(statements, Pictures.at(beneath(settings.storage_url, "avatars"))),
         portraits=Portraits(settings.portrait_threads_max, settings.portrait_waiting_max),
         trash=Trash(statements),
+        erasures=Erasures(statements),
     )
 
 
 def _sweeping(desk: Desk) -> Coroutine[Any, Any, None]:
     most, every_seconds = desk.settings.sweep_batch_max, desk.settings.sweep_every_seconds
     return keep_sweeping_pictures(desk.store, desk.trash, desk.pictures, most, every_seconds)
+
+
+def _tidying(desk: Desk) -> Coroutine[Any, Any, None]:
+    return keep_tidy(desk.sessions, desk.attempts, desk.settings.tidy_every_seconds)
+
+
+def _clearing(desk: Desk) -> Coroutine[Any, Any, None]:
+    return keep_clearing_erased_accounts(_estate(desk), desk.settings.erase_every_seconds)
+
+
+def _estate(desk: Desk) -> Estate:
+    """Commands read no read tables, so the question what a person left is handed to them."""
+
+    async def belongings(account_id: UUID, most: int, position: int) -> Belongings:
+        await desk.show(position, HISTORY, LIKES, FAVORITES)
+        left = await left_by(desk.tables, account_id, most)
+        return Belongings(left.images, left.likes, left.favorites, left.unfinished)
+
+    most, settle_seconds = desk.settings.erase_batch_max, desk.settings.erase_settle_seconds
+    return Estate(desk.store, desk.erasures, desk.trash, desk.avatars, belongings, most, settle_seconds)

@@ -55,7 +55,7 @@ class Pictures:
 
     async def put(self, image_id: UUID, picture: bytes) -> str:
         """Keep the picture so that it survives a crash of the machine; returns its key."""
-        key = f"{image_id.hex}.png"
+        key = key_of(image_id)
         await obstore.put_async(self._store, key, picture)
         if self._folder:
             await asyncio.to_thread(_flush, self._folder, key)
@@ -80,6 +80,10 @@ class Pictures:
         """For good; one that is not there is gone already."""
         with contextlib.suppress(FileNotFoundError):
             await obstore.delete_async(self._store, _safe(key))
+
+
+def key_of(image_id: UUID) -> str:
+    return f"{image_id.hex}.png"
 
 
 def beneath(place: str, name: str) -> str:

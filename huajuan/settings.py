@@ -60,6 +60,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sweep_every_seconds: float = 60
     sweep_batch_max: int = 100
     tidy_every_seconds: float = 300
+    erase_every_seconds: float = 60
+    erase_settle_seconds: float = 60
+    erase_batch_max: int = 100
     read_own_writes_seconds_max: float = 5
     stop_seconds_max: float = 10
     tokens_cached_max: int = 10_000
@@ -143,6 +146,7 @@ def _check(settings: Settings) -> None:
         "TOKEN_HOURS": 0 < settings.token_hours <= TOKEN_HOURS_MAX,
         "GENERATE_WAIT_SECONDS": 0 < settings.generate_wait_seconds <= GENERATE_WAIT_SECONDS_MAX,
         "RESTORE_HOURS": 0 <= settings.restore_hours <= TOKEN_HOURS_MAX,
+        "ERASE_BATCH_MAX": settings.erase_batch_max >= 1,
         "LIST_ROWS_MAX": settings.list_rows_max >= 1,
         "SQUARE_IMAGES_MAX": settings.square_images_max >= 1,
         "LOG_QUEUE_SAVES_MAX": settings.log.queue_saves_max >= 1,

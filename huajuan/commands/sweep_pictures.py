@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
@@ -14,6 +15,8 @@ from huajuan.event_store.loading import Stream
 from huajuan.event_store.store import EventStore
 from huajuan.pictures import Pictures
 
+# A picture is put into the trash before its deletion is stated; after so long it was restored, or never deleted.
+STATING_MAX = timedelta(minutes=2)
 _logger = structlog.get_logger(__name__)
 
 
@@ -44,7 +47,9 @@ async def _sweep(store: EventStore, trash: Trash, pictures: Pictures, image_id: 
         return [image] if image else []
 
     image = next(iter((await store.change(decide, Stream(Image, image_id))).aggregates), None)
-    if image and image.is_swept:
-        await pictures.remove(image.picture)
+    if not image or not image.is_swept:
+        await trash.take_out(image_id, now - STATING_MAX)
+        return False
+    await pictures.remove(image.picture)
     await trash.take_out(image_id, now)
-    return bool(image and image.is_swept)
+    return True

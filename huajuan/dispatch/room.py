@@ -116,6 +116,8 @@ class DrawingRoom:
             ending = await tell_failed(self.store, image, "the picture could not be made")
         else:
             ending = await tell_drawn(self.store, image, picture, content)
+            if ending.picture != picture:
+                await self._pictures.remove(picture)
         await self.leases.close(image.id)
         return ending
 

@@ -11,6 +11,8 @@ from huajuan.domain.refusals import AlreadyTold
 from huajuan.event_store.loading import Stream
 from huajuan.event_store.store import EventStore
 
+OWNER_GONE = "the account was erased"
+
 
 class Ending(NamedTuple):
     """How a job ended: a picture's key, or the reason why there is none, and the balance after it.
@@ -29,8 +31,11 @@ async def tell_drawn(store: EventStore, image: Image, picture: str, content: byt
     digest = hashlib.sha256(content).hexdigest()
 
     def drawn(image: Image, account: Account) -> None:
-        image.draw(picture, digest)
-        account.settle(image.id)
+        if account.is_erased:
+            image.fail(OWNER_GONE)
+        else:
+            image.draw(picture, digest)
+            account.settle(image.id)
 
     return await _tell(store, image, drawn)
 
@@ -40,7 +45,8 @@ async def tell_failed(store: EventStore, image: Image, reason: str) -> Ending:
 
     def failed(image: Image, account: Account) -> None:
         image.fail(reason)
-        account.take_back(image.id, reason)
+        if not account.is_erased:  # then what was held is forfeited already
+            account.take_back(image.id, reason)
 
     return await _tell(store, image, failed)
 

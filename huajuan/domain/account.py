@@ -88,6 +88,16 @@ class Account(Entity):
         balance: int
         reason: str
 
+    class Erased(Entity.Event):
+        """The person is gone: their points are forfeited, and with the event their key is."""
+
+        TOPIC = "account.erased"
+        available: int
+        held: int
+
+    # No snapshot knows of it: without a key none can be sealed.
+    is_erased = False
+
     @event(Registered)
     def __init__(self, username: str | None, email: str | None, password_hash: str | None) -> None:
         self.username = username
@@ -139,6 +149,9 @@ class Account(Entity):
         points = self._held_for(image_id)
         self._take_back(image_id, points, self.balance + points, reason)
 
+    def erase(self) -> None:
+        self._erase(self.balance, sum(self.held.values()))
+
     def _held_for(self, image_id: UUID) -> int:
         try:
             return self.held[image_id]
@@ -181,10 +194,18 @@ class Account(Entity):
         self.balance += points
         del self.held[image_id]
 
+    @event(Erased)
+    def _erase(self, available: int, held: int) -> None:
+        self.username = self.email = self.password_hash = None
+        self.credential += 1
+        self.balance = 0
+        self.held = {}
+        self.is_erased = True
+
 
 def known(account: Account | None) -> Account:
     """The account, if there is one. Raises `NotRegistered`."""
-    if account is None:
+    if account is None or account.is_erased:
         raise NotRegistered
     return account
 

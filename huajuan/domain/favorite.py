@@ -49,6 +49,11 @@ class Favorite(Entity):
             raise NotFavorite
         self._remove(self.account_id, self.image_id)
 
+    def withdraw(self) -> None:
+        """It goes with the one who added it, if it stands."""
+        if self.stands:
+            self.remove()
+
     @event(AddedAgain)
     def _add(self, account_id: UUID, image_id: UUID) -> None:
         self.stands = True

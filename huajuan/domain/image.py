@@ -82,6 +82,11 @@ class Image(Entity):
 
         TOPIC = "image.swept"
 
+    class Erased(Entity.Event):
+        """Its owner is gone, and so is the picture, at once and for good."""
+
+        TOPIC = "image.erased"
+
     @event(Requested)
     def __init__(
         self,
@@ -97,12 +102,12 @@ class Image(Entity):
         deadline: datetime,
     ) -> None:
         self.account_id = account_id
-        self.prompt = prompt
+        self.prompt: str | None = prompt
         self.width = width
         self.height = height
         self.steps = steps
         self.sampling_method = sampling_method
-        self.seed = seed
+        self.seed: str | None = seed
         self.noise_seed = noise_seed
         self.points = points
         self.deadline = deadline
@@ -110,6 +115,7 @@ class Image(Entity):
         self.failure: str | None = None
         self.deleted_until: datetime | None = None
         self.is_swept = False
+        self.is_erased = False
 
     @classmethod
     def request(cls, image_id: UUID, account_id: UUID, order: Order, points: int, deadline: datetime) -> Self:
@@ -142,7 +148,7 @@ class Image(Entity):
 
     @property
     def is_shown(self) -> bool:
-        return self.picture is not None and self.deleted_until is None
+        return self.picture is not None and self.deleted_until is None and not self.is_erased
 
     def delete(self, account_id: UUID, until: datetime) -> None:
         """By its owner alone; to anybody else it is not there."""
@@ -151,13 +157,22 @@ class Image(Entity):
         self._delete(until)
 
     def restore(self, account_id: UUID, at: datetime) -> None:
-        if self.account_id != account_id or self.deleted_until is None or at > self.deleted_until:
+        if self.account_id != account_id or not self._may_be_restored(at):
             raise ImageNotFound
         self._restore()
 
+    def _may_be_restored(self, at: datetime) -> bool:
+        return self.deleted_until is not None and at <= self.deleted_until and not self.is_erased
+
+    def erase(self) -> None:
+        """What is still being drawn comes to its end first."""
+        if not self.is_open and not self.is_erased:
+            self._erase()
+
     def sweep(self, at: datetime) -> None:
         """What may still be restored stays."""
-        if self.deleted_until is not None and at > self.deleted_until and not self.is_swept:
+        is_gone = self.is_erased or (self.deleted_until is not None and at > self.deleted_until)
+        if is_gone and not self.is_swept:
             self._sweep()
 
     def _refuse_second_telling(self) -> None:
@@ -179,6 +194,11 @@ class Image(Entity):
     @event(Restored)
     def _restore(self) -> None:
         self.deleted_until = None
+
+    @event(Erased)
+    def _erase(self) -> None:
+        self.prompt = self.seed = None
+        self.is_erased = True
 
     @event(Swept)
     def _sweep(self) -> None:

@@ -49,6 +49,11 @@ class Like(Entity):
             raise NotLiked
         self._take_back(self.account_id, self.image_id)
 
+    def withdraw(self) -> None:
+        """It goes with the one who gave it, if it stands."""
+        if self.stands:
+            self.take_back()
+
     @event(GivenAgain)
     def _give(self, account_id: UUID, image_id: UUID) -> None:
         self.stands = True

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -43,6 +43,9 @@ class AggregateCache:
     def drop(self, ids: Iterable[UUID]) -> None:
         for i in ids:
             self._aggregates.pop(i, None)
+
+    def drop_those(self, unwanted: Callable[[Entity], bool]) -> None:
+        self.drop([i for i, aggregate in self._aggregates.items() if unwanted(aggregate)])
 
     async def lock(self, ids: Iterable[UUID], held: list[asyncio.Lock]) -> None:
         """Adds each lock to `held` as soon as it is taken."""

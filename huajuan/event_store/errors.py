@@ -1,10 +1,10 @@
 """Why the log could not take or give facts.
 
 LogError
-├── Conflict           somebody else wrote that version of a stream first
+├── Conflict           the decision was made on a state that is no longer
+│   └── PersonErased   a personal field was to be written for someone without a key
 ├── LogBusy            too many saves or callers are waiting; nothing was appended
-├── LogUnavailable     Postgres did not answer in time; the save's outcome is unknown
-└── PersonErased       a personal field was to be written for someone without a key
+└── LogUnavailable     Postgres did not answer in time; the save's outcome is unknown
 """
 
 
@@ -24,5 +24,5 @@ class LogUnavailable(LogError):
     """Postgres did not answer within the bound."""
 
 
-class PersonErased(LogError):
-    """A personal field was to be written for someone who has no key; nothing was appended."""
+class PersonErased(Conflict):
+    """A personal field was to be written for someone who has no key any more; nothing was appended."""

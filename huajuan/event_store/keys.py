@@ -50,6 +50,13 @@ class KeyRing:
     def forget(self, subject: UUID) -> None:
         self._keys.pop(subject, None)
 
+    def erase(self, subject: UUID) -> None:
+        """An erased person's key is never read again, not even by whoever is fetching it just now."""
+        self._keys[subject] = None
+
+    def forget_all(self) -> None:
+        self._keys.clear()
+
     def _touch(self, subjects: Iterable[UUID]) -> list[UUID]:
         missing = []
         for subject in set(subjects):
@@ -64,7 +71,7 @@ class KeyRing:
             await connection.execute(_INSERT, (subject, new_key()))
 
     def _add(self, wanted: list[UUID], found: dict[UUID, AESGCM | None]) -> None:
-        self._keys |= {subject: found.get(subject) for subject in wanted}
+        self._keys |= {subject: found.get(subject) for subject in wanted if subject not in self._keys}
         while len(self._keys) > self._cached_max:
             self._keys.popitem(last=False)
 

@@ -36,6 +36,26 @@ BEGIN
     RETURN links;
 END $$;
 
+-- What else a batch that landed brings about, in the same transaction. Of an erased person's key only a
+-- tombstone is left, and every process hears whose tokens are dead and who is to be forgotten.
+CREATE OR REPLACE FUNCTION log.follow(streams uuid[], topics text[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF topics && ARRAY['account.password_changed', 'account.erased'] THEN
+        PERFORM pg_notify('huajuan_sessions', n.stream::text)
+           FROM unnest(streams, topics) AS n(stream, topic)
+          WHERE n.topic IN ('account.password_changed', 'account.erased');
+    END IF;
+    IF 'account.erased' = ANY (topics) THEN
+        UPDATE operations.personal_keys k SET key = NULL
+          FROM unnest(streams, topics) AS n(stream, topic)
+         WHERE n.topic = 'account.erased' AND k.subject_id = n.stream;
+        DELETE FROM log.huajuan_snapshots s USING unnest(streams, topics) AS n(stream, topic)
+         WHERE n.topic = 'account.erased' AND s.originator_id = n.stream;
+        PERFORM pg_notify('huajuan_erasures', n.stream::text)
+           FROM unnest(streams, topics) AS n(stream, topic) WHERE n.topic = 'account.erased';
+    END IF;
+END $$;
+
 -- Appends a batch of saves in one transaction. Row i belongs to save number saves[i]. A save with a
 -- (stream, version) that is taken is refused whole; all others land, in order, at base + 1, base + 2, …
 CREATE OR REPLACE FUNCTION log.append(saves int[], streams uuid[], versions bigint[], topics text[], states bytea[],
@@ -48,14 +68,12 @@ BEGIN
     base := coalesce(base, 0);
     head := coalesce(head, '');
     NOTIFY huajuan_events;
-    -- Older tokens of these accounts are dead from this commit on; every process hears of it.
-    PERFORM pg_notify('huajuan_sessions', n.stream::text)
-       FROM unnest(streams, topics) AS n(stream, topic) WHERE n.topic = 'account.password_changed';
     BEGIN
         INSERT INTO log.huajuan_events (originator_id, originator_version, topic, state, notification_id, chain)
         SELECT n.stream, n.version, n.topic, n.state, base + n.i, n.link
           FROM unnest(streams, versions, topics, states, log.links(head, streams, versions, topics, states))
                WITH ORDINALITY AS n(stream, version, topic, state, link, i);
+        PERFORM log.follow(streams, topics);
         RETURN;
     EXCEPTION WHEN unique_violation THEN NULL;
     END;
@@ -77,6 +95,7 @@ BEGIN
         SELECT n.stream, n.version, n.topic, n.state, base + n.i, n.link
           FROM unnest(streams, versions, topics, states, log.links(head, streams, versions, topics, states))
                WITH ORDINALITY AS n(stream, version, topic, state, link, i);
+        PERFORM log.follow(streams, topics);
     END IF;
 END $$;
 
@@ -119,6 +138,19 @@ CREATE TABLE IF NOT EXISTS operations.deleted_pictures (
     sweep_at timestamptz NOT NULL
 );
 CREATE INDEX IF NOT EXISTS deleted_pictures_due ON operations.deleted_pictures (sweep_at);
+
+-- Erased people of whom something may still be shown or stored.
+CREATE TABLE IF NOT EXISTS operations.erasures (
+    account_id uuid PRIMARY KEY,
+    asked_at   timestamptz NOT NULL DEFAULT now()
+);
+
+-- Whose the uploaded avatars are, so that they go with the person.
+CREATE TABLE IF NOT EXISTS operations.uploaded_avatars (
+    avatar_id  uuid PRIMARY KEY,
+    account_id uuid NOT NULL
+);
+CREATE INDEX IF NOT EXISTS uploaded_avatars_of ON operations.uploaded_avatars (account_id);
 
 CREATE TABLE IF NOT EXISTS operations.revoked_tokens (
     token      text COLLATE "C" PRIMARY KEY,

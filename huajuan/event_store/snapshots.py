@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from contextlib import suppress
 from uuid import UUID
 
 import psycopg
@@ -10,6 +11,7 @@ from eventsourcing.persistence import StoredEvent
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from huajuan.domain.facts import Entity
+from huajuan.event_store.errors import PersonErased
 from huajuan.event_store.mapper import EventMapper
 
 _STORE = """
@@ -38,7 +40,9 @@ class Snapshots:
         """Keep a snapshot when these events crossed a multiple of the interval. Call only after a commit."""
         before = aggregate.version - events_added
         crossed = aggregate.version // self._every_events > before // self._every_events
-        if crossed and hasattr(aggregate.Snapshot, "TOPIC"):
+        if not crossed or not hasattr(aggregate.Snapshot, "TOPIC"):
+            return
+        with suppress(PersonErased):
             self._waiting[aggregate.id] = self._mapper.to_stored_event(aggregate.Snapshot.take(aggregate))
             self._waiting.move_to_end(aggregate.id)
             while len(self._waiting) > self._waiting_max:

@@ -120,6 +120,16 @@ class EventStore:
                     if asyncio.get_running_loop().time() > give_up_at:
                         raise
 
+    def forget(self, person: UUID) -> None:
+        """An erased person's key and all that was read with it leave the memory of this process."""
+        self.keys.erase(person)
+        self._cache.drop_those(lambda kept: person in (kept.id, getattr(kept, "account_id", None)))
+
+    def forget_all(self) -> None:
+        """Whose key is gone is not known just now, so nobody's is remembered."""
+        self.keys.forget_all()
+        self._cache.drop_those(lambda _: True)
+
     def _tell_appended(self, position: int) -> None:
         for listener in self.on_appended:
             listener(position)

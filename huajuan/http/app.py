@@ -17,6 +17,7 @@ from huajuan.http.desk import Desk
 from huajuan.http.document import ABOUT, COMPONENTS, SCHEME, TAGS, Document
 from huajuan.http.door import door
 from huajuan.http.envelope import EXCEPTION_HANDLERS
+from huajuan.http.erasing import erase
 from huajuan.http.favorites import add_favorite, favorites, remove_favorite
 from huajuan.http.files import picture
 from huajuan.http.gallery import bring_images_back, image_feature, image_square, remove_images
@@ -32,7 +33,7 @@ from huajuan.settings import Settings
 
 PUBLIC = (register, login, all_users, all_images, picture, avatar_picture, healthz, readyz)
 WITH_TOKEN = (
-    *(user_info, logout, update, change_avatar, avatar, upload_avatar),
+    *(user_info, logout, update, change_avatar, avatar, upload_avatar, erase),
     *(score, generate),
     *(own_images, own_images_of_time, one_image, image_square, image_feature),
     *(remove_images, bring_images_back),

@@ -1,7 +1,6 @@
 """Uploading an avatar, and serving those that were uploaded."""
 
 from typing import Any
-from uuid import uuid4
 
 from litestar import Request, Response, post, route
 from litestar.datastructures import UploadFile
@@ -56,7 +55,7 @@ async def upload_avatar(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -
     """Upload an avatar: multipart, `file` a PNG, JPEG or WebP up to 2 MiB."""
     with answering(UPLOAD_ANSWERS):
         portrait = await desk.portraits.make(await _uploaded(request))
-        key = await desk.avatars.put(uuid4(), portrait)
+        key = await desk.avatars.put(me.account_id, portrait)
         url = f"{desk.settings.public_address}/avatars/{key}"
         decided = await set_avatar(desk.store, me.account_id, url)
     await desk.show(decided.position, USERS)
@@ -79,7 +78,7 @@ async def avatar_picture(
     try:
         if not PICTURE_KEY.fullmatch(key):
             raise PictureMissing
-        return await answer(request, key, await desk.avatars.look(key), desk.avatars)
+        return await answer(request, key, await desk.avatars.files.look(key), desk.avatars.files)
     except PictureMissing:
         raise Refusal(404, message=phrases.IMAGE_NOT_FOUND) from None
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from litestar.di import NamedDependency
 
+from huajuan.dispatch.avatar_files import AvatarFiles
+from huajuan.dispatch.erasures import Erasures
 from huajuan.dispatch.room import DrawingRoom
 from huajuan.dispatch.trash import Trash
 from huajuan.event_store.store import EventStore
@@ -33,9 +35,10 @@ class Desk:
     attempts: Attempts
     room: DrawingRoom
     pictures: Pictures
-    avatars: Pictures
+    avatars: AvatarFiles
     portraits: Portraits
     trash: Trash
+    erasures: Erasures
 
     async def show(self, position: int, *projections: Projection) -> None:
         """Wait until these tables show what was just appended, within a bound.

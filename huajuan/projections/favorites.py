@@ -58,7 +58,7 @@ _FAVORITES_OF = f"""
 SELECT {IMAGE_COLUMNS}, f.id, f.favorited_time
   FROM {FAVORITES.schema}.favorites f
   JOIN {HISTORY.schema}.history h USING (image_id)
-  JOIN {USERS.schema}.users u ON u.account_id = h.account_id
+  JOIN {USERS.schema}.users u ON u.account_id = h.account_id AND u.username IS NOT NULL
  WHERE f.account_id = %(account)s AND h.id IS NOT NULL AND NOT h.hidden
    AND (f.favorited_time, f.id) > (%(after_time)s, %(after_id)s)
  ORDER BY f.favorited_time, f.id LIMIT %(most)s

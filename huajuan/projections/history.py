@@ -17,7 +17,8 @@ from huajuan.projections.users import USERS
 class HistoryRow(msgspec.Struct):
     """`id` is the position of `image.drawn`; it, `picture` and `create_time` are empty until then.
 
-    A deleted image is `hidden`, for it may be restored with its likes and its id.
+    A deleted image is `hidden`, for it may be restored with its likes and its id. An erased one has nothing
+    of its owner any more; while it is on its way, its owner has no name and it is not shown.
 
     `words` is the prompt as it is searched: in any case and width.
     """
@@ -85,6 +86,12 @@ def restored(row: HistoryRow, _: Image.Restored, __: int) -> HistoryRow:
     return row
 
 
+def erased(row: HistoryRow, _: Image.Erased, __: int) -> HistoryRow:
+    row.prompt = row.words = row.seed = row.picture = None
+    row.hidden = True
+    return row
+
+
 def fold_words(text: str) -> str:
     """The form in which any case and width of the same words is the same."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
@@ -111,7 +118,7 @@ def failed(_: HistoryRow, __: Image.DrawingFailed, ___: int) -> None:
 
 HISTORY = Projection(
     "history",
-    version=1,
+    version=2,
     table=Table(
         "history",
         HistoryRow,
@@ -125,6 +132,7 @@ HISTORY = Projection(
             "(account_id, likecount, create_time, id) WHERE id IS NOT NULL AND NOT hidden",
             "USING gin (operations.grams(words)) WHERE id IS NOT NULL AND NOT hidden",
             "(image_id) WHERE id IS NOT NULL AND NOT hidden",
+            "(account_id) WHERE id IS NULL OR picture IS NOT NULL",
         ],
     ),
     touches={
@@ -132,6 +140,7 @@ HISTORY = Projection(
         Image.Drawn: Touch(of_stream, drawn),
         Image.DrawingFailed: Touch(of_stream, failed),
         Image.Deleted: Touch(of_stream, hidden),
+        Image.Erased: Touch(of_stream, erased),
         Image.Restored: Touch(of_stream, restored),
         Like.Given: Touch(of_image, liked),
         Like.GivenAgain: Touch(of_image, liked),
@@ -142,7 +151,7 @@ HISTORY = Projection(
 IMAGE_COLUMNS = """h.id, u.username, h.likecount, h.picture, h.create_time,
        h.prompt, h.width, h.height, h.steps, h.sampling_method, h.seed"""
 SHOWN = f"""{HISTORY.schema}.history h JOIN {USERS.schema}.users u ON u.account_id = h.account_id
- WHERE h.id IS NOT NULL AND NOT h.hidden"""
+ WHERE h.id IS NOT NULL AND NOT h.hidden AND u.username IS NOT NULL"""
 
 _BY_ID = f"SELECT {IMAGE_COLUMNS} FROM {SHOWN} AND h.id = %(id)s"
 _BY_PICTURE = f"SELECT {IMAGE_COLUMNS} FROM {SHOWN} AND h.picture = %(picture)s"

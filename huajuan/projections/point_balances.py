@@ -49,6 +49,13 @@ def returned(row: BalanceRow, event: Account.PointsReturned, _: int) -> BalanceR
     return row
 
 
+def erased(row: BalanceRow, event: Account.Erased, _: int) -> BalanceRow:
+    row.available -= event.available
+    row.held -= event.held
+    row.forfeited += event.available + event.held
+    return row
+
+
 POINT_BALANCES = Projection(
     "point_balances",
     version=1,
@@ -60,5 +67,6 @@ POINT_BALANCES = Projection(
         Account.PointsHeld: Touch(of_stream, held),
         Account.PointsSettled: Touch(of_stream, settled),
         Account.PointsReturned: Touch(of_stream, returned),
+        Account.Erased: Touch(of_stream, erased),
     },
 )

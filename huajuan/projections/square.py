@@ -27,7 +27,7 @@ def _shown(comparison: str) -> str:
 _SQUARE = f"""
 SELECT {IMAGE_COLUMNS}, l.like_id IS NOT NULL
   FROM ({_shown(">=")} UNION ALL {_shown("<")}) h
-  JOIN {USERS.schema}.users u ON u.account_id = h.account_id
+  JOIN {USERS.schema}.users u ON u.account_id = h.account_id AND u.username IS NOT NULL
   LEFT JOIN {LIKES.schema}.likes l ON l.image_id = h.image_id AND l.account_id = %(account)s
  LIMIT %(most)s
 """

@@ -57,6 +57,12 @@ def avatar_changed(row: UserRow, event: Account.AvatarChanged, _: int) -> UserRo
     return row
 
 
+def erased(row: UserRow, _: Account.Erased, __: int) -> UserRow:
+    row.username = row.email = None
+    row.avatar_url = ""
+    return row
+
+
 USERS = Projection(
     "users",
     version=1,
@@ -65,6 +71,7 @@ USERS = Projection(
         Account.Registered: Touch(of_stream, registered),
         Account.EmailChanged: Touch(of_stream, email_changed),
         Account.AvatarChanged: Touch(of_stream, avatar_changed),
+        Account.Erased: Touch(of_stream, erased),
     },
 )
 

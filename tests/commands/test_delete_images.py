@@ -79,7 +79,7 @@ async def test_what_was_restored_is_never_swept(database_url: str) -> None:
         ann, (image_id,) = await images_of(desk, "ann", 1)
         await delete_images(desk.store, desk.trash, ann, [image_id], WEEK)
         await restore_images(desk.store, ann, [image_id])
-        later(desk, WEEK + timedelta(seconds=1))
+        later(desk, WEEK + timedelta(minutes=3))
         assert await sweep_pictures(desk.store, desk.trash, desk.pictures, 10) == 0
         assert await desk.pictures.look(f"{image_id.hex}.png")
         assert await desk.trash.due(desk.store.clock(), 10) == []
@@ -113,3 +113,13 @@ async def test_the_timer_sweeps(database_url: str) -> None:
         async with asyncio.timeout(10):
             while not (await image_of(desk, image_id)).is_swept:
                 await asyncio.sleep(0.01)
+
+
+async def test_a_sweep_before_the_deletion_is_stated_loses_nothing(database_url: str) -> None:
+    async with desk_on(database_url, sweep_every_seconds=QUIET) as desk:
+        ann, (image_id,) = await images_of(desk, "ann", 1)
+        await desk.trash.put([image_id], desk.store.clock())
+        assert await sweep_pictures(desk.store, desk.trash, desk.pictures, 10) == 0
+        await delete_images(desk.store, desk.trash, ann, [image_id], timedelta(0))
+        later(desk, timedelta(seconds=1))
+        assert await sweep_pictures(desk.store, desk.trash, desk.pictures, 10) == 1

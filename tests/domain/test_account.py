@@ -3,8 +3,10 @@
 from datetime import date
 from uuid import UUID
 
-from huajuan.domain.account import Account
-from huajuan.domain.refusals import AlreadyCheckedIn, NotEnoughPoints, NothingHeld
+import pytest
+
+from huajuan.domain.account import Account, known
+from huajuan.domain.refusals import AlreadyCheckedIn, NotEnoughPoints, NothingHeld, NotRegistered
 from tests.story import Story
 
 ANN = UUID(int=1)
@@ -134,3 +136,13 @@ def test_a_changed_email_and_avatar_are_facts_and_unchanged_ones_are_not() -> No
         ("account.avatar_changed", {"url": "https://example.org/a.png"})
     )
     ann().when(lambda a: a.change_avatar("")).then()
+
+
+def test_an_erased_person_forfeits_every_point_and_is_known_no_more() -> None:
+    story = ann().given(checked_in, holding).when(Account.erase)
+    story.then(("account.erased", {"available": 80, "held": 20}))
+    gone = story.aggregate
+    assert (gone.username, gone.email, gone.password_hash) == (None, None, None)
+    assert (gone.balance, gone.held, gone.credential) == (0, {}, 2)
+    with pytest.raises(NotRegistered):
+        known(gone)

@@ -106,3 +106,17 @@ def test_any_other_seed_is_hashed_always_the_same_way(seed: str) -> None:
 
 def test_the_hash_of_a_seed_never_changes_between_versions() -> None:
     assert noise_seed("sunrise") == 0xE9F2A0186210E30A
+
+
+@pytest.mark.parametrize("earlier", [[], [lambda i: i.delete(ANN, DEADLINE)]], ids=["shown", "deleted"])
+def test_an_image_goes_with_its_owner_and_cannot_come_back(earlier) -> None:  # type: ignore[no-untyped-def]
+    story = asked().given(drawn, *earlier).when(Image.erase)
+    story.then(("image.erased", {}))
+    assert (story.aggregate.prompt, story.aggregate.seed, story.aggregate.is_shown) == (None, None, False)
+    story.refuses(ImageNotFound, lambda image: image.restore(ANN, NOON))
+    story.when(Image.erase).then()
+    story.when(lambda image: image.sweep(NOON)).then(("image.swept", {}))
+
+
+def test_what_is_still_being_drawn_is_not_erased() -> None:
+    asked().when(Image.erase).then()

@@ -44,3 +44,11 @@ def test_a_favorite_is_removed_once_and_can_be_added_again() -> None:
     story.then(("favorite.removed", WHOSE))
     story.refuses(NotFavorite, lambda favorite: favorite.remove())
     story.when(lambda favorite: favorite.add()).then(("favorite.added_again", WHOSE))
+
+
+def test_a_like_and_a_favorite_go_with_the_person_once() -> None:
+    like, favorite = liked().when(Like.withdraw), favored().when(Favorite.withdraw)
+    like.then(("like.taken_back", WHOSE))
+    favorite.then(("favorite.removed", WHOSE))
+    like.when(Like.withdraw).then()
+    favorite.when(Favorite.withdraw).then()

@@ -22,7 +22,7 @@ from huajuan.event_store.mapper import EventMapper
 
 FILE = Path(__file__).parent / "samples.json"
 KINDS: tuple[type[Entity], ...] = (Account, EmailClaim, Image, Like, Favorite)
-ANN, CLAIM, PICTURE, LOST, LIKE, FAVORITE, SWEPT = (UUID(int=n) for n in range(1, 8))
+ANN, CLAIM, PICTURE, LOST, LIKE, FAVORITE, SWEPT, BEN = (UUID(int=n) for n in range(1, 9))
 AT = datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=UTC)
 
 
@@ -63,6 +63,10 @@ def a_life() -> list[Any]:
         swept.draw("s.png", "cd" * 32)
         swept.delete(ANN, AT)
         swept.sweep(AT + timedelta(seconds=1))
+        swept.erase()
+        gone = Account.register(BEN, "ben", "ben@example.org", "$2b$hash")
+        gone.grant(5, "welcome")
+        gone.erase()
         like = Like.begin(LIKE, ANN, PICTURE)
         favorite = Favorite.begin(FAVORITE, ANN, PICTURE)
         like.take_back()
@@ -70,9 +74,9 @@ def a_life() -> list[Any]:
         favorite.remove()
         favorite.add()
     snapshot = Account.Snapshot.take(account)
-    return [e for a in (account, claim, drawn, failed, like, favorite, swept) for e in a.collect_events()] + [
-        snapshot
-    ]
+    return [
+        e for a in (account, claim, drawn, failed, like, favorite, swept, gone) for e in a.collect_events()
+    ] + [snapshot]
 
 
 def load() -> dict[str, StoredEvent]:

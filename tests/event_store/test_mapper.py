@@ -13,7 +13,7 @@ from huajuan.domain.account import Account
 from huajuan.domain.facts import Begun, Entity
 from huajuan.event_store.mapper import EventMapper
 from tests.event_store import samples
-from tests.event_store.samples import ANN, LOST, PICTURE, OneKey, a_life
+from tests.event_store.samples import ANN, BEN, LOST, PICTURE, OneKey, a_life
 
 MAPPER = EventMapper(keys=OneKey())
 
@@ -101,7 +101,7 @@ def test_a_sealed_value_cannot_be_moved_to_another_event() -> None:
 def test_the_people_whose_keys_are_needed_are_named_before_reading_and_writing() -> None:
     events = a_life()
     rows = [MAPPER.to_stored_event(e) for e in events]
-    assert MAPPER.subjects(rows) == MAPPER.subjects_of_events(events) == {ANN}
+    assert MAPPER.subjects(rows) == MAPPER.subjects_of_events(events) == {ANN, BEN}
     drawn = [r for r in rows if r.topic == "image.drawn"]
     assert MAPPER.subjects(drawn) == set()
     requested = [r for r in rows if r.topic == "image.requested" and r.originator_id == LOST]

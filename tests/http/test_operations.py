@@ -65,7 +65,7 @@ async def test_the_document_has_every_route(client: httpx.AsyncClient) -> None:
         "/auth/deleteFavoritedImage", "/auth/setavatar", "/auth/setavator", "/auth/getavatar", "/auth/getavator",
         "/auth/user/update", "/auth/logout", "/auth/uploadavatar", "/avatars/{key}",
         "/auth/imageSquare", "/auth/image/feature", "/auth/user/deleteImages",
-        "/auth/user/restoreImages",
+        "/auth/user/restoreImages", "/auth/root/deleteOneUser",
     }  # fmt: skip
 
 

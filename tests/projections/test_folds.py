@@ -15,7 +15,7 @@ from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.point_history import POINT_HISTORY
 from huajuan.projections.projection import Projection
 from huajuan.projections.users import USERS
-from tests.event_store.samples import ANN, AT, FAVORITE, LIKE, LOST, PICTURE, SWEPT, a_life
+from tests.event_store.samples import ANN, AT, BEN, FAVORITE, LIKE, LOST, PICTURE, SWEPT, a_life
 
 LIFE = [Recorded(position, event) for position, event in enumerate(a_life()[:-1], 1)]
 
@@ -29,7 +29,7 @@ def position_of(topic: str, stream: UUID) -> int:
 
 
 def test_users_shows_the_newest_email_and_avatar_under_the_registrations_id() -> None:
-    (row,) = rows_of(USERS).values()
+    row = rows_of(USERS)[ANN]
     assert asdict(row) == {
         "account_id": ANN, "id": 1, "username": "ann", "email": "new@example.org",
         "avatar_url": "https://example.org/a.png", "create_time": AT,
@@ -37,7 +37,7 @@ def test_users_shows_the_newest_email_and_avatar_under_the_registrations_id() ->
 
 
 def test_point_balances_account_for_every_point_granted() -> None:
-    (row,) = rows_of(POINT_BALANCES).values()
+    row = rows_of(POINT_BALANCES)[ANN]
     assert (row.granted, row.available, row.held, row.spent) == (105, 85, 0, 20)
 
 
@@ -48,8 +48,8 @@ def test_point_balances_conserve_points_after_every_single_event() -> None:
 
 
 def test_point_history_has_a_line_for_each_change_of_the_balance_and_none_for_a_settle() -> None:
-    lines = [(r.change, r.balance, r.reason, r.image_id) for _, r in sorted(rows_of(POINT_HISTORY).items())]
-    assert lines == [
+    rows = [row for _, row in sorted(rows_of(POINT_HISTORY).items()) if row.account_id == ANN]
+    assert [(r.change, r.balance, r.reason, r.image_id) for r in rows] == [
         (5, 5, "welcome", None),
         (100, 105, "check_in", None),
         (-20, 85, "held", PICTURE),
@@ -59,9 +59,22 @@ def test_point_history_has_a_line_for_each_change_of_the_balance_and_none_for_a_
 
 
 def test_point_history_sums_to_the_balance() -> None:
-    lines = rows_of(POINT_HISTORY).values()
-    (balance,) = rows_of(POINT_BALANCES).values()
-    assert sum(line.change for line in lines) == balance.available
+    for account, balance in rows_of(POINT_BALANCES).items():
+        lines = [row for row in rows_of(POINT_HISTORY).values() if row.account_id == account]
+        assert sum(line.change for line in lines) == balance.available
+
+
+def test_an_erased_person_is_in_no_table_and_their_points_are_forfeited() -> None:
+    user, balance = rows_of(USERS)[BEN], rows_of(POINT_BALANCES)[BEN]
+    assert (user.username, user.email, user.avatar_url) == (None, None, "")
+    assert (balance.granted, balance.available, balance.held, balance.forfeited) == (5, 0, 0, 5)
+    last = max((row for row in rows_of(POINT_HISTORY).values() if row.account_id == BEN), key=lambda r: r.id)
+    assert (last.change, last.balance, last.reason) == (-5, 0, "forfeited")
+
+
+def test_an_erased_image_keeps_nothing_of_its_owner() -> None:
+    row = rows_of(HISTORY)[SWEPT]
+    assert (row.prompt, row.words, row.seed, row.picture, row.hidden) == (None, None, None, None, True)
 
 
 def test_history_has_what_was_drawn_under_the_id_of_its_drawing() -> None:

@@ -1,0 +1,107 @@
+"""Clear erased accounts: a person's pictures, likes and favorites go after them, a batch at a time."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from huajuan.dispatch.avatar_files import AvatarFiles
+from huajuan.dispatch.erasures import Erasures, Waiting
+from huajuan.dispatch.trash import Trash
+from huajuan.domain.account import Account
+from huajuan.domain.facts import Entity
+from huajuan.domain.favorite import Favorite
+from huajuan.domain.image import Image
+from huajuan.domain.like import Like
+from huajuan.event_store.errors import LogError
+from huajuan.event_store.loading import Stream
+from huajuan.event_store.store import EventStore
+
+_logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """What the read tables still know of a person; `unfinished` counts pictures that are being drawn."""
+
+    images: list[UUID]
+    likes: list[UUID]
+    favorites: list[UUID]
+    unfinished: int
+
+    def __len__(self) -> int:
+        return len(self.images) + len(self.likes) + len(self.favorites)
+
+
+@dataclass(frozen=True)
+class Estate:
+    """All that clearing needs. `belongings` gets an account, how many of each kind at most, and the log's
+    position that the read tables must have reached.
+
+    Requests in hand when the person went may add to what they left, so for `settle_seconds` nobody is done.
+    """
+
+    store: EventStore
+    erasures: Erasures
+    trash: Trash
+    avatars: AvatarFiles
+    belongings: Callable[[UUID, int, int], Awaitable[Belongings]]
+    batch_max: int
+    settle_seconds: float
+
+
+async def clear_erased_accounts(estate: Estate) -> int:
+    """How many people nothing is left of; the others wait for the next time."""
+    waiting = await estate.erasures.waiting(estate.batch_max)
+    return sum([await _clear(estate, erasure) for erasure in waiting])
+
+
+async def keep_clearing_erased_accounts(estate: Estate, every_seconds: float) -> None:
+    """For ever: at once, whenever somebody is erased here, and on a timer."""
+    while True:
+        try:
+            await clear_erased_accounts(estate)
+        except (LogError, OSError) as error:
+            _logger.warning("erased accounts left for later", error=type(error).__name__)
+        await estate.erasures.wait(every_seconds)
+
+
+async def _clear(estate: Estate, erasure: Waiting) -> bool:
+    account = await estate.store.find(Account, erasure.account_id)
+    may_be_done = erasure.age_seconds > estate.settle_seconds
+    if account is not None and account.is_erased:
+        left = await _withdraw_all(estate, account.id)
+        may_be_done = may_be_done and not left
+    if may_be_done:
+        await estate.erasures.done(erasure.account_id)
+    return may_be_done
+
+
+async def _withdraw_all(estate: Estate, account_id: UUID) -> int:
+    """How many pictures are still being drawn: they come to their end first."""
+    while await estate.avatars.remove_those_of(account_id, estate.batch_max) == estate.batch_max:
+        pass
+    position = 0
+    while left := await estate.belongings(account_id, estate.batch_max, position):
+        await estate.trash.put(left.images, estate.store.clock())
+        position = max(
+            await _state(estate.store, Image, left.images, Image.erase),
+            await _state(estate.store, Like, left.likes, Like.withdraw),
+            await _state(estate.store, Favorite, left.favorites, Favorite.withdraw),
+        )
+        if not position:  # the tables are behind
+            return len(left)
+    return left.unfinished
+
+
+async def _state(store: EventStore, kind: type[Entity], ids: list[UUID], verb: Callable[..., None]) -> int:
+    """One event each, in one append; the log's position after it, 0 if there was nothing to state."""
+
+    def decide(*found: Entity | None) -> Iterable[Entity]:
+        those = [one for one in found if one]
+        for one in those:
+            verb(one)
+        return those
+
+    return (await store.change(decide, *(Stream(kind, i) for i in ids))).position if ids else 0

@@ -1,0 +1,205 @@
+"""Erasing an account: the person is forgotten, what was theirs goes, and the log stays whole."""
+
+import asyncio
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from huajuan.commands.clear_erased_accounts import clear_erased_accounts
+from huajuan.commands.erase_account import erase_account
+from huajuan.commands.favorite_image import favorite_image
+from huajuan.commands.like_image import like_image
+from huajuan.commands.login import login
+from huajuan.commands.register import Form, register
+from huajuan.commands.sweep_pictures import sweep_pictures
+from huajuan.commands.update_account import Changes, update_account
+from huajuan.domain.account import Account
+from huajuan.domain.image import Image, Order
+from huajuan.domain.refusals import NameTaken, NotRegistered
+from huajuan.event_store.chain import verify_chain
+from huajuan.event_store.limits import LogLimits
+from huajuan.http.desk import Desk
+from huajuan.main import _estate
+from huajuan.projections.registry import PROJECTIONS
+from tests.commands.people import a_person, a_picture, account_of
+from tests.desk import desk_on, until
+from tests.dispatch.fake_host import FakeHost
+
+QUIET = {"erase_every_seconds": 3600.0, "sweep_every_seconds": 3600.0, "erase_settle_seconds": 0.0}
+SECRETIVE = Order("a purple giraffe", 220, 200, 30, "DDIM", "a seed of hers")
+
+
+def rows(dsn: str, query: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def files_of(desk: Desk) -> set[str]:
+    return {path.name for path in Path(desk.settings.storage_url).rglob("*.png")}
+
+
+async def picture_of(desk: Desk, person: UUID, order: Order = SECRETIVE) -> UUID:
+    ending = await a_picture(desk, person, order)
+    assert ending.picture
+    return UUID(ending.picture.removesuffix(".png"))
+
+
+async def erase(desk: Desk, person: UUID) -> None:
+    await erase_account(desk.store, desk.erasures, person)
+    while not await clear_erased_accounts(_estate(desk)):
+        await asyncio.sleep(0.01)
+
+
+async def test_pictures_likes_favorites_and_avatar_go_and_points_are_forfeited(database_url: str) -> None:
+    async with desk_on(database_url, **QUIET, erase_batch_max=2) as desk:
+        ann, ben = await a_person(desk, "ann", 2), await a_person(desk, "ben", 1)
+        hers, his = [await picture_of(desk, ann) for _ in range(5)], await picture_of(desk, ben)
+        avatar = await desk.avatars.put(ann, b"a portrait")
+        for person, image in ((ann, his), (ben, hers[0])):
+            await like_image(desk.store, person, image)
+            await favorite_image(desk.store, person, image)
+        await erase(desk, ann)
+        await sweep_pictures(desk.store, desk.trash, desk.pictures, 10)
+        kept = files_of(desk)
+        assert kept == {f"{his.hex}.png"}
+        assert avatar not in kept
+        head = rows(database_url, "SELECT max(notification_id) FROM log.huajuan_events")[0][0]
+        await desk.show(int(str(head)), *PROJECTIONS)
+        balance = "SELECT granted, available, held, spent, forfeited FROM point_balances_v1.point_balances"
+        assert rows(database_url, f"{balance} WHERE account_id = '{ann}'") == [(200, 0, 0, 100, 100)]
+        assert rows(database_url, "SELECT image_id, likecount FROM history_v2.history WHERE NOT hidden") == [
+            (his, 0)
+        ]
+        assert rows(database_url, f"SELECT 1 FROM likes_v1.likes WHERE account_id = '{ann}'") == []
+        assert rows(database_url, f"SELECT 1 FROM favorites_v1.favorites WHERE account_id = '{ann}'") == []
+        assert rows(database_url, "SELECT 1 FROM operations.erasures") == []
+
+
+async def test_the_name_stays_taken_and_the_address_is_free(database_url: str) -> None:
+    async with desk_on(database_url, **QUIET) as desk:
+        ann = await a_person(desk, "ann")
+        await erase(desk, ann)
+        with pytest.raises(NotRegistered):
+            await login(desk.store, desk.passwords, "ann", "secret")
+        with pytest.raises(NameTaken):
+            await a_person(desk, "ann")
+        await register(desk.store, desk.passwords, Form("anna", "ann@example.org", "secret"), 0)
+        with pytest.raises(NotRegistered):
+            await erase_account(desk.store, desk.erasures, ann)
+
+
+async def test_nothing_readable_is_left_and_the_log_is_whole(database_url: str) -> None:
+    async with desk_on(database_url, **QUIET, log=LogLimits(snapshot_every_events=2)) as desk:
+        ann = await a_person(desk, "ann_who_leaves", 1)
+        await update_account(desk.store, desk.passwords, ann, Changes(email="second@leaves.example"))
+        await picture_of(desk, ann)
+        await erase(desk, ann)
+        head = rows(database_url, "SELECT max(notification_id) FROM log.huajuan_events")[0][0]
+        await desk.show(int(str(head)), *PROJECTIONS)
+        dump = _dump(database_url)
+        for words in ("ann_who_leaves", "leaves.example", "purple giraffe", "a seed of hers"):
+            assert words not in dump
+        assert "account.erased" in dump
+        async with await psycopg.AsyncConnection.connect(database_url) as connection:
+            assert (await verify_chain(connection)).broken_at is None
+
+
+def _dump(dsn: str) -> str:
+    """Every row of every table, as a dump would show it."""
+    with psycopg.connect(dsn) as connection:
+        tables = connection.execute(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
+            "WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        ).fetchall()
+        found = [connection.execute(f"SELECT t::text FROM {t} t".encode()).fetchall() for (t,) in tables]
+        states = connection.execute(
+            "SELECT topic, convert_from(state, 'UTF8') FROM log.huajuan_events"
+        ).fetchall()
+    return repr((tables, found, states))
+
+
+async def test_another_process_forgets_the_person_too(database_url: str) -> None:
+    async with desk_on(database_url, **QUIET) as here, desk_on(database_url, **QUIET) as there:
+        ann = await a_person(here, "ann", 1)
+        image = await picture_of(here, ann)
+        assert (await account_of(there, ann)).username == "ann"
+        found = await there.store.find(Image, image)
+        assert found
+        assert found.prompt == SECRETIVE.prompt
+        await erase_account(here.store, here.erasures, ann)
+        await until(lambda: there.store.keys._keys.get(ann, "unknown") is None)
+        assert (await account_of(there, ann)).username is None
+        found = await there.store.find(Image, image)
+        assert found
+        assert found.prompt is None
+
+
+@pytest.mark.parametrize("paints", [True, False])
+async def test_a_picture_that_is_being_drawn_comes_to_nothing(database_url: str, paints: bool) -> None:
+    host = FakeHost()
+    async with desk_on(database_url, host, **QUIET) as desk:
+        ann = await a_person(desk, "ann", 1)
+        host.gate.clear()
+        drawing = asyncio.create_task(a_picture(desk, ann))
+        await until(lambda: bool(host.drawn))
+        await erase_account(desk.store, desk.erasures, ann)
+        assert await clear_erased_accounts(_estate(desk)) == 0
+        if not paints:
+            host.failures.append(RuntimeError("out of paint"))
+        host.gate.set()
+        assert (await drawing).picture is None
+        assert files_of(desk) == set()
+        while not await clear_erased_accounts(_estate(desk)):
+            await asyncio.sleep(0.01)
+        account = await account_of(desk, ann)
+        assert (account.balance, account.held) == (0, {})
+
+
+async def test_many_erasures_and_other_acts_at_once_leave_one_erased_account(database_url: str) -> None:
+    async with desk_on(database_url, **QUIET) as here, desk_on(database_url, **QUIET) as there:
+        ann = await a_person(here, "ann", 5)
+
+        async def acts(desk: Desk, number: int) -> object:
+            if number % 3 == 0:
+                return await erase_account(desk.store, desk.erasures, ann)
+            if number % 3 == 1:
+                return await a_picture(desk, ann)
+            return await update_account(
+                desk.store, desk.passwords, ann, Changes(email=f"ann{number}@example.org")
+            )
+
+        done = await asyncio.gather(
+            *(acts(desk, n) for n in range(9) for desk in (here, there)), return_exceptions=True
+        )
+        assert all(isinstance(one, NotRegistered) for one in done if isinstance(one, BaseException)), done
+        topics = [topic for (topic,) in rows(database_url, "SELECT topic FROM log.huajuan_events")]
+        assert topics.count("account.erased") == 1
+        assert (await account_of(there, ann)).is_erased
+        claims = "SELECT originator_id, array_agg(topic ORDER BY originator_version) FROM log.huajuan_events "
+        for _, facts in rows(database_url, claims + "WHERE topic LIKE 'email_claim.%' GROUP BY 1"):
+            assert list(facts)[-1] == "email_claim.released"  # type: ignore[call-overload]
+
+
+async def test_an_erasure_that_died_half_way_is_finished_by_whoever_starts(database_url: str) -> None:
+    async with desk_on(database_url, **QUIET) as desk:
+        ann = await a_person(desk, "ann", 1)
+        image = await picture_of(desk, ann)
+        await erase_account(desk.store, desk.erasures, ann)
+    async with desk_on(database_url, sweep_every_seconds=0.05, erase_settle_seconds=0.0) as desk:
+
+        async def is_swept() -> bool:
+            found = await desk.store.find(Image, image)
+            return bool(found and found.is_swept)
+
+        await until(is_swept)
+
+
+async def test_an_erasure_that_was_never_stated_is_dropped(database_url: str) -> None:
+    async with desk_on(database_url, **QUIET) as desk:
+        ann = await a_person(desk, "ann")
+        await desk.erasures.put(ann)
+        assert await clear_erased_accounts(_estate(desk)) == 1
+        assert not (await account_of(desk, ann)).is_erased
+        assert await desk.store.find(Account, ann)
