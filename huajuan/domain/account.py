@@ -1,31 +1,24 @@
 """An account: a person's name, credentials and points."""
 
-from datetime import date, datetime
-from typing import Annotated, Self, TypedDict
+from datetime import date
+from typing import Annotated, Self
 from uuid import UUID
 
 from eventsourcing.domain import Snapshot as LibrarySnapshot
 from eventsourcing.domain import event
 from eventsourcing.utils import register_topic
 
+from huajuan.domain.account_state import AccountState
 from huajuan.domain.facts import Begun, Entity, Personal, PersonalText
 from huajuan.domain.points import CHECK_IN_REWARD
-from huajuan.domain.refusals import AlreadyCheckedIn, NotEnoughPoints, NothingHeld, NotRegistered
-
-
-class AccountState(TypedDict):
-    """An account's attributes as a snapshot keeps them."""
-
-    _created_on: datetime
-    _modified_on: datetime
-    username: str | None
-    email: str | None
-    password_hash: str | None
-    credential: int
-    avatar_url: str
-    balance: int
-    held: dict[UUID, int]
-    last_check_in: date | None
+from huajuan.domain.refusals import (
+    AlreadyBanned,
+    AlreadyCheckedIn,
+    NotBanned,
+    NotEnoughPoints,
+    NothingHeld,
+    NotRegistered,
+)
 
 
 class Account(Entity):
@@ -88,6 +81,20 @@ class Account(Entity):
         balance: int
         reason: str
 
+    class PointsDeducted(Entity.Event):
+        TOPIC = "account.points_deducted"
+        points: int
+        balance: int
+        reason: str
+
+    class Banned(Entity.Event):
+        TOPIC = "account.banned"
+        reason: str
+
+    class Unbanned(Entity.Event):
+        TOPIC = "account.unbanned"
+        reason: str
+
     class Erased(Entity.Event):
         """The person is gone: their points are forfeited, and with the event their key is."""
 
@@ -97,6 +104,8 @@ class Account(Entity):
 
     # No snapshot knows of it: without a key none can be sealed.
     is_erased = False
+    # A snapshot from before there were bans does not say.
+    is_banned = False
 
     @event(Registered)
     def __init__(self, username: str | None, email: str | None, password_hash: str | None) -> None:
@@ -130,6 +139,22 @@ class Account(Entity):
     def grant(self, points: int, reason: str) -> None:
         if points:
             self._grant(points, self.balance + points, reason)
+
+    def deduct(self, points: int, reason: str, *, forced: bool = False) -> None:
+        """Below zero only if `forced`."""
+        if self.balance < points and not forced:
+            raise NotEnoughPoints
+        self._deduct(points, self.balance - points, reason)
+
+    def ban(self, reason: str) -> None:
+        if self.is_banned:
+            raise AlreadyBanned
+        self._ban(reason)
+
+    def unban(self, reason: str) -> None:
+        if not self.is_banned:
+            raise NotBanned
+        self._unban(reason)
 
     def check_in(self, day: date, *, once_a_day: bool = True) -> None:
         if once_a_day and self.last_check_in is not None and day <= self.last_check_in:
@@ -174,6 +199,18 @@ class Account(Entity):
     @event(PointsGranted)
     def _grant(self, points: int, balance: int, reason: str) -> None:
         self.balance += points
+
+    @event(PointsDeducted)
+    def _deduct(self, points: int, balance: int, reason: str) -> None:
+        self.balance -= points
+
+    @event(Banned)
+    def _ban(self, reason: str) -> None:
+        self.is_banned = True
+
+    @event(Unbanned)
+    def _unban(self, reason: str) -> None:
+        self.is_banned = False
 
     @event(CheckedIn)
     def _check_in(self, day: date, points: int, balance: int) -> None:

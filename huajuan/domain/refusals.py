@@ -3,6 +3,7 @@
 Refused
 ├── NotRegistered            there is no such account
 ├── WrongPassword
+├── AccountBanned            who knows the password is told so
 ├── FormRefused              something on the registration or profile form is wrong
 │   ├── NameMissing  NameUnfit  NameTaken
 │   ├── AvatarUnfit
@@ -10,6 +11,9 @@ Refused
 │   └── PasswordTooShort
 ├── AlreadyCheckedIn         the day's points are already given
 ├── NotEnoughPoints
+├── PointsUnfit              no such number of points can be given or taken
+├── ReasonMissing            an act of an admin needs a reason
+├── AlreadyBanned  NotBanned
 ├── NothingHeld              no points are held for this image
 ├── AlreadyTold              the drawing's end is already on record
 ├── ImageNotFound            there is no such picture to look at
@@ -28,6 +32,10 @@ class NotRegistered(Refused):
 
 class WrongPassword(Refused):
     """The password does not match."""
+
+
+class AccountBanned(Refused):
+    """An admin banned the account."""
 
 
 class FormRefused(Refused):
@@ -72,6 +80,22 @@ class AlreadyCheckedIn(Refused):
 
 class NotEnoughPoints(Refused):
     """The account has fewer points than the picture costs."""
+
+
+class PointsUnfit(Refused):
+    """No such number of points can be given or taken."""
+
+
+class ReasonMissing(Refused):
+    """An act of an admin needs a reason, and this is none, or too long."""
+
+
+class AlreadyBanned(Refused):
+    """The account is banned already."""
+
+
+class NotBanned(Refused):
+    """The account is not banned."""
 
 
 class NothingHeld(Refused):

@@ -40,10 +40,10 @@ END $$;
 -- tombstone is left, and every process hears whose tokens are dead and who is to be forgotten.
 CREATE OR REPLACE FUNCTION log.follow(streams uuid[], topics text[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    IF topics && ARRAY['account.password_changed', 'account.erased'] THEN
+    IF topics && ARRAY['account.password_changed', 'account.banned', 'account.erased'] THEN
         PERFORM pg_notify('huajuan_sessions', n.stream::text)
            FROM unnest(streams, topics) AS n(stream, topic)
-          WHERE n.topic IN ('account.password_changed', 'account.erased');
+          WHERE n.topic IN ('account.password_changed', 'account.banned', 'account.erased');
     END IF;
     IF 'account.erased' = ANY (topics) THEN
         UPDATE operations.personal_keys k SET key = NULL

@@ -67,6 +67,7 @@ LOGIN_ANSWERS: Answers = {
     Unreadable: malformed(),
     refusals.NotRegistered: Refusal(401, message=phrases.USER_UNKNOWN),
     refusals.WrongPassword: Refusal(401, message=phrases.PASSWORD_WRONG),
+    refusals.AccountBanned: Refusal(403, message=phrases.ACCOUNT_BANNED),
     LogUnavailable: Refusal(500, message=phrases.LOGIN_QUERY_FAILED),
 }
 INFO_ANSWERS: Answers = {
@@ -123,6 +124,7 @@ async def register(request: Request[Any, Any, Any], desk: AtDesk) -> Said:
             ),
             400: (Said, [{"message": phrases.MALFORMED}]),
             401: (Said, [{"message": phrases.USER_UNKNOWN}, {"message": phrases.PASSWORD_WRONG}]),
+            403: (Said, [{"message": phrases.ACCOUNT_BANNED}]),
             413: (Said, TOO_LARGE),
             429: (Said, [{"message": phrases.TOO_MANY_FAILURES}]),
             500: (Said, [{"message": phrases.LOGIN_QUERY_FAILED}]),

@@ -39,6 +39,7 @@ UPDATE = {
 DATABASE_AWAY = "数据库暂时不可用"
 LOGGED_IN = "登录成功"
 PASSWORD_WRONG = "密码错误"
+ACCOUNT_BANNED = "账号已被封禁"
 TOO_MANY_FAILURES = "尝试次数过多，请稍后再试"
 LOGGED_OUT = "退出成功"
 LOGIN_QUERY_FAILED = "数据库查询错误"

@@ -49,6 +49,12 @@ def returned(row: BalanceRow, event: Account.PointsReturned, _: int) -> BalanceR
     return row
 
 
+def deducted(row: BalanceRow, event: Account.PointsDeducted, _: int) -> BalanceRow:
+    row.available -= event.points
+    row.deducted += event.points
+    return row
+
+
 def erased(row: BalanceRow, event: Account.Erased, _: int) -> BalanceRow:
     row.available -= event.available
     row.held -= event.held
@@ -67,6 +73,7 @@ POINT_BALANCES = Projection(
         Account.PointsHeld: Touch(of_stream, held),
         Account.PointsSettled: Touch(of_stream, settled),
         Account.PointsReturned: Touch(of_stream, returned),
+        Account.PointsDeducted: Touch(of_stream, deducted),
         Account.Erased: Touch(of_stream, erased),
     },
 )

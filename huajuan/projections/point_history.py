@@ -13,7 +13,7 @@ from huajuan.projections.table import Table
 class EntryRow(msgspec.Struct):
     """`change` is what was added to the available points (negative: taken), `balance` what they came to.
 
-    `reason` is `check_in`, `held`, `forfeited`, or the words of who granted or returned.
+    `reason` is `check_in`, `held`, `forfeited`, or the words of who granted, deducted or returned.
     """
 
     id: int
@@ -42,6 +42,10 @@ def returned(_: None, event: Account.PointsReturned, position: int) -> EntryRow:
     return _entry(event, position, event.points, event.balance, event.reason, event.image_id)
 
 
+def deducted(_: None, event: Account.PointsDeducted, position: int) -> EntryRow:
+    return _entry(event, position, -event.points, event.balance, event.reason)
+
+
 def erased(_: None, event: Account.Erased, position: int) -> EntryRow | None:
     """What was held was taken from the balance before."""
     return _entry(event, position, -event.available, 0, "forfeited") if event.available else None
@@ -64,6 +68,7 @@ POINT_HISTORY = Projection(
         Account.PointsGranted: Touch(of_position, granted),
         Account.PointsHeld: Touch(of_position, held),
         Account.PointsReturned: Touch(of_position, returned),
+        Account.PointsDeducted: Touch(of_position, deducted),
         Account.Erased: Touch(of_position, erased),
     },
 )

@@ -34,7 +34,7 @@ class Sessions:
         self._heard = 0
 
     async def admits(self, token: str, account_id: UUID, credential: int) -> bool:
-        """Whether the account is there, has this credential still, and this token was not revoked."""
+        """Whether the account is there, not banned, has this credential still, and the token was not revoked."""
         if token in self._admitted:
             self._admitted.move_to_end(token)
             return True
@@ -51,7 +51,7 @@ class Sessions:
         self.hear(token)
 
     def hear(self, name: str) -> None:
-        """A token, or an account whose older tokens are dead."""
+        """A token, or an account some or all of whose tokens are dead."""
         self._heard += 1
         self._admitted.pop(name, None)
         for token in [token for token, account in self._admitted.items() if str(account) == name]:
@@ -70,7 +70,7 @@ class Sessions:
         if await self._statements.run(_IS_REVOKED, {"token": token}):
             return False
         account = await self._store.find(Account, account_id)
-        return account is not None and account.credential == credential
+        return account is not None and account.credential == credential and not account.is_banned
 
     def _remember(self, token: str, account_id: UUID) -> None:
         self._admitted[token] = account_id

@@ -6,7 +6,18 @@ from uuid import UUID
 import pytest
 
 from huajuan.domain.account import Account, known
-from huajuan.domain.refusals import AlreadyCheckedIn, NotEnoughPoints, NothingHeld, NotRegistered
+from huajuan.domain.points import check_adjustment
+from huajuan.domain.reasons import check_reason
+from huajuan.domain.refusals import (
+    AlreadyBanned,
+    AlreadyCheckedIn,
+    NotBanned,
+    NotEnoughPoints,
+    NothingHeld,
+    NotRegistered,
+    PointsUnfit,
+    ReasonMissing,
+)
 from tests.story import Story
 
 ANN = UUID(int=1)
@@ -146,3 +157,33 @@ def test_an_erased_person_forfeits_every_point_and_is_known_no_more() -> None:
     assert (gone.balance, gone.held, gone.credential) == (0, {}, 2)
     with pytest.raises(NotRegistered):
         known(gone)
+
+
+def test_points_are_deducted_with_a_reason_and_below_zero_only_by_force() -> None:
+    story = ann().given(checked_in).when(lambda a: a.deduct(70, "a mistake"))
+    story.then(("account.points_deducted", {"points": 70, "balance": 30, "reason": "a mistake"}))
+    story.refuses(NotEnoughPoints, lambda a: a.deduct(31, "a mistake"))
+    story.when(lambda a: a.deduct(31, "a mistake", forced=True))
+    assert story.aggregate.balance == -1
+    story.refuses(NotEnoughPoints, holding)
+
+
+def test_an_account_is_banned_and_unbanned_in_turn() -> None:
+    story = ann().when(lambda a: a.ban("spam"))
+    story.then(("account.banned", {"reason": "spam"}))
+    story.refuses(AlreadyBanned, lambda a: a.ban("spam"))
+    story.when(lambda a: a.unban("forgiven")).then(("account.unbanned", {"reason": "forgiven"}))
+    story.refuses(NotBanned, lambda a: a.unban("forgiven"))
+
+
+@pytest.mark.parametrize("change", [0, 1_000_001, -1_000_001])
+def test_not_every_number_of_points_can_be_given_or_taken(change: int) -> None:
+    with pytest.raises(PointsUnfit):
+        check_adjustment(change)
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "a\nb", "\0", "x" * 501])
+def test_a_reason_is_one_line(reason: str) -> None:
+    with pytest.raises(ReasonMissing):
+        check_reason(reason)
+    check_reason("补偿")

@@ -38,6 +38,16 @@ def shipped_topics() -> set[str]:
     return {value.TOPIC for value in nested if hasattr(value, "TOPIC")}
 
 
+def somebody_gone() -> Account:
+    gone = Account.register(BEN, "ben", "ben@example.org", "$2b$hash")
+    gone.grant(5, "welcome")
+    gone.deduct(3, "a mistake")
+    gone.ban("spam")
+    gone.unban("forgiven")
+    gone.erase()
+    return gone
+
+
 def a_life() -> list[Any]:
     """Events that together use every class once, in an order that could have happened."""
     with on_occasion(Occasion(AT, ANN, "request-1")):
@@ -64,9 +74,7 @@ def a_life() -> list[Any]:
         swept.delete(ANN, AT)
         swept.sweep(AT + timedelta(seconds=1))
         swept.erase()
-        gone = Account.register(BEN, "ben", "ben@example.org", "$2b$hash")
-        gone.grant(5, "welcome")
-        gone.erase()
+        gone = somebody_gone()
         like = Like.begin(LIKE, ANN, PICTURE)
         favorite = Favorite.begin(FAVORITE, ANN, PICTURE)
         like.take_back()

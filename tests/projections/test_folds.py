@@ -67,9 +67,9 @@ def test_point_history_sums_to_the_balance() -> None:
 def test_an_erased_person_is_in_no_table_and_their_points_are_forfeited() -> None:
     user, balance = rows_of(USERS)[BEN], rows_of(POINT_BALANCES)[BEN]
     assert (user.username, user.email, user.avatar_url) == (None, None, "")
-    assert (balance.granted, balance.available, balance.held, balance.forfeited) == (5, 0, 0, 5)
+    assert (balance.granted, balance.available, balance.deducted, balance.forfeited) == (5, 0, 3, 2)
     last = max((row for row in rows_of(POINT_HISTORY).values() if row.account_id == BEN), key=lambda r: r.id)
-    assert (last.change, last.balance, last.reason) == (-5, 0, "forfeited")
+    assert (last.change, last.balance, last.reason) == (-2, 0, "forfeited")
 
 
 def test_an_erased_image_keeps_nothing_of_its_owner() -> None:
