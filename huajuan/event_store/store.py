@@ -151,12 +151,16 @@ class EventStore:
     def _decide_on_cached(
         self, decide: Callable[..., Saved], ids: list[UUID], known: dict[UUID, Entity]
     ) -> list[Entity]:
-        """What was saved; empty if refused or silent, for that may only be decided on the newest state."""
+        """What was saved; empty if refused, or if any of the aggregates says nothing.
+
+        The log's primary key checks only those that state a fact, so what leads to a refusal or to
+        silence may only be decided on the newest state.
+        """
         try:
             saved = self._decide(decide, ids, known)
         except Refused:
             saved = []
-        if not any(aggregate.pending_events for aggregate in saved):
+        if not saved or not all(aggregate.pending_events for aggregate in known.values()):
             self._cache.drop(i for i, aggregate in known.items() if aggregate.pending_events)
             return []
         return saved

@@ -90,3 +90,17 @@ async def test_of_many_changes_at_once_every_address_but_the_last_is_released(da
         current = (await account_of(here, ann)).email
         held = [a for a in [*addresses, "ann@example.org"] if await holder(here, a) == ann]
         assert held == [current]
+
+
+async def test_an_address_left_elsewhere_is_claimed_again_and_not_taken_for_ones_own(
+    database_url: str,
+) -> None:
+    async with desk_on(database_url) as here, desk_on(database_url) as there:
+        ann = await a_person(here, "ann")  # her claim is remembered here
+        first, second = Changes(email="ann@example.org"), Changes(email="second@example.org")
+        await update_account(there.store, there.passwords, ann, second)
+        await account_of(here, ann)
+        await holder(here, "second@example.org")  # all is up to date here but the first claim
+        await update_account(here.store, here.passwords, ann, first)
+        with pytest.raises(refusals.EmailTaken):
+            await register(there.store, there.passwords, Form("ben", "ann@example.org", "secret"), 0)

@@ -1,0 +1,1 @@
+"""The whole business against a small model of it."""
