@@ -99,15 +99,24 @@ class EventMapper(Mapper[UUID]):
         return StoredEvent(stream, version, spec.topic, _encode(state))
 
     def to_domain_event(self, stored_event: StoredEvent) -> Any:
-        spec = self._spec_of_topic(stored_event.topic)
-        state = _decode(spec, stored_event.state)
-        state["originator_id"] = stream = stored_event.originator_id
-        state["originator_version"] = version = stored_event.originator_version
+        stream, version = stored_event.originator_id, stored_event.originator_version
+        spec, state = self.decode(stream, version, stored_event.topic, stored_event.state)  # type: ignore[arg-type]
+        return self.make(spec, state)
+
+    def decode(self, stream: UUID, version: int, topic: str, raw: bytes) -> tuple[EventSpec, dict[str, Any]]:
+        """The event's fields, personal ones still sealed."""
+        spec = self._spec_of_topic(topic)
+        state = _decode(spec, raw)
+        state["originator_id"], state["originator_version"] = stream, version
         # An old event that lacks such a field was written before it existed: unknown, not "now".
         for name in spec.unknown_when_absent:
             state.setdefault(name, None)
+        return spec, state
+
+    def make(self, spec: EventSpec, state: dict[str, Any]) -> Any:
+        """The event, unsealed. It takes the decoded fields as its own."""
         if spec.personal:
-            self._unseal(spec, stream, version, state)  # type: ignore[arg-type]
+            self._unseal(spec, state["originator_id"], state["originator_version"], state)
         event = object.__new__(spec.cls)
         object.__setattr__(event, "__dict__", state)
         return event

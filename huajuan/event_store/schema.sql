@@ -152,6 +152,26 @@ CREATE TABLE IF NOT EXISTS operations.uploaded_avatars (
 );
 CREATE INDEX IF NOT EXISTS uploaded_avatars_of ON operations.uploaded_avatars (account_id);
 
+-- The note that each rebuild of read tables keeps of itself.
+CREATE TABLE IF NOT EXISTS operations.rebuilds (
+    id                bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    projections       text[]      NOT NULL,
+    started_at        timestamptz NOT NULL DEFAULT now(),
+    moved_at          timestamptz NOT NULL DEFAULT now(),
+    ended_at          timestamptz,
+    position          bigint      NOT NULL DEFAULT 0,
+    head              bigint      NOT NULL DEFAULT 0,
+    events_per_second float8      NOT NULL DEFAULT 0,
+    outcome           text,
+    differences       jsonb
+);
+
+-- Which versions of the read tables some process still serves from.
+CREATE TABLE IF NOT EXISTS operations.tables_in_use (
+    schema  text COLLATE "C" PRIMARY KEY,
+    seen_at timestamptz NOT NULL
+);
+
 CREATE TABLE IF NOT EXISTS operations.revoked_tokens (
     token      text COLLATE "C" PRIMARY KEY,
     expires_at timestamptz NOT NULL

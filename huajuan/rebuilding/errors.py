@@ -1,0 +1,26 @@
+"""Why a rebuild came to nothing."""
+
+
+class RebuildFailed(Exception):
+    """The old tables go on serving; the message says why there are no new ones."""
+
+
+class AlreadyRebuilding(RebuildFailed):
+    """Somebody else rebuilds one of these tables just now."""
+
+    def __init__(self, table: str) -> None:
+        super().__init__(f"{table} is being rebuilt already")
+
+
+class FoldFailed(RebuildFailed):
+    """An event could not be folded."""
+
+    def __init__(self, projection: str, position: int, error: Exception) -> None:
+        super().__init__(f"{projection} cannot fold the event at position {position}: {type(error).__name__}")
+
+
+class NeverCaughtUp(RebuildFailed):
+    """Events come faster than they can be folded."""
+
+    def __init__(self) -> None:
+        super().__init__("events come faster than they can be folded")

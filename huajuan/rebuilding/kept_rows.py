@@ -1,0 +1,128 @@
+"""The rows of one new table that are at hand: folded in memory, written when they are let go."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec.structs import astuple
+
+from huajuan.domain.facts import Begun
+from huajuan.event_store.reading import Recorded
+from huajuan.projections.projection import Projection, Touch, of_position, of_stream
+from huajuan.rebuilding.errors import FoldFailed
+from huajuan.rebuilding.pages import Unreadable
+
+
+class Kept:
+    """A row; whether the table has it, and whether it has changed since."""
+
+    __slots__ = ("is_changed", "is_stored", "row")
+
+    def __init__(self, row: Any, *, is_stored: bool) -> None:
+        self.row = row
+        self.is_stored = is_stored
+        self.is_changed = False
+
+
+class Writing(msgspec.Struct):
+    """What is to be written: rows as tuples, and the keys of rows that are gone."""
+
+    new: list[tuple[Any, ...]]
+    changed: list[tuple[Any, ...]]
+    gone: list[Any]
+
+
+class KeptRows:
+    """In two generations: a row that is touched is young again, and the old ones are let go together.
+
+    So the hot rows stay, and no more than `rows_max` are held.
+    """
+
+    def __init__(self, projection: Projection, rows_max: int, skipped: frozenset[int]) -> None:
+        self.projection = projection
+        self._skipped = skipped
+        self._half = max(1, rows_max // 2)
+        self._young: dict[Any, Kept] = {}
+        self._old: dict[Any, Kept] = {}
+        # Rows of positions are nobody else's, so they are only ever added.
+        self._added: list[tuple[Any, ...]] = []
+        self._has_let_go = False
+
+    def unknown(self, batch: Iterable[Recorded]) -> set[Any]:
+        """Keys whose rows the table may have while they are not at hand."""
+        if not self._has_let_go:
+            return set()
+        touches, begun = self.projection.touches, Begun
+        keys = {
+            touch.key(event, position)
+            for position, event in batch
+            if (touch := touches.get(type(event)))
+            and touch.key is not of_position
+            and not (touch.key is of_stream and isinstance(event, begun))
+        }
+        return keys - self._young.keys() - self._old.keys()
+
+    def add_stored(self, rows: dict[Any, tuple[Any, ...]]) -> None:
+        make = self.projection.table.row
+        self._young |= {key: Kept(make(*row), is_stored=True) for key, row in rows.items()}
+
+    def fold(self, batch: Iterable[Recorded]) -> None:
+        """Raises `FoldFailed`."""
+        touches, skipped = self.projection.touches, self._skipped
+        position = 0
+        try:
+            for position, event in batch:
+                touch = touches.get(type(event))
+                if touch and position not in skipped:
+                    self._fold(touch, event, position)
+                elif type(event) is Unreadable and position not in skipped:
+                    self._refuse(event)
+        except Exception as error:
+            raise FoldFailed(self.projection.name, position, error) from error
+
+    def _refuse(self, unread: Unreadable) -> None:
+        if any(unread.topic == event.TOPIC for event in self.projection.touches):
+            raise unread.error
+
+    def _fold(self, touch: Touch, event: Any, position: int) -> None:
+        if touch.key is of_position:
+            if (row := touch.fold(None, event, position)) is not None:
+                self._added.append(astuple(row))
+            return
+        key = touch.key(event, position)
+        kept = self._young.get(key) or self._made_young(key)
+        kept.row = touch.fold(kept.row, event, position)
+        kept.is_changed = True
+
+    def _made_young(self, key: Any) -> Kept:
+        kept = self._old.pop(key) if key in self._old else Kept(None, is_stored=False)
+        self._young[key] = kept
+        return kept
+
+    def let_go(self) -> Writing:
+        """What is to be written now so that no more rows than may be are held."""
+        if len(self._young) < self._half:
+            return self._written({})
+        self._old, leaving = self._young, self._old
+        self._young = {}
+        self._has_let_go |= bool(leaving)
+        return self._written(leaving)
+
+    def all_changes(self) -> Writing:
+        """What is to be written so that the table shows all that was folded."""
+        return self._written(self._young | self._old)
+
+    def _written(self, rows: dict[Any, Kept]) -> Writing:
+        writing, self._added = Writing(self._added, [], []), []
+        for key, kept in rows.items():
+            if kept.is_changed:
+                _sort_in(writing, key, kept)
+                kept.is_stored, kept.is_changed = kept.row is not None, False
+        return writing
+
+
+def _sort_in(writing: Writing, key: Any, kept: Kept) -> None:
+    if kept.row is not None:
+        (writing.changed if kept.is_stored else writing.new).append(astuple(kept.row))
+    elif kept.is_stored:
+        writing.gone.append(key)

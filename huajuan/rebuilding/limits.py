@@ -1,0 +1,16 @@
+"""The bounds of a rebuild, each with its unit."""
+
+import msgspec
+
+
+class RebuildLimits(msgspec.Struct, frozen=True):
+    """Memory grows with `page_events_max` and, for each table, `rows_kept_max`; never with the log."""
+
+    page_events_max: int = 20_000
+    rows_kept_max: int = 100_000
+    # How far behind the live tables the last step may begin, which they wait for.
+    last_step_events_max: int = 2_000
+    catch_up_rounds_max: int = 100
+    drop_wait_seconds_max: float = 2
+    drop_tries_max: int = 30
+    differences_shown_max: int = 10

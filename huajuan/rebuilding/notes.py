@@ -1,0 +1,64 @@
+"""The notes that rebuilds keep of themselves, and the locks that say which ones are alive."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from huajuan.projections.projection import Projection
+from huajuan.rebuilding.errors import AlreadyRebuilding
+
+# Held by the rebuild's session, so that it is free again however the rebuild ends.
+_LOCK = "SELECT pg_try_advisory_lock(hashtext('huajuan rebuild ' || %s))"
+_UNLOCK = "SELECT pg_advisory_unlock(hashtext('huajuan rebuild ' || %s))"
+_BEGIN = "INSERT INTO operations.rebuilds (projections, head) VALUES (%s, %s) RETURNING id"
+_MOVE = """
+UPDATE operations.rebuilds SET position = %s, head = %s, events_per_second = %s, moved_at = now() WHERE id = %s
+"""
+_END = "UPDATE operations.rebuilds SET outcome = %s, differences = %s, moved_at = now(), ended_at = now() WHERE id = %s"
+# Whoever holds the lock of a table knows that no other rebuild of it is alive.
+_DIED = """
+UPDATE operations.rebuilds SET outcome = 'died', ended_at = moved_at
+ WHERE outcome IS NULL AND projections && %s::text[]
+"""
+
+
+@contextmanager
+def alone(connection: psycopg.Connection, projections: Iterable[Projection]) -> Iterator[None]:
+    """Nobody else rebuilds these tables meanwhile. Raises `AlreadyRebuilding`."""
+    held: list[str] = []
+    try:
+        for projection in projections:
+            if not _try(connection, _LOCK, projection.schema):
+                raise AlreadyRebuilding(projection.name)
+            held.append(projection.schema)
+        yield
+    finally:
+        if not connection.closed:
+            for schema in held:
+                _try(connection, _UNLOCK, schema)
+
+
+def _try(connection: psycopg.Connection, statement: str, schema: str) -> bool:
+    row = connection.execute(statement.encode(), (schema,)).fetchone()
+    return bool(row and row[0])
+
+
+class Note:
+    """One rebuild's row."""
+
+    def __init__(self, connection: psycopg.Connection, projections: Sequence[Projection], head: int) -> None:
+        self._connection = connection
+        schemas = [projection.schema for projection in projections]
+        connection.execute(_DIED, (schemas,))
+        row = connection.execute(_BEGIN, (schemas, head)).fetchone()
+        self._id = row and row[0]
+
+    def move(self, position: int, head: int, events_per_second: float) -> None:
+        self._connection.execute(_MOVE, (position, head, events_per_second, self._id))
+
+    def end(self, outcome: str, differences: Any = None) -> None:
+        if not self._connection.closed:
+            self._connection.execute(_END, (outcome, differences and Jsonb(differences), self._id))

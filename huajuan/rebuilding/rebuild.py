@@ -1,0 +1,165 @@
+"""Rebuilds read tables in one pass over the log, in a process of its own, while the live ones serve."""
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+
+import msgspec
+import psycopg
+
+from huajuan.projections.projection import Projection
+from huajuan.rebuilding.comparing import Differences, compare
+from huajuan.rebuilding.connections import connection
+from huajuan.rebuilding.errors import NeverCaughtUp
+from huajuan.rebuilding.leftovers import drop
+from huajuan.rebuilding.limits import RebuildLimits
+from huajuan.rebuilding.new_tables import NewTables, Skips, new_schema, old_schema
+from huajuan.rebuilding.notes import Note, alone
+from huajuan.rebuilding.pages import LogPages
+from huajuan.rebuilding.progress import Tell, Telling
+from huajuan.rebuilding.swapping import Live, live_tables, swap
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a rebuild came to. Tables that were stopped, or never made, are not `compared` with anything."""
+
+    tables: list[str]
+    position: int
+    seconds: float
+    still_seconds: float
+    compared: list[str]
+    differences: list[Differences]
+
+
+def rebuild(
+    dsn: str,
+    projections: Sequence[Projection],
+    limits: RebuildLimits,
+    tell: Tell,
+    skips: Skips | None = None,
+) -> Report:
+    """Raises `RebuildFailed`. However it ends, the live tables serve, and only a note is left of it."""
+    with connection(dsn) as control, alone(control, projections):
+        drop(control, _schemas(projections), limits)
+        note = Note(control, projections, 0)
+        try:
+            with _no_garbage_collection():
+                report = _Rebuild(dsn, projections, limits, Telling(note, tell), skips or {}).run()
+        except BaseException as error:
+            _clear_away(dsn, projections, limits)
+            note.end(f"failed: {error}" if isinstance(error, Exception) else "cancelled")
+            raise
+        note.end("done", [msgspec.structs.asdict(d) for d in report.differences])
+        return report
+
+
+class _Rebuild:
+    """One rebuild from its beginning to the swap and the comparison."""
+
+    def __init__(
+        self,
+        dsn: str,
+        projections: Sequence[Projection],
+        limits: RebuildLimits,
+        telling: Telling,
+        skips: Skips,
+    ) -> None:
+        self._dsn = dsn
+        self._projections = projections
+        self._limits = limits
+        self._telling = telling
+        self._skips = skips
+
+    def run(self) -> Report:
+        with ExitStack() as stack:
+            reading, writing, swapping, looking = (
+                stack.enter_context(connection(self._dsn)) for _ in range(4)
+            )
+            self._pages = LogPages(reading, _topics(self._projections), self._limits.page_events_max)
+            self._tables = NewTables(writing, self._projections, self._limits.rows_kept_max, self._skips)
+            self._tables.make()
+            self._catch_up_closely(swapping)
+            self._telling.do("indexing")
+            self._tables.write_all()
+            self._tables.index()
+            self._catch_up_closely(swapping)
+            looking.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            still_seconds = swap(swapping, self._projections, lambda live: self._last_step(live, looking))
+            return self._compare(looking, swapping, still_seconds)
+
+    def _catch_up_closely(self, opened: psycopg.Connection) -> None:
+        """Until the last step is short enough for the live tables to wait for it. Raises `NeverCaughtUp`."""
+        for _ in range(self._limits.catch_up_rounds_max):
+            bounds = self._bounds(live_tables(opened, self._projections))
+            if max(bounds.values()) - self._reached() <= self._limits.last_step_events_max:
+                return
+            self._fold_up_to(bounds)
+        raise NeverCaughtUp
+
+    def _bounds(self, live: Mapping[str, Live]) -> dict[str, int]:
+        """A table that is live is followed exactly, to be compared with; any other goes to the log's end."""
+        head = self._pages.head()
+        schemas = [projection.schema for projection in self._projections]
+        return {s: live[s].position if s in live and not live[s].is_stopped else head for s in schemas}
+
+    def _reached(self) -> int:
+        return min(self._tables.positions.values())
+
+    def _fold_up_to(self, bounds: Mapping[str, int]) -> None:
+        upto = max(bounds.values())
+        self._telling.come_to(self._reached(), upto)
+        for end, events in self._pages.between(self._reached(), upto):
+            self._tables.fold(events, end, bounds)
+            self._telling.come_to(end, upto)
+
+    def _last_step(self, live: Mapping[str, Live], looking: psycopg.Connection) -> Mapping[str, int]:
+        """Old and new stand at one position now, and `looking` goes on seeing them so."""
+        self._live = live
+        self._fold_up_to(self._bounds(live))
+        self._tables.write_all()
+        looking.execute("SELECT 1")
+        return self._tables.positions
+
+    def _compare(
+        self, looking: psycopg.Connection, control: psycopg.Connection, still_seconds: float
+    ) -> Report:
+        comparable = [p for p in self._projections if p.schema in self._live]
+        comparable = [p for p in comparable if not self._live[p.schema].is_stopped]
+        shown_max = self._limits.differences_shown_max
+        self._telling.do("comparing")
+        found = [compare(looking, p, old_schema(p), p.schema, shown_max) for p in comparable]
+        looking.rollback()
+        drop(control, [old_schema(projection) for projection in self._projections], self._limits)
+        return Report(
+            tables=[projection.name for projection in self._projections],
+            position=max(self._tables.positions.values()),
+            seconds=self._telling.seconds,
+            still_seconds=still_seconds,
+            compared=[projection.name for projection in comparable],
+            differences=[difference for difference in found if difference.rows],
+        )
+
+
+def _topics(projections: Sequence[Projection]) -> list[str]:
+    return sorted({event.TOPIC for projection in projections for event in projection.touches})
+
+
+def _schemas(projections: Sequence[Projection]) -> list[str]:
+    return [name(projection) for projection in projections for name in (new_schema, old_schema)]
+
+
+def _clear_away(dsn: str, projections: Sequence[Projection], limits: RebuildLimits) -> None:
+    with connection(dsn) as opened:
+        drop(opened, _schemas(projections), limits)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Rows and events hold no cycles, and looking for some costs a tenth of the time."""
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()

@@ -1,0 +1,1 @@
+"""Rebuilding read tables."""

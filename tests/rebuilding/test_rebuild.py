@@ -1,0 +1,183 @@
+"""Rebuilt tables are the live ones, byte for byte; whoever reads and writes meanwhile notices nothing."""
+
+import asyncio
+from typing import Any
+
+import psycopg
+import pytest
+
+from huajuan.domain.account import Account
+from huajuan.projections.history import HISTORY
+from huajuan.projections.point_balances import POINT_BALANCES
+from huajuan.projections.projection import Projection, Touch, of_stream
+from huajuan.projections.registry import PROJECTIONS
+from huajuan.projections.schema import create_read_tables
+from huajuan.projections.users import USERS
+from huajuan.rebuilding.errors import AlreadyRebuilding, FoldFailed
+from huajuan.rebuilding.limits import RebuildLimits
+from huajuan.rebuilding.notes import alone
+from huajuan.rebuilding.progress import Progress
+from huajuan.rebuilding.rebuild import Report, rebuild
+from tests.projections.gallery import SECONDS_MAX, all_tables, projecting, some_life
+
+SMALL = RebuildLimits(page_events_max=7, rows_kept_max=4, last_step_events_max=5)
+
+
+def silent(_: Progress) -> None:
+    """Nobody looks."""
+
+
+async def rebuilt(
+    dsn: str, projections: tuple[Projection, ...] = PROJECTIONS, limits: RebuildLimits = SMALL, **more: Any
+) -> Report:
+    return await asyncio.to_thread(rebuild, dsn, projections, limits, silent, **more)
+
+
+def schemas(dsn: str) -> set[str]:
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ '_v[0-9]+'").fetchall()
+    return {name for (name,) in rows}
+
+
+def notes(dsn: str) -> list[Any]:
+    with psycopg.connect(dsn) as connection:
+        return connection.execute("SELECT outcome FROM operations.rebuilds ORDER BY id").fetchall()
+
+
+LIVE = {projection.schema for projection in PROJECTIONS}
+
+
+@pytest.mark.parametrize("limits", [SMALL, RebuildLimits()], ids=["small", "usual"])
+async def test_the_new_tables_equal_the_old_ones(database_url: str, limits: RebuildLimits) -> None:
+    async with projecting(database_url) as (store, projector):
+        position = await some_life(store)
+        await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+        before = all_tables(database_url)
+        report = await rebuilt(database_url, limits=limits)
+        assert report.differences == []
+        assert report.compared == [p.name for p in PROJECTIONS]
+        assert all_tables(database_url) == before
+        assert (schemas(database_url), notes(database_url)) == (LIVE, [("done",)])
+        position = await some_life(store, 1, "later")
+        assert await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+
+
+async def test_a_damaged_row_is_named_and_mended(database_url: str) -> None:
+    async with projecting(database_url) as (store, projector):
+        position = await some_life(store)
+        await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+    before = all_tables(database_url)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        damage = "UPDATE users_v1.users SET avatar_url = 'x' WHERE id = 1 RETURNING account_id::text"
+        (damaged,) = connection.execute(damage).fetchone()  # type: ignore[misc]
+        connection.execute("DELETE FROM point_history_v1.point_history WHERE id = 2")
+    report = await rebuilt(database_url)
+    found = {d.table: (d.rows, d.first) for d in report.differences}
+    assert found == {
+        "users": (1, {damaged: "changed"}),
+        "point_history": (1, {"2": "only in the new table"}),
+    }
+    assert all_tables(database_url) == before
+
+
+async def test_only_the_tables_asked_for_are_rebuilt(database_url: str) -> None:
+    async with projecting(database_url) as (store, projector):
+        position = await some_life(store)
+        await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+    report = await rebuilt(database_url, (HISTORY,))
+    assert (report.tables, report.differences) == (["history"], [])
+
+
+async def test_a_second_rebuild_of_a_table_is_refused(database_url: str) -> None:
+    create_read_tables(database_url, PROJECTIONS)
+    with psycopg.connect(database_url, autocommit=True) as connection, alone(connection, [HISTORY]):
+        with pytest.raises(AlreadyRebuilding, match="history is being rebuilt already"):
+            await rebuilt(database_url)
+        assert (await rebuilt(database_url, (USERS,))).differences == []
+    assert (await rebuilt(database_url)).differences == []
+
+
+def bad(row: Any, event: Any, position: int) -> Any:
+    raise ZeroDivisionError
+
+
+async def test_a_fold_that_fails_leaves_the_old_table_and_names_the_event(database_url: str) -> None:
+    failing = Projection("users", 1, USERS.table, {**USERS.touches, Account.CheckedIn: Touch(of_stream, bad)})
+    async with projecting(database_url) as (store, projector):
+        position = await some_life(store, 1)
+        await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+        before = all_tables(database_url)
+        with pytest.raises(FoldFailed, match="users cannot fold the event at position 2: ZeroDivisionError"):
+            await rebuilt(database_url, (failing,))
+        assert all_tables(database_url) == before
+        assert schemas(database_url) == LIVE
+        ((outcome,),) = notes(database_url)
+        assert outcome == "failed: users cannot fold the event at position 2: ZeroDivisionError"
+        report = await rebuilt(database_url, (failing,), skips={"users_v1": frozenset({2})})
+        assert report.differences == []
+
+
+async def test_a_stopped_table_is_rebuilt_to_the_end_and_goes_on(database_url: str) -> None:
+    async with projecting(database_url, (POINT_BALANCES,)) as (store, projector):
+        position = await some_life(store, 2)
+        await projector.reach(position, POINT_BALANCES, seconds_max=SECONDS_MAX)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE operations.checkpoints SET position = 3, stopped_at = 4")
+    report = await rebuilt(database_url, (POINT_BALANCES,))
+    assert (report.compared, report.position) == ([], position)
+    async with projecting(database_url, (POINT_BALANCES,)) as (store, projector):
+        position = await some_life(store, 1, "later")
+        assert await projector.reach(position, POINT_BALANCES, seconds_max=SECONDS_MAX)
+
+
+async def test_cancelling_leaves_nothing_but_a_note(database_url: str) -> None:
+    async with projecting(database_url) as (store, projector):
+        position = await some_life(store)
+        await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+    before = all_tables(database_url)
+
+    def cancel(progress: Progress) -> None:
+        if progress.doing == cancelled_at:
+            raise KeyboardInterrupt
+
+    for cancelled_at in ("folding", "indexing"):  # noqa: B007  the function above reads it
+        with pytest.raises(KeyboardInterrupt):
+            rebuild(database_url, PROJECTIONS, SMALL, cancel)
+        assert schemas(database_url) == LIVE
+    assert notes(database_url) == [("cancelled",), ("cancelled",)]
+    assert all_tables(database_url) == before
+
+
+async def test_readers_and_writers_notice_nothing(database_url: str) -> None:
+    async with projecting(database_url) as (store, projector):
+        await some_life(store)
+        done = asyncio.Event()
+        seen: list[int] = []
+
+        async def write() -> None:
+            number = 0
+            while not done.is_set():
+                number += 1
+                position = await some_life(store, 1, f"writer{number}-")
+                assert await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+
+        async def read() -> None:
+            async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+                while not done.is_set():
+                    query = "SELECT count(*) FROM history_v2.history WHERE id IS NOT NULL"
+                    row = await (await connection.execute(query, prepare=True)).fetchone()
+                    assert row
+                    seen.append(row[0])
+                    await asyncio.sleep(0)
+
+        async def rebuild_often() -> None:
+            try:
+                for _ in range(5):
+                    assert (await rebuilt(database_url)).differences == []
+            finally:
+                done.set()
+
+        async with asyncio.TaskGroup() as tasks:
+            for work in (write(), read(), read(), rebuild_often()):
+                tasks.create_task(work)
+        assert seen
