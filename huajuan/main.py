@@ -38,6 +38,7 @@ from huajuan.projections.projector import Projector, open_projector
 from huajuan.projections.questions import ReadTables
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.signals import Ear
+from huajuan.projections.versions import keep_versions
 from huajuan.serving.stopping import leave_with
 from huajuan.sessions.attempts import Attempts
 from huajuan.sessions.sessions import CHANNEL, Sessions
@@ -78,7 +79,11 @@ async def open_desk(settings: Settings, open_hosts: OpenHosts = open_hosts) -> A
         stack.callback(desk.passwords.close)
         stack.callback(desk.portraits.close)
         await enter(drawing(desk.room))
-        await enter(running(_sweeping(desk), _clearing(desk), _tidying(desk)))
+        limits = settings.projection
+        versions = keep_versions(
+            statements, PROJECTIONS, limits.note_use_every_seconds, limits.unused_version_hours_max
+        )
+        await enter(running(_sweeping(desk), _clearing(desk), _tidying(desk), versions))
         yield desk
 
 

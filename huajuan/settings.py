@@ -13,6 +13,7 @@ from huajuan.dispatch.limits import DispatchLimits
 from huajuan.event_store.limits import LogLimits
 from huajuan.inference_client import Limits as PainterLimits
 from huajuan.projections.limits import ProjectionLimits
+from huajuan.rebuilding.limits import RebuildLimits
 from huajuan.sessions.attempts import AttemptLimits
 
 PREFIX = "HUAJUAN_"
@@ -73,6 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dispatch: DispatchLimits = DispatchLimits()
     painter: PainterLimits = PainterLimits()
     login: AttemptLimits = AttemptLimits()
+    rebuild: RebuildLimits = RebuildLimits()
 
     @property
     def zone(self) -> ZoneInfo:
@@ -154,6 +156,7 @@ def _check(settings: Settings) -> None:
         "LOG_PAGE_EVENTS_MAX": settings.log.page_events_max >= 1,
         "LOG_SNAPSHOT_EVERY_EVENTS": settings.log.snapshot_every_events >= 1,
         "PROJECTION_BATCH_EVENTS_MAX": settings.projection.batch_events_max >= 1,
+        "REBUILD_PAGE_EVENTS_MAX": settings.rebuild.page_events_max >= 1,
         "DISPATCH_JOBS_OPEN_MAX": settings.dispatch.jobs_open_max >= 1,
         "JWT_SECRET": not settings.jwt_secret or len(settings.jwt_secret.encode()) >= 32,
         "TIME_ZONE": _is_zone(settings.time_zone),

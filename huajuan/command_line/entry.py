@@ -4,22 +4,28 @@ import argparse
 import os
 import sys
 
+from huajuan.command_line.rebuild import REBUILD
 from huajuan.command_line.serve import SERVE
+from huajuan.command_line.verb import Verb
 from huajuan.database import DatabaseUnusable
 from huajuan.embedded_postgres import EmbeddedPostgresError
 from huajuan.logs import configure_logs
+from huajuan.rebuilding.errors import RebuildFailed
 from huajuan.serving.painter import PainterDidNotStart
 from huajuan.serving.port import AddressUnusable
 from huajuan.serving.running import WorkersDidNotStart
+from huajuan.serving.stopping import StopAsked
 from huajuan.settings import SettingsError, from_environment
 
-VERBS = (SERVE,)
+TOLD_TO_STOP = 130
+VERBS = (SERVE, REBUILD)
 _CLEAR = (
     AddressUnusable,
     DatabaseUnusable,
     EmbeddedPostgresError,
     OSError,
     PainterDidNotStart,
+    RebuildFailed,
     SettingsError,
     WorkersDidNotStart,
 )
@@ -28,13 +34,15 @@ _CLEAR = (
 def run() -> int:
     """Exit 0 only on success."""
     words = _parser().parse_args()
+    verb: Verb = words.verb
     configure_logs()
     try:
-        status: int = words.act(from_environment(os.environ), words)
+        return verb.act(from_environment(os.environ), words)
     except _CLEAR as error:
         sys.stderr.write(f"huajuan: {error}\n")
         return 1
-    return status
+    except StopAsked:
+        return 0 if verb.ends_when_told else TOLD_TO_STOP
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,5 +53,5 @@ def _parser() -> argparse.ArgumentParser:
     for verb in VERBS:
         under = commands.add_parser(verb.name, help=verb.help, description=verb.help)
         verb.words(under)
-        under.set_defaults(act=verb.act)
+        under.set_defaults(verb=verb)
     return parser

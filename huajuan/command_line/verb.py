@@ -13,9 +13,13 @@ def _no_words(_: ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Verb:
-    """`act` returns the exit status: 0 only on success. `words` adds the verb's arguments to its parser."""
+    """`act` returns the exit status: 0 only on success. `words` adds the verb's arguments to its parser.
+
+    A verb `ends_when_told` if it has no other end; for any other, to be told to stop is no success.
+    """
 
     name: str
     help: str
     act: Callable[[Settings, Namespace], int]
     words: Callable[[ArgumentParser], None] = _no_words
+    ends_when_told: bool = False

@@ -122,6 +122,15 @@ CREATE TABLE IF NOT EXISTS operations.checkpoints (
     moved_at   timestamptz NOT NULL DEFAULT now()
 );
 
+-- Drops a read table's version with its checkpoint. Whoever still reads it is waited for only briefly.
+CREATE OR REPLACE FUNCTION operations.drop_version(version text) RETURNS void LANGUAGE plpgsql
+    SET lock_timeout = '2s' AS $$
+BEGIN
+    DELETE FROM operations.checkpoints c WHERE c.projection = version;
+    DELETE FROM operations.tables_in_use u WHERE u.schema = version;
+    EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', version);
+END $$;
+
 CREATE TABLE IF NOT EXISTS operations.job_leases (
     image_id  uuid PRIMARY KEY,
     host      text        NOT NULL,

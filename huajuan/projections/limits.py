@@ -12,3 +12,5 @@ class ProjectionLimits(msgspec.Struct, frozen=True):
     retry_pause_seconds: float = 0.1
     retry_pause_seconds_max: float = 2
     connect_seconds_max: float = 5
+    note_use_every_seconds: float = 60
+    unused_version_hours_max: float = 24

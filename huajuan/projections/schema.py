@@ -7,20 +7,20 @@ from psycopg import sql
 
 from huajuan.projections.projection import Projection
 
-_PROJECTIONS_LOCK = 4713
+PROJECTIONS_LOCK = 4713
 _CHECKPOINT = "INSERT INTO operations.checkpoints (projection) VALUES (%s) ON CONFLICT DO NOTHING"
 
 
 def create_read_tables(dsn: str, projections: Iterable[Projection]) -> None:
-    """On a database whose log schema is made."""
+    """Empty ones, on a database whose log schema is made."""
     with psycopg.connect(dsn) as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_PROJECTIONS_LOCK,))
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (PROJECTIONS_LOCK,))
         for projection in projections:
-            if not _is_made(connection, projection):
+            if not is_made(connection, projection):
                 _create(connection, projection)
 
 
-def _is_made(connection: psycopg.Connection, projection: Projection) -> bool:
+def is_made(connection: psycopg.Connection, projection: Projection) -> bool:
     """Whole, since it is made in one transaction. Asking again for its indexes would wait for whoever writes."""
     known = "SELECT FROM operations.checkpoints WHERE projection = %s"
     return connection.execute(known, (projection.schema,)).fetchone() is not None

@@ -1,0 +1,65 @@
+"""`rebuild`: read tables made anew from the log, while the old ones serve."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+import msgspec
+
+from huajuan.command_line.progress_bar import progress_bar
+from huajuan.command_line.verb import Verb
+from huajuan.database import open_database
+from huajuan.projections.projection import Projection
+from huajuan.projections.registry import PROJECTIONS
+from huajuan.rebuilding.errors import RebuildFailed
+from huajuan.rebuilding.rebuild import Report, rebuild
+from huajuan.serving.announcing import say
+from huajuan.settings import Settings
+
+TABLES_DIFFERED = 2
+
+
+def _words(parser: ArgumentParser) -> None:
+    known = ", ".join(projection.name for projection in PROJECTIONS)
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"all unless named: {known}")
+    parser.add_argument("--json", action="store_true", help="report in JSON")
+
+
+def _act(settings: Settings, words: Namespace) -> int:
+    """Exit 2 when the old tables were not what the log says; the new ones are."""
+    projections = _named(words.tables)
+    with open_database(settings, say) as database, progress_bar("events") as show:
+        report = rebuild(
+            database.dsn,
+            projections,
+            settings.rebuild,
+            lambda p: show(p.doing, p.position, p.head, p.events_per_second),
+        )
+    text = msgspec.json.encode(report).decode() if words.json else _told(report)
+    sys.stdout.write(f"{text}\n")
+    return TABLES_DIFFERED if report.differences else 0
+
+
+def _named(names: Sequence[str]) -> Sequence[Projection]:
+    """Raises `RebuildFailed`."""
+    known = {projection.name: projection for projection in PROJECTIONS}
+    if unknown := [name for name in names if name not in known]:
+        raise RebuildFailed(f"there is no read table {unknown[0]}; there are {', '.join(known)}")
+    return [known[name] for name in dict.fromkeys(names)] or PROJECTIONS
+
+
+def _told(report: Report) -> str:
+    lines = [
+        f"rebuilt {', '.join(report.tables)} from {report.position:,} events in {report.seconds:.1f} s; "
+        f"live tables stood still for {report.still_seconds * 1000:.0f} ms"
+    ]
+    same = [name for name in report.compared if name not in {d.table for d in report.differences}]
+    if same:
+        lines.append(f"byte for byte as before: {', '.join(same)}")
+    for difference in report.differences:
+        rows = ", ".join(f"{key} ({what})" for key, what in difference.first.items())
+        lines.append(f"{difference.table} differed in {difference.rows} rows and is mended: {rows}")
+    return "\n".join(lines)
+
+
+REBUILD = Verb("rebuild", "make read tables anew from the log, while the old ones serve", _act, _words)

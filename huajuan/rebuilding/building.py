@@ -1,0 +1,64 @@
+"""Read tables that are not there yet: made empty for an empty log, else built from it before anybody reads them."""
+
+from collections.abc import Callable, Sequence
+
+import psycopg
+
+from huajuan.projections.projection import Projection
+from huajuan.projections.schema import PROJECTIONS_LOCK, create_read_tables, is_made
+from huajuan.rebuilding.connections import connection
+from huajuan.rebuilding.leftovers import drop_leftovers
+from huajuan.rebuilding.limits import RebuildLimits
+from huajuan.rebuilding.progress import Progress
+from huajuan.rebuilding.rebuild import rebuild
+
+_HAS_EVENTS = "SELECT EXISTS (SELECT FROM log.huajuan_events)"
+
+
+def build_read_tables(
+    dsn: str,
+    projections: Sequence[Projection],
+    say: Callable[[str], None],
+    limits: RebuildLimits | None = None,
+) -> None:
+    """A new version is built while processes that know only the old one serve. Raises `RebuildFailed`."""
+    limits = limits or RebuildLimits()
+    with connection(dsn) as opened:
+        if not _missing(opened, projections):
+            drop_leftovers(dsn, projections, limits)
+            return
+        # Whoever starts at the same time waits for the tables.
+        opened.execute("SELECT pg_advisory_lock(%s)", (_BUILDING_LOCK,))
+        missing = _missing(opened, projections)
+        drop_leftovers(dsn, projections, limits)
+        if missing and _has_events(opened):
+            say(f"building {', '.join(projection.schema for projection in missing)} from the log")
+            rebuild(dsn, missing, limits, _Saying(say))
+    create_read_tables(dsn, projections)
+
+
+# Not the one that making them takes, for that is taken inside.
+_BUILDING_LOCK = PROJECTIONS_LOCK + 1_000
+
+
+def _missing(opened: psycopg.Connection, projections: Sequence[Projection]) -> list[Projection]:
+    return [projection for projection in projections if not is_made(opened, projection)]
+
+
+def _has_events(opened: psycopg.Connection) -> bool:
+    row = opened.execute(_HAS_EVENTS).fetchone()
+    return bool(row and row[0])
+
+
+class _Saying:
+    """A line for each tenth of the way."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._tenths = 0
+
+    def __call__(self, progress: Progress) -> None:
+        tenths = 10 * progress.position // max(1, progress.head)
+        if tenths > self._tenths:
+            self._tenths = tenths
+            self._say(f"{progress.position:,} of {progress.head:,} events folded")
