@@ -1,0 +1,112 @@
+"""Rebuilding all read tables, against the stock library's runner and a bare COPY: `python -m tests.bench.rebuild`."""
+
+import argparse
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+
+import msgspec
+import psycopg
+
+from huajuan.database import create_tables
+from huajuan.event_store.schema import create_schema
+from huajuan.logs import configure_logs
+from huajuan.rebuilding.rebuild import Report
+from tests.bench.append import _durable_server
+from tests.bench.made_log import make_log
+from tests.bench.rebuild_load import Quiet, under_load
+from tests.bench.rebuild_stock import stock_rate
+from tests.event_store.process import ROOT
+
+_COPY = "COPY (SELECT originator_id, originator_version, topic, state, notification_id FROM log.huajuan_events) TO STDOUT"
+
+
+def main() -> None:
+    options = _options()
+    configure_logs()
+    with _durable_server(16) as databases:
+        dsn = databases.dsn(databases.create())
+        create_schema(dsn)
+        began = time.perf_counter()
+        events = make_log(dsn, options.events)
+        print(f"{_machine()}; {events:,} events made in {time.perf_counter() - began:.0f} s", flush=True)
+        create_tables(dsn)
+        _compare(dsn, events, options)
+        if options.load_seconds:
+            _told_of_load(*under_load(dsn, options.load_seconds, lambda: rebuilt(dsn)[0].still_seconds))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3, help="each measures every variant once")
+    parser.add_argument("--stock-seconds", type=float, default=10, help="how long the stock runner runs")
+    parser.add_argument("--load-seconds", type=float, default=20, help="quiet load before the rebuilds")
+    return parser.parse_args()
+
+
+def _compare(dsn: str, events: int, options: argparse.Namespace) -> None:
+    stock = stock_rate(dsn, options.stock_seconds) if options.stock_seconds else 0
+    print(
+        "| round | rebuild, events/s | stock runner, events/s | x stock | of COPY-out | peak memory | equal |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for number in range(1, options.rounds + 1):
+        copied = events / _copy_out(dsn)
+        report, megabytes = rebuilt(dsn)
+        rate = events / report.seconds
+        times = f"{rate / stock:.0f}" if stock else "–"
+        equal = "yes" if not report.differences and len(report.compared) == len(report.tables) else "NO"
+        print(
+            f"| {number} | {rate:,.0f} | {stock:,.0f} | {times} | {rate / copied:.3f} | {megabytes:.0f} MB | {equal} |",
+            flush=True,
+        )
+
+
+def rebuilt(dsn: str) -> tuple[Report, float]:
+    """In a process of its own, as an admin would; its report and its peak memory in MB."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HUAJUAN_DATABASE_URL": dsn}
+    command = [sys.executable, "-P", "-m", "huajuan", "rebuild", "--json"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout
+        out = process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, out
+    return msgspec.json.decode(out, type=Report), used.ru_maxrss / 1024
+
+
+def _copy_out(dsn: str) -> float:
+    """Seconds for the same rows, bytes only."""
+    began = time.perf_counter()
+    with psycopg.connect(dsn) as connection, connection.cursor().copy(_COPY.encode()) as copy:
+        for _ in copy:
+            pass
+    return time.perf_counter() - began
+
+
+def _told_of_load(quiet: Quiet, busy: Quiet, still_seconds: list[float]) -> None:
+    print("\n| under load | quiet p99.9 | longest during two rebuilds and their swaps | failed | went back |")
+    print("| --- | --- | --- | --- | --- |")
+    for what in ("read", "append"):
+        calm, longest = getattr(quiet, what).p999, getattr(busy, what).longest
+        failed, back = busy.failed, busy.went_back
+        print(
+            f"| {what} | {calm * 1e3:.1f} ms | {longest * 1e3:.1f} ms ({longest / calm:.1f}×) | {failed} | {back} |"
+        )
+    print("live tables stood still for " + ", ".join(f"{s * 1e3:.0f} ms" for s in still_seconds))
+
+
+def _machine() -> str:
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return f"{os.cpu_count()} cores, Python {platform.python_version()}, eventsourcing {version('eventsourcing')}, {memory} MB here"
+
+
+if __name__ == "__main__":
+    main()
