@@ -156,6 +156,7 @@ def _check(settings: Settings) -> None:
         "LOG_PAGE_EVENTS_MAX": settings.log.page_events_max >= 1,
         "LOG_SNAPSHOT_EVERY_EVENTS": settings.log.snapshot_every_events >= 1,
         "PROJECTION_BATCH_EVENTS_MAX": settings.projection.batch_events_max >= 1,
+        "REBUILD_INDEXES_AT_ONCE_MAX": settings.rebuild.indexes_at_once_max >= 1,
         "REBUILD_PAGE_EVENTS_MAX": settings.rebuild.page_events_max >= 1,
         "DISPATCH_JOBS_OPEN_MAX": settings.dispatch.jobs_open_max >= 1,
         "JWT_SECRET": not settings.jwt_secret or len(settings.jwt_secret.encode()) >= 32,

@@ -195,9 +195,7 @@ CREATE TABLE IF NOT EXISTS operations.login_attempts (
 
 -- Single characters and pairs of neighbours: what a substring of any length, in any script, must have.
 CREATE OR REPLACE FUNCTION operations.grams(words text) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT coalesce(array_agg(DISTINCT gram), '{}')
-      FROM (SELECT letter, letter || lead(letter) OVER (ORDER BY i) AS pair
-              FROM unnest(string_to_array(words, NULL)) WITH ORDINALITY AS n(letter, i)) AS letters,
-           LATERAL (VALUES (letter), (pair)) AS grams(gram)
-     WHERE gram IS NOT NULL
+    SELECT coalesce(letters || (SELECT array_agg(letter || next) FROM unnest(letters, letters[2:]) AS n(letter, next)
+                                 WHERE next IS NOT NULL), letters, '{}')
+      FROM string_to_array(words, NULL) AS letters
 $$;

@@ -41,6 +41,8 @@ class KeptRows:
     def __init__(self, projection: Projection, rows_max: int, skipped: frozenset[int]) -> None:
         self.projection = projection
         self._skipped = skipped
+        # An event that cannot be read is of nobody's row, and fails whoever would fold it.
+        self._touches = {**projection.touches, Unreadable: Touch(of_position, self._refuse)}
         self._half = max(1, rows_max // 2)
         self._young: dict[Any, Kept] = {}
         self._old: dict[Any, Kept] = {}
@@ -68,19 +70,19 @@ class KeptRows:
 
     def fold(self, batch: Iterable[Recorded]) -> None:
         """Raises `FoldFailed`."""
-        touches, skipped = self.projection.touches, self._skipped
         position = 0
         try:
-            for position, event in batch:
-                touch = touches.get(type(event))
-                if touch and position not in skipped:
-                    self._fold(touch, event, position)
-                elif type(event) is Unreadable and position not in skipped:
-                    self._refuse(event)
+            for touch, event, position in self._touched(batch):
+                self._fold(touch, event, position)
         except Exception as error:
             raise FoldFailed(self.projection.name, position, error) from error
 
-    def _refuse(self, unread: Unreadable) -> None:
+    def _touched(self, batch: Iterable[Recorded]) -> list[tuple[Touch, Any, int]]:
+        touches, skipped = self._touches, self._skipped
+        found = [(touches[type(e)], e, p) for p, e in batch if type(e) in touches]
+        return [one for one in found if one[2] not in skipped] if skipped else found
+
+    def _refuse(self, _: Any, unread: Unreadable, __: int) -> None:
         if any(unread.topic == event.TOPIC for event in self.projection.touches):
             raise unread.error
 

@@ -11,6 +11,8 @@ class RebuildLimits(msgspec.Struct, frozen=True):
     # How far behind the live tables the last step may begin, which they wait for.
     last_step_events_max: int = 2_000
     catch_up_rounds_max: int = 100
+    indexes_at_once_max: int = 2
+    index_memory_mb: int = 128
     drop_wait_seconds_max: float = 2
     drop_tries_max: int = 30
     differences_shown_max: int = 10

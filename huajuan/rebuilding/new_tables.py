@@ -63,13 +63,9 @@ class NewTables:
         for kept in self._kept:
             self._write(kept.projection.table, kept.all_changes())
 
-    def index(self) -> None:
-        """Once they are full, for an index grows faster at once than row by row."""
+    def vacuum(self) -> None:
+        """So that the planner knows them."""
         for kept in self._kept:
-            with self._connection.transaction():
-                self._run("SET LOCAL search_path = {}", new_schema(kept.projection))
-                for statement in kept.projection.table.index_ddl:
-                    self._connection.execute(statement.encode())
             self._run("VACUUM (ANALYZE) {}", new_schema(kept.projection), kept.projection.table.name)
 
     def _run(self, statement: str, *name: str) -> None:

@@ -27,18 +27,17 @@ UPDATE operations.rebuilds SET outcome = 'died', ended_at = moved_at
 
 @contextmanager
 def alone(connection: psycopg.Connection, projections: Iterable[Projection]) -> Iterator[None]:
-    """Nobody else rebuilds these tables meanwhile. Raises `AlreadyRebuilding`."""
-    held: list[str] = []
-    try:
-        for projection in projections:
-            if not _try(connection, _LOCK, projection.schema):
-                raise AlreadyRebuilding(projection.name)
-            held.append(projection.schema)
-        yield
-    finally:
-        if not connection.closed:
-            for schema in held:
-                _try(connection, _UNLOCK, schema)
+    """Nobody else rebuilds these tables meanwhile. Raises `AlreadyRebuilding`.
+
+    After any error the connection is to be closed, which gives the locks back: it may be in mid-sentence.
+    """
+    held = list(projections)
+    for projection in held:
+        if not _try(connection, _LOCK, projection.schema):
+            raise AlreadyRebuilding(projection.name)
+    yield
+    for projection in held:
+        _try(connection, _UNLOCK, projection.schema)
 
 
 def _try(connection: psycopg.Connection, statement: str, schema: str) -> bool:
@@ -54,11 +53,12 @@ class Note:
         schemas = [projection.schema for projection in projections]
         connection.execute(_DIED, (schemas,))
         row = connection.execute(_BEGIN, (schemas, head)).fetchone()
-        self._id = row and row[0]
+        self.id: int = row[0] if row else 0
 
     def move(self, position: int, head: int, events_per_second: float) -> None:
-        self._connection.execute(_MOVE, (position, head, events_per_second, self._id))
+        self._connection.execute(_MOVE, (position, head, events_per_second, self.id))
 
-    def end(self, outcome: str, differences: Any = None) -> None:
-        if not self._connection.closed:
-            self._connection.execute(_END, (outcome, differences and Jsonb(differences), self._id))
+
+def end(connection: psycopg.Connection, note_id: int, outcome: str, differences: Any = None) -> None:
+    """How a rebuild ended: `done`, `cancelled` or `failed: …`."""
+    connection.execute(_END, (outcome, differences and Jsonb(differences), note_id))

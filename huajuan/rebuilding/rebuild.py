@@ -11,10 +11,11 @@ from huajuan.projections.projection import Projection
 from huajuan.rebuilding.comparing import Differences, compare
 from huajuan.rebuilding.connections import connection
 from huajuan.rebuilding.errors import NeverCaughtUp
+from huajuan.rebuilding.indexing import index
 from huajuan.rebuilding.leftovers import drop
 from huajuan.rebuilding.limits import RebuildLimits
 from huajuan.rebuilding.new_tables import NewTables, Skips, new_schema, old_schema
-from huajuan.rebuilding.notes import Note, alone
+from huajuan.rebuilding.notes import Note, alone, end
 from huajuan.rebuilding.pages import LogPages
 from huajuan.rebuilding.progress import Tell, Telling
 from huajuan.rebuilding.swapping import Live, live_tables, swap
@@ -46,10 +47,9 @@ def rebuild(
             with _no_garbage_collection():
                 report = _Rebuild(dsn, projections, limits, Telling(note, tell), skips or {}).run()
         except BaseException as error:
-            _clear_away(dsn, projections, limits)
-            note.end(f"failed: {error}" if isinstance(error, Exception) else "cancelled")
+            _clear_away(dsn, projections, limits, note, error)
             raise
-        note.end("done", [msgspec.structs.asdict(d) for d in report.differences])
+        end(control, note.id, "done", [msgspec.structs.asdict(d) for d in report.differences])
         return report
 
 
@@ -81,7 +81,8 @@ class _Rebuild:
             self._catch_up_closely(swapping)
             self._telling.do("indexing")
             self._tables.write_all()
-            self._tables.index()
+            index(self._dsn, self._projections, self._limits)
+            self._tables.vacuum()
             self._catch_up_closely(swapping)
             looking.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             still_seconds = swap(swapping, self._projections, lambda live: self._last_step(live, looking))
@@ -108,9 +109,9 @@ class _Rebuild:
     def _fold_up_to(self, bounds: Mapping[str, int]) -> None:
         upto = max(bounds.values())
         self._telling.come_to(self._reached(), upto)
-        for end, events in self._pages.between(self._reached(), upto):
-            self._tables.fold(events, end, bounds)
-            self._telling.come_to(end, upto)
+        for reached, events in self._pages.between(self._reached(), upto):
+            self._tables.fold(events, reached, bounds)
+            self._telling.come_to(reached, upto)
 
     def _last_step(self, live: Mapping[str, Live], looking: psycopg.Connection) -> Mapping[str, int]:
         """Old and new stand at one position now, and `looking` goes on seeing them so."""
@@ -148,8 +149,12 @@ def _schemas(projections: Sequence[Projection]) -> list[str]:
     return [name(projection) for projection in projections for name in (new_schema, old_schema)]
 
 
-def _clear_away(dsn: str, projections: Sequence[Projection], limits: RebuildLimits) -> None:
+def _clear_away(
+    dsn: str, projections: Sequence[Projection], limits: RebuildLimits, note: Note, error: BaseException
+) -> None:
+    """On a new connection, for those there are may have been interrupted in mid-sentence."""
     with connection(dsn) as opened:
+        end(opened, note.id, f"failed: {error}" if isinstance(error, Exception) else "cancelled")
         drop(opened, _schemas(projections), limits)
 
 

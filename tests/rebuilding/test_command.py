@@ -97,7 +97,7 @@ def test_told_to_stop_it_leaves_a_note_and_nothing_else(lived: str) -> None:
     wait_for(lambda: position(lived) >= 30)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
-    assert (process.returncode, "Traceback" in err) == (130, False)
+    assert (process.returncode, "Traceback" in err) == (130, False), err
     assert (schemas(lived), notes(lived), all_tables(lived)) == (LIVE, [("cancelled",)], before)
 
 
