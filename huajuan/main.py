@@ -28,6 +28,7 @@ from huajuan.portraits import Portraits
 from huajuan.projections.projector import Projector, open_projector
 from huajuan.projections.questions import ReadTables
 from huajuan.projections.registry import PROJECTIONS
+from huajuan.serving.rebuilding import RebuildProcesses
 from huajuan.serving.stopping import leave_with
 from huajuan.sessions.attempts import Attempts
 from huajuan.sessions.sessions import CHANNEL, Sessions
@@ -97,6 +98,7 @@ def _desk(
         avatars=Pictures.at(beneath(settings.storage_url, "avatars")),
         portraits=Portraits(settings.portrait_threads_max, settings.portrait_waiting_max),
         trash=Trash(statements),
+        rebuilds=RebuildProcesses(settings.database_url),
     )
 
 

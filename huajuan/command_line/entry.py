@@ -4,18 +4,25 @@ import argparse
 import os
 import sys
 
+import psycopg
+
+from huajuan.command_line.admin import ADMIN
 from huajuan.command_line.serve import SERVE
+from huajuan.command_line.status import STATUS
+from huajuan.command_line.verb import CannotDo
 from huajuan.database import DatabaseUnusable
 from huajuan.embedded_postgres import EmbeddedPostgresError
+from huajuan.event_store.errors import Conflict, LogBusy, LogError
 from huajuan.logs import configure_logs
 from huajuan.serving.painter import PainterDidNotStart
 from huajuan.serving.port import AddressUnusable
 from huajuan.serving.running import WorkersDidNotStart
 from huajuan.settings import SettingsError, from_environment
 
-VERBS = (SERVE,)
+VERBS = (SERVE, STATUS, ADMIN)
 _CLEAR = (
     AddressUnusable,
+    CannotDo,
     DatabaseUnusable,
     EmbeddedPostgresError,
     OSError,
@@ -23,6 +30,11 @@ _CLEAR = (
     SettingsError,
     WorkersDidNotStart,
 )
+_OF_THE_DATABASE = (LogError, psycopg.OperationalError)
+_SAID: dict[type[Exception], str] = {
+    LogBusy: "the database is too busy; try again",
+    Conflict: "others wrote the same at the same time; try again",
+}
 
 
 def run() -> int:
@@ -31,10 +43,16 @@ def run() -> int:
     configure_logs()
     try:
         status: int = words.act(from_environment(os.environ), words)
+    except _OF_THE_DATABASE as error:
+        return _fail(_SAID.get(type(error), "the database does not answer"))
     except _CLEAR as error:
-        sys.stderr.write(f"huajuan: {error}\n")
-        return 1
+        return _fail(error)
     return status
+
+
+def _fail(why: object) -> int:
+    sys.stderr.write(f"huajuan: {why}\n")
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,6 +14,7 @@ from huajuan.portraits import Portraits
 from huajuan.projections.projection import Projection
 from huajuan.projections.projector import Projector
 from huajuan.projections.questions import ReadTables
+from huajuan.serving.rebuilding import RebuildProcesses
 from huajuan.sessions.attempts import Attempts
 from huajuan.sessions.sessions import Sessions
 from huajuan.settings import Settings
@@ -36,6 +37,7 @@ class Desk:
     avatars: Pictures
     portraits: Portraits
     trash: Trash
+    rebuilds: RebuildProcesses
 
     async def show(self, position: int, *projections: Projection) -> None:
         """Wait until these tables show what was just appended, within a bound.

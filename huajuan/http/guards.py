@@ -6,6 +6,7 @@ from typing import Any
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 
+from huajuan.domain.admin import Admin
 from huajuan.event_store.caller import act_as
 from huajuan.http import phrases
 from huajuan.http.desk import Desk
@@ -31,6 +32,15 @@ async def requires_token(connection: ASGIConnection[Any, Any, Any, Any], handler
         raise Refusal(401, **beside, message=phrases.TOKEN_INVALID)
     connection.scope["state"]["claims"] = claims
     act_as(claims.account_id)
+
+
+async def requires_admin(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """After the token. Looked up in the log each time: a role that is revoked is gone at once, in every worker."""
+    desk: Desk = connection.app.state.desk
+    claims: Claims = connection.scope["state"]["claims"]
+    admin = await desk.store.find(Admin, desk.store.stream_ids.admin(claims.account_id))
+    if admin is None or not admin.stands:
+        raise Refusal(403, message=phrases.NOT_ADMIN)
 
 
 def _missing(instead: str | None, beside: dict[str, Any]) -> Refusal:

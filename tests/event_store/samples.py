@@ -13,16 +13,18 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from eventsourcing.persistence import StoredEvent
 
 from huajuan.domain.account import Account
+from huajuan.domain.admin import Admin
 from huajuan.domain.email_claim import EmailClaim
-from huajuan.domain.facts import Entity, Occasion, on_occasion
+from huajuan.domain.facts import Occasion, on_occasion
 from huajuan.domain.favorite import Favorite
 from huajuan.domain.image import Image, Order
+from huajuan.domain.kinds import KINDS
 from huajuan.domain.like import Like
+from huajuan.domain.read_table import ReadTable
 from huajuan.event_store.mapper import EventMapper
 
 FILE = Path(__file__).parent / "samples.json"
-KINDS: tuple[type[Entity], ...] = (Account, EmailClaim, Image, Like, Favorite)
-ANN, CLAIM, PICTURE, LOST, LIKE, FAVORITE, SWEPT = (UUID(int=n) for n in range(1, 8))
+ANN, CLAIM, PICTURE, LOST, LIKE, FAVORITE, SWEPT, ADMIN, TABLE = (UUID(int=n) for n in range(1, 10))
 AT = datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=UTC)
 
 
@@ -69,10 +71,15 @@ def a_life() -> list[Any]:
         like.give()
         favorite.remove()
         favorite.add()
+        admin = Admin.begin(ADMIN, ANN, "runs the service")
+        admin.revoke("on leave")
+        admin.grant("is back")
+        table = ReadTable.name(TABLE, "history_v1")
+        table.ask_for_rebuild("a fold was mended")
+        table.skip(7, "image.drawn", "its file is lost")
     snapshot = Account.Snapshot.take(account)
-    return [e for a in (account, claim, drawn, failed, like, favorite, swept) for e in a.collect_events()] + [
-        snapshot
-    ]
+    told = (account, claim, drawn, failed, like, favorite, swept, admin, table)
+    return [event for aggregate in told for event in aggregate.collect_events()] + [snapshot]
 
 
 def load() -> dict[str, StoredEvent]:
