@@ -39,6 +39,7 @@ from huajuan.projections.questions import ReadTables
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.signals import Ear
 from huajuan.projections.versions import keep_versions
+from huajuan.serving.rebuilding import RebuildProcesses
 from huajuan.serving.stopping import leave_with
 from huajuan.sessions.attempts import Attempts
 from huajuan.sessions.sessions import CHANNEL, Sessions
@@ -112,6 +113,7 @@ def _desk(
         portraits=Portraits(settings.portrait_threads_max, settings.portrait_waiting_max),
         trash=Trash(statements),
         erasures=Erasures(statements),
+        rebuilds=RebuildProcesses(settings.database_url),
     )
 
 

@@ -68,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stop_seconds_max: float = 10
     tokens_cached_max: int = 10_000
     lag_seconds_max: float = 30
+    metrics_audit_seconds: float = 60
 
     log: LogLimits = LogLimits()
     projection: ProjectionLimits = ProjectionLimits()

@@ -4,11 +4,16 @@ import argparse
 import os
 import sys
 
+import psycopg
+
+from huajuan.command_line.admin import ADMIN
 from huajuan.command_line.rebuild import REBUILD
 from huajuan.command_line.serve import SERVE
-from huajuan.command_line.verb import Verb
+from huajuan.command_line.status import STATUS
+from huajuan.command_line.verb import CannotDo, Verb
 from huajuan.database import DatabaseUnusable
 from huajuan.embedded_postgres import EmbeddedPostgresError
+from huajuan.event_store.errors import Conflict, LogBusy, LogError
 from huajuan.logs import configure_logs
 from huajuan.rebuilding.errors import RebuildFailed
 from huajuan.serving.painter import PainterDidNotStart
@@ -18,9 +23,10 @@ from huajuan.serving.stopping import StopAsked
 from huajuan.settings import SettingsError, from_environment
 
 TOLD_TO_STOP = 130
-VERBS = (SERVE, REBUILD)
+VERBS = (SERVE, STATUS, REBUILD, ADMIN)
 _CLEAR = (
     AddressUnusable,
+    CannotDo,
     DatabaseUnusable,
     EmbeddedPostgresError,
     OSError,
@@ -29,6 +35,11 @@ _CLEAR = (
     SettingsError,
     WorkersDidNotStart,
 )
+_OF_THE_DATABASE = (LogError, psycopg.OperationalError)
+_SAID: dict[type[Exception], str] = {
+    LogBusy: "the database is too busy; try again",
+    Conflict: "others wrote the same at the same time; try again",
+}
 
 
 def run() -> int:
@@ -38,11 +49,17 @@ def run() -> int:
     configure_logs()
     try:
         return verb.act(from_environment(os.environ), words)
+    except _OF_THE_DATABASE as error:
+        return _fail(_SAID.get(type(error), "the database does not answer"))
     except _CLEAR as error:
-        sys.stderr.write(f"huajuan: {error}\n")
-        return 1
+        return _fail(error)
     except StopAsked:
         return 0 if verb.ends_when_told else TOLD_TO_STOP
+
+
+def _fail(why: object) -> int:
+    sys.stderr.write(f"huajuan: {why}\n")
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,19 +1,20 @@
 """`rebuild`: read tables made anew from the log, while the old ones serve."""
 
+import asyncio
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 import msgspec
 
+from huajuan.command_line.opening import database_there_is, opened_store
 from huajuan.command_line.progress_bar import progress_bar
 from huajuan.command_line.verb import Verb
-from huajuan.database import open_database
+from huajuan.commands.ask_for_rebuild import ask_for_rebuild
 from huajuan.projections.projection import Projection
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.rebuilding.errors import RebuildFailed
 from huajuan.rebuilding.rebuild import Report, rebuild
-from huajuan.serving.announcing import say
 from huajuan.settings import Settings
 
 TABLES_DIFFERED = 2
@@ -22,13 +23,19 @@ TABLES_DIFFERED = 2
 def _words(parser: ArgumentParser) -> None:
     known = ", ".join(projection.name for projection in PROJECTIONS)
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"all unless named: {known}")
+    parser.add_argument("--reason", default="", help="goes on record")
+    parser.add_argument(
+        "--on-record", action="store_true", help="an admin's request for it is on record already"
+    )
     parser.add_argument("--json", action="store_true", help="report in JSON")
 
 
 def _act(settings: Settings, words: Namespace) -> int:
     """Exit 2 when the old tables were not what the log says; the new ones are."""
     projections = _named(words.tables)
-    with open_database(settings, say) as database, progress_bar("events") as show:
+    with database_there_is(settings) as database, progress_bar("events") as show:
+        if not words.on_record:
+            asyncio.run(_put_on_record(settings, database.dsn, projections, words.reason))
         report = rebuild(
             database.dsn,
             projections,
@@ -38,6 +45,14 @@ def _act(settings: Settings, words: Namespace) -> int:
     text = msgspec.json.encode(report).decode() if words.json else _told(report)
     sys.stdout.write(f"{text}\n")
     return TABLES_DIFFERED if report.differences else 0
+
+
+async def _put_on_record(
+    settings: Settings, dsn: str, projections: Sequence[Projection], reason: str
+) -> None:
+    async with opened_store(settings, dsn) as store:
+        for projection in projections:
+            await ask_for_rebuild(store, projection.schema, reason)
 
 
 def _named(names: Sequence[str]) -> Sequence[Projection]:

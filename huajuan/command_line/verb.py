@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from huajuan.settings import Settings
 
 
+class CannotDo(Exception):
+    """A verb cannot do what it was told; the message says why, in one line."""
+
+
 def _no_words(_: ArgumentParser) -> None:
     """Most verbs take no words of their own."""
 

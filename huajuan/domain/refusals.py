@@ -18,7 +18,9 @@ Refused
 ├── AlreadyTold              the drawing's end is already on record
 ├── ImageNotFound            there is no such picture to look at
 ├── AlreadyLiked  NotLiked
-└── AlreadyFavorite  NotFavorite
+├── AlreadyFavorite  NotFavorite
+├── AlreadyAdmin  NotAdmin
+└── AlreadySkipped           the read table leaves this event out already
 """
 
 
@@ -128,3 +130,15 @@ class AlreadyFavorite(Refused):
 
 class NotFavorite(Refused):
     """The picture is not among the account's favorites."""
+
+
+class AlreadyAdmin(Refused):
+    """The account has the admin role already."""
+
+
+class NotAdmin(Refused):
+    """The account does not have the admin role."""
+
+
+class AlreadySkipped(Refused):
+    """The read table leaves this event out already."""

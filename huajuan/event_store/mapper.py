@@ -11,6 +11,7 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import Mapper, StoredEvent
 from eventsourcing.utils import get_topic, resolve_topic
 
+import huajuan.domain.kinds  # noqa: F401  each event that may be read must have its class
 from huajuan.domain.facts import Personal
 from huajuan.event_store.errors import PersonErased
 from huajuan.event_store.sealing import place_of, seal, unseal

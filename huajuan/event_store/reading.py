@@ -15,7 +15,7 @@ SELECT originator_id, originator_version, topic, state, notification_id
 
 
 class Recorded(NamedTuple):
-    """An event and its position in the log."""
+    """An event and its position in the log; `None` is one that was left out."""
 
     position: int
     event: Any
@@ -28,10 +28,29 @@ class LogReader:
         self._mapper = mapper
         self._keys = keys
 
-    async def page(self, connection: AsyncConnection, after: int, events_max: int) -> list[Recorded]:
+    async def page(
+        self,
+        connection: AsyncConnection,
+        after: int,
+        events_max: int,
+        topics: frozenset[str],
+        left_out: frozenset[int] = frozenset(),
+    ) -> list[Recorded]:
+        """Events of other topics, or at the positions `left_out`, are not decoded: it may be that they cannot be.
+
+        So a process passes over kinds of events that only newer ones know.
+        """
         cursor = await connection.execute(_PAGE, (after, events_max), prepare=True, binary=True)
         rows = await cursor.fetchall()
-        stored = [StoredEvent(*row[:4]) for row in rows]
-        await self._keys.need(self._mapper.subjects(stored), connection)
+        wanted = (row for row in rows if row[2] in topics and row[4] not in left_out)
+        stored = [(row[4], StoredEvent(*row[:4])) for row in wanted]
+        await self._keys.need(self._mapper.subjects(event for _, event in stored), connection)
         to_event = self._mapper.to_domain_event
-        return [Recorded(row[4], to_event(event)) for row, event in zip(rows, stored, strict=True)]
+        read = [Recorded(position, to_event(event)) for position, event in stored]
+        return read if len(read) == len(rows) else _with_gaps(read, [row[4] for row in rows])
+
+
+def _with_gaps(read: list[Recorded], positions: list[int]) -> list[Recorded]:
+    """What was left out keeps its place, so that a reader moves past it."""
+    known = {recorded.position: recorded for recorded in read}
+    return [known.get(position, Recorded(position, None)) for position in positions]

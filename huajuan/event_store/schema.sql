@@ -121,6 +121,9 @@ CREATE TABLE IF NOT EXISTS operations.checkpoints (
     stopped_by text,
     moved_at   timestamptz NOT NULL DEFAULT now()
 );
+-- Who moved it last, and how many events a second it has been folding, smoothed.
+ALTER TABLE operations.checkpoints ADD COLUMN IF NOT EXISTS leader text;
+ALTER TABLE operations.checkpoints ADD COLUMN IF NOT EXISTS rate float8 NOT NULL DEFAULT 0;
 
 -- Drops a read table's version with its checkpoint. Whoever still reads it is waited for only briefly.
 CREATE OR REPLACE FUNCTION operations.drop_version(version text) RETURNS void LANGUAGE plpgsql

@@ -27,6 +27,13 @@ class StreamIds:
     def favorite(self, account_id: UUID, image_id: UUID) -> UUID:
         return self._cut("favorite", f"{account_id}{image_id}")
 
+    def admin(self, account_id: UUID) -> UUID:
+        return self._cut("admin", str(account_id))
+
+    def read_table(self, projection: str) -> UUID:
+        """A projection's name with its version."""
+        return self._cut("read table", projection)
+
     def blind(self, kind: str, value: str) -> bytes:
         """A hash under this installation's key, for what must be recognised and not be readable."""
         return hmac.digest(self._key, f"{kind}\0{value}".encode(), hashlib.sha256)

@@ -10,6 +10,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp
 
 from huajuan.http.accounts import login, logout, register, user_info
+from huajuan.http.admin import projections, rebuild, skip
 from huajuan.http.api_page import DOCUMENT, PATH, ApiPage, page_router
 from huajuan.http.avatars import avatar_picture, upload_avatar
 from huajuan.http.cors import cors
@@ -22,16 +23,19 @@ from huajuan.http.favorites import add_favorite, favorites, remove_favorite
 from huajuan.http.files import picture
 from huajuan.http.gallery import bring_images_back, image_feature, image_square, remove_images
 from huajuan.http.generating import generate
-from huajuan.http.guards import requires_token
+from huajuan.http.guards import requires_admin, requires_token
 from huajuan.http.images import all_images, one_image, own_images, own_images_of_time
 from huajuan.http.likes import like, unlike
+from huajuan.http.meter import Meter
+from huajuan.http.metrics import PointsAudit, metrics
 from huajuan.http.operations import healthz, readyz
 from huajuan.http.points import score
 from huajuan.http.profile import all_users, avatar, change_avatar, update
+from huajuan.http.statistics import statistics
 from huajuan.http.tokens import Claims
 from huajuan.settings import Settings
 
-PUBLIC = (register, login, all_users, all_images, picture, avatar_picture, healthz, readyz)
+PUBLIC = (register, login, all_users, all_images, picture, avatar_picture, healthz, readyz, metrics)
 WITH_TOKEN = (
     *(user_info, logout, update, change_avatar, avatar, upload_avatar, erase),
     *(score, generate),
@@ -40,13 +44,14 @@ WITH_TOKEN = (
     *(like, unlike),
     *(favorites, add_favorite, remove_favorite),
 )
+FOR_ADMINS = (projections, rebuild, skip, statistics)
 OpenDesk = Callable[[], AbstractAsyncContextManager[Desk]]
 
 
 def create_app(settings: Settings, open_desk: OpenDesk) -> ASGIApp:
     """The desk is opened when the server starts and closed when it stops."""
     app = Litestar(
-        route_handlers=[*PUBLIC, _behind_token()],
+        route_handlers=[*PUBLIC, _behind_token(), _behind_role()],
         dependencies={
             "desk": Provide(_desk, sync_to_thread=False),
             "me": Provide(_me, sync_to_thread=False),
@@ -57,11 +62,18 @@ def create_app(settings: Settings, open_desk: OpenDesk) -> ASGIApp:
         request_max_body_size=settings.body_bytes_max,
         logging_config=None,
     )
-    return door(cors(app, settings.cors_origins))
+    app.state.meter = Meter()
+    app.state.points_audit = PointsAudit(settings.metrics_audit_seconds)
+    return door(cors(app, settings.cors_origins), app.state.meter)
 
 
 def _behind_token() -> Router:
     return Router("/", route_handlers=WITH_TOKEN, guards=[requires_token], security=[{SCHEME: []}])
+
+
+def _behind_role() -> Router:
+    guards = [requires_token, requires_admin]
+    return Router("/", route_handlers=FOR_ADMINS, guards=guards, security=[{SCHEME: []}])
 
 
 def _openapi(settings: Settings) -> OpenAPIConfig:

@@ -16,6 +16,7 @@ from huajuan.portraits import Portraits
 from huajuan.projections.projection import Projection
 from huajuan.projections.projector import Projector
 from huajuan.projections.questions import ReadTables
+from huajuan.serving.rebuilding import RebuildProcesses
 from huajuan.sessions.attempts import Attempts
 from huajuan.sessions.sessions import Sessions
 from huajuan.settings import Settings
@@ -39,6 +40,7 @@ class Desk:
     portraits: Portraits
     trash: Trash
     erasures: Erasures
+    rebuilds: RebuildProcesses
 
     async def show(self, position: int, *projections: Projection) -> None:
         """Wait until these tables show what was just appended, within a bound.

@@ -33,6 +33,7 @@ TAGS = [
     Tag("Likes", "Liking images."),
     Tag("Favorites", "One's favorite images."),
     Tag("Operations", "For those who run the service."),
+    Tag("Admin", "For admins: the role is granted on the command line."),
 ]
 _TEXT = {"type": "string"}
 _PNG = "image/png"

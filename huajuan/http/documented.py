@@ -77,9 +77,13 @@ class Exact(Operation):
     def __post_init__(self) -> None:
         if self.responses:
             self.responses.pop("400", None)
-        for parameter in self.parameters or ():
-            if isinstance(parameter, Parameter):
-                parameter.schema = schema_of(SHAPES.get(parameter.name, TEXT))
+        _exact(self.parameters)
+
+
+def _exact(parameters: Any) -> None:
+    for parameter in parameters or ():
+        if isinstance(parameter, Parameter):
+            parameter.schema = schema_of(SHAPES.get(parameter.name, TEXT))
 
 
 def document(**keys: Any) -> msgspec.Meta:
@@ -118,6 +122,18 @@ def takes_file(name: str, text: str) -> type[Operation]:
             self.request_body = RequestBody(content={"multipart/form-data": content}, required=True)
 
     return TakingFile
+
+
+def named(taking: type[Operation]) -> type[Operation]:
+    """What takes a body, with the parameters of its path."""
+
+    @dataclass
+    class Named(taking):  # type: ignore[misc, valid-type]
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            _exact(self.parameters)
+
+    return Named
 
 
 def asks(*required: str, **parameters: str) -> type[Operation]:

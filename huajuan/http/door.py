@@ -3,6 +3,8 @@
 import asyncio
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 from uuid import uuid4
@@ -14,9 +16,11 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from huajuan.event_store.caller import calling
 from huajuan.http import phrases
+from huajuan.http.meter import Meter
 
 _FIT = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _HEADER = b"x-request-id"
+NO_ROUTE = "none"
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 _logger = structlog.get_logger("huajuan.http")
 
@@ -25,7 +29,7 @@ def request_id() -> str:
     return _request_id.get()
 
 
-def door(app: ASGIApp) -> ASGIApp:
+def door(app: ASGIApp, meter: Meter) -> ASGIApp:
     """Wraps the whole application, unknown routes included."""
 
     async def enter(scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,19 +38,44 @@ def door(app: ASGIApp) -> ASGIApp:
             return
         name = _id_of(scope)
         _request_id.set(name)
-        with structlog.contextvars.bound_contextvars(request_id=name), calling(correlation_id=name):
-            await _serve(app, scope, receive, send, name)
+        with (
+            structlog.contextvars.bound_contextvars(request_id=name),
+            calling(correlation_id=name),
+            _watched(scope, meter) as told,
+        ):
+            await _serve(app, scope, receive, send, name, told)
 
     return enter
 
 
-async def _serve(app: ASGIApp, scope: Any, receive: Receive, send: Send, name: str) -> None:
-    began, status = time.perf_counter(), 0
+@contextmanager
+def _watched(scope: Any, meter: Meter) -> Iterator["_Told"]:
+    """The request is logged and counted, however it ends."""
+    told, began = _Told(), time.perf_counter()
+    try:
+        yield told
+    finally:
+        seconds = time.perf_counter() - began
+        meter.count(scope["method"], scope.get("path_template") or NO_ROUTE, told.status, seconds)
+        _logger.info(
+            "request",
+            method=scope["method"],
+            path=scope["path"],
+            status=told.status,
+            ms=round(seconds * 1000, 1),
+        )
 
+
+class _Told:
+    """The status that the client was told; 0 if nothing yet."""
+
+    status = 0
+
+
+async def _serve(app: ASGIApp, scope: Scope, receive: Receive, send: Send, name: str, told: _Told) -> None:
     async def send_with_id(message: Message) -> None:
-        nonlocal status
         if message["type"] == "http.response.start":
-            status = message["status"]
+            told.status = message["status"]
             message["headers"] = [*message["headers"], (_HEADER, name.encode())]
         await send(message)
 
@@ -54,11 +83,8 @@ async def _serve(app: ASGIApp, scope: Any, receive: Receive, send: Send, name: s
         await app(scope, receive, send_with_id)
     except asyncio.CancelledError:
         # The server stops, and has waited for long enough. What was begun goes on at the next start.
-        if not status:
+        if not told.status:
             await _send_busy(send_with_id)
-    finally:
-        milliseconds = round((time.perf_counter() - began) * 1000, 1)
-        _logger.info("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)
 
 
 async def _send_busy(send: Send) -> None:

@@ -1,15 +1,18 @@
 """Erasing an account: one's own, or by an admin somebody else's."""
 
 from typing import Any
+from uuid import UUID
 
 from litestar import Request, delete
 
 from huajuan.commands.erase_account import erase_account
+from huajuan.domain.credentials import spell_name
 from huajuan.domain.refusals import NotRegistered
 from huajuan.http import phrases
 from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import BUSY, NO_TOKEN, Explained, Said, asks, replies
 from huajuan.http.envelope import Answers, Refusal, answering
+from huajuan.http.guards import is_admin
 from huajuan.http.queries import query_of
 from huajuan.http.tokens import Claims, Me
 from huajuan.projections.point_balances import POINT_BALANCES
@@ -29,7 +32,10 @@ ERASE_ANSWERS: Answers = {NotRegistered: Refusal(404, message=phrases.USER_UNKNO
     ),
     responses=replies(
         {
-            200: (Said, [{"message": phrases.ERASED.format(name="czh0")}]),
+            200: (
+                Said,
+                [{"message": text.format(name="czh0")} for text in (phrases.ERASED, phrases.USER_DELETED)],
+            ),
             400: (
                 Explained,
                 [
@@ -48,23 +54,28 @@ async def erase(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Said:
 
     Its pictures, likes and favorites go, its points are forfeited, and its name stays taken.
     """
-    _check_own(query_of(request), me)
-    with answering(ERASE_ANSWERS):
-        decided = await erase_account(desk.store, desk.erasures, me.account_id)
-    await _make_known(desk, me, decided.position)
+    given = query_of(request)
+    name = spell_name(given.get("username", me.username))
+    if name != me.username:
+        return await _erase_another(name, me, desk)
+    if given.get("isOwn") != "true":
+        raise Refusal(400, message=phrases.QUERY_UNFIT, error=phrases.WHOM_TO_ERASE)
+    await _erase(me.account_id, desk)
     return Said(code=200, message=phrases.ERASED.format(name=me.username))
 
 
-def _check_own(given: dict[str, str], me: Claims) -> None:
+async def _erase_another(name: str, me: Claims, desk: Desk) -> Said:
     """`isOwn` never applies to another's name."""
-    if given.get("username", me.username) != me.username:
+    if not await is_admin(desk, me):
         raise Refusal(400, message=phrases.NOT_ROOT, error=phrases.NOT_ROOT)
-    if given.get("isOwn") != "true":
-        raise Refusal(400, message=phrases.QUERY_UNFIT, error=phrases.WHOM_TO_ERASE)
+    await _erase(desk.store.stream_ids.account(name), desk)
+    return Said(code=200, message=phrases.USER_DELETED.format(name=name))
 
 
-async def _make_known(desk: Desk, erased: Claims, position: int) -> None:
+async def _erase(account_id: UUID, desk: Desk) -> None:
     """Others hear of it from the log; here the tokens are dead before the reply is sent."""
-    desk.sessions.hear(str(erased.account_id))
+    with answering(ERASE_ANSWERS):
+        decided = await erase_account(desk.store, desk.erasures, account_id)
+    desk.sessions.hear(str(account_id))
     desk.erasures.wake()
-    await desk.show(position, USERS, POINT_BALANCES)
+    await desk.show(decided.position, USERS, POINT_BALANCES)

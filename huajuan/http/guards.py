@@ -6,6 +6,7 @@ from typing import Any
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 
+from huajuan.domain.admin import Admin
 from huajuan.event_store.caller import act_as
 from huajuan.http import phrases
 from huajuan.http.desk import Desk
@@ -31,6 +32,19 @@ async def requires_token(connection: ASGIConnection[Any, Any, Any, Any], handler
         raise Refusal(401, **beside, message=phrases.TOKEN_INVALID)
     connection.scope["state"]["claims"] = claims
     act_as(claims.account_id)
+
+
+async def is_admin(desk: Desk, claims: Claims) -> bool:
+    """Looked up in the log each time: a role that is revoked is gone at once, in every worker."""
+    admin = await desk.store.find(Admin, desk.store.stream_ids.admin(claims.account_id))
+    return admin is not None and admin.stands
+
+
+async def requires_admin(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """After the token."""
+    claims: Claims = connection.scope["state"]["claims"]
+    if not await is_admin(connection.app.state.desk, claims):
+        raise Refusal(403, message=phrases.NOT_ADMIN)
 
 
 def _missing(instead: str | None, beside: dict[str, Any]) -> Refusal:

@@ -128,3 +128,11 @@ FAVORITE_REMOVED = "取消图像收藏成功"
 
 # operations
 WELL = "操作成功"
+
+# admin
+NOT_ADMIN = "需要管理员权限"
+NO_SUCH_PROJECTION = "投影不存在"
+REASON_MISSING = "缺少原因"
+POSITION_UNFIT = "无效的位置"
+NOT_STOPPED_THERE = "投影并未停在该位置"
+IN_PROGRESS = "请求正在处理中"

@@ -13,7 +13,8 @@ from huajuan.projections.listing import Sort
 TEXT: dict[str, Any] = {"type": "string", "minLength": 1}
 COUNT: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 NUMBER = COUNT | {"minimum": 1}
-TIME = {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]}
+DATE: dict[str, Any] = {"type": "string", "format": "date"}
+TIME = {"anyOf": [DATE, {"type": "string", "format": "date-time"}]}
 # A parameter is the same thing wherever it stands.
 SHAPES: Mapping[str, dict[str, Any]] = {
     "sort": {"type": "string", "enum": list(get_args(Sort)), "default": "time"},
@@ -25,6 +26,8 @@ SHAPES: Mapping[str, dict[str, Any]] = {
     "id": NUMBER,
     "key": {"type": "string", "pattern": f"^{PICTURE_KEY.pattern}$"},
     "limit": NUMBER,
+    **dict.fromkeys(("from", "to"), DATE),
+    "name": {"type": "string", "pattern": "^[a-z_]+$"},
     "isOwn": {"type": "boolean", "default": False},
 }
 

@@ -7,6 +7,9 @@ import msgspec
 from huajuan.projections.projection import Projection
 from huajuan.projections.questions import ReadTables
 
+# Over how long the rate of folding is smoothed.
+RATE_SECONDS = 10
+
 
 class Standing(msgspec.Struct, frozen=True):
     """`lag_seconds` is for how long the projection has not moved while events were waiting."""
@@ -19,14 +22,22 @@ class Standing(msgspec.Struct, frozen=True):
     stopped_by: str | None
 
 
-_STANDINGS = """
-SELECT c.projection, c.position, head.position - c.position,
+# Where the moment of the first event that waits is read without decoding it, for perhaps nobody can.
+CHECKPOINTS = """
+operations.checkpoints c
+ CROSS JOIN (SELECT coalesce(max(notification_id), 0) AS position FROM log.huajuan_events) head
+  LEFT JOIN LATERAL (
+       SELECT substring(encode(e.state, 'escape') FROM '"timestamp":"([^"]+)"')::timestamptz AS at
+         FROM log.huajuan_events e WHERE e.notification_id = c.position + 1) waiting ON true
+"""
+# After a silence a projection has not moved for long, and yet nothing was waiting: the later of the two counts.
+LAG = """
+head.position - c.position,
        CASE WHEN head.position > c.position
-            THEN extract(epoch FROM now() - c.moved_at)::float8 ELSE 0 END,
-       c.stopped_at, c.stopped_by
-  FROM operations.checkpoints c,
-       (SELECT coalesce(max(notification_id), 0) AS position FROM log.huajuan_events) head
- WHERE c.projection = ANY(%(schemas)s) ORDER BY c.projection
+            THEN greatest(extract(epoch FROM now() - greatest(c.moved_at, waiting.at))::float8, 0) ELSE 0 END"""
+_STANDINGS = f"""
+SELECT c.projection, c.position, {LAG}, c.stopped_at, c.stopped_by
+  FROM {CHECKPOINTS} WHERE c.projection = ANY(%(schemas)s) ORDER BY c.projection
 """
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +41,11 @@ class Projection:
     version: int
     table: Table[Any]
     touches: Mapping[type[Any], Touch]
+
+    @cached_property
+    def topics(self) -> frozenset[str]:
+        """The kinds of events it folds."""
+        return frozenset(event.TOPIC for event in self.touches)
 
     @property
     def schema(self) -> str:

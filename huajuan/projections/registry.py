@@ -1,5 +1,6 @@
 """Every projection there is. A new one is added here and fills itself from the first event."""
 
+from huajuan.projections.daily_statistics import DAILY_STATISTICS
 from huajuan.projections.favorites import FAVORITES
 from huajuan.projections.history import HISTORY
 from huajuan.projections.likes import LIKES
@@ -7,4 +8,4 @@ from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.point_history import POINT_HISTORY
 from huajuan.projections.users import USERS
 
-PROJECTIONS = (USERS, POINT_BALANCES, POINT_HISTORY, HISTORY, LIKES, FAVORITES)
+PROJECTIONS = (USERS, POINT_BALANCES, POINT_HISTORY, HISTORY, LIKES, FAVORITES, DAILY_STATISTICS)

@@ -10,10 +10,13 @@ from psycopg import sql
 from huajuan.event_store.connecting import connect
 from huajuan.event_store.outages import OUTAGES
 from huajuan.event_store.reading import LogReader
+from huajuan.projections.checkpoints import RATE_SECONDS
 from huajuan.projections.engine import apply
 from huajuan.projections.limits import ProjectionLimits
 from huajuan.projections.positions import Positions
+from huajuan.projections.process import own_name
 from huajuan.projections.projection import Projection
+from huajuan.projections.skips import ignored, skipped
 
 POSITIONS_CHANNEL = "huajuan_positions"
 STOPPED = "stopped"
@@ -21,15 +24,21 @@ STOPPED = "stopped"
 _LEAD = """
 SELECT position, stopped_at FROM operations.checkpoints WHERE projection = %b FOR UPDATE SKIP LOCKED
 """
-_MOVE = """
-UPDATE operations.checkpoints SET position = %b, moved_at = now(), stopped_at = NULL, stopped_by = NULL
+# The rate is an average in which what is `RATE_SECONDS` old counts for a third of what is new.
+_MOVE = f"""
+UPDATE operations.checkpoints
+   SET rate = rate * exp(-least(greatest(extract(epoch FROM now() - moved_at)::float8, 0) / {RATE_SECONDS}, 50))
+              + (%b - position) / {RATE_SECONDS}::float8,
+       position = %b, moved_at = now(), leader = %b, stopped_at = NULL, stopped_by = NULL
  WHERE projection = %b
 """
 _LOOK = """
 SELECT position, (SELECT coalesce(max(notification_id), 0) FROM log.huajuan_events), stopped_at
   FROM operations.checkpoints WHERE projection = %b
 """
-_STOP = "UPDATE operations.checkpoints SET stopped_at = %b, stopped_by = %b WHERE projection = %b"
+_STOP = (
+    "UPDATE operations.checkpoints SET stopped_at = %b, stopped_by = %b, leader = %b WHERE projection = %b"
+)
 _TELL = "SELECT pg_notify(%b, %b)"
 _logger = structlog.get_logger(__name__)
 
@@ -55,6 +64,8 @@ class Runner:
         # A stopped projection is tried once more by each process that starts: it may know better.
         self._may_retry_stopped = True
         self._led_from = 0
+        self._name = own_name()
+        self._skips: frozenset[int] = frozenset()
 
     def appended_here(self, position: int) -> None:
         if position > self._positions[self.projection.schema]:
@@ -76,6 +87,7 @@ class Runner:
             try:
                 async with await self._connect() as connection:
                     pause = self._limits.retry_pause_seconds
+                    await self._learn_skips(connection)
                     await self._fold_for_ever(connection)
             except OUTAGES as error:
                 _logger.warning(
@@ -93,6 +105,15 @@ class Runner:
             "SET synchronous_commit = off",
             "SET default_transaction_isolation = 'read committed'",
         )
+
+    async def _learn_skips(self, connection: psycopg.AsyncConnection) -> None:
+        self._skips = await skipped(connection, self.projection)
+        if old := await ignored(connection, self.projection):
+            _logger.warning(
+                "skips made for an older version are ignored",
+                projection=self.projection.schema,
+                positions=sorted(old),
+            )
 
     async def _fold_for_ever(self, connection: psycopg.AsyncConnection) -> None:
         while True:
@@ -113,10 +134,15 @@ class Runner:
         row = await cursor.fetchone()
         position, head, stopped_at = row or (0, 0, None)
         await self._positions.moved(self.projection.schema, position)
-        if stopped_at is not None and not self._may_retry_stopped:
+        if stopped_at is not None and not await self._may_pass(connection, stopped_at):
             await self._positions.stopped(self.projection.schema)
             return False
         return int(head) > int(position)
+
+    async def _may_pass(self, connection: psycopg.AsyncConnection, stopped_at: int) -> bool:
+        """Whether to go on where the projection stopped: the culprit may have been skipped meanwhile."""
+        self._skips = await skipped(connection, self.projection)
+        return self._may_retry_stopped or stopped_at in self._skips
 
     async def fold_waiting(self, connection: psycopg.AsyncConnection, events_max: int) -> bool:
         """Fold one batch if this process leads; whether more may be waiting.
@@ -146,7 +172,9 @@ class Runner:
     async def _fold_batch(self, connection: psycopg.AsyncConnection, events_max: int) -> tuple[int, int]:
         """How many events were folded, and the position reached."""
         self._led_from = await self._lead(connection)
-        batch = await self._reader.page(connection, self._led_from, events_max)
+        batch = await self._reader.page(
+            connection, self._led_from, events_max, self.projection.topics, self._skips
+        )
         if not batch:
             return 0, self._led_from
         await apply(connection, self.projection, batch)
@@ -156,21 +184,24 @@ class Runner:
     async def _lead(self, connection: psycopg.AsyncConnection) -> int:
         cursor = await connection.execute(_LEAD, (self.projection.schema,), prepare=True)
         row = await cursor.fetchone()
-        if row is None or (row[1] is not None and not self._may_retry_stopped):
+        position, stopped_at = row or (None, None)
+        # Skips are looked at with the row in hand, for whoever skips an event holds it too.
+        if position is None or (stopped_at is not None and not await self._may_pass(connection, stopped_at)):
             raise _NotOurs
-        return int(row[0])
+        return int(position)
 
     async def _move(self, connection: psycopg.AsyncConnection, position: int) -> None:
         schema = self.projection.schema
         async with connection.pipeline():
-            await connection.execute(_MOVE, (position, schema), prepare=True)
+            values = (position, position, self._name, schema)
+            await connection.execute(_MOVE.encode(), values, prepare=True)
             await connection.execute(_TELL, (POSITIONS_CHANNEL, f"{schema} {position}"), prepare=True)
 
     async def _stop(self, connection: psycopg.AsyncConnection, position: int, error: Exception) -> None:
         schema = self.projection.schema
         self._may_retry_stopped = False
         async with connection.transaction():
-            await connection.execute(_STOP, (position, type(error).__name__, schema))
+            await connection.execute(_STOP, (position, type(error).__name__, self._name, schema))
             await connection.execute(_TELL, (POSITIONS_CHANNEL, f"{schema} {STOPPED}"))
         _logger.error("projection stopped", projection=schema, position=position, exc_info=error)
         await self._positions.stopped(schema)

@@ -6,12 +6,14 @@ from typing import Protocol
 
 import psycopg
 import structlog
+from psycopg import sql
 
 from huajuan.event_store.connecting import connect
 from huajuan.event_store.outages import OUTAGES
 from huajuan.event_store.schema import EVENTS_CHANNEL
 from huajuan.projections.limits import ProjectionLimits
 from huajuan.projections.positions import Positions
+from huajuan.projections.process import SERVING, own_name
 from huajuan.projections.runner import POSITIONS_CHANNEL, STOPPED, Runner
 
 _logger = structlog.get_logger(__name__)
@@ -63,7 +65,9 @@ class Signals:
     async def _connect(self) -> psycopg.AsyncConnection:
         channels = (EVENTS_CHANNEL, POSITIONS_CHANNEL, *self._ears)
         statements = [f"LISTEN {channel}" for channel in channels]
-        return await connect(self._dsn, self._limits.connect_seconds_max, *statements)
+        # By this name others see that somebody serves.
+        name = sql.SQL("SET application_name = {}").format(f"{SERVING} {own_name()}")
+        return await connect(self._dsn, self._limits.connect_seconds_max, name, *statements)
 
     def _tell_hearing(self, *, is_hearing: bool) -> None:
         for ear in self._ears.values():

@@ -83,7 +83,7 @@ class KeptRows:
         return [one for one in found if one[2] not in skipped] if skipped else found
 
     def _refuse(self, _: Any, unread: Unreadable, __: int) -> None:
-        if any(unread.topic == event.TOPIC for event in self.projection.touches):
+        if unread.topic in self.projection.topics:
             raise unread.error
 
     def _fold(self, touch: Touch, event: Any, position: int) -> None:

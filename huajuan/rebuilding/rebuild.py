@@ -8,6 +8,7 @@ import msgspec
 import psycopg
 
 from huajuan.projections.projection import Projection
+from huajuan.projections.skips import skips_on_record
 from huajuan.rebuilding.comparing import Differences, compare
 from huajuan.rebuilding.connections import connection
 from huajuan.rebuilding.errors import NeverCaughtUp
@@ -37,15 +38,15 @@ def rebuild(
     projections: Sequence[Projection],
     limits: RebuildLimits,
     tell: Tell,
-    skips: Skips | None = None,
 ) -> Report:
     """Raises `RebuildFailed`. However it ends, the live tables serve, and only a note is left of it."""
     with connection(dsn) as control, alone(control, projections):
         drop(control, _schemas(projections), limits)
+        skips = skips_on_record(control, projections)
         note = Note(control, projections, 0)
         try:
             with _no_garbage_collection():
-                report = _Rebuild(dsn, projections, limits, Telling(note, tell), skips or {}).run()
+                report = _Rebuild(dsn, projections, limits, Telling(note, tell), skips).run()
         except BaseException as error:
             _clear_away(dsn, projections, limits, note, error)
             raise
@@ -142,7 +143,7 @@ class _Rebuild:
 
 
 def _topics(projections: Sequence[Projection]) -> list[str]:
-    return sorted({event.TOPIC for projection in projections for event in projection.touches})
+    return sorted(frozenset().union(*(projection.topics for projection in projections)))
 
 
 def _schemas(projections: Sequence[Projection]) -> list[str]:

@@ -13,6 +13,7 @@ from huajuan.serving.announcing import say, when_ready
 from huajuan.serving.data_folder import make_data_folder, signing_key
 from huajuan.serving.painter import DemoPainter, demo_painter
 from huajuan.serving.port import take_port
+from huajuan.serving.rebuilding import GIVEN_DATABASE_URL
 from huajuan.serving.running import APPLICATION, run_until_stopped
 from huajuan.settings import PREFIX, Settings, SettingsError
 
@@ -35,7 +36,7 @@ def _serve(settings: Settings, stack: ExitStack) -> None:
     painting = None if settings.comfyui_urls else stack.enter_context(demo_painter())
     database = stack.enter_context(open_database(settings, say))
     complete, painter = _complete(settings, database, storage, painting)
-    _hand_over(complete)
+    _hand_over(complete, settings.database_url)
     when_ready(
         _ASK_AT.get(settings.host, settings.host),
         settings.port,
@@ -75,10 +76,11 @@ def _complete(
     return filled_in, painter
 
 
-def _hand_over(settings: Settings) -> None:
+def _hand_over(settings: Settings, given_database_url: str) -> None:
     """Workers are processes of their own and read their settings from the environment."""
     os.environ |= {
         f"{PREFIX}DATABASE_URL": settings.database_url,
+        GIVEN_DATABASE_URL: given_database_url,
         f"{PREFIX}COMFYUI_URLS": ",".join(settings.comfyui_urls),
         f"{PREFIX}STORAGE_URL": settings.storage_url,
         f"{PREFIX}JWT_SECRET": settings.jwt_secret,

@@ -13,16 +13,18 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from eventsourcing.persistence import StoredEvent
 
 from huajuan.domain.account import Account
+from huajuan.domain.admin import Admin
 from huajuan.domain.email_claim import EmailClaim
-from huajuan.domain.facts import Entity, Occasion, on_occasion
+from huajuan.domain.facts import Occasion, on_occasion
 from huajuan.domain.favorite import Favorite
 from huajuan.domain.image import Image, Order
+from huajuan.domain.kinds import KINDS
 from huajuan.domain.like import Like
+from huajuan.domain.read_table import ReadTable
 from huajuan.event_store.mapper import EventMapper
 
 FILE = Path(__file__).parent / "samples.json"
-KINDS: tuple[type[Entity], ...] = (Account, EmailClaim, Image, Like, Favorite)
-ANN, CLAIM, PICTURE, LOST, LIKE, FAVORITE, SWEPT, BEN = (UUID(int=n) for n in range(1, 9))
+ANN, CLAIM, PICTURE, LOST, LIKE, FAVORITE, SWEPT, BEN, ADMIN, TABLE = (UUID(int=n) for n in range(1, 11))
 AT = datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=UTC)
 
 
@@ -46,6 +48,16 @@ def somebody_gone() -> Account:
     gone.unban("forgiven")
     gone.erase()
     return gone
+
+
+def administration() -> tuple[Admin, ReadTable]:
+    admin = Admin.begin(ADMIN, ANN, "runs the service")
+    admin.revoke("on leave")
+    admin.grant("is back")
+    table = ReadTable.name(TABLE, "history_v1")
+    table.ask_for_rebuild("a fold was mended")
+    table.skip(7, "image.drawn", "its file is lost")
+    return admin, table
 
 
 def a_life() -> list[Any]:
@@ -81,10 +93,10 @@ def a_life() -> list[Any]:
         like.give()
         favorite.remove()
         favorite.add()
+        admin, table = administration()
     snapshot = Account.Snapshot.take(account)
-    return [
-        e for a in (account, claim, drawn, failed, like, favorite, swept, gone) for e in a.collect_events()
-    ] + [snapshot]
+    told = (account, claim, drawn, failed, like, favorite, swept, gone, admin, table)
+    return [event for aggregate in told for event in aggregate.collect_events()] + [snapshot]
 
 
 def load() -> dict[str, StoredEvent]:

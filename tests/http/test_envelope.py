@@ -10,6 +10,7 @@ import pytest
 from huajuan.event_store.errors import LogBusy, LogUnavailable
 from huajuan.event_store.store import EventStore
 from huajuan.http.door import door
+from huajuan.http.meter import Meter
 from huajuan.passwords import Passwords
 from huajuan.projections.questions import ReadTables
 from huajuan.threads import TooManyWaiting
@@ -192,7 +193,7 @@ async def test_a_request_cut_off_by_a_stopping_server_is_told_to_come_back() -> 
         sent.append(message)
 
     scope: Any = {"type": "http", "method": "POST", "path": "/auth/generate", "headers": []}
-    entered: Any = door(never)(scope, never, send)
+    entered: Any = door(never, Meter())(scope, never, send)
     serving: asyncio.Task[None] = asyncio.create_task(entered)
     await asyncio.sleep(0.01)
     serving.cancel()

@@ -5,7 +5,7 @@ HUAJUAN_FUZZ_CASES is the number of cases of each kind and operation, 20 unless 
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -18,11 +18,14 @@ from schemathesis import Case, GenerationMode, Response
 from schemathesis.specs.openapi import checks
 
 from huajuan.http import phrases
+from huajuan.projections.registry import PROJECTIONS
+from huajuan.serving.rebuilding import RebuildProcesses
 from huajuan.sessions.attempts import AttemptLimits
 from tests.desk import client_of
 from tests.dispatch.fake_host import FakeHost
 from tests.http.conftest import ORDER
 from tests.http.document import Documented, Json, closed, document, operations
+from tests.http.test_admin import make_admin
 
 pytestmark = pytest.mark.slow
 CASES = int(os.environ.get("HUAJUAN_FUZZ_CASES", "20"))
@@ -42,10 +45,11 @@ PLENTY = AttemptLimits(account_failures_max=10**6, address_failures_max=10**6)
 
 
 class Visitor:
-    """Somebody who has points and pictures, and becomes somebody else when the token is worth nothing any more."""
+    """An admin who has points and pictures, and becomes somebody else when the token is worth nothing any more."""
 
-    def __init__(self, client: httpx.Client) -> None:
-        self.client, self.met, self.cases = client, 0, Counter[tuple[str, int]]()
+    def __init__(self, client: httpx.Client, promote: Callable[[str], object]) -> None:
+        self.client, self.promote = client, promote
+        self.met, self.cases = 0, Counter[tuple[str, int]]()
         self.pictures: list[Json] = []
         self.become_another()
 
@@ -57,6 +61,7 @@ class Visitor:
             "password": "secret",
         }
         assert self.client.post("/register", json=self.form).status_code == 200
+        self.promote(self.form["username"])
         self.token = self.client.post("/login", json=self.form).json()["token"]
         self.pictures = [*self.pictures[-1:], self._draw(), self._draw()]
         self.known = self._what_is_known()
@@ -75,7 +80,7 @@ class Visitor:
         case.validate_response(response, checks=CONFORM)
         if response.content and operation.method != "head" and _is_json(response):
             examine(operation, response)
-        if response.status_code == 401 and not token and operation.path.startswith("/auth/"):
+        if response.status_code == 401 and not token and operation.path.startswith(("/auth/", "/admin/")):
             self.become_another()
 
     def told(self) -> str:
@@ -93,7 +98,15 @@ class Visitor:
         urls, ids = ([drawn[key] for drawn in self.pictures] for key in ("image_url", "id"))
         keys = [url.rpartition("/")[2] for url in urls]
         lists = {"urls": [urls[-1:], urls[-2:]], "ids": [ids[-1:], ids[-2:]]}
-        return {"url": urls, "id": ids, "key": keys, **lists, **{key: [v] for key, v in self.form.items()}}
+        tables = {"name": [projection.name for projection in PROJECTIONS]}
+        return {
+            "url": urls,
+            "id": ids,
+            "key": keys,
+            **tables,
+            **lists,
+            **{key: [v] for key, v in self.form.items()},
+        }
 
 
 def _is_json(response: Response) -> bool:
@@ -116,16 +129,23 @@ def _text(body: Json) -> str:
     return str(body.get("message") or body.get("msg") or body.get("error"))
 
 
+async def _on_record_alone(_: RebuildProcesses, __: str, put_on_record: Callable[[], Any]) -> bool:
+    await put_on_record()
+    return True
+
+
 @pytest.fixture(scope="module")
 def visitor(module_database_url: str, request: pytest.FixtureRequest) -> Iterator[Visitor]:
     """The service runs in a thread of its own: the cases are sent from plain tests."""
     service = client_of(module_database_url, FakeHost(), welcome_points=10**6, login=PLENTY)
     with (
+        pytest.MonkeyPatch.context() as patch,
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(service) as opened,
         httpx.Client(base_url=opened.base_url, timeout=30) as client,
     ):
-        visitor = Visitor(client)
+        patch.setattr(RebuildProcesses, "start", _on_record_alone)
+        visitor = Visitor(client, lambda name: portal.call(make_admin, module_database_url, name))
         yield visitor
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         request.config.get_terminal_writer().line(f"\n{visitor.told()}")

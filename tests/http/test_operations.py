@@ -66,6 +66,8 @@ async def test_the_document_has_every_route(client: httpx.AsyncClient) -> None:
         "/auth/user/update", "/auth/logout", "/auth/uploadavatar", "/avatars/{key}",
         "/auth/imageSquare", "/auth/image/feature", "/auth/user/deleteImages",
         "/auth/user/restoreImages", "/auth/root/deleteOneUser",
+        "/admin/projections", "/admin/projections/{name}/rebuild",
+        "/admin/projections/{name}/skip", "/admin/statistics", "/metrics",
     }  # fmt: skip
 
 
@@ -84,6 +86,8 @@ async def test_each_example_has_its_status_as_code(client: httpx.AsyncClient) ->
         for operation in methods.values():
             for status, reply in operation["responses"].items():
                 for media in reply.get("content", {}).values():
+                    if media["schema"] == {"type": "string"}:
+                        continue
                     for example in media.get("examples", {}).values():
                         assert example["value"]["code"] == int(status)
 

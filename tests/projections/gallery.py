@@ -1,6 +1,6 @@
 """A log with people and pictures in it, and a look at whole read tables."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -16,10 +16,12 @@ from huajuan.event_store.loading import Stream
 from huajuan.event_store.opening import open_event_store, open_pool
 from huajuan.event_store.store import EventStore
 from huajuan.projections.limits import ProjectionLimits
-from huajuan.projections.projection import Projection
+from huajuan.projections.projection import Projection, Touch, of_stream
 from huajuan.projections.projector import Projector, open_projector
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.schema import create_read_tables
+from huajuan.projections.table import Table
+from huajuan.projections.users import UserRow
 from tests.event_store.studio import check_in, now, register
 
 SUN = Order("sun", 220, 200, 30, "DDIM", "7")
@@ -73,6 +75,18 @@ async def some_life(store: EventStore, people: int = 5, prefix: str = "person") 
         await draw(store, account_id, fail=True)
         position = await draw(store, account_id)
     return position
+
+
+def failing(at: Callable[[Any], bool], version: int = 1) -> Projection:
+    """Counts who registers, and cannot fold the events that `at` names."""
+
+    def registered(row: Any, event: Any, position: int) -> UserRow:
+        if at(event):
+            raise ZeroDivisionError
+        return UserRow(event.originator_id, position, event.username, event.email, "", event.timestamp)
+
+    table = Table("failing", UserRow, "account_id")
+    return Projection("failing", version, table, {Account.Registered: Touch(of_stream, registered)})
 
 
 def whole_table(dsn: str, projection: Projection) -> list[tuple[Any, ...]]:

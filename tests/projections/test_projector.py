@@ -2,28 +2,25 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
 
-from huajuan.domain.account import Account
 from huajuan.event_store.statements import Statements
 from huajuan.projections.history import HISTORY
 from huajuan.projections.listing import Wanted, list_images
 from huajuan.projections.point_balances import POINT_BALANCES
-from huajuan.projections.projection import Projection, Touch, of_stream
 from huajuan.projections.questions import ReadTables
 from huajuan.projections.registry import PROJECTIONS
-from huajuan.projections.table import Table
-from huajuan.projections.users import USERS, UserRow, user
+from huajuan.projections.users import USERS, user
 from tests.event_store.process import ROOT
 from tests.event_store.studio import check_in, register
 from tests.projections.gallery import (
     SECONDS_MAX,
     all_tables,
     draw,
+    failing,
     forget_everything,
     projecting,
     some_life,
@@ -80,7 +77,7 @@ async def test_any_size_of_batch_gives_the_same_tables(database_url: str, batch:
         position = await some_life(store)
         assert await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
     live = all_tables(database_url)
-    assert [len(rows) for rows in live.values()] == [5, 5, 5 * 5, 10, 0, 0]
+    assert [len(rows) for rows in live.values()][:6] == [5, 5, 5 * 5, 10, 0, 0]
     forget_everything(database_url)
     async with projecting(database_url, batch_events_max=batch) as (_, projector):
         assert await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
@@ -132,16 +129,6 @@ async def test_a_leader_killed_in_mid_batch_is_followed_by_another(database_url:
     assert [row[1] for row in whole_table(database_url, POINT_BALANCES)] == [100] * 30
 
 
-def failing(at: Callable[[Any], bool]) -> Projection:
-    def registered(row: Any, event: Any, position: int) -> UserRow:
-        if at(event):
-            raise ZeroDivisionError
-        return UserRow(event.originator_id, position, event.username, event.email, "", event.timestamp)
-
-    table = Table("failing", UserRow, "account_id")
-    return Projection("failing", 1, table, {Account.Registered: Touch(of_stream, registered)})
-
-
 async def test_a_failing_event_stops_its_projection_by_name_and_no_other(database_url: str) -> None:
     bad = failing(lambda event: event.username == "ben")
     async with projecting(database_url, (*PROJECTIONS, bad)) as (store, projector):
@@ -180,13 +167,26 @@ async def test_an_event_nobody_can_read_stops_the_projections_there(database_url
     with psycopg.connect(database_url) as connection:
         connection.execute("SET session_replication_role = replica")
         connection.execute(
-            "UPDATE log.huajuan_events SET topic = 'from.the.future' WHERE notification_id = 2"
+            "UPDATE log.huajuan_events SET state = 'not what it was' WHERE notification_id = 2"
         )
     forget_everything(database_url)
     async with projecting(database_url) as (_, projector):
-        assert not await projector.reach(2, USERS, HISTORY, seconds_max=SECONDS_MAX)
+        assert not await projector.reach(2, USERS, seconds_max=SECONDS_MAX)
+        assert await projector.reach(2, HISTORY, seconds_max=SECONDS_MAX), "it folds none of this kind"
         assert projector.is_alive()
     assert checkpoint(database_url, "users_v1")[:2] == (1, 2)
+
+
+async def test_kinds_of_events_that_only_newer_processes_know_are_passed_over(database_url: str) -> None:
+    async with projecting(database_url) as (store, projector):
+        position = await some_life(store, 1)
+        with psycopg.connect(database_url) as connection:
+            connection.execute(
+                "SELECT log.append('{0}', ARRAY[gen_random_uuid()], '{1}', '{from.the.future}', ARRAY['{}'::bytea])"
+            )
+        assert await projector.reach(position + 1, *PROJECTIONS, seconds_max=SECONDS_MAX)
+        position = await some_life(store, 1, "later")
+        assert await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
 
 
 async def test_projections_go_on_after_their_connections_are_cut(database_url: str) -> None:

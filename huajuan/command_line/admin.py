@@ -1,0 +1,47 @@
+"""`admin`: who has the admin role."""
+
+import asyncio
+import sys
+from argparse import ArgumentParser, Namespace
+
+from huajuan.command_line.opening import database_there_is, opened_store
+from huajuan.command_line.verb import CannotDo, Verb
+from huajuan.commands.grant_admin import grant_admin
+from huajuan.commands.revoke_admin import revoke_admin
+from huajuan.domain.refusals import AlreadyAdmin, NotAdmin, NotRegistered
+from huajuan.settings import Settings
+
+DONE = {"grant": "{name} is an admin now", "revoke": "{name} is no admin any more"}
+_COMMANDS = {"grant": grant_admin, "revoke": revoke_admin}
+_REFUSED = {
+    NotRegistered: "there is no account {name}",
+    AlreadyAdmin: "{name} is an admin already",
+    NotAdmin: "{name} is no admin",
+}
+
+
+def _words(parser: ArgumentParser) -> None:
+    acts = parser.add_subparsers(dest="act_on_role", required=True, metavar="ACT")
+    for act, text in {"grant": "make somebody an admin", "revoke": "take the role away"}.items():
+        under = acts.add_parser(act, help=text, description=text)
+        under.add_argument("name", help="the account's username")
+        under.add_argument("--reason", default="", help="goes on record")
+
+
+def _act(settings: Settings, words: Namespace) -> int:
+    with database_there_is(settings) as database:
+        asyncio.run(_change(settings, database.dsn, words))
+    sys.stdout.write(DONE[words.act_on_role].format(name=words.name) + "\n")
+    return 0
+
+
+async def _change(settings: Settings, dsn: str, words: Namespace) -> None:
+    async with opened_store(settings, dsn) as store:
+        account_id = store.stream_ids.account(words.name)
+        try:
+            await _COMMANDS[words.act_on_role](store, account_id, words.reason)
+        except tuple(_REFUSED) as refusal:
+            raise CannotDo(_REFUSED[type(refusal)].format(name=words.name)) from None
+
+
+ADMIN = Verb("admin", "grant or revoke the admin role", _act, _words)

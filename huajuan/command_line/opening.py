@@ -1,0 +1,42 @@
+"""Opens what a verb works on: the database there is, beside a server that may be running on it."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+
+from psycopg_pool import AsyncConnectionPool
+
+from huajuan.database import Database, DatabaseUnusable, open_database
+from huajuan.event_store.opening import open_event_store, open_pool
+from huajuan.event_store.store import EventStore
+from huajuan.serving.announcing import say
+from huajuan.settings import Settings
+
+CONNECTIONS_MAX = 2
+
+
+@contextmanager
+def database_there_is(settings: Settings) -> Iterator[Database]:
+    """Raises `DatabaseUnusable` where nobody has served yet: only `serve` makes a database from nothing."""
+    root = settings.data_folder / "postgres"
+    if not settings.database_url and not root.exists():
+        raise DatabaseUnusable(f"there is no database in {settings.data_folder}; `huajuan serve` makes one")
+    with open_database(settings, say) as database:
+        yield database
+
+
+@asynccontextmanager
+async def opened_pool(settings: Settings, dsn: str) -> AsyncIterator[AsyncConnectionPool]:
+    seconds = settings.statement_seconds_max
+    async with open_pool(dsn, CONNECTIONS_MAX, statement_seconds_max=seconds) as pool:
+        yield pool
+
+
+@asynccontextmanager
+async def opened_store(settings: Settings, dsn: str) -> AsyncIterator[EventStore]:
+    """What the operator appends names no actor."""
+    async with (
+        opened_pool(settings, dsn) as pool,
+        open_event_store(dsn, pool, lambda: datetime.now(UTC), settings.log) as store,
+    ):
+        yield store

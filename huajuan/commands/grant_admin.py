@@ -1,0 +1,24 @@
+"""Make somebody an admin."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from huajuan.domain.account import Account, known
+from huajuan.domain.admin import Admin
+from huajuan.domain.facts import Entity
+from huajuan.event_store.loading import Stream
+from huajuan.event_store.store import Decided, EventStore
+
+
+async def grant_admin(store: EventStore, account_id: UUID, reason: str) -> Decided:
+    """Raises `NotRegistered` or `AlreadyAdmin`."""
+    known(await store.find(Account, account_id))
+    admin_id = store.stream_ids.admin(account_id)
+
+    def decide(admin: Admin | None) -> Iterable[Entity]:
+        if admin is None:
+            return [Admin.begin(admin_id, account_id, reason)]
+        admin.grant(reason)
+        return [admin]
+
+    return await store.change(decide, Stream(Admin, admin_id))

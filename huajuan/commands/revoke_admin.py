@@ -1,0 +1,24 @@
+"""Take the admin role from somebody."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from huajuan.domain.account import Account, known
+from huajuan.domain.admin import Admin
+from huajuan.domain.facts import Entity
+from huajuan.domain.refusals import NotAdmin
+from huajuan.event_store.loading import Stream
+from huajuan.event_store.store import Decided, EventStore
+
+
+async def revoke_admin(store: EventStore, account_id: UUID, reason: str) -> Decided:
+    """Raises `NotRegistered` or `NotAdmin`. From here on every worker refuses them."""
+    known(await store.find(Account, account_id))
+
+    def decide(admin: Admin | None) -> Iterable[Entity]:
+        if admin is None:
+            raise NotAdmin
+        admin.revoke(reason)
+        return [admin]
+
+    return await store.change(decide, Stream(Admin, store.stream_ids.admin(account_id)))

@@ -1,0 +1,159 @@
+"""Admins look after the read tables: their status, rebuilds, and events that are skipped."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, get, post
+from litestar.params import FromPath
+
+from huajuan.commands.ask_for_rebuild import ask_for_rebuild
+from huajuan.commands.skip_event import skip_event
+from huajuan.domain.refusals import AlreadySkipped
+from huajuan.http import phrases
+from huajuan.http.bodies import Unreadable, malformed, read_form
+from huajuan.http.desk import AtDesk, Desk
+from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Examples, Said, document, named, replies, takes
+from huajuan.http.envelope import Answers, Refusal, answering
+from huajuan.http.projections import EXAMPLE_PROJECTION, ProjectionOnWire, projection_on_wire
+from huajuan.http.queries import WHOLE_NUMBER_MAX
+from huajuan.projections.projection import Projection
+from huajuan.projections.skips import NotStoppedThere, stopped_there
+from huajuan.projections.status import statuses
+
+Reason = Annotated[str, msgspec.Meta(max_length=500), document(minLength=1)]
+
+
+class RebuildForm(msgspec.Struct):
+    """Why the table is to be rebuilt."""
+
+    reason: Reason = ""
+
+
+class SkipForm(msgspec.Struct):
+    """The position at which the projection is stopped, and why its event may be left out."""
+
+    position: Annotated[int, msgspec.Meta(ge=1, le=WHOLE_NUMBER_MAX)]
+    reason: Reason = ""
+
+
+class ProjectionsReply(Said, kw_only=True):
+    """Each read table's status."""
+
+    projections: list[ProjectionOnWire]
+
+
+class ProjectionReply(Said, kw_only=True):
+    """One read table's status."""
+
+    projection: ProjectionOnWire
+
+
+FORBIDDEN: Examples = [{"message": phrases.NOT_ADMIN}]
+ACT_ANSWERS: Answers = {
+    Unreadable: malformed(),
+    NotStoppedThere: Refusal(409, message=phrases.NOT_STOPPED_THERE),
+    AlreadySkipped: Refusal(409, message=phrases.NOT_STOPPED_THERE),
+}
+
+
+@get(
+    "/admin/projections",
+    tags=["Admin"],
+    operation_id="ListProjections",
+    responses=replies(
+        {
+            200: (ProjectionsReply, [{"message": phrases.WELL, "projections": [EXAMPLE_PROJECTION]}]),
+            401: (Said, NO_TOKEN),
+            403: (Said, FORBIDDEN),
+            503: (Said, BUSY),
+        }
+    ),
+)
+async def projections(desk: AtDesk) -> ProjectionsReply:
+    """The status of each read table. How far and how fast, who leads, what stopped it, skips, its last rebuild."""
+    found = [r.projection for r in desk.projector.runners]
+    return ProjectionsReply(code=200, message=phrases.WELL, projections=await _on_wire(desk, found))
+
+
+def _act_replies(conflict: str) -> Any:
+    return replies(
+        {
+            200: (ProjectionReply, [{"message": phrases.WELL, "projection": EXAMPLE_PROJECTION}]),
+            400: (Said, [{"message": text} for text in (phrases.MALFORMED, phrases.REASON_MISSING)]),
+            401: (Said, NO_TOKEN),
+            403: (Said, FORBIDDEN),
+            404: (Said, [{"message": phrases.NO_SUCH_PROJECTION}]),
+            409: (Said, [{"message": conflict}]),
+            413: (Said, TOO_LARGE),
+            503: (Said, BUSY),
+        }
+    )
+
+
+@post(
+    "/admin/projections/{name:str}/rebuild",
+    tags=["Admin"],
+    status_code=200,
+    operation_id="Rebuild",
+    operation_class=named(takes(RebuildForm, {"reason": "a fold was mended"}, "reason")),
+    responses=_act_replies(phrases.IN_PROGRESS),
+)
+async def rebuild(request: Request[Any, Any, Any], name: FromPath[str], desk: AtDesk) -> ProjectionReply:
+    """Rebuild a read table from the log. It goes on in a process of its own, and nobody who reads notices."""
+    projection = _projection(desk, name)
+    with answering(ACT_ANSWERS):
+        form = await read_form(request, RebuildForm)
+    reason = _reason(form)
+    if (await _status(desk, projection)).rebuilding or not await desk.rebuilds.start(
+        projection.name, _asking(desk, projection, reason)
+    ):
+        raise Refusal(409, message=phrases.IN_PROGRESS)
+    return ProjectionReply(code=200, message=phrases.WELL, projection=await _status(desk, projection))
+
+
+@post(
+    "/admin/projections/{name:str}/skip",
+    tags=["Admin"],
+    status_code=200,
+    operation_id="SkipEvent",
+    operation_class=named(takes(SkipForm, {"position": 4711, "reason": "its file is lost"}, "reason")),
+    responses=_act_replies(phrases.NOT_STOPPED_THERE),
+)
+async def skip(request: Request[Any, Any, Any], name: FromPath[str], desk: AtDesk) -> ProjectionReply:
+    """Leave out the event at which a read table is stopped, and go on behind it."""
+    projection, settings = _projection(desk, name), desk.settings
+    with answering(ACT_ANSWERS):
+        form = await read_form(request, SkipForm)
+        reason = _reason(form)
+        async with stopped_there(
+            settings.database_url, projection, form.position, settings.statement_seconds_max
+        ) as topic:
+            await skip_event(desk.store, projection.schema, form.position, topic, reason)
+    return ProjectionReply(code=200, message=phrases.WELL, projection=await _status(desk, projection))
+
+
+def _projection(desk: Desk, name: str) -> Projection:
+    known = {runner.projection.name: runner.projection for runner in desk.projector.runners}
+    if name not in known:
+        raise Refusal(404, message=phrases.NO_SUCH_PROJECTION)
+    return known[name]
+
+
+def _reason(form: RebuildForm | SkipForm) -> str:
+    reason = form.reason.strip()
+    if not reason:
+        raise Refusal(400, message=phrases.REASON_MISSING)
+    return reason
+
+
+def _asking(desk: Desk, projection: Projection, reason: str) -> Callable[[], Awaitable[object]]:
+    return lambda: ask_for_rebuild(desk.store, projection.schema, reason)
+
+
+async def _status(desk: Desk, projection: Projection) -> ProjectionOnWire:
+    return (await _on_wire(desk, [projection]))[0]
+
+
+async def _on_wire(desk: Desk, wanted: list[Projection]) -> list[ProjectionOnWire]:
+    return [projection_on_wire(s) for s in await statuses(desk.tables, desk.store.stream_ids, wanted)]

@@ -1,0 +1,49 @@
+"""`admin`: the operator grants and revokes the role; whatever goes wrong is one line."""
+
+import asyncio
+
+import pytest
+
+from tests.command_line.conftest import Type
+from tests.event_store.studio import log_rows, opened, register
+
+
+def registered(dsn: str, name: str) -> None:
+    async def one() -> None:
+        async with opened(dsn) as store:
+            await register(store, name)
+
+    asyncio.run(one())
+
+
+def test_the_role_is_granted_revoked_and_granted_again(type_in: Type, database_url: str) -> None:
+    registered(database_url, "安妮")
+    assert type_in("admin", "grant", "安妮", "--reason", "runs it") == (0, "安妮 is an admin now\n", "")
+    assert type_in("admin", "revoke", "安妮") == (0, "安妮 is no admin any more\n", "")
+    assert type_in("admin", "grant", "安妮").status == 0
+    told = log_rows(database_url, "topic, convert_from(state, 'UTF8')::jsonb")[1:]
+    assert [(topic, state["reason"], state["actor"]) for topic, state in told] == [
+        ("admin.granted", "runs it", None),
+        ("admin.revoked", "", None),
+        ("admin.granted_again", "", None),
+    ]
+
+
+@pytest.mark.parametrize("act", ["grant", "revoke"])
+def test_an_unknown_name_is_one_line(type_in: Type, act: str) -> None:
+    assert type_in("admin", act, "nobody") == (1, "", "huajuan: there is no account nobody\n")
+
+
+def test_what_is_so_already_is_one_line(type_in: Type, database_url: str) -> None:
+    registered(database_url, "ann")
+    assert type_in("admin", "revoke", "ann") == (1, "", "huajuan: ann is no admin\n")
+    type_in("admin", "grant", "ann")
+    assert type_in("admin", "grant", "ann") == (1, "", "huajuan: ann is an admin already\n")
+
+
+def test_words_that_make_no_sense_are_told_how_to_be_put(
+    type_in: Type, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        type_in("admin", "promote", "ann")
+    assert "choose from" in capsys.readouterr().err

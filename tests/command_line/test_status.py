@@ -1,0 +1,64 @@
+"""`status`: a table for people, JSON for machines, beside a server or without one."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from huajuan.projections.process import own_name
+from huajuan.projections.registry import PROJECTIONS
+from tests.command_line.conftest import Type
+from tests.command_line.test_admin import registered
+from tests.desk import until
+from tests.projections.gallery import projecting
+
+
+def test_without_a_server_it_says_so_and_succeeds(type_in: Type, database_url: str) -> None:
+    registered(database_url, "ann")
+    status, out, err = type_in("status")
+    assert (status, err) == (0, "")
+    assert "nobody: no server runs on this database" in out
+    lines = [line.split() for line in out.splitlines()]
+    for projection in PROJECTIONS:
+        (line,) = [line for line in lines if line[:1] == [projection.name]]
+        assert line[1:4] == [f"v{projection.version}", "0", "1"]
+
+
+def test_what_is_no_terminal_gets_no_colors_and_nothing_cut_off(type_in: Type, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE operations.checkpoints SET stopped_at = 1, stopped_by = %s WHERE projection = 'likes_v1'",
+            ("A" * 200,),
+        )
+    out = type_in("status").out
+    assert "\x1b" not in out
+    assert f"stopped at 1 (None): {'A' * 200}" in out
+
+
+def test_json_has_all_of_it(type_in: Type, database_url: str) -> None:
+    told = json.loads(type_in("status", "--json").out)
+    assert (told["database_url"], told["serving"], told["log_position"]) == (database_url, [], 0)
+    assert [one["name"] for one in told["projections"]] == [p.name for p in PROJECTIONS]
+
+
+async def test_beside_a_server_it_names_who_serves(type_in: Type, database_url: str) -> None:
+    async with projecting(database_url):
+
+        async def is_named() -> bool:
+            told = json.loads((await asyncio.to_thread(type_in, "status", "--json")).out)
+            return bool(told["serving"] == [own_name()])
+
+        await until(is_named)
+
+
+def test_where_nobody_ever_served_there_is_nothing_to_tell(
+    type_in: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUAJUAN_DATABASE_URL", "")
+    monkeypatch.setenv("HUAJUAN_DATA_DIR", str(tmp_path / "data"))
+    for words in (["status"], ["admin", "grant", "ann"]):
+        line = f"huajuan: there is no database in {tmp_path / 'data'}; `huajuan serve` makes one\n"
+        assert type_in(*words) == (1, "", line)
+    assert not (tmp_path / "data").exists()

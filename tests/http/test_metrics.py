@@ -1,0 +1,132 @@
+"""`/metrics`: what Prometheus reads, from any worker."""
+
+from collections.abc import Mapping
+
+import httpx
+import psycopg
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from huajuan.event_store.errors import LogUnavailable
+from huajuan.projections.questions import ReadTables
+from huajuan.projections.registry import PROJECTIONS
+from tests.desk import client_of
+from tests.http.conftest import Person
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class Scrape(dict[tuple[str, frozenset[tuple[str, str]]], float]):
+    """Values by name and labels; the worker's own name is left out."""
+
+    def of(self, name: str, **labels: str) -> float:
+        return self[name, frozenset(labels.items())]
+
+    def names(self) -> set[str]:
+        return {name for name, _ in self}
+
+
+async def scrape(client: httpx.AsyncClient) -> Scrape:
+    reply = await client.get("/metrics")
+    assert reply.status_code == 200
+    assert reply.headers["content-type"].startswith("text/plain; version=")
+    return Scrape(
+        {
+            (sample.name, _labels(sample.labels)): sample.value
+            for family in text_string_to_metric_families(reply.text)
+            for sample in family.samples
+        }
+    )
+
+
+def _labels(labels: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset((name, value) for name, value in labels.items() if name != "worker")
+
+
+async def test_every_projection_is_measured_and_each_worker_says_the_same(
+    client: httpx.AsyncClient, person: Person, module_database_url: str
+) -> None:
+    await person(checked_in=True)
+    async with client_of(module_database_url) as elsewhere:
+        here, there = await scrape(client), await scrape(elsewhere)
+    head = here.of("huajuan_log_position")
+    assert head > 0
+    for projection in PROJECTIONS:
+        of = {"projection": projection.name, "version": str(projection.version)}
+        for told in (here, there):
+            assert told.of("huajuan_projection_position", **of) == head
+            assert told.of("huajuan_projection_lag_events", **of) == 0
+            assert told.of("huajuan_projection_lag_seconds", **of) == 0
+            assert told.of("huajuan_projection_stopped", **of) == 0
+            assert told.of("huajuan_rebuild_running", **of) == 0
+    assert here.of("huajuan_projector_alive") == there.of("huajuan_projector_alive") == 1
+    assert (here.of("huajuan_database_up"), here.of("huajuan_jobs_open")) == (1, 0)
+    assert here.of("huajuan_points_unaccounted") == 0
+
+
+async def test_requests_are_counted_by_route_and_not_by_path(client: httpx.AsyncClient) -> None:
+    before = await scrape(client)
+    for key in "ab":
+        await client.get(f"/images/{key * 32}.png")
+    await client.get("/no/such/path")
+    await client.request("PROPFIND", "/no/such/path")
+    after = await scrape(client)
+
+    def more(name: str, **labels: str) -> float:
+        return after.of(name, **labels) - before.get((name, frozenset(labels.items())), 0)
+
+    total = "huajuan_http_requests_total"
+    assert more(total, method="GET", route="/images/{key}", status="404") == 2
+    assert more(total, method="GET", route="none", status="404") == 1
+    assert more(total, method="other", route="none", status="404") == 1
+    assert more(total, method="GET", route="/metrics", status="200") == 1
+    assert more("huajuan_http_request_seconds_count", route="/images/{key}") == 2
+
+
+async def test_a_stopped_projection_shows(client: httpx.AsyncClient, module_database_url: str) -> None:
+    change = "UPDATE operations.checkpoints SET stopped_at = %s WHERE projection = 'likes_v1'"
+    with psycopg.connect(module_database_url, autocommit=True) as connection:
+        connection.execute(change, (1,))
+        told = await scrape(client)
+        connection.execute(change, (None,))
+    assert told.of("huajuan_projection_stopped", projection="likes", version="1") == 1
+    assert told.of("huajuan_projection_stopped", projection="users", version="1") == 0
+
+
+async def test_points_that_went_astray_show_at_the_next_audit(database_url: str) -> None:
+    async with client_of(database_url, metrics_audit_seconds=0.0, welcome_points=50) as client:
+        for name in ("ann", "ben"):
+            form = {"username": name, "email": f"{name}@example.org", "password": "secret"}
+            assert (await client.post("/register", json=form)).status_code == 200
+        assert (await scrape(client)).of("huajuan_points_unaccounted") == 0
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            # What one has too much does not make up for what the other lacks.
+            connection.execute(
+                "UPDATE point_balances_v1.point_balances b SET available = available + d.off "
+                "FROM (SELECT account_id, CASE row_number() OVER () WHEN 1 THEN 3 ELSE -3 END AS off "
+                "FROM point_balances_v1.point_balances) d WHERE d.account_id = b.account_id"
+            )
+        assert (await scrape(client)).of("huajuan_points_unaccounted") == 6
+
+
+async def test_the_audit_is_kept_for_a_while(database_url: str) -> None:
+    async with client_of(database_url, metrics_audit_seconds=3600.0) as client:
+        assert (await scrape(client)).of("huajuan_points_unaccounted") == 0
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute(
+                "INSERT INTO point_balances_v1.point_balances VALUES (gen_random_uuid(), 1, 0, 0, 0, 0, 0)"
+            )
+        assert (await scrape(client)).of("huajuan_points_unaccounted") == 0
+
+
+async def test_without_a_database_what_the_worker_knows_is_told(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise LogUnavailable
+
+    monkeypatch.setattr(ReadTables, "all", away)
+    told = await scrape(client)
+    assert told.of("huajuan_database_up") == 0
+    assert "huajuan_http_requests_total" in told.names()
+    assert not any(name.startswith("huajuan_projection_") for name in told.names())

@@ -1,0 +1,65 @@
+"""`/readyz` says no as soon as the read tables are not followed, whatever it is that died."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import psycopg
+import pytest
+
+from huajuan.event_store.ending import end
+from huajuan.projections.registry import PROJECTIONS
+from tests.desk import client_of, until
+
+FORM = {"username": "ann", "email": "ann@example.org", "password": "secret"}
+
+
+async def ready(client: httpx.AsyncClient) -> bool:
+    reply = await client.get("/readyz")
+    assert reply.json()["database"] is True
+    assert ("Retry-After" in reply.headers) == (reply.status_code == 503)
+    return reply.status_code == 200
+
+
+@pytest.mark.parametrize("name", [*(p.schema for p in PROJECTIONS), "signals"])
+async def test_not_when_a_task_that_follows_the_log_is_dead(database_url: str, name: str) -> None:
+    async with client_of(database_url) as client:
+        assert await ready(client)
+        (task,) = [task for task in asyncio.all_tasks() if task.get_name() == name]
+        await end([task])
+        assert not await ready(client)
+        assert (await client.get("/healthz")).status_code == 200
+
+
+@asynccontextmanager
+async def holding(dsn: str, projection: str) -> AsyncIterator[None]:
+    """Somebody leads this projection and folds nothing."""
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        query = "SELECT 1 FROM operations.checkpoints WHERE projection = %s FOR UPDATE"
+        await connection.execute(query, (projection,))
+        yield
+
+
+async def test_not_while_another_process_should_lead_and_does_not(database_url: str) -> None:
+    async with client_of(database_url, lag_seconds_max=0.3, read_own_writes_seconds_max=0.01) as client:
+        async with holding(database_url, "likes_v1"):
+            assert await ready(client), "nothing is waiting yet"
+            assert (await client.post("/register", json=FORM)).status_code == 200
+
+            async def is_late() -> bool:
+                return not await ready(client)
+
+            await until(is_late)
+            late = (await client.get("/readyz")).json()["projections"]["likes_v1"]
+            assert (late["lag_events"] > 0, late["lag_seconds"] > 0.3) == (True, True)
+        await until(lambda: ready(client))
+
+
+async def test_an_event_after_a_long_silence_does_not_look_like_a_long_lag(database_url: str) -> None:
+    async with client_of(database_url, read_own_writes_seconds_max=0.01) as client:
+        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+            await connection.execute("UPDATE operations.checkpoints SET moved_at = now() - interval '1 hour'")
+        async with holding(database_url, "likes_v1"):
+            assert (await client.post("/register", json=FORM)).status_code == 200
+            assert await ready(client)

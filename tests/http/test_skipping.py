@@ -1,0 +1,78 @@
+"""A projection that stops is told of, skipped by an admin, and goes on, all over HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from huajuan.projections.registry import PROJECTIONS
+from tests.desk import client_of, until
+from tests.http.test_admin import make_admin
+from tests.projections.gallery import failing
+
+
+class Desk:
+    """What an admin sees and does, on a service one of whose projections cannot fold anybody called `ben`."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+        self.headers: dict[str, str] = {}
+
+    async def sit_down(self, dsn: str) -> None:
+        for name in ("ada", "ben"):
+            form = {"username": name, "email": f"{name}@example.org", "password": "secret"}
+            assert (await self.client.post("/register", json=form)).status_code == 200
+        await make_admin(dsn, "ada")
+        reply = await self.client.post("/login", json={"username": "ada", "password": "secret"})
+        self.headers = {"Authorization": reply.json()["token"]}
+
+    async def look(self) -> dict[str, Any]:
+        reply = await self.client.get("/admin/projections", headers=self.headers)
+        told: dict[str, Any] = reply.json()["projections"][-1]
+        return told
+
+    async def has_stopped(self) -> bool:
+        return (await self.look())["stopped_at"] is not None
+
+    async def skip(self, position: int) -> int:
+        form = {"position": position, "reason": "it is broken"}
+        reply = await self.client.post("/admin/projections/failing/skip", json=form, headers=self.headers)
+        return reply.status_code
+
+    async def is_ready(self) -> bool:
+        return (await self.client.get("/readyz")).status_code == 200
+
+
+@pytest_asyncio.fixture
+async def desk(monkeypatch: pytest.MonkeyPatch, database_url: str) -> AsyncIterator[Desk]:
+    bad = failing(lambda event: event.username == "ben")
+    for module in ("huajuan.main", "huajuan.database"):
+        monkeypatch.setattr(f"{module}.PROJECTIONS", (*PROJECTIONS, bad))
+    async with client_of(database_url) as client:
+        desk = Desk(client)
+        await desk.sit_down(database_url)
+        yield desk
+
+
+async def test_the_event_that_stops_a_table_is_named(desk: Desk) -> None:
+    await until(desk.has_stopped)
+    told = await desk.look()
+    assert (told["name"], told["stopped_by"]) == ("failing", "ZeroDivisionError")
+    assert (told["stopped_event"], told["stopped_at"]) == ("account.registered", told["position"] + 1)
+    assert not await desk.is_ready()
+
+
+async def test_only_that_event_can_be_skipped_and_only_once(desk: Desk) -> None:
+    await until(desk.has_stopped)
+    culprit = (await desk.look())["stopped_at"]
+    assert [await desk.skip(culprit - 1), await desk.skip(culprit + 1)] == [409, 409]
+    assert sorted(await asyncio.gather(*(desk.skip(culprit) for _ in range(4)))) == [200, 409, 409, 409]
+    await until(desk.is_ready)
+    told = await desk.look()
+    assert (told["stopped_at"], told["lag_events"]) == (None, 0)
+    assert [(s["position"], s["event"], s["reason"]) for s in told["skips"]] == [
+        (culprit, "account.registered", "it is broken")
+    ]

@@ -1,0 +1,159 @@
+"""Skips: a stopped projection goes on behind an event that an admin skipped, and never silently."""
+
+import asyncio
+from typing import Any
+
+import psycopg
+import pytest
+from structlog.testing import capture_logs
+
+from huajuan.commands.skip_event import skip_event
+from huajuan.event_store.connecting import connect
+from huajuan.projections.projection import Projection
+from huajuan.projections.skips import NotStoppedThere, ignored, skipped, stopped_there
+from huajuan.projections.users import USERS
+from tests.desk import until
+from tests.event_store.studio import opened, register
+from tests.projections.gallery import SECONDS_MAX, failing, projecting, whole_table
+
+QUICK = {"poll_seconds": 0.05}
+WHY = "it is broken"
+
+
+def on_ben(event: Any) -> bool:
+    return bool(event.username == "ben")
+
+
+async def skip(dsn: str, position: int, projection: str = "failing_v1") -> None:
+    async with opened(dsn) as store:
+        await skip_event(store, projection, position, "account.registered", WHY)
+
+
+def names(dsn: str, projection: Projection) -> list[str]:
+    return sorted(row[2] for row in whole_table(dsn, projection))
+
+
+async def test_who_leads_goes_on_once_the_culprit_is_skipped(database_url: str) -> None:
+    bad = failing(on_ben)
+    async with (
+        projecting(database_url, (bad,), **QUICK) as (store, one),
+        projecting(database_url, (bad,), **QUICK) as (_, other),
+    ):
+        for name in ("ann", "ben", "cid"):
+            await register(store, name)
+        for projector in (one, other):
+            await until(lambda p=projector: p.positions.is_stopped("failing_v1"))  # type: ignore[misc]
+        await skip(database_url, 2)
+        for projector in (one, other):
+            await until(lambda p=projector: p.positions["failing_v1"] >= 3)  # type: ignore[misc]
+            assert await projector.reach(3, bad, seconds_max=SECONDS_MAX)
+        await register(store, "dan")
+        assert await one.reach(6, bad, seconds_max=SECONDS_MAX)
+    assert names(database_url, bad) == ["ann", "cid", "dan"]
+
+
+async def test_nothing_else_makes_it_go_on(database_url: str) -> None:
+    bad = failing(on_ben)
+    async with projecting(database_url, (bad,), **QUICK) as (store, projector):
+        for name in ("ann", "ben", "cid"):
+            await register(store, name)
+        await until(lambda: projector.positions.is_stopped("failing_v1"))
+        await skip(database_url, 3)
+        await skip(database_url, 2, "users_v1")
+        await asyncio.sleep(0.3)
+        assert projector.positions.is_stopped("failing_v1")
+    assert names(database_url, bad) == ["ann"]
+
+
+async def test_each_culprit_is_skipped_apart(database_url: str) -> None:
+    bad = failing(lambda event: event.username in ("ben", "dan"))
+    async with projecting(database_url, (bad,), **QUICK) as (store, projector):
+        for name in ("ann", "ben", "cid", "dan"):
+            await register(store, name)
+        await until(lambda: projector.positions.is_stopped("failing_v1"))
+        await skip(database_url, 2)
+        await until(lambda: projector.positions["failing_v1"] == 3)
+        await until(lambda: projector.positions.is_stopped("failing_v1"))
+        await skip(database_url, 4)
+        await until(lambda: projector.positions["failing_v1"] >= 4)
+    assert names(database_url, bad) == ["ann", "cid"]
+
+
+async def test_an_event_nobody_can_read_can_be_skipped(database_url: str) -> None:
+    async with opened(database_url) as store:
+        for name in ("ann", "ben", "cid"):
+            await register(store, name)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(
+            "UPDATE log.huajuan_events SET state = 'not what it was' WHERE notification_id = 2"
+        )
+    async with projecting(database_url, (USERS,), **QUICK) as (_, projector):
+        await until(lambda: projector.positions.is_stopped("users_v1"))
+        await skip(database_url, 2, "users_v1")
+        await until(lambda: projector.positions["users_v1"] >= 3)
+    assert names(database_url, USERS) == ["ann", "cid"]
+
+
+async def test_a_skip_holds_in_a_process_that_could_have_folded_the_event(database_url: str) -> None:
+    bad, mended = failing(on_ben), failing(lambda _: False)
+    async with projecting(database_url, (bad,), **QUICK) as (store, projector):
+        for name in ("ann", "ben", "cid"):
+            await register(store, name)
+        await until(lambda: projector.positions.is_stopped("failing_v1"))
+    await skip(database_url, 2)
+    async with projecting(database_url, (mended,), **QUICK) as (_, projector):
+        assert await projector.reach(3, mended, seconds_max=SECONDS_MAX)
+    assert names(database_url, mended) == ["ann", "cid"]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DELETE FROM failing_v1.failing")
+        connection.execute("UPDATE operations.checkpoints SET position = 0, stopped_at = NULL")
+    async with projecting(database_url, (mended,), batch_events_max=1) as (_, projector):
+        assert await projector.reach(3, mended, seconds_max=SECONDS_MAX)
+    assert names(database_url, mended) == ["ann", "cid"]
+
+
+async def test_a_newer_version_ignores_skips_made_for_an_older_one_and_says_so(database_url: str) -> None:
+    newer = failing(lambda _: False, version=2)
+    async with projecting(database_url, (failing(on_ben),), **QUICK) as (store, projector):
+        for name in ("ann", "ben"):
+            await register(store, name)
+        await until(lambda: projector.positions.is_stopped("failing_v1"))
+    await skip(database_url, 2)
+    with capture_logs() as told:
+        async with projecting(database_url, (newer,), **QUICK) as (_, projector):
+            assert await projector.reach(2, newer, seconds_max=SECONDS_MAX)
+    assert names(database_url, newer) == ["ann", "ben"]
+    (said,) = [line for line in told if "older version" in line["event"]]
+    assert (said["projection"], said["positions"]) == ("failing_v2", [2])
+
+
+async def test_a_rebuild_can_ask_what_to_leave_out(database_url: str) -> None:
+    for position in (2, 9):
+        await skip(database_url, position)
+    await skip(database_url, 5, "failing_v2")
+    async with await connect(database_url, SECONDS_MAX) as connection:
+        found = {v: await skipped(connection, failing(on_ben, v)) for v in (1, 2, 3)}
+        old = {v: await ignored(connection, failing(on_ben, v)) for v in (1, 2, 3)}
+    assert found == {1: {2, 9}, 2: {5}, 3: frozenset()}
+    assert old == {1: frozenset(), 2: {2, 9}, 3: {2, 5, 9}}
+
+
+async def test_nobody_folds_the_event_while_it_is_being_skipped(database_url: str) -> None:
+    """A process that knows better would else fold what is then on record as skipped."""
+    bad, mended = failing(on_ben), failing(lambda _: False)
+    async with projecting(database_url, (bad,), **QUICK) as (store, projector):
+        for name in ("ann", "ben", "cid"):
+            await register(store, name)
+        await until(lambda: projector.positions.is_stopped("failing_v1"))
+    async with stopped_there(database_url, bad, 2, SECONDS_MAX) as topic:
+        assert topic == "account.registered"
+        async with projecting(database_url, (mended,), **QUICK) as (_, projector):
+            assert not await projector.reach(2, mended, seconds_max=0.5)
+            await skip(database_url, 2)
+    async with projecting(database_url, (mended,), **QUICK) as (_, projector):
+        assert await projector.reach(3, mended, seconds_max=SECONDS_MAX)
+    assert names(database_url, mended) == ["ann", "cid"]
+    with pytest.raises(NotStoppedThere):
+        async with stopped_there(database_url, bad, 2, SECONDS_MAX):
+            pytest.fail("it goes on already")
