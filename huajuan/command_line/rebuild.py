@@ -1,6 +1,7 @@
 """`rebuild`: read tables made anew from the log, while the old ones serve."""
 
 import asyncio
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from huajuan.rebuilding.rebuild import Report, rebuild
 from huajuan.settings import Settings
 
 TABLES_DIFFERED = 2
+# Whoever is served meanwhile comes first.
+NICENESS = 5
 
 
 def _words(parser: ArgumentParser) -> None:
@@ -36,6 +39,7 @@ def _act(settings: Settings, words: Namespace) -> int:
     with database_there_is(settings) as database, progress_bar("events") as show:
         if not words.on_record:
             asyncio.run(_put_on_record(settings, database.dsn, projections, words.reason))
+        os.nice(NICENESS)
         report = rebuild(
             database.dsn,
             projections,

@@ -106,8 +106,8 @@ class EventMapper(Mapper[UUID]):
 
     def decode(self, stream: UUID, version: int, topic: str, raw: bytes) -> tuple[EventSpec, dict[str, Any]]:
         """The event's fields, personal ones still sealed."""
-        spec = self._spec_of_topic(topic)
-        state = _decode(spec, raw)
+        spec = self._by_topic.get(topic) or self._spec(resolve_topic(topic))
+        state = spec.decode(raw) if spec.version == 1 else _decode(spec, raw)
         state["originator_id"], state["originator_version"] = stream, version
         # An old event that lacks such a field was written before it existed: unknown, not "now".
         for name in spec.unknown_when_absent:

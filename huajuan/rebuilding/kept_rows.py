@@ -14,14 +14,13 @@ from huajuan.rebuilding.pages import Unreadable
 
 
 class Kept:
-    """A row; whether the table has it, and whether it has changed since."""
+    """A row, and whether the table has it."""
 
-    __slots__ = ("is_changed", "is_stored", "row")
+    __slots__ = ("is_stored", "row")
 
     def __init__(self, row: Any, *, is_stored: bool) -> None:
         self.row = row
         self.is_stored = is_stored
-        self.is_changed = False
 
 
 class Writing(msgspec.Struct):
@@ -46,6 +45,8 @@ class KeptRows:
         self._half = max(1, rows_max // 2)
         self._young: dict[Any, Kept] = {}
         self._old: dict[Any, Kept] = {}
+        # Those of both that are not in the table as they are now.
+        self._changed: dict[Any, Kept] = {}
         # Rows of positions are nobody else's, so they are only ever added.
         self._added: list[tuple[Any, ...]] = []
         self._has_let_go = False
@@ -70,12 +71,22 @@ class KeptRows:
 
     def fold(self, batch: Iterable[Recorded]) -> None:
         """Raises `FoldFailed`."""
+        young, changed = self._young, self._changed
         position = 0
         try:
             for touch, event, position in self._touched(batch):
-                self._fold(touch, event, position)
+                if touch.key is of_position:
+                    self._add(touch.fold(None, event, position))
+                    continue
+                key = touch.key(event, position)
+                kept = changed[key] = young.get(key) or self._made_young(key)
+                kept.row = touch.fold(kept.row, event, position)
         except Exception as error:
             raise FoldFailed(self.projection.name, position, error) from error
+
+    def _add(self, row: Any) -> None:
+        if row is not None:
+            self._added.append(astuple(row))
 
     def _touched(self, batch: Iterable[Recorded]) -> list[tuple[Touch, Any, int]]:
         touches, skipped = self._touches, self._skipped
@@ -85,16 +96,6 @@ class KeptRows:
     def _refuse(self, _: Any, unread: Unreadable, __: int) -> None:
         if unread.topic in self.projection.topics:
             raise unread.error
-
-    def _fold(self, touch: Touch, event: Any, position: int) -> None:
-        if touch.key is of_position:
-            if (row := touch.fold(None, event, position)) is not None:
-                self._added.append(astuple(row))
-            return
-        key = touch.key(event, position)
-        kept = self._young.get(key) or self._made_young(key)
-        kept.row = touch.fold(kept.row, event, position)
-        kept.is_changed = True
 
     def _made_young(self, key: Any) -> Kept:
         kept = self._old.pop(key) if key in self._old else Kept(None, is_stored=False)
@@ -108,18 +109,18 @@ class KeptRows:
         self._old, leaving = self._young, self._old
         self._young = {}
         self._has_let_go |= bool(leaving)
-        return self._written(leaving)
+        return self._written({key: self._changed.pop(key) for key in leaving if key in self._changed})
 
     def all_changes(self) -> Writing:
         """What is to be written so that the table shows all that was folded."""
-        return self._written(self._young | self._old)
+        changed, self._changed = self._changed, {}
+        return self._written(changed)
 
     def _written(self, rows: dict[Any, Kept]) -> Writing:
         writing, self._added = Writing(self._added, [], []), []
         for key, kept in rows.items():
-            if kept.is_changed:
-                _sort_in(writing, key, kept)
-                kept.is_stored, kept.is_changed = kept.row is not None, False
+            _sort_in(writing, key, kept)
+            kept.is_stored = kept.row is not None
         return writing
 
 

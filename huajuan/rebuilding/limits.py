@@ -1,5 +1,7 @@
 """The bounds of a rebuild, each with its unit."""
 
+import os
+
 import msgspec
 
 
@@ -9,9 +11,10 @@ class RebuildLimits(msgspec.Struct, frozen=True):
     page_events_max: int = 20_000
     rows_kept_max: int = 100_000
     # How far behind the live tables the last step may begin, which they wait for.
-    last_step_events_max: int = 2_000
+    last_step_events_max: int = 500
     catch_up_rounds_max: int = 100
-    indexes_at_once_max: int = 2
+    # A core is left to those who are being served meanwhile.
+    indexes_at_once_max: int = max(1, (os.cpu_count() or 1) - 1)
     index_memory_mb: int = 128
     drop_wait_seconds_max: float = 2
     drop_tries_max: int = 30

@@ -63,10 +63,10 @@ class NewTables:
         for kept in self._kept:
             self._write(kept.projection.table, kept.all_changes())
 
-    def vacuum(self) -> None:
+    def analyze(self) -> None:
         """So that the planner knows them."""
         for kept in self._kept:
-            self._run("VACUUM (ANALYZE) {}", new_schema(kept.projection), kept.projection.table.name)
+            self._run("ANALYZE {}", new_schema(kept.projection), kept.projection.table.name)
 
     def _run(self, statement: str, *name: str) -> None:
         self._connection.execute(sql.SQL(statement).format(sql.Identifier(*name)))

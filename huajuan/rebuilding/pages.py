@@ -70,9 +70,9 @@ class LogPages:
 
     def _decoded_at_once(self, rows: Rows) -> list[Recorded]:
         decode, make = self._mapper.decode, self._mapper.make
-        decoded = [decode(stream, version, topic, raw) for stream, version, topic, raw, _ in rows]
-        self._need({state[spec.subject] for spec, state in decoded if spec.personal})
-        return [Recorded(row[4], make(spec, state)) for row, (spec, state) in zip(rows, decoded, strict=True)]
+        decoded = [(*decode(*row[:4]), row[4]) for row in rows]
+        self._need({state[spec.subject] for spec, state, _ in decoded if spec.personal})
+        return [Recorded(position, make(spec, state)) for spec, state, position in decoded]
 
     def _decoded_alone(self, row: tuple[Any, ...]) -> Recorded:
         try:

@@ -83,7 +83,7 @@ class _Rebuild:
             self._telling.do("indexing")
             self._tables.write_all()
             index(self._dsn, self._projections, self._limits)
-            self._tables.vacuum()
+            self._tables.analyze()
             self._catch_up_closely(swapping)
             looking.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             still_seconds = swap(swapping, self._projections, lambda live: self._last_step(live, looking))
