@@ -24,6 +24,7 @@ class Table(Generic[R]):
         self.key = key
         self.columns = row.__struct_fields__
         self.key_at = self.columns.index(key)
+        self.key_type = get_type_hints(row)[key]
         self.types = [_postgres_type(hint) for hint in get_type_hints(row).values()]
         self.ddl = _ddl(name, dict(zip(self.columns, get_type_hints(row).values(), strict=True)), key)
         self.index_ddl = [_index_ddl(name, number, body) for number, body in enumerate(indexes, 1)]

@@ -1,7 +1,8 @@
 """The rows of one new table that are at hand: folded in memory, written when they are let go."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from msgspec.structs import astuple
@@ -21,6 +22,18 @@ class Kept:
     def __init__(self, row: Any, *, is_stored: bool) -> None:
         self.row = row
         self.is_stored = is_stored
+
+
+def _itself(key: Any) -> Any:
+    return key
+
+
+def _number(key: UUID) -> int:
+    return key.int
+
+
+def _uuid(number: int) -> UUID:
+    return UUID(int=number)
 
 
 class Writing(msgspec.Struct):
@@ -43,6 +56,9 @@ class KeptRows:
         # An event that cannot be read is of nobody's row, and fails whoever would fold it.
         self._touches = {**projection.touches, Unreadable: Touch(of_position, self._refuse)}
         self._half = max(1, rows_max // 2)
+        # A UUID is hashed and compared by Python, its number is not.
+        self._name: Callable[[Any], Any] = _number if projection.table.key_type is UUID else _itself
+        self._key: Callable[[Any], Any] = _uuid if projection.table.key_type is UUID else _itself
         self._young: dict[Any, Kept] = {}
         self._old: dict[Any, Kept] = {}
         # Those of both that are not in the table as they are now.
@@ -55,30 +71,30 @@ class KeptRows:
         """Keys whose rows the table may have while they are not at hand."""
         if not self._has_let_go:
             return set()
-        touches, begun = self.projection.touches, Begun
-        keys = {
-            touch.key(event, position)
+        touches, begun, name = self.projection.touches, Begun, self._name
+        names = {
+            name(touch.key(event, position))
             for position, event in batch
             if (touch := touches.get(type(event)))
             and touch.key is not of_position
             and not (touch.key is of_stream and isinstance(event, begun))
         }
-        return keys - self._young.keys() - self._old.keys()
+        return {self._key(unknown) for unknown in names - self._young.keys() - self._old.keys()}
 
     def add_stored(self, rows: dict[Any, tuple[Any, ...]]) -> None:
         make = self.projection.table.row
-        self._young |= {key: Kept(make(*row), is_stored=True) for key, row in rows.items()}
+        self._young |= {self._name(key): Kept(make(*row), is_stored=True) for key, row in rows.items()}
 
     def fold(self, batch: Iterable[Recorded]) -> None:
         """Raises `FoldFailed`."""
-        young, changed = self._young, self._changed
+        young, changed, name = self._young, self._changed, self._name
         position = 0
         try:
             for touch, event, position in self._touched(batch):
                 if touch.key is of_position:
                     self._add(touch.fold(None, event, position))
                     continue
-                key = touch.key(event, position)
+                key = name(touch.key(event, position))
                 kept = changed[key] = young.get(key) or self._made_young(key)
                 kept.row = touch.fold(kept.row, event, position)
         except Exception as error:
@@ -119,13 +135,9 @@ class KeptRows:
     def _written(self, rows: dict[Any, Kept]) -> Writing:
         writing, self._added = Writing(self._added, [], []), []
         for key, kept in rows.items():
-            _sort_in(writing, key, kept)
+            if kept.row is not None:
+                (writing.changed if kept.is_stored else writing.new).append(astuple(kept.row))
+            elif kept.is_stored:
+                writing.gone.append(self._key(key))
             kept.is_stored = kept.row is not None
         return writing
-
-
-def _sort_in(writing: Writing, key: Any, kept: Kept) -> None:
-    if kept.row is not None:
-        (writing.changed if kept.is_stored else writing.new).append(astuple(kept.row))
-    elif kept.is_stored:
-        writing.gone.append(key)
