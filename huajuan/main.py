@@ -30,7 +30,7 @@ from huajuan.logs import configure_logs
 from huajuan.passwords import Passwords
 from huajuan.pictures import Pictures, beneath
 from huajuan.portraits import Portraits
-from huajuan.projections.belongings import left_by
+from huajuan.projections.belongings import forget_statistics, left_by
 from huajuan.projections.favorites import FAVORITES
 from huajuan.projections.history import HISTORY
 from huajuan.projections.likes import LIKES
@@ -138,5 +138,14 @@ def _estate(desk: Desk) -> Estate:
         left = await left_by(desk.tables, account_id, most)
         return Belongings(left.images, left.likes, left.favorites, left.unfinished)
 
-    most, settle_seconds = desk.settings.erase_batch_max, desk.settings.erase_settle_seconds
-    return Estate(desk.store, desk.erasures, desk.trash, desk.avatars, belongings, most, settle_seconds)
+    settings = desk.settings
+    return Estate(
+        desk.store,
+        desk.erasures,
+        desk.trash,
+        desk.avatars,
+        belongings,
+        lambda: forget_statistics(settings.database_url, settings.projection.connect_seconds_max),
+        settings.erase_batch_max,
+        settings.erase_settle_seconds,
+    )

@@ -37,7 +37,8 @@ class Belongings:
 @dataclass(frozen=True)
 class Estate:
     """All that clearing needs. `belongings` gets an account, how many of each kind at most, and the log's
-    position that the read tables must have reached.
+    position that the read tables must have reached. `forget_statistics` makes the database forget what
+    values it met in the columns that had something of a person.
 
     Requests in hand when the person went may add to what they left, so for `settle_seconds` nobody is done.
     """
@@ -47,6 +48,7 @@ class Estate:
     trash: Trash
     avatars: AvatarFiles
     belongings: Callable[[UUID, int, int], Awaitable[Belongings]]
+    forget_statistics: Callable[[], Awaitable[None]]
     batch_max: int
     settle_seconds: float
 
@@ -54,7 +56,12 @@ class Estate:
 async def clear_erased_accounts(estate: Estate) -> int:
     """How many people nothing is left of; the others wait for the next time."""
     waiting = await estate.erasures.waiting(estate.batch_max)
-    return sum([await _clear(estate, erasure) for erasure in waiting])
+    cleared = [erasure.account_id for erasure in waiting if await _is_clear(estate, erasure)]
+    if cleared:
+        await estate.forget_statistics()
+    for account_id in cleared:
+        await estate.erasures.done(account_id)
+    return len(cleared)
 
 
 async def keep_clearing_erased_accounts(estate: Estate, every_seconds: float) -> None:
@@ -67,14 +74,12 @@ async def keep_clearing_erased_accounts(estate: Estate, every_seconds: float) ->
         await estate.erasures.wait(every_seconds)
 
 
-async def _clear(estate: Estate, erasure: Waiting) -> bool:
+async def _is_clear(estate: Estate, erasure: Waiting) -> bool:
     account = await estate.store.find(Account, erasure.account_id)
     may_be_done = erasure.age_seconds > estate.settle_seconds
     if account is not None and account.is_erased:
         left = await _withdraw_all(estate, account.id)
         may_be_done = may_be_done and not left
-    if may_be_done:
-        await estate.erasures.done(erasure.account_id)
     return may_be_done
 
 

@@ -3,11 +3,15 @@
 from uuid import UUID
 
 import msgspec
+import psycopg
 
+from huajuan.event_store.connecting import connect
+from huajuan.event_store.errors import LogUnavailable
 from huajuan.projections.favorites import FAVORITES
 from huajuan.projections.history import HISTORY
 from huajuan.projections.likes import LIKES
 from huajuan.projections.questions import ReadTables
+from huajuan.projections.users import USERS
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -19,6 +23,7 @@ class Left(msgspec.Struct, frozen=True):
     unfinished: int
 
 
+_WITH_PERSONS = ("operations.personal_keys", f"{USERS.schema}.users", f"{HISTORY.schema}.history")
 _OF_ACCOUNT = "account_id = %(account)s AND (id IS NULL OR picture IS NOT NULL)"
 _LEFT = f"""
 SELECT ARRAY(SELECT image_id FROM {HISTORY.schema}.history
@@ -28,6 +33,19 @@ SELECT ARRAY(SELECT image_id FROM {HISTORY.schema}.history
               WHERE account_id = %(account)s LIMIT %(most)s),
        (SELECT count(*) FROM {HISTORY.schema}.history WHERE {_OF_ACCOUNT} AND id IS NULL)
 """
+
+
+async def forget_statistics(dsn: str, connect_seconds_max: float) -> None:
+    """The planner's notes hold values that it met, and pages hold rows that were. Raises `LogUnavailable`.
+
+    On a connection of its own, for it takes as long as it takes.
+    """
+    try:
+        async with await connect(dsn, connect_seconds_max) as connection:
+            for table in _WITH_PERSONS:
+                await connection.execute(f"VACUUM (ANALYZE) {table}".encode())
+    except psycopg.Error as error:
+        raise LogUnavailable from error
 
 
 async def left_by(tables: ReadTables, account_id: UUID, most: int) -> Left:

@@ -92,9 +92,13 @@ async def test_the_name_stays_taken_and_the_address_is_free(database_url: str) -
 
 async def test_nothing_readable_is_left_and_the_log_is_whole(database_url: str) -> None:
     async with desk_on(database_url, **QUIET, log=LogLimits(snapshot_every_events=2)) as desk:
-        ann = await a_person(desk, "ann_who_leaves", 1)
+        ann = await a_person(desk, "ann_who_leaves", 2)
         await update_account(desk.store, desk.passwords, ann, Changes(email="second@leaves.example"))
-        await picture_of(desk, ann)
+        for _ in range(4):
+            await picture_of(desk, ann)
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute("ANALYZE")
+        assert "purple giraffe" in _dump(database_url)
         await erase(desk, ann)
         head = rows(database_url, "SELECT max(notification_id) FROM log.huajuan_events")[0][0]
         await desk.show(int(str(head)), *PROJECTIONS)
@@ -107,7 +111,7 @@ async def test_nothing_readable_is_left_and_the_log_is_whole(database_url: str) 
 
 
 def _dump(dsn: str) -> str:
-    """Every row of every table, as a dump would show it."""
+    """Every row of every table, as a dump would show it, and what the planner noted of them."""
     with psycopg.connect(dsn) as connection:
         tables = connection.execute(
             "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
@@ -117,7 +121,10 @@ def _dump(dsn: str) -> str:
         states = connection.execute(
             "SELECT topic, convert_from(state, 'UTF8') FROM log.huajuan_events"
         ).fetchall()
-    return repr((tables, found, states))
+        statistics = connection.execute(
+            "SELECT most_common_vals::text, histogram_bounds::text FROM pg_stats WHERE schemaname <> 'pg_catalog'"
+        ).fetchall()
+    return repr((tables, found, states, statistics))
 
 
 async def test_another_process_forgets_the_person_too(database_url: str) -> None:
