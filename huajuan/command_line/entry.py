@@ -7,6 +7,7 @@ import sys
 import psycopg
 
 from huajuan.command_line.admin import ADMIN
+from huajuan.command_line.points import POINTS
 from huajuan.command_line.rebuild import REBUILD
 from huajuan.command_line.serve import SERVE
 from huajuan.command_line.status import STATUS
@@ -23,7 +24,7 @@ from huajuan.serving.stopping import StopAsked
 from huajuan.settings import SettingsError, from_environment
 
 TOLD_TO_STOP = 130
-VERBS = (SERVE, STATUS, REBUILD, ADMIN)
+VERBS = (SERVE, STATUS, REBUILD, POINTS, ADMIN)
 _CLEAR = (
     AddressUnusable,
     CannotDo,

@@ -9,6 +9,7 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp
 
+from huajuan.http.account_acts import adjust, ban, unban
 from huajuan.http.accounts import login, logout, register, user_info
 from huajuan.http.admin import projections, rebuild, skip
 from huajuan.http.api_page import DOCUMENT, PATH, ApiPage, page_router
@@ -44,7 +45,7 @@ WITH_TOKEN = (
     *(like, unlike),
     *(favorites, add_favorite, remove_favorite),
 )
-FOR_ADMINS = (projections, rebuild, skip, statistics)
+FOR_ADMINS = (projections, rebuild, skip, statistics, adjust, ban, unban)
 OpenDesk = Callable[[], AbstractAsyncContextManager[Desk]]
 
 

@@ -68,6 +68,7 @@ async def test_the_document_has_every_route(client: httpx.AsyncClient) -> None:
         "/auth/user/restoreImages", "/auth/root/deleteOneUser",
         "/admin/projections", "/admin/projections/{name}/rebuild",
         "/admin/projections/{name}/skip", "/admin/statistics", "/metrics",
+        "/admin/users/{name}/points", "/admin/users/{name}/ban", "/admin/users/{name}/unban",
     }  # fmt: skip
 
 

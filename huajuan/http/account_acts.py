@@ -1,0 +1,132 @@
+"""Admins' acts on one account: points given or taken, banning and unbanning."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, post
+from litestar.params import FromPath
+
+from huajuan.commands.adjust_points import adjust_points
+from huajuan.commands.ban_account import ban_account
+from huajuan.commands.unban_account import unban_account
+from huajuan.domain import refusals
+from huajuan.domain.points import ADJUSTMENT_MAX
+from huajuan.domain.reasons import REASON_CHARACTERS_MAX
+from huajuan.http import phrases
+from huajuan.http.bodies import Unreadable, malformed, read_form
+from huajuan.http.desk import AtDesk, Desk
+from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Said, document, named, replies, takes
+from huajuan.http.envelope import Answers, Refusal, answering
+from huajuan.projections.point_balances import POINT_BALANCES
+
+Reason = Annotated[str, document(minLength=1, maxLength=REASON_CHARACTERS_MAX)]
+
+
+class ReasonForm(msgspec.Struct):
+    """Why: it goes on record."""
+
+    reason: Reason = ""
+
+
+class PointsForm(msgspec.Struct):
+    """Points to give, or to take where negative; below zero only if `force` is true."""
+
+    change: Annotated[int, document(minimum=-ADJUSTMENT_MAX, maximum=ADJUSTMENT_MAX)]
+    reason: Reason = ""
+    force: bool = False
+
+
+class PointsReply(Said, kw_only=True):
+    """The balance after the change."""
+
+    score: int
+
+
+ANSWERS: Answers = {
+    Unreadable: malformed(),
+    refusals.ReasonMissing: Refusal(400, message=phrases.REASON_MISSING),
+    refusals.PointsUnfit: Refusal(400, message=phrases.POINTS_UNFIT),
+    refusals.NotRegistered: Refusal(404, message=phrases.USER_UNKNOWN),
+    refusals.NotEnoughPoints: Refusal(409, message=phrases.NOT_ENOUGH_POINTS),
+    refusals.AlreadyBanned: Refusal(409, message=phrases.ALREADY_BANNED),
+    refusals.NotBanned: Refusal(409, message=phrases.NOT_BANNED),
+}
+
+
+def _replies(success: Any, bad: tuple[str, ...], conflict: str) -> Any:
+    return replies(
+        {
+            200: success,
+            400: (Said, [{"message": text} for text in (phrases.MALFORMED, *bad)]),
+            401: (Said, NO_TOKEN),
+            403: (Said, [{"message": phrases.NOT_ADMIN}]),
+            404: (Said, [{"message": phrases.USER_UNKNOWN}]),
+            409: (Said, [{"message": conflict}]),
+            413: (Said, TOO_LARGE),
+            503: (Said, BUSY),
+        }
+    )
+
+
+@post(
+    "/admin/users/{name:str}/points",
+    tags=["Admin"],
+    status_code=200,
+    operation_id="AdjustPoints",
+    operation_class=named(takes(PointsForm, {"change": 50, "reason": "sorry"}, "reason")),
+    responses=_replies(
+        (PointsReply, [{"message": phrases.WELL, "score": 130}]),
+        (phrases.REASON_MISSING, phrases.POINTS_UNFIT),
+        phrases.NOT_ENOUGH_POINTS,
+    ),
+)
+async def adjust(request: Request[Any, Any, Any], name: FromPath[str], desk: AtDesk) -> PointsReply:
+    """Give somebody points, or take some, with a reason. Nothing is ever edited: it is a new fact."""
+    with answering(ANSWERS):
+        form = await read_form(request, PointsForm)
+        account_id, reason = _account(desk, name), form.reason.strip()
+        decided = await adjust_points(desk.store, account_id, form.change, reason, forced=form.force)
+    await desk.show(decided.position, POINT_BALANCES)
+    return PointsReply(code=200, message=phrases.WELL, score=decided.aggregates[0].balance)
+
+
+@post(
+    "/admin/users/{name:str}/ban",
+    tags=["Admin"],
+    status_code=200,
+    operation_id="Ban",
+    operation_class=named(takes(ReasonForm, {"reason": "spam"}, "reason")),
+    responses=_replies(
+        (Said, [{"message": phrases.WELL}]), (phrases.REASON_MISSING,), phrases.ALREADY_BANNED
+    ),
+)
+async def ban(request: Request[Any, Any, Any], name: FromPath[str], desk: AtDesk) -> Said:
+    """Ban somebody. Their tokens are dead, and nobody logs in to the account."""
+    with answering(ANSWERS):
+        form = await read_form(request, ReasonForm)
+        account_id = _account(desk, name)
+        await ban_account(desk.store, account_id, form.reason.strip())
+    # Others hear of it from the log; here the tokens are dead before the reply is sent.
+    desk.sessions.hear(str(account_id))
+    return Said(code=200, message=phrases.WELL)
+
+
+@post(
+    "/admin/users/{name:str}/unban",
+    tags=["Admin"],
+    status_code=200,
+    operation_id="Unban",
+    operation_class=named(takes(ReasonForm, {"reason": "forgiven"}, "reason")),
+    responses=_replies((Said, [{"message": phrases.WELL}]), (phrases.REASON_MISSING,), phrases.NOT_BANNED),
+)
+async def unban(request: Request[Any, Any, Any], name: FromPath[str], desk: AtDesk) -> Said:
+    """Take a ban back."""
+    with answering(ANSWERS):
+        form = await read_form(request, ReasonForm)
+        await unban_account(desk.store, _account(desk, name), form.reason.strip())
+    return Said(code=200, message=phrases.WELL)
+
+
+def _account(desk: Desk, name: str) -> UUID:
+    return desk.store.stream_ids.account(name)
