@@ -55,7 +55,7 @@ async def test_it_has_a_session_of_its_own_and_is_not_waited_for(children: Path)
     assert await processes.start("users", nothing)
     await until((children / "told").exists)
     told = json.loads((children / "told").read_text())
-    assert told["argv"] == ["huajuan", "rebuild", "users"]
+    assert told["argv"] == ["huajuan", "rebuild", "users", "--on-record"]
     assert told["session"] == told["pid"] != os.getsid(0)
     assert told["url"] == "the database"
     assert not await processes.start("users", nothing), "one of them runs already"
