@@ -4,18 +4,25 @@ import argparse
 import os
 import sys
 
+from huajuan.audit.errors import AuditError
+from huajuan.command_line.export import EXPORT
+from huajuan.command_line.head import HEAD
+from huajuan.command_line.replay import REPLAY
 from huajuan.command_line.serve import SERVE
+from huajuan.command_line.verify import VERIFY
 from huajuan.database import DatabaseUnusable
 from huajuan.embedded_postgres import EmbeddedPostgresError
 from huajuan.logs import configure_logs
 from huajuan.serving.painter import PainterDidNotStart
 from huajuan.serving.port import AddressUnusable
 from huajuan.serving.running import WorkersDidNotStart
+from huajuan.serving.stopping import StopAsked
 from huajuan.settings import SettingsError, from_environment
 
-VERBS = (SERVE,)
+VERBS = (SERVE, VERIFY, HEAD, EXPORT, REPLAY)
 _CLEAR = (
     AddressUnusable,
+    AuditError,
     DatabaseUnusable,
     EmbeddedPostgresError,
     OSError,
@@ -34,6 +41,8 @@ def run() -> int:
     except _CLEAR as error:
         sys.stderr.write(f"huajuan: {error}\n")
         return 1
+    except StopAsked:
+        return words.stopped  # type: ignore[no-any-return]
     return status
 
 
@@ -45,5 +54,5 @@ def _parser() -> argparse.ArgumentParser:
     for verb in VERBS:
         under = commands.add_parser(verb.name, help=verb.help, description=verb.help)
         verb.words(under)
-        under.set_defaults(act=verb.act)
+        under.set_defaults(act=verb.act, stopped=verb.stopped)
     return parser

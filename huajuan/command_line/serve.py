@@ -12,4 +12,4 @@ def _act(settings: Settings, _: Namespace) -> int:
     return 0
 
 
-SERVE = Verb("serve", "serve the REST API (settings are HUAJUAN_… variables, see README)", _act)
+SERVE = Verb("serve", "serve the REST API (settings are HUAJUAN_… variables, see README)", _act, stopped=0)
