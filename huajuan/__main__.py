@@ -1,4 +1,4 @@
-"""The operator's command line: `serve`."""
+"""The operator's command line."""
 
 import sys
 

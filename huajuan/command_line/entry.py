@@ -6,12 +6,17 @@ import sys
 
 import psycopg
 
+from huajuan.audit.errors import AuditError
 from huajuan.command_line.admin import ADMIN
+from huajuan.command_line.export import EXPORT
+from huajuan.command_line.head import HEAD
 from huajuan.command_line.points import POINTS
 from huajuan.command_line.rebuild import REBUILD
+from huajuan.command_line.replay import REPLAY
 from huajuan.command_line.serve import SERVE
 from huajuan.command_line.status import STATUS
 from huajuan.command_line.verb import CannotDo, Verb
+from huajuan.command_line.verify import VERIFY
 from huajuan.database import DatabaseUnusable
 from huajuan.embedded_postgres import EmbeddedPostgresError
 from huajuan.event_store.errors import Conflict, LogBusy, LogError
@@ -24,9 +29,10 @@ from huajuan.serving.stopping import StopAsked
 from huajuan.settings import SettingsError, from_environment
 
 TOLD_TO_STOP = 130
-VERBS = (SERVE, STATUS, REBUILD, POINTS, ADMIN)
+VERBS = (SERVE, STATUS, REBUILD, VERIFY, HEAD, EXPORT, REPLAY, POINTS, ADMIN)
 _CLEAR = (
     AddressUnusable,
+    AuditError,
     CannotDo,
     DatabaseUnusable,
     EmbeddedPostgresError,

@@ -18,6 +18,10 @@ class StreamIds:
         """Usernames differ by case; two spellings of one character are the same."""
         return self._cut("account", unicodedata.normalize("NFC", username))
 
+    def installation(self) -> UUID:
+        """A name for this log that says nothing of its key."""
+        return self._cut("installation", "")
+
     def email_claim(self, email: str) -> UUID:
         return self._cut("email", fold_email(email))
 

@@ -30,6 +30,7 @@ from huajuan.http.likes import like, unlike
 from huajuan.http.meter import Meter
 from huajuan.http.metrics import PointsAudit, metrics
 from huajuan.http.operations import healthz, readyz
+from huajuan.http.own_points import own_point_history, own_points
 from huajuan.http.points import score
 from huajuan.http.profile import all_users, avatar, change_avatar, update
 from huajuan.http.statistics import statistics
@@ -40,6 +41,7 @@ PUBLIC = (register, login, all_users, all_images, picture, avatar_picture, healt
 WITH_TOKEN = (
     *(user_info, logout, update, change_avatar, avatar, upload_avatar, erase),
     *(score, generate),
+    *(own_points, own_point_history),
     *(own_images, own_images_of_time, one_image, image_square, image_feature),
     *(remove_images, bring_images_back),
     *(like, unlike),

@@ -27,7 +27,7 @@ leads to its lines of the log. An unknown path is 404, a wrong method 405, and b
 """
 TAGS = [
     Tag("Account", "Registering, logging in, and what is known of a user."),
-    Tag("Points", "Checking in for points."),
+    Tag("Points", "Checking in for points, and what became of them."),
     Tag("Drawing", "Having a picture drawn."),
     Tag("Images", "Lists of images, one image, and its file."),
     Tag("Likes", "Liking images."),

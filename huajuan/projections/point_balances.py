@@ -6,6 +6,7 @@ import msgspec
 
 from huajuan.domain.account import Account
 from huajuan.projections.projection import Projection, Touch, of_stream
+from huajuan.projections.questions import ReadTables
 from huajuan.projections.table import Table
 
 
@@ -19,6 +20,13 @@ class BalanceRow(msgspec.Struct):
     spent: int = 0
     deducted: int = 0
     forfeited: int = 0
+
+
+class Points(msgspec.Struct, frozen=True):
+    """What somebody has, and what is held for pictures being drawn."""
+
+    score: int
+    held: int
 
 
 def registered(_: BalanceRow | None, event: Account.Registered, __: int) -> BalanceRow:
@@ -77,3 +85,11 @@ POINT_BALANCES = Projection(
         Account.Erased: Touch(of_stream, erased),
     },
 )
+
+_POINTS = f"""
+SELECT b.available, b.held FROM {POINT_BALANCES.schema}.point_balances b WHERE b.account_id = %(account)s
+"""
+
+
+async def points_of(tables: ReadTables, account_id: UUID) -> Points:
+    return await tables.one(Points, _POINTS, {"account": account_id}) or Points(0, 0)

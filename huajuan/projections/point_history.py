@@ -6,8 +6,11 @@ from uuid import UUID
 import msgspec
 
 from huajuan.domain.account import Account
+from huajuan.projections.history import HISTORY
 from huajuan.projections.projection import Projection, Touch, of_position
+from huajuan.projections.questions import ReadTables
 from huajuan.projections.table import Table
+from huajuan.projections.users import USERS
 
 
 class EntryRow(msgspec.Struct):
@@ -24,6 +27,23 @@ class EntryRow(msgspec.Struct):
     reason: str
     image_id: UUID | None
     actor: UUID | None
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One change as it is shown.
+
+    `image_id` is the image's id on the wire, if it was drawn, `picture` its storage key, if it is to be seen;
+    `actor` the name of who made the change, if that was somebody else.
+    """
+
+    id: int
+    time: datetime
+    change: int
+    balance: int
+    reason: str
+    image_id: int | None
+    picture: str | None
+    actor: str | None
 
 
 def checked_in(_: None, event: Account.CheckedIn, position: int) -> EntryRow:
@@ -72,3 +92,16 @@ POINT_HISTORY = Projection(
         Account.Erased: Touch(of_position, erased),
     },
 )
+
+_CHANGES = f"""
+SELECT p.id, p.time, p.change, p.balance, p.reason, h.id, CASE WHEN NOT h.hidden THEN h.picture END, u.username
+  FROM {POINT_HISTORY.schema}.point_history p
+  LEFT JOIN {HISTORY.schema}.history h ON h.image_id = p.image_id
+  LEFT JOIN {USERS.schema}.users u ON u.account_id = p.actor AND p.actor <> p.account_id
+ WHERE p.account_id = %(account)s AND p.id < %(before)s ORDER BY p.id DESC LIMIT %(most)s
+"""
+
+
+async def changes_of(tables: ReadTables, account_id: UUID, before: int, most: int) -> list[Change]:
+    """Newest first, those before an id."""
+    return await tables.all(Change, _CHANGES, {"account": account_id, "before": before, "most": most})

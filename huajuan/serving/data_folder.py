@@ -1,12 +1,14 @@
-"""The data folder: where the embedded database, the pictures and the signing key are kept."""
+"""The data folder: where the embedded database, the pictures and the keys are kept."""
 
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from huajuan.settings import PREFIX, SettingsError
 
 SECRET_BYTES = 48
+HEAD_KEY_BYTES = 32
 
 
 def make_data_folder(folder: Path) -> Path:
@@ -19,10 +21,26 @@ def make_data_folder(folder: Path) -> Path:
 
 
 def signing_key(folder: Path) -> str:
+    """What tokens are signed with."""
+    return _kept(folder / "signing.key", lambda: secrets.token_urlsafe(SECRET_BYTES))
+
+
+def head_key(folder: Path) -> bytes:
+    """What heads of the log are signed with: the 32 bytes of an Ed25519 key."""
+    path = folder / "head.key"
+    try:
+        key = bytes.fromhex(_kept(path, lambda: secrets.token_hex(HEAD_KEY_BYTES)))
+    except ValueError:
+        key = b""
+    if len(key) != HEAD_KEY_BYTES:
+        raise SettingsError(f"{path} holds no key: {HEAD_KEY_BYTES} bytes in hexadecimal are expected")
+    return key
+
+
+def _kept(path: Path, make: Callable[[], str]) -> str:
     """Made once, and the same for every process that asks."""
-    path = folder / "signing.key"
     if not path.exists():
-        _write_once(path, secrets.token_urlsafe(SECRET_BYTES))
+        _write_once(path, make())
     return path.read_text().strip()
 
 

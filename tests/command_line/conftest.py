@@ -1,7 +1,8 @@
-"""The command line, run in this process on a test database."""
+"""The command line as its user has it, in this process: words in, exit status and both outputs out."""
 
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -20,7 +21,9 @@ class Ran(NamedTuple):
     err: str
 
 
+Said = Ran
 Type = Callable[..., Ran]
+Huajuan = Callable[..., Ran]
 
 
 @pytest.fixture
@@ -37,3 +40,19 @@ def type_in(
 
     yield type_in
     configure_logs(readable=True)
+
+
+@pytest.fixture
+def huajuan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Huajuan:
+    """`huajuan(dsn, "verify", "--json")`; without a database nothing is found at its address."""
+
+    def typed(dsn: str, *words: object) -> Ran:
+        url = dsn or "postgresql://127.0.0.1:1/nowhere"
+        monkeypatch.setattr("os.environ", environment(data_dir=tmp_path / "data", database_url=url))
+        monkeypatch.setattr(sys, "argv", ["huajuan", *map(str, words)])
+        capsys.readouterr()
+        status = run()
+        configure_logs(readable=True)
+        return Ran(status, *capsys.readouterr())
+
+    return typed

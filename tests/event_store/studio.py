@@ -8,6 +8,9 @@ from uuid import UUID, uuid4
 
 import psycopg
 
+from huajuan.audit.connecting import newest, reading, stream_ids
+from huajuan.audit.log_pages import log_pages
+from huajuan.audit.verifying import Claim, verify
 from huajuan.domain.account import Account
 from huajuan.domain.facts import Entity
 from huajuan.event_store.limits import LogLimits
@@ -60,6 +63,13 @@ async def hold(store: EventStore, account_id: UUID, points: int = 20) -> Decided
         return [account]
 
     return await store.change(decide, Stream(Account, account_id))
+
+
+def is_whole(dsn: str) -> bool:
+    with reading(dsn) as connection:
+        claim = Claim(str(stream_ids(connection).installation()))
+        with log_pages(connection, newest(connection)[0]) as pages:
+            return verify(pages, claim, {}).whole
 
 
 def log_rows(dsn: str, columns: str = "notification_id, originator_id, originator_version") -> list[Any]:

@@ -10,14 +10,13 @@ import psycopg
 import pytest
 
 from huajuan.domain.account import Account
-from huajuan.event_store.chain import verify_chain
 from huajuan.event_store.errors import LogError, LogUnavailable
 from huajuan.event_store.limits import LogLimits
 from huajuan.event_store.schema import create_schema
 from huajuan.event_store.store import EventStore
 from huajuan.event_store.writer import Save, Writer
 from tests.event_store.process import append_claims
-from tests.event_store.studio import check_in, log_rows, opened, register
+from tests.event_store.studio import check_in, is_whole, log_rows, opened, register
 from tests.event_store.test_append import row
 from tests.postgres import Started
 
@@ -65,8 +64,7 @@ async def assert_whole(dsn: str, load: Load) -> None:
     at = {(r[1], r[2]): r[0] for r in rows}
     for stream, position in load.acknowledged.items():
         assert at[stream, 2] == position
-    async with await psycopg.AsyncConnection.connect(dsn) as connection:
-        assert (await verify_chain(connection)).broken_at is None
+    assert is_whole(dsn)
 
 
 async def test_connections_cut_under_load_lose_nothing_and_store_nothing_twice(database_url: str) -> None:

@@ -153,3 +153,14 @@ async def test_score(client: httpx.AsyncClient, person: Person, method: str) -> 
         400, {"success": False, "message": "您今天已经签到过了", "score": 100},
     )  # fmt: skip
     assert {reply.headers["cache-control"] for reply in (first, again)} == {"no-store"}
+
+
+async def test_points(client: httpx.AsyncClient, person: Person) -> None:
+    ann = await person(checked_in=True)
+    reply = await client.get("/auth/points", headers=ann)
+    assert (reply.status_code, body(reply)) == (200, {"message": "操作成功", "score": 100, "held": 0})
+    reply = await client.get("/auth/points/history", headers=ann)
+    (entry,) = body(reply)["history"]
+    assert entry | {"time": ""} == {
+        "time": "", "change": 100, "balance": 100, "reason": "check_in", "image_id": None, "picture": None, "actor": None,
+    }  # fmt: skip

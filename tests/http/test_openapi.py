@@ -177,3 +177,12 @@ def test_a_query_has_what_it_must_have(name: str, required: set[str]) -> None:
 def test_an_upload_is_a_form_with_a_file() -> None:
     content = operation_of("POST /auth/uploadavatar").says["requestBody"]["content"]
     assert content["multipart/form-data"]["schema"]["required"] == ["file"]
+
+
+def test_point_history_may_be_csv() -> None:
+    content = operation_of("GET /auth/points/history").says["responses"]["200"]["content"]
+    assert content["text/csv"]["schema"] == {"type": "string"}
+    names, example = content["text/csv"]["example"].splitlines()
+    listed: Json = operation_of("GET /auth/points/history").examples("200")[0]["history"][0]
+    assert names.split(",") == list(listed)
+    assert example.split(",") == ["" if value is None else str(value) for value in listed.values()]

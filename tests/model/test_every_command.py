@@ -20,6 +20,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from huajuan.audit.connecting import one_moment, reading
+from huajuan.audit.replay_all import replay_all
 from huajuan.commands.adjust_points import adjust_points
 from huajuan.commands.ban_account import ban_account
 from huajuan.commands.check_in import check_in
@@ -37,9 +39,9 @@ from huajuan.commands.unfavorite_image import unfavorite_image
 from huajuan.commands.unlike_image import unlike_image
 from huajuan.commands.update_account import Changes, update_account
 from huajuan.domain import refusals
-from huajuan.event_store.chain import verify_chain
 from huajuan.http.desk import Desk
 from tests.commands.people import SUN
+from tests.event_store.studio import is_whole
 from tests.model.service import Service, running_service
 from tests.model.town import WINDOW, Person, Picture, Refusal, Town
 
@@ -240,9 +242,7 @@ def test_the_tables_the_log_and_the_model_agree_after_every_step(database_url: s
             suppress_health_check=list(HealthCheck),
         )
         run_state_machine_as_test(Everybody, settings=bounds)
-        service.do(_chain_is_whole(service))
-
-
-async def _chain_is_whole(service: Service) -> None:
-    async with service.desks[0].store._pool.connection() as connection:
-        assert (await verify_chain(connection)).broken_at is None
+        service.rows("SELECT 1")
+    assert is_whole(database_url)
+    with reading(database_url) as connection, one_moment(connection):
+        assert replay_all(connection).disagreement is None

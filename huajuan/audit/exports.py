@@ -1,0 +1,139 @@
+"""Exports: a part of the log with its chain as JSON Lines, to be verified with nothing but the file.
+
+The first line is the header. Each other line is a row: `position`, `stream`, `version`, `topic`, `state` as the text
+that is stored, `chain` in hexadecimal. A state that is no UTF-8 text, which none of ours is, stands in `state_base64`.
+"""
+
+import binascii
+import gzip
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Literal, get_args
+from uuid import UUID
+from zlib import error as ZlibError  # noqa: N812  the library's name
+
+import msgspec
+import psycopg
+
+from huajuan.audit.errors import AuditError, Unreadable
+from huajuan.audit.heads import Chain, Place
+from huajuan.audit.links import Page, Row, content_of
+
+PAGE_EVENTS = 2_000
+PAGE_BYTES_MAX = 4 << 20
+LINE_BYTES_MAX = 8 << 20
+_ROWS = """
+SELECT notification_id, originator_id, originator_version, topic, state, chain
+  FROM log.huajuan_events WHERE notification_id > %b AND notification_id <= %b ORDER BY notification_id LIMIT %b
+"""
+_CHAIN_AT = "SELECT chain FROM log.huajuan_events WHERE notification_id = %b"
+Format = Literal["huajuan-export/1"]
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, rename={"first": "from", "last": "to"}):
+    """Positions `first` to `last`, both included; `chain` is the link before the first."""
+
+    format: Format = get_args(Format)[0]
+    installation: str
+    first: Place
+    last: Place
+    chain: Chain
+
+
+class Line(msgspec.Struct, omit_defaults=True):
+    """One row. Exactly one of the two states is there."""
+
+    position: int
+    stream: UUID
+    version: int
+    topic: str
+    state: str | None = None
+    state_base64: bytes | None = None
+    chain: str = ""
+
+
+_encode = msgspec.json.Encoder().encode
+_header_of = msgspec.json.Decoder(Header).decode
+_line_of = msgspec.json.Decoder(Line).decode
+
+
+def open_export(path: str, mode: Literal["rb", "wb"]) -> AbstractContextManager[IO[bytes]]:
+    """Compressed where the name ends in `.gz`."""
+    return gzip.open(path, mode) if path.endswith(".gz") else Path(path).open(mode)  # type: ignore[return-value]
+
+
+def chain_before(connection: psycopg.Connection, first: int) -> bytes:
+    """Raises `AuditError` where there is no row before it."""
+    if first == 1:
+        return b""
+    row = connection.execute(_CHAIN_AT, (first - 1,), binary=True).fetchone()
+    if row is None:
+        raise AuditError(f"the log has no event at {first - 1}")
+    return bytes(row[0])
+
+
+def exported(connection: psycopg.Connection, header: Header) -> Iterator[tuple[int, bytes]]:
+    """The file, in pieces of whole lines, each with the position it goes up to."""
+    yield header.first - 1, _encode(header) + b"\n"
+    after = header.first - 1
+    while rows := connection.execute(
+        _ROWS.encode(), (after, header.last, PAGE_EVENTS), prepare=True, binary=True
+    ).fetchall():
+        after = rows[-1][0]
+        yield after, b"".join(_encode(_line(*row)) + b"\n" for row in rows)
+
+
+def _line(position: int, stream: UUID, version: int, topic: str, state: bytes, chain: bytes) -> Line:
+    try:
+        return Line(position, stream, version, topic, state.decode(), None, chain.hex())
+    except UnicodeDecodeError:
+        return Line(position, stream, version, topic, None, state, chain.hex())
+
+
+def read_header(file: IO[bytes], path: str) -> Header:
+    """Raises `AuditError` for a file that is no export."""
+    try:
+        header = _header_of(file.readline(LINE_BYTES_MAX))
+    except (msgspec.DecodeError, UnicodeDecodeError, EOFError, ZlibError, gzip.BadGzipFile):
+        raise AuditError(f"{path} is no export: its first line is no header") from None
+    if not 1 <= header.first <= header.last + 1:
+        raise AuditError(f"{path} is no export: it says it goes from {header.first} to {header.last}")
+    return header
+
+
+def pages_of(file: IO[bytes]) -> Iterator[Page]:
+    """The rows that follow the header. Raises `Unreadable` behind the last that can be read."""
+    rows: list[Row] = []
+    size = 0
+    try:
+        for row in _rows(file):
+            rows.append(row)
+            size += len(row.content)
+            if len(rows) == PAGE_EVENTS or size > PAGE_BYTES_MAX:
+                yield Page.of(rows)
+                rows, size = [], 0
+    except Unreadable:
+        if rows:
+            yield Page.of(rows)
+        raise
+    if rows:
+        yield Page.of(rows)
+
+
+def _rows(file: IO[bytes]) -> Iterator[Row]:
+    try:
+        while line := file.readline(LINE_BYTES_MAX):
+            yield _row(line)
+    except (EOFError, ZlibError, gzip.BadGzipFile):
+        raise Unreadable("the compressed file is damaged from here on") from None
+
+
+def _row(line: bytes) -> Row:
+    try:
+        read = _line_of(line)
+        state = read.state.encode() if read.state is not None else read.state_base64 or b""
+        content = content_of(read.stream, read.version, read.topic, state)
+        return Row(read.position, content, bytes.fromhex(read.chain))
+    except (msgspec.DecodeError, UnicodeError, OverflowError, ValueError, binascii.Error):
+        raise Unreadable("the line is no row of a log") from None

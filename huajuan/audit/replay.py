@@ -1,0 +1,154 @@
+"""One account's points, folded from the log alone and held against the table."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+from uuid import UUID
+
+import psycopg
+
+from huajuan.audit.connecting import newest, stream_ids
+from huajuan.audit.errors import AuditError
+from huajuan.audit.points import (
+    AVAILABLE,
+    HELD,
+    POTS,
+    TOPICS,
+    difference,
+    fact_of,
+    fault_of,
+    nothing,
+    post,
+    read_state,
+    unconserved,
+)
+from huajuan.audit.table import shown_for, table_position
+
+PAGE_EVENTS = 1_000
+_EVENTS = """
+SELECT originator_version, notification_id, topic, state FROM log.huajuan_events
+ WHERE originator_id = %b AND originator_version > %b AND notification_id <= %b AND topic = ANY(%b)
+ ORDER BY originator_version LIMIT %b
+"""
+_IS_THERE = "SELECT FROM log.huajuan_events WHERE originator_id = %b AND topic = 'account.registered'"
+
+
+class Entry(NamedTuple):
+    """One event that touched an account's points. `image_id` and `actor` are ids in the log."""
+
+    position: int
+    time: str
+    what: str
+    change: int
+    balance: int
+    held: int
+    reason: str | None
+    image_id: UUID | None
+    actor: UUID | None
+    correlation_id: str | None
+
+
+class Outcome(NamedTuple):
+    """What the entries came to. `agrees` is `None` where there is no table to compare with; `says` is the verdict.
+
+    `unconserved` is granted - available - held - spent - deducted - forfeited.
+    """
+
+    account_id: UUID
+    position: int
+    pots: dict[str, int]
+    unconserved: int
+    agrees: bool | None
+    says: str
+
+    @property
+    def is_sound(self) -> bool:
+        return self.agrees is not False and not self.unconserved
+
+
+def account_of(connection: psycopg.Connection, name: str) -> UUID:
+    """By username, or by account id where the person is erased. Raises `AuditError` for nobody."""
+    account = stream_ids(connection).account(name)
+    if _is_there(connection, account):
+        return account
+    try:
+        account = UUID(name)
+    except ValueError:
+        raise AuditError(f"there is no account {name!r}") from None
+    if not _is_there(connection, account):
+        raise AuditError(f"there is no account with the id {account}")
+    return account
+
+
+def _is_there(connection: psycopg.Connection, account: UUID) -> bool:
+    return connection.execute(_IS_THERE, (account,)).fetchone() is not None
+
+
+class Replay:
+    """Goes through an account's events up to a position; then `outcome` tells what they came to.
+
+    The connection must read all of it as of one moment.
+    """
+
+    def __init__(self, connection: psycopg.Connection, account: UUID, last: int | None = None) -> None:
+        self._connection = connection
+        self._account = account
+        self._newest = newest(connection)[0]
+        self.last = self._newest if last is None else last
+        self._table_at = table_position(connection)
+        self._pots = nothing()
+        self._pots_at_table: list[int] | None = None
+        self._fault: str | None = None
+
+    def entries(self) -> Iterator[Entry]:
+        for version_page in self._pages():
+            for _, position, topic, state in version_page:
+                yield self._entry(position, topic, state)
+
+    def _pages(self) -> Iterator[list[tuple[int, int, str, bytes]]]:
+        version = 0
+        while rows := self._page(version):
+            yield rows
+            version = rows[-1][0]
+
+    def _page(self, after: int) -> list[tuple[int, int, str, bytes]]:
+        values = (self._account, after, self.last, TOPICS, PAGE_EVENTS)
+        return self._connection.execute(_EVENTS.encode(), values, prepare=True, binary=True).fetchall()
+
+    def _entry(self, position: int, topic: str, state: bytes) -> Entry:
+        fact, before = read_state(fact_of, state, position), self._pots[AVAILABLE]
+        post(self._pots, topic, fact)
+        self._fault = self._fault or _placed(fault_of(self._pots, fact), position)
+        if position <= self._table_at:
+            self._pots_at_table = list(self._pots)
+        return Entry(
+            position,
+            fact.timestamp,
+            topic.removeprefix("account."),
+            self._pots[AVAILABLE] - before,
+            self._pots[AVAILABLE],
+            self._pots[HELD],
+            fact.reason,
+            fact.image_id,
+            None if fact.actor == self._account else fact.actor,
+            fact.correlation_id,
+        )
+
+    def outcome(self) -> Outcome:
+        agrees, says = self._verdict()
+        pots = dict(zip(POTS, self._pots, strict=True))
+        return Outcome(self._account, self.last, pots, unconserved(self._pots), agrees, says)
+
+    def _verdict(self) -> tuple[bool | None, str]:
+        if self._fault:
+            return False, f"the log disagrees with itself: {self._fault}"
+        if self._table_at > self.last:
+            return None, f"no table to compare with: it has gone on to position {self._table_at}"
+        wrong = difference(self._pots_at_table, shown_for(self._connection, self._account))
+        return (
+            not wrong,
+            f"table {f'disagrees: {wrong}' if wrong else 'agrees'} (at position {self._table_at})",
+        )
+
+
+def _placed(fault: str | None, position: int) -> str | None:
+    return fault and f"at position {position} {fault}"

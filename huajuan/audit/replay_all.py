@@ -1,0 +1,135 @@
+"""Every account's points, folded from the log alone and held against the table: both read in the order of accounts.
+
+So no more than one account is ever in memory, whatever their number; the sorting is Postgres's, within its bound.
+"""
+
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import NamedTuple
+from uuid import UUID
+
+import psycopg
+
+from huajuan.audit.connecting import one
+from huajuan.audit.points import TOPICS, Amounts, amounts_of, difference, fault_of, nothing, post, read_state
+from huajuan.audit.table import COLUMNS, TABLE, table_position
+from huajuan.audit.walking import Told
+
+PAGE_ROWS = 5_000
+SORT_MEMORY = "64MB"
+_SETTINGS = (f"SET LOCAL work_mem = '{SORT_MEMORY}'", "SET LOCAL cursor_tuple_fraction = 1")
+_COUNT = "SELECT count(*) FROM log.huajuan_events WHERE topic = ANY(%b) AND notification_id <= %b"
+_EVENTS = """
+SELECT uuid_send(originator_id) || int8send(notification_id) || int4send(array_position(%b, topic)) || state
+  FROM log.huajuan_events WHERE topic = ANY(%b) AND notification_id <= %b
+ ORDER BY originator_id, originator_version
+"""
+_ROWS = f"SELECT account_id, {COLUMNS} FROM {TABLE} ORDER BY account_id"  # noqa: S608  names of our own
+_event = struct.Struct(">16sqi")
+
+
+class Folded(NamedTuple):
+    """One account as the log has it: its last event's position, its pots, and what cannot be, if anything."""
+
+    account: UUID
+    position: int
+    pots: list[int]
+    fault: str | None
+
+
+class Disagreement(NamedTuple):
+    """`position` is the event at which the log disagrees with itself, or the account's last one in the table."""
+
+    account_id: UUID
+    position: int
+    says: str
+
+
+class Audited(NamedTuple):
+    """How many accounts were looked at, up to the table's position, and the first that disagrees."""
+
+    accounts: int
+    position: int
+    disagreement: Disagreement | None
+
+
+def events_to_replay(connection: psycopg.Connection) -> int:
+    return int(one(connection, _COUNT, TOPICS, table_position(connection))[0])
+
+
+def replay_all(connection: psycopg.Connection, told: Told = lambda _: None) -> Audited:
+    """Stops at the first disagreement. The connection must read all of it as of one moment."""
+    position, accounts = table_position(connection), 0
+    with ExitStack() as open_cursors:
+        for setting in _SETTINGS:
+            connection.execute(setting.encode())
+        folded = _folded(open_cursors.enter_context(_events(connection, position)), told)
+        shown = _shown(open_cursors.enter_context(_rows(connection)))
+        for account, here, there in _side_by_side(folded, shown):
+            if wrong := _disagreement(account, here, there, position):
+                return Audited(accounts, position, wrong)
+            accounts += 1
+    return Audited(accounts, position, None)
+
+
+def _events(connection: psycopg.Connection, last: int) -> "psycopg.ServerCursor[tuple[bytes]]":
+    cursor: psycopg.ServerCursor[tuple[bytes]] = connection.cursor("events")
+    return cursor.execute(_EVENTS.encode(), (TOPICS, TOPICS, last), binary=True)
+
+
+def _rows(connection: psycopg.Connection) -> "psycopg.ServerCursor[tuple[UUID, int]]":
+    cursor: psycopg.ServerCursor[tuple[UUID, int]] = connection.cursor("rows")
+    return cursor.execute(_ROWS.encode(), binary=True)
+
+
+def _folded(cursor: "psycopg.ServerCursor[tuple[bytes]]", told: Told) -> Iterator[Folded]:
+    account, position, pots, fault, done = b"", 0, nothing(), None, 0
+    while rows := cursor.fetchmany(PAGE_ROWS):
+        for (event,) in rows:
+            stream, at, code = _event.unpack_from(event)
+            if stream != account:
+                if account:
+                    yield Folded(UUID(bytes=account), position, pots, fault)
+                account, pots, fault = stream, nothing(), None
+            position = position if fault else at
+            amounts: Amounts = read_state(amounts_of, event[_event.size :], at)
+            post(pots, TOPICS[code - 1], amounts)
+            fault = fault or fault_of(pots, amounts)
+        done += len(rows)
+        told(done)
+    if account:
+        yield Folded(UUID(bytes=account), position, pots, fault)
+
+
+def _shown(cursor: "psycopg.ServerCursor[tuple[UUID, int]]") -> Iterator[tuple[UUID, list[int]]]:
+    while rows := cursor.fetchmany(PAGE_ROWS):
+        for account, *pots in rows:
+            yield account, pots
+
+
+def _side_by_side(
+    folded: Iterator[Folded], shown: Iterator[tuple[UUID, list[int]]]
+) -> Iterator[tuple[UUID, Folded | None, list[int] | None]]:
+    """Accounts in their order, each as the log has it and as the table does; one of the two may lack it."""
+    here, there = next(folded, None), next(shown, None)
+    while here or there:
+        if here and there and here.account == there[0]:
+            yield here.account, here, there[1]
+            here, there = next(folded, None), next(shown, None)
+        elif there is None or (here and here.account < there[0]):
+            assert here  # noqa: S101  one of the two is there
+            yield here.account, here, None
+            here = next(folded, None)
+        else:
+            yield there[0], None, there[1]
+            there = next(shown, None)
+
+
+def _disagreement(
+    account: UUID, folded: Folded | None, shown: list[int] | None, position: int
+) -> Disagreement | None:
+    if folded and folded.fault:
+        return Disagreement(account, folded.position, f"the log disagrees with itself: {folded.fault}")
+    wrong = difference(folded and folded.pots, shown)
+    return Disagreement(account, folded.position if folded else position, wrong) if wrong else None

@@ -1,0 +1,36 @@
+"""`head`: the log's last position and link, to be published and held against the log later."""
+
+from argparse import ArgumentParser, Namespace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from huajuan.audit.connecting import newest, stream_ids
+from huajuan.audit.heads import head_at, signed, written
+from huajuan.command_line.saying import log_of, result, whole_file
+from huajuan.command_line.verb import Verb
+from huajuan.serving.data_folder import head_key, make_data_folder
+from huajuan.settings import Settings
+
+
+def _words(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--sign", action="store_true", help="with the Ed25519 key of the data folder, made once"
+    )
+    parser.add_argument("--out", metavar="FILE", help="write it there")
+
+
+def _act(settings: Settings, words: Namespace) -> int:
+    with log_of(settings) as connection:
+        position, chain = newest(connection)
+        head = head_at(stream_ids(connection).installation(), position, chain, datetime.now(UTC))
+    if words.sign:
+        head = signed(head, head_key(make_data_folder(settings.data_folder)))
+    if words.out:
+        with whole_file(words.out) as draft:
+            Path(draft).write_bytes(written(head))
+    else:
+        result(written(head).decode().rstrip())
+    return 0
+
+
+HEAD = Verb("head", "tell the log's last position and link, as JSON, signed if you like", _act, _words)

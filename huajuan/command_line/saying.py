@@ -1,0 +1,50 @@
+"""Says what a verb found: results on standard output, everything else on standard error."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from huajuan.audit.connecting import reading
+from huajuan.database import open_database
+from huajuan.settings import Settings
+
+
+def result(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def result_as_json(found: Any) -> None:
+    result(msgspec.json.encode(found).decode())
+
+
+def aside(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def printable(text: object) -> str:
+    """Somebody's text, which must not steer the terminal."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text))
+
+
+@contextmanager
+def log_of(settings: Settings) -> Iterator[Any]:
+    """A connection that reads the log, beside a running service or without one."""
+    with open_database(settings, aside) as database, reading(database.dsn) as connection:
+        yield connection
+
+
+@contextmanager
+def whole_file(path: str) -> Iterator[str]:
+    """Where to write so that the file appears under its name when it is complete, or not at all."""
+    place = Path(path)
+    # The ending stays, for it may tell how the file is to be written.
+    draft = place.with_name(f".part-{place.name}")
+    try:
+        yield str(draft)
+        draft.replace(place)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,75 @@
+"""`verify`: whether any byte of the log, or of an export, was changed, and what was done to it."""
+
+import re
+from argparse import ArgumentParser, Namespace
+
+from huajuan.audit.connecting import newest, stream_ids
+from huajuan.audit.errors import AuditError
+from huajuan.audit.exports import open_export, pages_of, read_header
+from huajuan.audit.heads import Head, read_head
+from huajuan.audit.log_pages import log_pages
+from huajuan.audit.verifying import Claim, Verdict, verify
+from huajuan.command_line.progress import progress
+from huajuan.command_line.saying import log_of, result, result_as_json
+from huajuan.command_line.verb import Verb
+from huajuan.settings import Settings
+
+_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+def _words(parser: ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", metavar="FILE", help="an export; without one, the log is verified")
+    parser.add_argument(
+        "--against", action="append", default=[], metavar="HEAD", help="a published head; may be given again"
+    )
+    parser.add_argument("--public-key", metavar="HEX", help="only heads signed with this key count")
+    parser.add_argument("--json", action="store_true", help="for machines")
+
+
+def _act(settings: Settings, words: Namespace) -> int:
+    heads = {path: read_head(path) for path in words.against}
+    key = _public_key(words.public_key)
+    verdict = _verify_file(words.file, heads, key) if words.file else _verify_log(settings, heads, key)
+    if words.json:
+        result_as_json(verdict)
+    else:
+        _tell(verdict)
+    return 0 if verdict.whole else 1
+
+
+def _public_key(text: str | None) -> str | None:
+    if text is not None and not _KEY.fullmatch(text.lower()):
+        raise AuditError("--public-key must be 64 hexadecimal digits")
+    return text and text.lower()
+
+
+def _verify_log(settings: Settings, heads: dict[str, Head], key: str | None) -> Verdict:
+    """Up to the event that is the last when it begins; the service may go on meanwhile."""
+    with log_of(settings) as connection:
+        last, _ = newest(connection)
+        claim = Claim(str(stream_ids(connection).installation()))
+        with progress("verify", last) as told, log_pages(connection, last) as pages:
+            return verify(pages, claim, heads, key, told)
+
+
+def _verify_file(path: str, heads: dict[str, Head], key: str | None) -> Verdict:
+    with open_export(path, "rb") as file:
+        header = read_header(file, path)
+        before = header.first - 1
+        claim = Claim(header.installation, before, bytes.fromhex(header.chain), header.last)
+        with progress("verify", header.last - before) as told:
+            return verify(pages_of(file), claim, heads, key, lambda position: told(position - before))
+
+
+def _tell(verdict: Verdict) -> None:
+    if verdict.damage:
+        result(f"DAMAGED at position {verdict.damage.position}: {verdict.damage.kind}: {verdict.damage.says}")
+    if verdict.position > verdict.began_at:
+        result(f"positions {verdict.began_at + 1} to {verdict.position} hold together, up to {verdict.chain}")
+    for head in verdict.heads:
+        result(f"{_WORDS[head.holds]} head {head.name} of position {head.position}: {head.says}")
+    result("whole" if verdict.whole else "NOT PROVED WHOLE" if not verdict.damage else "NOT WHOLE")
+
+
+_WORDS = {True: "ok", False: "BAD", None: "not looked at:"}
+VERIFY = Verb("verify", "prove that no byte of the log, or of an export, was changed", _act, _words)

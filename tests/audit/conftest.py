@@ -1,0 +1,24 @@
+"""A log that is read and tampered with, but never for good, by all tests of a module."""
+
+import asyncio
+
+import pytest
+
+from tests.event_store.studio import check_in, opened, register
+
+EVENTS = 24
+
+
+@pytest.fixture(scope="module")
+def log(module_database_url: str) -> str:
+    """The DSN of a log with 24 events of two people."""
+
+    async def write() -> None:
+        async with opened(module_database_url) as store:
+            people = [await register(store, name) for name in ("ann", "ben")]
+            for day in range((EVENTS - len(people)) // len(people)):
+                for person in people:
+                    await check_in(store, person, day)
+
+    asyncio.run(write())
+    return module_database_url

@@ -1,0 +1,236 @@
+"""Balances folded from the log alone, held against the table, whatever the table says."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from threading import Thread
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+import pytest_asyncio
+
+from huajuan.audit.connecting import one_moment, reading
+from huajuan.audit.errors import AuditError
+from huajuan.audit.moments import position_at
+from huajuan.audit.replay import Entry, Outcome, Replay, account_of
+from huajuan.audit.replay_all import Audited, events_to_replay, replay_all
+from huajuan.projections.point_balances import POINT_BALANCES
+from huajuan.projections.projector import Projector
+from tests.event_store.studio import check_in, is_whole, log_rows, register
+from tests.projections.gallery import draw, projecting, some_life
+
+TABLE = "point_balances_v1.point_balances"
+PEOPLE = 5
+
+
+@pytest_asyncio.fixture
+async def lived(database_url: str) -> str:
+    """The DSN of a log with five people's lives, all folded into the tables."""
+    async with projecting(database_url) as (store, projector):
+        await folded(projector, await some_life(store, PEOPLE))
+    return database_url
+
+
+async def folded(projector: Projector, position: int) -> None:
+    assert await projector.reach(position, POINT_BALANCES, seconds_max=20)
+
+
+def replayed(dsn: str, name: str, last: int | None = None) -> tuple[list[Entry], Outcome]:
+    with reading(dsn) as connection, one_moment(connection):
+        replay = Replay(connection, account_of(connection, name), last)
+        return list(replay.entries()), replay.outcome()
+
+
+def audited(dsn: str) -> Audited:
+    with reading(dsn) as connection, one_moment(connection):
+        return replay_all(connection)
+
+
+def spoil(dsn: str, statement: str, *values: Any) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(statement.encode(), values)
+
+
+def test_each_change_has_its_line_and_they_come_to_the_balance(lived: str) -> None:
+    entries, outcome = replayed(lived, "person1")
+    assert [(e.what, e.change, e.balance, e.held) for e in entries] == [
+        ("registered", 0, 0, 0),
+        ("checked_in", 100, 100, 0),
+        ("points_held", -20, 80, 20),
+        ("points_settled", 0, 80, 0),
+        ("points_held", -20, 60, 20),
+        ("points_returned", 20, 80, 0),
+        ("points_held", -20, 60, 20),
+        ("points_settled", 0, 60, 0),
+    ]
+    assert sum(e.change for e in entries) == outcome.pots["available"] == 60
+    assert entries[5].reason == "lost"
+    assert len({e.image_id for e in entries[2:]}) == 3
+    assert (outcome.agrees, outcome.unconserved) == (True, 0)
+    assert outcome.says.startswith("table agrees")
+    assert outcome.pots == {
+        "granted": 100, "available": 60, "held": 0, "spent": 40, "deducted": 0, "forfeited": 0,
+    }  # fmt: skip
+
+
+def test_an_account_is_found_by_its_id_and_nobody_else_is(lived: str) -> None:
+    by_name = replayed(lived, "person1")
+    assert replayed(lived, str(by_name[1].account_id)) == by_name
+    for nobody in ("person99", str(UUID(int=1)), ""):
+        with pytest.raises(AuditError, match="there is no account"):
+            replayed(lived, nobody)
+
+
+def test_the_past_is_told_and_has_no_table(lived: str) -> None:
+    entries, _ = replayed(lived, "person1")
+    past, outcome = replayed(lived, "person1", entries[2].position)
+    assert past == entries[:3]
+    assert (outcome.agrees, outcome.pots["held"]) == (None, 20)
+    assert outcome.says.startswith("no table to compare with")
+    assert outcome.is_sound
+
+
+def test_everybody_agrees(lived: str) -> None:
+    found = audited(lived)
+    assert (found.accounts, found.disagreement) == (PEOPLE, None)
+    with reading(lived) as connection:
+        assert events_to_replay(connection) == 8 * PEOPLE
+
+
+@pytest.mark.parametrize("column", ["granted", "available", "held", "spent", "deducted", "forfeited"])
+def test_a_table_that_errs_is_found(lived: str, column: str) -> None:
+    account = replayed(lived, "person3")[1].account_id
+    spoil(lived, f"UPDATE {TABLE} SET {column} = {column} + 7 WHERE account_id = %s", account)
+    entries, outcome = replayed(lived, "person3")
+    assert outcome.agrees is False
+    assert f"{column} is" in outcome.says
+    wrong = audited(lived).disagreement
+    assert wrong
+    assert (wrong.account_id, wrong.position) == (account, entries[-1].position)
+    assert replayed(lived, "person2")[1].agrees
+
+
+def test_a_row_too_few_or_too_many_is_found(lived: str) -> None:
+    account = replayed(lived, "person3")[1].account_id
+    spoil(lived, f"DELETE FROM {TABLE} WHERE account_id = %s", account)
+    assert replayed(lived, "person3")[1].says.startswith(
+        "table disagrees: the table knows nothing of the account"
+    )
+    wrong = audited(lived).disagreement
+    assert wrong
+    assert wrong.account_id == account
+    stranger = UUID(int=0)
+    spoil(lived, f"INSERT INTO {TABLE} VALUES (%s, 1, 1, 0, 0, 0, 0)", stranger)
+    wrong = audited(lived).disagreement
+    assert wrong
+    assert (wrong.account_id, wrong.says) == (stranger, "the log knows nothing of the account")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "what", "says"),
+    [
+        ('"points":100', '"points":900', "checked_in", "the event says that the balance is 100"),
+        ('"points":20', '"points":21', "points_settled", "more was settled or returned than was held: 1"),
+        ('"balance":80', '"balance":90', "points_returned", "its predecessors make it 80"),
+    ],
+)
+def test_a_log_that_disagrees_with_itself_is_found_at_its_position(
+    lived: str, before: str, after: str, what: str, says: str
+) -> None:
+    entries, outcome = replayed(lived, "person0")
+    position = next(e.position for e in entries if e.what == what)
+    spoil(
+        lived,
+        "UPDATE log.huajuan_events SET state = convert_to(replace(convert_from(state, 'UTF8'), %s, %s), 'UTF8') "
+        "WHERE notification_id = %s",
+        before, after, position,
+    )  # fmt: skip
+    wrong = audited(lived).disagreement
+    assert wrong
+    assert (wrong.account_id, wrong.position) == (outcome.account_id, position)
+    told = replayed(lived, "person0")[1].says
+    assert f"at position {position} " in told
+    assert says in wrong.says
+    assert says in told
+
+
+def test_a_state_that_cannot_be_read_is_named(lived: str) -> None:
+    position = replayed(lived, "person0")[0][1].position
+    spoil(lived, "UPDATE log.huajuan_events SET state = 'x' WHERE notification_id = %s", position)
+    for look in (lambda: replayed(lived, "person0"), lambda: audited(lived)):
+        with pytest.raises(AuditError, match=f"position {position} cannot be read"):
+            look()
+
+
+@contextmanager
+def writing(dsn: str) -> Iterator[None]:
+    """A service that goes on all the while, in a thread of its own."""
+
+    async def live(ended: asyncio.Event) -> None:
+        async with projecting(dsn) as (store, _):
+            accounts = [store.stream_ids.account(f"person{n}") for n in range(PEOPLE)]
+            day = 1
+            while not ended.is_set():
+                await asyncio.gather(*(check_in(store, a, day) for a in accounts))
+                await asyncio.gather(*(draw(store, a) for a in accounts))
+                day += 1
+
+    with asyncio.Runner() as runner:
+        ended = asyncio.Event()
+        loop = runner.get_loop()
+        thread = Thread(target=runner.run, args=(live(ended),))
+        thread.start()
+        try:
+            yield
+        finally:
+            loop.call_soon_threadsafe(ended.set)
+            thread.join()
+
+
+def test_it_is_right_while_the_service_goes_on(lived: str) -> None:
+    before = audited(lived).position
+    with writing(lived):
+        moved = before
+        while moved < before + 200:
+            found = audited(lived)
+            assert found.disagreement is None
+            assert is_whole(lived)
+            assert all(replayed(lived, f"person{n}")[1].agrees for n in range(PEOPLE))
+            moved = found.position
+    assert audited(lived).accounts == PEOPLE
+
+
+@pytest_asyncio.fixture
+async def hours(database_url: str) -> AsyncIterator[tuple[str, list[datetime]]]:
+    """A log with an event an hour, but for two that are told in the wrong order; and the times, in log order."""
+    start = datetime(2026, 11, 24, tzinfo=UTC)
+    minutes = [0, 60, 120, 122, 121, 180]
+    times = [start + timedelta(minutes=m) for m in minutes]
+    async with projecting(database_url) as (store, _):
+        clock = iter(times)
+        store.clock = lambda: next(clock)
+        ann = await register(store, "ann")
+        for day in range(len(times) - 1):
+            await check_in(store, ann, day)
+    yield database_url, times
+
+
+def test_a_moment_is_the_last_event_not_after_it(hours: tuple[str, list[datetime]]) -> None:
+    dsn, times = hours
+    assert [row[0] for row in log_rows(dsn)] == [1, 2, 3, 4, 5, 6]
+    tick = timedelta(microseconds=1)
+    due = {
+        times[0] - tick: 0, times[0]: 1, times[1] - tick: 1, times[1]: 2, times[2]: 3, times[4]: 5,
+        times[4] - tick: 3, times[3]: 5, times[5] - tick: 5, times[5]: 6, times[5] + timedelta(days=9): 6,
+    }  # fmt: skip
+    with reading(dsn) as connection:
+        assert {moment: position_at(connection, moment) for moment in due} == due
+
+
+def test_an_empty_log_has_no_moments(database_url: str) -> None:
+    with reading(database_url) as connection:
+        assert position_at(connection, datetime(2026, 1, 1, tzinfo=UTC)) == 0
