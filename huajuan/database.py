@@ -10,6 +10,7 @@ from huajuan.embedded_postgres import EmbeddedPostgres
 from huajuan.event_store.schema import create_schema
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.rebuilding.building import build_read_tables
+from huajuan.rebuilding.limits import RebuildLimits
 from huajuan.serving.database_watch import kept_running
 from huajuan.settings import PREFIX, Settings
 
@@ -41,14 +42,16 @@ def open_database(settings: Settings, say: Callable[[str], None]) -> Iterator[Da
             server = stack.enter_context(EmbeddedPostgres(root, progress=say))
             stack.enter_context(kept_running(server))
             database = _embedded(server)
-        create_tables(database.dsn, say)
+        create_tables(database.dsn, say, settings.rebuild)
         yield database
 
 
-def create_tables(dsn: str, say: Callable[[str], None] = lambda _: None) -> None:
+def create_tables(
+    dsn: str, say: Callable[[str], None] = lambda _: None, limits: RebuildLimits | None = None
+) -> None:
     """The log and every read table. Any number of processes may call this at once."""
     create_schema(dsn)
-    build_read_tables(dsn, PROJECTIONS, say)
+    build_read_tables(dsn, PROJECTIONS, say, limits)
 
 
 def _given(dsn: str) -> Database:

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from litestar.types import ASGIApp
 
-from huajuan.commands.clear_erased_accounts import Belongings, Estate, keep_clearing_erased_accounts
+from huajuan.commands.clear_erased_accounts import Estate, keep_clearing_erased_accounts
 from huajuan.commands.sweep_pictures import keep_sweeping_pictures
 from huajuan.dispatch.avatar_files import AvatarFiles
 from huajuan.dispatch.erasures import Erasures
@@ -30,7 +30,7 @@ from huajuan.logs import configure_logs
 from huajuan.passwords import Passwords
 from huajuan.pictures import Pictures, beneath
 from huajuan.portraits import Portraits
-from huajuan.projections.belongings import forget_statistics, left_by
+from huajuan.projections.belongings import Left, forget_statistics, left_by
 from huajuan.projections.favorites import FAVORITES
 from huajuan.projections.history import HISTORY
 from huajuan.projections.likes import LIKES
@@ -133,10 +133,9 @@ def _clearing(desk: Desk) -> Coroutine[Any, Any, None]:
 def _estate(desk: Desk) -> Estate:
     """Commands read no read tables, so the question what a person left is handed to them."""
 
-    async def belongings(account_id: UUID, most: int, position: int) -> Belongings:
+    async def belongings(account_id: UUID, most: int, position: int) -> Left:
         await desk.show(position, HISTORY, LIKES, FAVORITES)
-        left = await left_by(desk.tables, account_id, most)
-        return Belongings(left.images, left.likes, left.favorites, left.unfinished)
+        return await left_by(desk.tables, account_id, most)
 
     settings = desk.settings
     return Estate(

@@ -18,6 +18,8 @@ from rich.progress import (
 from rich.text import Text
 
 LINE_EVERY_SECONDS = 5.0
+# What is being done, how much of it is done, and how much there is.
+Show = Callable[[str, int, int], None]
 
 
 class _Rate(ProgressColumn):
@@ -29,10 +31,17 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Call it with how many steps are done. A bar on a terminal, else a line now and then."""
+    """Call it with how many steps are done."""
+    with progress_of_stages() as show:
+        yield lambda done: show(label, done, total)
+
+
+@contextmanager
+def progress_of_stages() -> Iterator[Show]:
+    """Work that changes what it does and how much there is. A bar on a terminal, else a line now and then."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines(label, total).told
+        yield _Lines()
         return
     columns = (
         TextColumn("{task.description}"),
@@ -42,24 +51,24 @@ def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bars:
-        task = bars.add_task(label, total=total)
-        yield lambda done: bars.update(task, completed=done)
+        task = bars.add_task("", total=None)
+        yield lambda doing, done, whole: bars.update(task, description=doing, completed=done, total=whole)
 
 
 class _Lines:
-    """Plain lines, for what keeps or pipes them."""
+    """Plain lines, for what keeps or pipes them: what is new is told at once, what goes on every few seconds."""
 
-    def __init__(self, label: str, total: int) -> None:
-        self._label = label
-        self._total = total
-        self._began = self._next = time.monotonic()
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._told_at = 0.0
+        self._told = ("", 0)
 
-    def told(self, done: int) -> None:
+    def __call__(self, doing: str, done: int, whole: int) -> None:
         now = time.monotonic()
-        if now >= self._next + LINE_EVERY_SECONDS or (done >= self._total > 0):
-            self._next = now
-            rate = done / max(now - self._began, 1e-6)
-            left = (self._total - done) / max(rate, 1e-6)
-            sys.stderr.write(
-                f"{self._label}: {done:,} of {self._total:,}, {rate:,.0f}/s, {left:,.0f} s left\n"
-            )
+        is_due = now >= self._told_at + LINE_EVERY_SECONDS or done >= whole
+        if (doing, done) == self._told or (doing == self._told[0] and not is_due):
+            return
+        self._told, self._told_at = (doing, done), now
+        rate = done / max(now - self._began, 1e-6)
+        left = (whole - done) / max(rate, 1e-6)
+        sys.stderr.write(f"{doing}: {done:,} of {whole:,}, {rate:,.0f}/s, {left:,.0f} s left\n")

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 import msgspec
 
 from huajuan.command_line.opening import database_there_is, opened_store
-from huajuan.command_line.progress_bar import progress_bar
-from huajuan.command_line.verb import Verb
+from huajuan.command_line.progress import progress_of_stages
+from huajuan.command_line.verb import CannotDo, Verb
 from huajuan.commands.ask_for_rebuild import ask_for_rebuild
 from huajuan.projections.projection import Projection
 from huajuan.projections.registry import PROJECTIONS
-from huajuan.rebuilding.errors import RebuildFailed
 from huajuan.rebuilding.rebuild import Report, rebuild
 from huajuan.settings import Settings
 
@@ -36,7 +35,7 @@ def _words(parser: ArgumentParser) -> None:
 def _act(settings: Settings, words: Namespace) -> int:
     """Exit 2 when the old tables were not what the log says; the new ones are."""
     projections = _named(words.tables)
-    with database_there_is(settings) as database, progress_bar("events") as show:
+    with database_there_is(settings) as database, progress_of_stages() as show:
         if not words.on_record:
             asyncio.run(_put_on_record(settings, database.dsn, projections, words.reason))
         os.nice(NICENESS)
@@ -44,7 +43,7 @@ def _act(settings: Settings, words: Namespace) -> int:
             database.dsn,
             projections,
             settings.rebuild,
-            lambda p: show(p.doing, p.position, p.head, p.events_per_second),
+            lambda p: show(p.doing, p.position, p.head),
         )
     text = msgspec.json.encode(report).decode() if words.json else _told(report)
     sys.stdout.write(f"{text}\n")
@@ -60,10 +59,10 @@ async def _put_on_record(
 
 
 def _named(names: Sequence[str]) -> Sequence[Projection]:
-    """Raises `RebuildFailed`."""
+    """Raises `CannotDo`."""
     known = {projection.name: projection for projection in PROJECTIONS}
     if unknown := [name for name in names if name not in known]:
-        raise RebuildFailed(f"there is no read table {unknown[0]}; there are {', '.join(known)}")
+        raise CannotDo(f"there is no read table {unknown[0]}; there are {', '.join(known)}")
     return [known[name] for name in dict.fromkeys(names)] or PROJECTIONS
 
 

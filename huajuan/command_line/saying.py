@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from huajuan.audit.connecting import reading
-from huajuan.database import open_database
+from huajuan.command_line.opening import database_there_is
 from huajuan.settings import Settings
 
 
@@ -33,7 +33,7 @@ def printable(text: object) -> str:
 @contextmanager
 def log_of(settings: Settings) -> Iterator[Any]:
     """A connection that reads the log, beside a running service or without one."""
-    with open_database(settings, aside) as database, reading(database.dsn) as connection:
+    with database_there_is(settings) as database, reading(database.dsn) as connection:
         yield connection
 
 

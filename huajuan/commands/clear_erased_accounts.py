@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -21,17 +22,18 @@ from huajuan.event_store.store import EventStore
 _logger = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class Belongings:
+class Belongings(Protocol):
     """What the read tables still know of a person; `unfinished` counts pictures that are being drawn."""
 
-    images: list[UUID]
-    likes: list[UUID]
-    favorites: list[UUID]
-    unfinished: int
-
-    def __len__(self) -> int:
-        return len(self.images) + len(self.likes) + len(self.favorites)
+    @property
+    def images(self) -> list[UUID]: ...
+    @property
+    def likes(self) -> list[UUID]: ...
+    @property
+    def favorites(self) -> list[UUID]: ...
+    @property
+    def unfinished(self) -> int: ...
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)

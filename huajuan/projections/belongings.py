@@ -22,6 +22,10 @@ class Left(msgspec.Struct, frozen=True):
     favorites: list[UUID]
     unfinished: int
 
+    def __len__(self) -> int:
+        """How much is to be withdrawn now."""
+        return len(self.images) + len(self.likes) + len(self.favorites)
+
 
 _WITH_PERSONS = ("operations.personal_keys", f"{USERS.schema}.users", f"{HISTORY.schema}.history")
 _OF_ACCOUNT = "account_id = %(account)s AND (id IS NULL OR picture IS NOT NULL)"

@@ -39,25 +39,16 @@ class _Found(msgspec.Struct):
     rebuild: str
 
 
-class _Known(msgspec.Struct):
-    is_known: bool
-
-
-_ARE_KEPT = "SELECT to_regclass('operations.rebuilds') IS NOT NULL"
 _LAST = """
-SELECT wanted.schema, last.rebuild::text FROM unnest(%(names)s::text[], %(schemas)s::text[]) AS wanted(name, schema)
+SELECT wanted.schema, last.rebuild::text FROM unnest(%(schemas)s::text[]) AS wanted(schema)
  CROSS JOIN LATERAL (
        SELECT to_jsonb(r) AS rebuild FROM operations.rebuilds r
-        WHERE r.projections && ARRAY[wanted.name, wanted.schema] ORDER BY r.started_at DESC LIMIT 1) last
+        WHERE wanted.schema = ANY(r.projections) ORDER BY r.started_at DESC LIMIT 1) last
 """
 _decode = msgspec.json.Decoder(Rebuild, strict=False).decode
 
 
 async def last_rebuilds(tables: ReadTables, projections: Iterable[Projection]) -> dict[str, Rebuild]:
     """By the projection's name with its version; none for one that was never rebuilt."""
-    kept = await tables.one(_Known, _ARE_KEPT)
-    if not (kept and kept.is_known):
-        return {}
-    named = {p.schema: p.name for p in projections}
-    values = {"names": list(named.values()), "schemas": list(named)}
+    values = {"schemas": [projection.schema for projection in projections]}
     return {found.schema: _decode(found.rebuild) for found in await tables.all(_Found, _LAST, values)}

@@ -23,41 +23,33 @@ class Skip(msgspec.Struct, frozen=True):
     skipped_at: datetime
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """`stopped_by` is an exception's kind, `stopped_event` the kind of the event at `stopped_at`.
+class Measured(msgspec.Struct, frozen=True):
+    """`stopped_by` is an exception's kind, `stopped_event` the kind of the event at `stopped_at`."""
 
-    `ignored_skips` are positions skipped for an older version: this one folds them.
-    """
+    position: int
+    lag_events: int
+    lag_seconds: float
+    events_per_second: float
+    leader: str | None
+    moved_at: datetime
+    stopped_at: int | None
+    stopped_by: str | None
+    stopped_event: str | None
+    rebuilding: bool
+
+
+class Status(Measured, frozen=True, kw_only=True):
+    """`ignored_skips` are positions skipped for an older version: this one folds them."""
 
     name: str
     version: int
-    position: int
-    lag_events: int
-    lag_seconds: float
-    events_per_second: float
-    leader: str | None
-    moved_at: datetime
-    stopped_at: int | None
-    stopped_by: str | None
-    stopped_event: str | None
     skips: list[Skip]
     ignored_skips: list[int]
-    rebuilding: bool
     last_rebuild: Rebuild | None
 
 
-class _Row(msgspec.Struct):
+class _Row(Measured, frozen=True):
     schema: str
-    position: int
-    lag_events: int
-    lag_seconds: float
-    events_per_second: float
-    leader: str | None
-    moved_at: datetime
-    stopped_at: int | None
-    stopped_by: str | None
-    stopped_event: str | None
-    rebuilding: bool
 
 
 class _Stored(msgspec.Struct):
@@ -72,9 +64,9 @@ class _Process(msgspec.Struct):
 
 
 _STATUSES = f"""
-SELECT c.projection, c.position, {LAG},
+SELECT c.position, {LAG},
        c.rate * exp(-least(greatest(extract(epoch FROM now() - c.moved_at)::float8, 0) / {RATE_SECONDS}, 50)),
-       c.leader, c.moved_at, c.stopped_at, c.stopped_by, culprit.topic, {IS_REBUILDING}
+       c.leader, c.moved_at, c.stopped_at, c.stopped_by, culprit.topic, {IS_REBUILDING}, c.projection
   FROM {CHECKPOINTS} LEFT JOIN log.huajuan_events culprit ON culprit.notification_id = c.stopped_at
  WHERE c.projection = ANY(%(schemas)s)
 """

@@ -24,13 +24,12 @@ def build_read_tables(
     """A new version is built while processes that know only the old one serve. Raises `RebuildFailed`."""
     limits = limits or RebuildLimits()
     with connection(dsn) as opened:
+        drop_leftovers(opened, projections, limits)
         if not _missing(opened, projections):
-            drop_leftovers(dsn, projections, limits)
             return
         # Whoever starts at the same time waits for the tables.
         opened.execute("SELECT pg_advisory_lock(%s)", (_BUILDING_LOCK,))
         missing = _missing(opened, projections)
-        drop_leftovers(dsn, projections, limits)
         if missing and _has_events(opened):
             say(f"building {', '.join(projection.schema for projection in missing)} from the log")
             rebuild(dsn, missing, limits, _Saying(say))

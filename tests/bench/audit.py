@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -17,12 +16,11 @@ from huajuan.audit.exports import Header, exported
 from huajuan.audit.log_pages import log_pages
 from huajuan.audit.replay_all import replay_all
 from huajuan.audit.verifying import Claim, verify
+from huajuan.database import create_tables
 from huajuan.embedded_postgres import EmbeddedPostgres
 from huajuan.event_store.schema import create_schema
-from huajuan.projections.point_balances import POINT_BALANCES
-from huajuan.projections.schema import create_read_tables
-from tests.bench.life import fold_balances, write_log
-from tests.bench.measuring import Spread
+from tests.bench.made_log import make_log
+from tests.bench.measuring import Spread, peak_megabytes
 from tests.postgres import Databases, passable_folder
 
 # On a disk, even where the temporary folder is in memory.
@@ -90,14 +88,13 @@ def main() -> None:
         return
     with _server() as databases:
         for events in options.events:
-            dsn = _prepared(databases, events, options.people or events // 100)
+            dsn = _prepared(databases, events)
             _report(dsn, options.rounds)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, nargs="+", default=[200_000])
-    parser.add_argument("--people", type=int, help="a hundredth of the events unless told")
     parser.add_argument("--rounds", type=int, default=7, help="each runs every task once")
     parser.add_argument("--alone", nargs=2, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -113,12 +110,11 @@ def _server() -> Iterator[Databases]:
         yield databases
 
 
-def _prepared(databases: Databases, events: int, people: int) -> str:
+def _prepared(databases: Databases, events: int) -> str:
     dsn = databases.dsn(databases.create())
     create_schema(dsn)
-    create_read_tables(dsn, [POINT_BALANCES])
-    write_log(dsn, events, people)
-    fold_balances(dsn)
+    make_log(dsn, events)
+    create_tables(dsn)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")
         rows = connection.execute(
@@ -126,7 +122,7 @@ def _prepared(databases: Databases, events: int, people: int) -> str:
             "pg_size_pretty(pg_table_size('log.huajuan_events')) FROM log.huajuan_events"
         ).fetchone()
     assert rows
-    print(f"{rows[0]:,} events ({rows[1]:,} of {people:,} accounts), {rows[2]} bytes a state, {rows[3]}")
+    print(f"{rows[0]:,} events ({rows[1]:,} of accounts), {rows[2]} bytes a state, {rows[3]}")
     return dsn
 
 
@@ -163,7 +159,7 @@ def _peak(name: str, dsn: str) -> int:
 
 def _alone(name: str, dsn: str) -> None:
     TASKS[name](dsn)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+    print(round(peak_megabytes(os.getpid())))
 
 
 if __name__ == "__main__":

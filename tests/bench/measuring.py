@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Self
 
 Step = Callable[[], object]
@@ -90,3 +91,12 @@ async def measure_threads(steps: Sequence[Step], seconds: float) -> Sample:
             meter = _Meter.running(duration)
             list(threads.map(meter.repeat, steps))
     return meter.sample()
+
+
+def peak_megabytes(pid: int) -> float:
+    """The kernel's own mark. What the parent's `wait` tells counts the parent's memory too, from before the exec."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0)

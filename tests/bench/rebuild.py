@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from importlib.metadata import version
-from pathlib import Path
 
 import msgspec
 import psycopg
@@ -19,6 +18,7 @@ from huajuan.logs import configure_logs
 from huajuan.rebuilding.rebuild import Report
 from tests.bench.append import _durable_server
 from tests.bench.made_log import make_log
+from tests.bench.measuring import peak_megabytes
 from tests.bench.rebuild_load import Quiet, under_load
 from tests.bench.rebuild_stock import stock_rate
 from tests.event_store.process import ROOT
@@ -77,21 +77,12 @@ def rebuilt(dsn: str) -> tuple[Report, float]:
     ) as process:
         megabytes = 0.0
         while process.poll() is None:
-            megabytes = max(megabytes, _peak_megabytes(process.pid))
+            megabytes = max(megabytes, peak_megabytes(process.pid))
             time.sleep(0.05)
         assert process.stdout
         out = process.stdout.read()
     assert process.returncode == 0, out
     return msgspec.json.decode(out, type=Report), megabytes
-
-
-def _peak_megabytes(pid: int) -> float:
-    """The kernel's own mark. What the parent's `wait` tells counts the parent's memory too, from before the exec."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
 def _copy_out(dsn: str) -> float:

@@ -5,18 +5,20 @@ import csv
 import io
 import json
 import stat
+import sys
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from huajuan.audit.exports import open_export
-from huajuan.command_line.entry import VERBS
+from huajuan.command_line.entry import VERBS, run
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.serving.stopping import StopAsked
 from tests.audit.tampering import REWRITTEN
 from tests.command_line.conftest import Huajuan
 from tests.projections.gallery import projecting, some_life
+from tests.serving.service import environment
 
 
 @pytest.fixture
@@ -183,3 +185,14 @@ def test_to_be_stopped_is_no_proof(lived: str, huajuan: Huajuan, monkeypatch: py
     monkeypatch.setattr("huajuan.command_line.verify.verify", stop)
     assert huajuan(lived, "verify").status == 130
     assert [verb.name for verb in VERBS if verb.ends_when_told] == ["serve"]
+
+
+@pytest.mark.parametrize("words", [["verify"], ["head"], ["export"], ["replay", "--all"]], ids=" ".join)
+def test_where_nobody_has_served_there_is_nothing_to_prove_and_nothing_is_made(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.environ", environment(data_dir=tmp_path / "data"))
+    monkeypatch.setattr(sys, "argv", ["huajuan", *words])
+    assert run() == 1
+    assert capsys.readouterr().err.startswith("huajuan: there is no database in ")
+    assert not (tmp_path / "data").exists()
