@@ -70,5 +70,6 @@ class _Lines:
             return
         self._told, self._told_at = (doing, done), now
         rate = done / max(now - self._began, 1e-6)
-        left = (whole - done) / max(rate, 1e-6)
-        sys.stderr.write(f"{doing}: {done:,} of {whole:,}, {rate:,.0f}/s, {left:,.0f} s left\n")
+        # Before anything is done nobody knows how long the rest will take.
+        left = f", {(whole - done) / rate:,.0f} s left" if rate else ""
+        sys.stderr.write(f"{doing}: {done:,} of {whole:,}, {rate:,.0f}/s{left}\n")
