@@ -125,13 +125,22 @@ CREATE TABLE IF NOT EXISTS operations.checkpoints (
 ALTER TABLE operations.checkpoints ADD COLUMN IF NOT EXISTS leader text;
 ALTER TABLE operations.checkpoints ADD COLUMN IF NOT EXISTS rate float8 NOT NULL DEFAULT 0;
 
--- Drops a read table's version with its checkpoint. Whoever still reads it is waited for only briefly.
-CREATE OR REPLACE FUNCTION operations.drop_version(version text) RETURNS void LANGUAGE plpgsql
-    SET lock_timeout = '2s' AS $$
+-- Drops a read table's version with its checkpoint, unless somebody has noted its use since; whether it did.
+-- Who would use it notes that first and then looks whether it is there. Whoever still reads it is waited for briefly.
+CREATE OR REPLACE FUNCTION operations.drop_version_unused(version text, hours float8) RETURNS boolean
+    LANGUAGE plpgsql SET lock_timeout = '2s' AS $$
 BEGIN
+    INSERT INTO operations.tables_in_use (schema, seen_at)
+    SELECT c.projection, c.moved_at FROM operations.checkpoints c WHERE c.projection = version
+    ON CONFLICT DO NOTHING;
+    DELETE FROM operations.tables_in_use u
+     WHERE u.schema = version AND u.seen_at < now() - make_interval(hours => 1) * hours;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
     DELETE FROM operations.checkpoints c WHERE c.projection = version;
-    DELETE FROM operations.tables_in_use u WHERE u.schema = version;
     EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', version);
+    RETURN true;
 END $$;
 
 CREATE TABLE IF NOT EXISTS operations.job_leases (

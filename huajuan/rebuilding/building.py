@@ -6,6 +6,7 @@ import psycopg
 
 from huajuan.projections.projection import Projection
 from huajuan.projections.schema import PROJECTIONS_LOCK, create_read_tables, is_made
+from huajuan.projections.versions import NOTE_USE
 from huajuan.rebuilding.connections import connection
 from huajuan.rebuilding.leftovers import drop_leftovers
 from huajuan.rebuilding.limits import RebuildLimits
@@ -24,6 +25,8 @@ def build_read_tables(
     """A new version is built while processes that know only the old one serve. Raises `RebuildFailed`."""
     limits = limits or RebuildLimits()
     with connection(dsn) as opened:
+        # Before the tables are looked for: so they are either there to stay, or dropped as unused already.
+        opened.execute(NOTE_USE.encode(), {"schemas": [projection.schema for projection in projections]})
         drop_leftovers(opened, projections, limits)
         if not _missing(opened, projections):
             return

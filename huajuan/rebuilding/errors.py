@@ -19,6 +19,15 @@ class FoldFailed(RebuildFailed):
         super().__init__(f"{projection} cannot fold the event at position {position}: {type(error).__name__}")
 
 
+class NeverLetGo(RebuildFailed):
+    """Whoever leads a live table holds it too long for a swap."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a live table was held too long by whoever leads it, so the new ones could not replace them"
+        )
+
+
 class NeverCaughtUp(RebuildFailed):
     """Events come faster than they can be folded."""
 

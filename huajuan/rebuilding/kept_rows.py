@@ -1,6 +1,6 @@
 """The rows of one new table that are at hand: folded in memory, written when they are let go."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +24,11 @@ class Kept:
         self.is_stored = is_stored
 
 
+def _alone(_: Any, position: int) -> int:
+    """Stands for `of_position` where nobody else touches the row, so that it need not be looked for."""
+    return position
+
+
 def _itself(key: Any) -> Any:
     return key
 
@@ -34,6 +39,12 @@ def _number(key: UUID) -> int:
 
 def _uuid(number: int) -> UUID:
     return UUID(int=number)
+
+
+def _told_apart(touches: Mapping[type[Any], Touch]) -> Mapping[type[Any], Touch]:
+    if any(touch.key is not of_position for touch in touches.values()):
+        return touches
+    return {event: Touch(_alone, touch.fold) for event, touch in touches.items()}
 
 
 class Writing(msgspec.Struct):
@@ -54,7 +65,7 @@ class KeptRows:
         self.projection = projection
         self._skipped = skipped
         # An event that cannot be read is of nobody's row, and fails whoever would fold it.
-        self._touches = {**projection.touches, Unreadable: Touch(of_position, self._refuse)}
+        self._touches = {**_told_apart(projection.touches), Unreadable: Touch(_alone, self._refuse)}
         self._half = max(1, rows_max // 2)
         # A UUID is hashed and compared by Python, its number is not.
         self._name: Callable[[Any], Any] = _number if projection.table.key_type is UUID else _itself
@@ -63,7 +74,7 @@ class KeptRows:
         self._old: dict[Any, Kept] = {}
         # Those of both that are not in the table as they are now.
         self._changed: dict[Any, Kept] = {}
-        # Rows of positions are nobody else's, so they are only ever added.
+        # Rows of positions that nobody else touches are only ever added.
         self._added: list[tuple[Any, ...]] = []
         self._has_let_go = False
 
@@ -71,12 +82,12 @@ class KeptRows:
         """Keys whose rows the table may have while they are not at hand."""
         if not self._has_let_go:
             return set()
-        touches, begun, name = self.projection.touches, Begun, self._name
+        touches, begun, name = self._touches, Begun, self._name
         names = {
             name(touch.key(event, position))
             for position, event in batch
             if (touch := touches.get(type(event)))
-            and touch.key is not of_position
+            and touch.key is not _alone
             and not (touch.key is of_stream and isinstance(event, begun))
         }
         return {self._key(unknown) for unknown in names - self._young.keys() - self._old.keys()}
@@ -91,7 +102,7 @@ class KeptRows:
         position = 0
         try:
             for touch, event, position in self._touched(batch):
-                if touch.key is of_position:
+                if touch.key is _alone:
                     self._add(touch.fold(None, event, position))
                     continue
                 key = name(touch.key(event, position))

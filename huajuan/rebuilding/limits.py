@@ -13,6 +13,10 @@ class RebuildLimits(msgspec.Struct, frozen=True):
     # How far behind the live tables the last step may begin, which they wait for.
     last_step_events_max: int = 500
     catch_up_rounds_max: int = 100
+    # How long a swap waits for one live table's leader while it holds the others up, before it lets them go on.
+    swap_wait_seconds_max: float = 0.25
+    swap_pause_seconds: float = 0.25
+    swap_tries_max: int = 240
     # A core is left to those who are being served meanwhile.
     indexes_at_once_max: int = max(1, (os.cpu_count() or 1) - 1)
     index_memory_mb: int = 128

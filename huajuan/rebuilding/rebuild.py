@@ -1,8 +1,10 @@
 """Rebuilds read tables in one pass over the log, in a process of its own, while the live ones serve."""
 
 import gc
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import msgspec
 import psycopg
@@ -11,7 +13,7 @@ from huajuan.projections.projection import Projection
 from huajuan.projections.skips import skips_on_record
 from huajuan.rebuilding.comparing import Differences, compare
 from huajuan.rebuilding.connections import connection
-from huajuan.rebuilding.errors import NeverCaughtUp
+from huajuan.rebuilding.errors import NeverCaughtUp, NeverLetGo
 from huajuan.rebuilding.indexing import index
 from huajuan.rebuilding.leftovers import drop
 from huajuan.rebuilding.limits import RebuildLimits
@@ -19,7 +21,7 @@ from huajuan.rebuilding.new_tables import NewTables, Skips, new_schema, old_sche
 from huajuan.rebuilding.notes import Note, alone, end
 from huajuan.rebuilding.pages import LogPages
 from huajuan.rebuilding.progress import Tell, Telling
-from huajuan.rebuilding.swapping import Live, live_tables, swap
+from huajuan.rebuilding.swapping import Held, Live, live_tables, swap
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -73,8 +75,8 @@ class _Rebuild:
 
     def run(self) -> Report:
         with ExitStack() as stack:
-            reading, writing, swapping, looking = (
-                stack.enter_context(connection(self._dsn)) for _ in range(4)
+            reading, writing, swapping, holding, looking = (
+                stack.enter_context(connection(self._dsn)) for _ in range(5)
             )
             self._pages = LogPages(reading, _topics(self._projections), self._limits.page_events_max)
             self._tables = NewTables(writing, self._projections, self._limits.rows_kept_max, self._skips)
@@ -84,10 +86,26 @@ class _Rebuild:
             self._tables.write_all()
             index(self._dsn, self._projections, self._limits)
             self._tables.analyze()
-            self._catch_up_closely(swapping)
-            looking.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            still_seconds = swap(swapping, self._projections, lambda live: self._last_step(live, looking))
+            still_seconds = self._swap(swapping, holding, looking)
             return self._compare(looking, swapping, still_seconds)
+
+    def _swap(
+        self, swapping: psycopg.Connection, holding: psycopg.Connection, looking: psycopg.Connection
+    ) -> float:
+        """Again and again in short turns, so that no live table waits for the leader of another. Returns the
+        longest time for which live tables stood still. Raises `NeverLetGo`."""
+        longest = 0.0
+        looking.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        for _ in range(self._limits.swap_tries_max):
+            self._catch_up_closely(swapping)
+            began = time.monotonic()
+            try:
+                last_step = partial(self._last_step, looking)
+                return max(longest, swap(swapping, holding, self._projections, self._limits, last_step))
+            except Held:
+                longest = max(longest, time.monotonic() - began)
+                time.sleep(self._limits.swap_pause_seconds)
+        raise NeverLetGo
 
     def _catch_up_closely(self, opened: psycopg.Connection) -> None:
         """Until the last step is short enough for the live tables to wait for it. Raises `NeverCaughtUp`."""
@@ -114,7 +132,7 @@ class _Rebuild:
             self._tables.fold(events, reached, bounds)
             self._telling.come_to(reached, upto)
 
-    def _last_step(self, live: Mapping[str, Live], looking: psycopg.Connection) -> Mapping[str, int]:
+    def _last_step(self, looking: psycopg.Connection, live: Mapping[str, Live]) -> Mapping[str, int]:
         """Old and new stand at one position now, and `looking` goes on seeing them so."""
         self._live = live
         self._fold_up_to(self._bounds(live))
@@ -125,8 +143,7 @@ class _Rebuild:
     def _compare(
         self, looking: psycopg.Connection, control: psycopg.Connection, still_seconds: float
     ) -> Report:
-        comparable = [p for p in self._projections if p.schema in self._live]
-        comparable = [p for p in comparable if not self._live[p.schema].is_stopped]
+        comparable = [p for p in self._projections if self._stood_where_the_new_one_does(p.schema)]
         shown_max = self._limits.differences_shown_max
         self._telling.do("comparing")
         found = [compare(looking, p, old_schema(p), p.schema, shown_max) for p in comparable]
@@ -140,6 +157,10 @@ class _Rebuild:
             compared=[projection.name for projection in comparable],
             differences=[difference for difference in found if difference.rows],
         )
+
+    def _stood_where_the_new_one_does(self, schema: str) -> bool:
+        """Not so a table that was stopped, even if it has gone on meanwhile, or was never made."""
+        return schema in self._live and self._live[schema].position == self._tables.positions[schema]
 
 
 def _topics(projections: Sequence[Projection]) -> list[str]:

@@ -10,12 +10,13 @@ from psycopg import sql
 from huajuan.event_store.schema import EVENTS_CHANNEL
 from huajuan.projections.projection import Projection
 from huajuan.projections.runner import POSITIONS_CHANNEL
+from huajuan.rebuilding.limits import RebuildLimits
 from huajuan.rebuilding.new_tables import new_schema, old_schema
 
-_LOCK_SECONDS_MAX = 60
 _LIVE = "SELECT projection, position, stopped_at FROM operations.checkpoints WHERE projection = ANY(%s)"
 # In one order, so that two swaps of other tables never wait for each other.
-_LOCK = f"{_LIVE} ORDER BY projection FOR UPDATE"
+_LOCK = f"{_LIVE} ORDER BY projection FOR NO KEY UPDATE"
+_HOLD = f"{_LIVE} FOR KEY SHARE"
 _SET = """
 INSERT INTO operations.checkpoints (projection, position) VALUES (%s, %s)
 ON CONFLICT (projection) DO UPDATE
@@ -31,32 +32,55 @@ class Live(msgspec.Struct, frozen=True):
     is_stopped: bool
 
 
+class Held(Exception):
+    """A live table's leader did not let go of it in time. Nothing has changed."""
+
+
+CatchUp = Callable[[Mapping[str, Live]], Mapping[str, int]]
+
+
 def live_tables(
-    connection: psycopg.Connection, projections: Sequence[Projection], *, locked: bool = False
+    connection: psycopg.Connection, projections: Sequence[Projection], statement: str = _LIVE
 ) -> dict[str, Live]:
     """By schema; none for a table that was never made."""
     schemas = [projection.schema for projection in projections]
-    found = connection.execute((_LOCK if locked else _LIVE).encode(), (schemas,))
+    found = connection.execute(statement.encode(), (schemas,))
     return {schema: Live(position, stopped_at is not None) for schema, position, stopped_at in found}
 
 
 def swap(
-    connection: psycopg.Connection,
+    swapping: psycopg.Connection,
+    holding: psycopg.Connection,
     projections: Sequence[Projection],
-    catch_up: Callable[[Mapping[str, Live]], Mapping[str, int]],
+    limits: RebuildLimits,
+    catch_up: CatchUp,
 ) -> float:
     """`catch_up` brings the new tables to where the live ones stand, and tells where. Returns for how many
-    seconds the live tables stood still."""
-    with connection.transaction():
-        connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS_MAX}s'".encode())
-        live = live_tables(connection, projections, locked=True)
-        began = time.monotonic()
+    seconds the live tables stood still. Raises `Held`.
+
+    A leader who took its row in the instant in which the names have changed but not every session knows of it
+    would write to the old table. So the rows are held by a second session until the first has committed.
+    """
+    began = time.monotonic()
+    with holding.transaction(), swapping.transaction():
+        live = _lock(swapping, projections, limits.swap_wait_seconds_max)
+        live_tables(holding, projections, _HOLD)
         positions = catch_up(live)
         for projection in projections:
-            _rename(connection, projection, is_live=projection.schema in live)
-            _move(connection, projection.schema, positions[projection.schema])
-        connection.execute(_TELL, (EVENTS_CHANNEL, ""))
+            _rename(swapping, projection, is_live=projection.schema in live)
+            _move(swapping, projection.schema, positions[projection.schema])
+        swapping.execute(_TELL, (EVENTS_CHANNEL, ""))
     return time.monotonic() - began
+
+
+def _lock(
+    swapping: psycopg.Connection, projections: Sequence[Projection], seconds_max: float
+) -> dict[str, Live]:
+    swapping.execute(f"SET LOCAL lock_timeout = {max(1, round(seconds_max * 1000))}".encode())
+    try:
+        return live_tables(swapping, projections, _LOCK)
+    except psycopg.errors.LockNotAvailable as error:
+        raise Held from error
 
 
 def _rename(connection: psycopg.Connection, projection: Projection, *, is_live: bool) -> None:

@@ -13,7 +13,7 @@ from huajuan.event_store.statements import Statements
 from huajuan.projections.projection import Projection, Touch, of_stream
 from huajuan.projections.table import Table
 from huajuan.projections.users import USERS
-from huajuan.projections.versions import drop_unused, note_use
+from huajuan.projections.versions import DROP_UNUSED, drop_unused, note_use
 from huajuan.rebuilding.building import build_read_tables
 from tests.event_store.studio import opened
 from tests.projections.gallery import SECONDS_MAX, projecting, some_life, whole_table
@@ -84,8 +84,11 @@ async def test_an_older_version_is_dropped_once_nobody_has_used_it_for_long(
         statements = Statements(store._pool, SECONDS_MAX)
         with psycopg.connect(database_url, autocommit=True) as connection:
             connection.execute("UPDATE operations.checkpoints SET moved_at = now() - interval '25 hours'")
+            connection.execute("UPDATE operations.tables_in_use SET seen_at = now() - interval '25 hours'")
         if is_used:
             await note_use(statements, (USERS,))
+            ((dropped_late,),) = await statements.run(DROP_UNUSED, {"schema": "users_v1", "hours": 24})
+            assert dropped_late is False
         dropped = await drop_unused(statements, (NEWER,), 24)
         assert dropped == ([] if is_used else ["users_v1"])
         assert ("users_v1" in schemas(database_url)) == is_used

@@ -1,0 +1,141 @@
+"""The swap waits for nobody for long, and leaves no moment in which a leader could write to the old table."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+from huajuan.projections.history import HISTORY
+from huajuan.projections.point_balances import POINT_BALANCES
+from huajuan.projections.registry import PROJECTIONS
+from huajuan.projections.users import USERS
+from huajuan.rebuilding import swapping
+from huajuan.rebuilding.connections import connection
+from huajuan.rebuilding.errors import NeverLetGo
+from huajuan.rebuilding.limits import RebuildLimits
+from huajuan.rebuilding.swapping import Held, Live, swap
+from tests.projections.gallery import SECONDS_MAX, all_tables, projecting, some_life
+from tests.rebuilding.test_rebuild import LIVE, notes, rebuilt, schemas
+
+_LEAD = "SELECT position FROM operations.checkpoints WHERE projection = %s FOR UPDATE"
+_MAY_LEAD = "SELECT projection, position FROM operations.checkpoints FOR UPDATE SKIP LOCKED"
+SHORT = RebuildLimits(swap_wait_seconds_max=0.05, swap_pause_seconds=0.05, swap_tries_max=4)
+
+
+@contextmanager
+def leading(dsn: str, schema: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(dsn) as leader:
+        leader.execute(_LEAD, (schema,))
+        yield leader
+
+
+async def lived(dsn: str) -> None:
+    async with projecting(dsn) as (store, projector):
+        position = await some_life(store)
+        await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+
+
+def unmoved(live: Mapping[str, Live]) -> Mapping[str, int]:
+    return {schema: stood.position for schema, stood in live.items()}
+
+
+async def test_a_hung_leader_ends_the_rebuild_and_holds_up_no_other_table(database_url: str) -> None:
+    await lived(database_url)
+    before = all_tables(database_url)
+    with leading(database_url, USERS.schema), pytest.raises(NeverLetGo, match="held too long"):
+        await rebuilt(database_url, limits=SHORT)
+    assert all_tables(database_url) == before
+    assert schemas(database_url) == LIVE
+    ((outcome,),) = notes(database_url)
+    assert outcome.startswith("failed: a live table was held too long")
+
+
+async def test_between_two_tries_the_other_tables_go_on(database_url: str) -> None:
+    await lived(database_url)
+    with (
+        leading(database_url, USERS.schema),
+        connection(database_url) as one,
+        connection(database_url) as two,
+    ):
+        with pytest.raises(Held):
+            swap(one, two, (HISTORY, USERS), SHORT, unmoved)
+        with psycopg.connect(database_url) as other:
+            found = {schema for schema, _ in other.execute(_MAY_LEAD)}
+    assert HISTORY.schema in found
+
+
+async def test_a_leader_who_lets_go_late_is_waited_for(database_url: str) -> None:
+    async with projecting(database_url) as (store, projector):
+        position = await some_life(store)
+        await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+        with leading(database_url, USERS.schema) as leader:
+            rebuilding = asyncio.create_task(
+                rebuilt(database_url, limits=RebuildLimits(swap_tries_max=10_000))
+            )
+            position = await some_life(store, 1, "meanwhile")
+            others = [p for p in PROJECTIONS if p is not USERS]
+            assert await projector.reach(position, *others, seconds_max=SECONDS_MAX)
+            await asyncio.sleep(1)
+            assert not rebuilding.done()
+            leader.rollback()
+            report = await rebuilding
+        assert report.differences == []
+        assert await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+
+
+async def test_nobody_leads_before_every_session_knows_the_new_names(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the commit of the new names and the end of the swap the rows have moved and are still held."""
+    await lived(database_url)
+    seen: list[Any] = []
+
+    @contextmanager
+    def watched(first: Any) -> Iterator[None]:
+        with first.real_transaction():
+            yield
+        with psycopg.connect(database_url) as leader:
+            seen.append(leader.execute(_MAY_LEAD).fetchall())
+            seen.append(
+                leader.execute(
+                    "SELECT min(moved_at) > now() - interval '1 minute' FROM operations.checkpoints"
+                ).fetchone()
+            )
+
+    class First(psycopg.Connection):
+        """Looks, in the instant after its commit, who could lead."""
+
+        real_transaction = psycopg.Connection.transaction
+
+        def transaction(self, *_: Any, **__: Any) -> Any:
+            return watched(self)
+
+    monkeypatch.setattr(swapping, "_rename", lambda *_, **__: None)
+    with First.connect(database_url, autocommit=True) as one, connection(database_url) as two:
+        swap(one, two, PROJECTIONS, SHORT, unmoved)
+    assert seen == [[], (True,)]
+    with psycopg.connect(database_url) as leader:
+        assert len(leader.execute(_MAY_LEAD).fetchall()) == len(PROJECTIONS)
+
+
+async def test_a_table_that_goes_on_while_it_is_rebuilt_is_not_compared_at_another_position(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with projecting(database_url, (POINT_BALANCES,)) as (store, projector):
+        position = await some_life(store, 2)
+        await projector.reach(position, POINT_BALANCES, seconds_max=SECONDS_MAX)
+    with psycopg.connect(database_url, autocommit=True) as live:
+        live.execute("UPDATE operations.checkpoints SET position = 3, stopped_at = 4")
+        went_on = "UPDATE operations.checkpoints SET position = 5, stopped_at = NULL"
+
+        def lock(*words: Any) -> dict[str, Live]:
+            live.execute(went_on.encode())
+            return real(*words)
+
+        real = swapping._lock
+        monkeypatch.setattr(swapping, "_lock", lock)
+        report = await rebuilt(database_url, (POINT_BALANCES,))
+    assert (report.compared, report.differences, report.position) == ([], [], position)
