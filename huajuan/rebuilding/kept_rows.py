@@ -1,15 +1,13 @@
 """The rows of one new table that are at hand: folded in memory, written when they are let go."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 from msgspec.structs import astuple
 
 from huajuan.domain.facts import Begun
-from huajuan.event_store.reading import Recorded
-from huajuan.projections.projection import Projection, Touch, of_position, of_stream
+from huajuan.projections.projection import Fold, Key, Projection, Touch, of_position, of_stream
 from huajuan.rebuilding.errors import FoldFailed
 from huajuan.rebuilding.pages import Unreadable
 
@@ -24,27 +22,15 @@ class Kept:
         self.is_stored = is_stored
 
 
-def _alone(_: Any, position: int) -> int:
-    """Stands for `of_position` where nobody else touches the row, so that it need not be looked for."""
-    return position
+class Route(NamedTuple):
+    """How an event comes to its row: by the row's name at hand, or by none where nobody else touches the row."""
+
+    name: Key | None
+    fold: Fold
+    of_stream: bool
 
 
-def _itself(key: Any) -> Any:
-    return key
-
-
-def _number(key: UUID) -> int:
-    return key.int
-
-
-def _uuid(number: int) -> UUID:
-    return UUID(int=number)
-
-
-def _told_apart(touches: Mapping[type[Any], Touch]) -> Mapping[type[Any], Touch]:
-    if any(touch.key is not of_position for touch in touches.values()):
-        return touches
-    return {event: Touch(_alone, touch.fold) for event, touch in touches.items()}
+Work = list[tuple[Route, Any, int]]
 
 
 class Writing(msgspec.Struct):
@@ -64,12 +50,13 @@ class KeptRows:
     def __init__(self, projection: Projection, rows_max: int, skipped: frozenset[int]) -> None:
         self.projection = projection
         self._skipped = skipped
-        # An event that cannot be read is of nobody's row, and fails whoever would fold it.
-        self._touches = {**_told_apart(projection.touches), Unreadable: Touch(_alone, self._refuse)}
         self._half = max(1, rows_max // 2)
         # A UUID is hashed and compared by Python, its number is not.
-        self._name: Callable[[Any], Any] = _number if projection.table.key_type is UUID else _itself
-        self._key: Callable[[Any], Any] = _uuid if projection.table.key_type is UUID else _itself
+        self._has_numbers = projection.table.key_type is UUID
+        alone = all(touch.key is of_position for touch in projection.touches.values())
+        self.routes = {event: self._route(touch, alone) for event, touch in projection.touches.items()}
+        # An event that cannot be read is of nobody's row, and fails whoever would fold it.
+        self.routes[Unreadable] = Route(None, self._refuse, False)
         self._young: dict[Any, Kept] = {}
         self._old: dict[Any, Kept] = {}
         # Those of both that are not in the table as they are now.
@@ -78,17 +65,21 @@ class KeptRows:
         self._added: list[tuple[Any, ...]] = []
         self._has_let_go = False
 
-    def unknown(self, batch: Iterable[Recorded]) -> set[Any]:
+    def _route(self, touch: Touch, alone: bool) -> Route:
+        if alone:
+            return Route(None, touch.fold, False)
+        key = touch.key
+        numbered = (lambda event, position: key(event, position).int) if self._has_numbers else key
+        return Route(numbered, touch.fold, key is of_stream)
+
+    def unknown(self, work: Work) -> set[Any]:
         """Keys whose rows the table may have while they are not at hand."""
         if not self._has_let_go:
             return set()
-        touches, begun, name = self._touches, Begun, self._name
         names = {
-            name(touch.key(event, position))
-            for position, event in batch
-            if (touch := touches.get(type(event)))
-            and touch.key is not _alone
-            and not (touch.key is of_stream and isinstance(event, begun))
+            route.name(event, position)
+            for route, event, position in work
+            if route.name and not (route.of_stream and isinstance(event, Begun))
         }
         return {self._key(unknown) for unknown in names - self._young.keys() - self._old.keys()}
 
@@ -96,18 +87,24 @@ class KeptRows:
         make = self.projection.table.row
         self._young |= {self._name(key): Kept(make(*row), is_stored=True) for key, row in rows.items()}
 
-    def fold(self, batch: Iterable[Recorded]) -> None:
+    def _name(self, key: Any) -> Any:
+        return key.int if self._has_numbers else key
+
+    def _key(self, name: Any) -> Any:
+        return UUID(int=name) if self._has_numbers else name
+
+    def fold(self, work: Work) -> None:
         """Raises `FoldFailed`."""
-        young, changed, name = self._young, self._changed, self._name
+        young, changed = self._young, self._changed
         position = 0
         try:
-            for touch, event, position in self._touched(batch):
-                if touch.key is _alone:
-                    self._add(touch.fold(None, event, position))
+            for (name, fold, _), event, position in self._unskipped(work):
+                if name is None:
+                    self._add(fold(None, event, position))
                     continue
-                key = name(touch.key(event, position))
+                key = name(event, position)
                 kept = changed[key] = young.get(key) or self._made_young(key)
-                kept.row = touch.fold(kept.row, event, position)
+                kept.row = fold(kept.row, event, position)
         except Exception as error:
             raise FoldFailed(self.projection.name, position, error) from error
 
@@ -115,10 +112,9 @@ class KeptRows:
         if row is not None:
             self._added.append(astuple(row))
 
-    def _touched(self, batch: Iterable[Recorded]) -> list[tuple[Touch, Any, int]]:
-        touches, skipped = self._touches, self._skipped
-        found = [(touches[type(e)], e, p) for p, e in batch if type(e) in touches]
-        return [one for one in found if one[2] not in skipped] if skipped else found
+    def _unskipped(self, work: Work) -> Work:
+        skipped = self._skipped
+        return [one for one in work if one[2] not in skipped] if skipped else work
 
     def _refuse(self, _: Any, unread: Unreadable, __: int) -> None:
         if unread.topic in self.projection.topics:

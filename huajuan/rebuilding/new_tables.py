@@ -1,5 +1,6 @@
 """New tables in schemas of their own: made bare, filled by COPY, indexed at the end."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from psycopg import sql
 from huajuan.event_store.reading import Recorded
 from huajuan.projections.projection import Projection
 from huajuan.projections.table import Table
-from huajuan.rebuilding.kept_rows import KeptRows, Writing
+from huajuan.rebuilding.kept_rows import KeptRows, Work, Writing
 
 CHUNK_ROWS = 5_000
 STATISTICS_TARGET = 20
@@ -47,16 +48,28 @@ class NewTables:
 
     def fold(self, batch: Sequence[Recorded], end: int, bounds: Mapping[str, int]) -> None:
         """The events up to `end`; no projection goes beyond its own bound. Raises `FoldFailed`."""
-        for kept in self._kept:
+        for kept, work in zip(self._kept, self._sorted(batch), strict=True):
             schema = kept.projection.schema
             after, upto = self.positions[schema], min(end, bounds[schema])
-            self._fold(kept, _between(batch, after, upto))
+            self._fold(kept, _between(work, after, upto))
             self.positions[schema] = max(after, upto)
 
-    def _fold(self, kept: KeptRows, part: Sequence[Recorded]) -> None:
-        if unknown := kept.unknown(part):
+    def _sorted(self, batch: Sequence[Recorded]) -> list[Work]:
+        """Each projection's own part, all of them in one pass."""
+        parts: list[Work] = [[] for _ in self._kept]
+        routes: defaultdict[type[Any], list[Any]] = defaultdict(list)
+        for kept, part in zip(self._kept, parts, strict=True):
+            for event_type, route in kept.routes.items():
+                routes[event_type].append((part.append, route))
+        for position, event in batch:
+            for append, route in routes[type(event)]:
+                append((route, event, position))
+        return parts
+
+    def _fold(self, kept: KeptRows, work: Work) -> None:
+        if unknown := kept.unknown(work):
             kept.add_stored(self._load(kept.projection.table, unknown))
-        kept.fold(part)
+        kept.fold(work)
         self._write(kept.projection.table, kept.let_go())
 
     def write_all(self) -> None:
@@ -93,10 +106,10 @@ class NewTables:
                 copy.write_row(row)
 
 
-def _between(batch: Sequence[Recorded], after: int, upto: int) -> Sequence[Recorded]:
-    if not batch or (batch[0].position > after and batch[-1].position <= upto):
-        return batch
-    return [one for one in batch if after < one.position <= upto]
+def _between(work: Work, after: int, upto: int) -> Work:
+    if not work or (work[0][2] > after and work[-1][2] <= upto):
+        return work
+    return [one for one in work if after < one[2] <= upto]
 
 
 def _chunks(rows: list[Any]) -> Iterable[list[Any]]:

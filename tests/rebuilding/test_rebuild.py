@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
@@ -10,9 +11,10 @@ from huajuan.commands.skip_event import skip_event
 from huajuan.domain.account import Account
 from huajuan.projections.history import HISTORY
 from huajuan.projections.point_balances import POINT_BALANCES
-from huajuan.projections.projection import Projection, Touch, of_stream
+from huajuan.projections.projection import Projection, Touch, of_position, of_stream
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.schema import create_read_tables
+from huajuan.projections.table import Table
 from huajuan.projections.users import USERS
 from huajuan.rebuilding.errors import AlreadyRebuilding, FoldFailed
 from huajuan.rebuilding.limits import RebuildLimits
@@ -96,6 +98,34 @@ async def test_a_second_rebuild_of_a_table_is_refused(database_url: str) -> None
             await rebuilt(database_url)
         assert (await rebuilt(database_url, (USERS,))).differences == []
     assert (await rebuilt(database_url)).differences == []
+
+
+class Tally(msgspec.Struct):
+    """A row that events of its own position begin and later ones change."""
+
+    id: int
+    seen: int
+
+
+async def test_a_row_named_by_a_position_may_be_changed_by_later_events(database_url: str) -> None:
+    tallies = Projection(
+        "tallies",
+        1,
+        Table("tallies", Tally, "id"),
+        {
+            Account.Registered: Touch(of_position, lambda _, __, position: Tally(position, 0)),
+            Account.CheckedIn: Touch(lambda _, __: 1, lambda row, _, __: Tally(row.id, row.seen + 1)),
+        },
+    )
+    create_read_tables(database_url, (tallies,))
+    async with projecting(database_url, (tallies,)) as (store, projector):
+        position = await some_life(store)
+        await projector.reach(position, tallies, seconds_max=SECONDS_MAX)
+        report = await rebuilt(database_url, (tallies,))
+    assert (report.compared, report.differences) == (["tallies"], [])
+    with psycopg.connect(database_url) as connection:
+        (most,) = connection.execute("SELECT max(seen) FROM tallies_v1.tallies").fetchone()  # type: ignore[misc]
+    assert most > 1
 
 
 def bad(row: Any, event: Any, position: int) -> Any:
