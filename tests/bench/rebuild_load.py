@@ -15,14 +15,30 @@ from tests.event_store.studio import check_in, register
 from tests.projections.gallery import projecting
 
 READERS = 4
+SWAP_SECONDS = 0.25
+_SCHEMA = "SELECT oid FROM pg_namespace WHERE nspname = 'point_history_v1'"
 _READ = "SELECT count(*), max(id) FROM point_history_v1.point_history WHERE account_id = %s"
 
 
 @dataclass
 class Waits:
-    """Seconds each took."""
+    """When each began, and the seconds it took."""
 
+    began: list[float] = field(default_factory=list)
     taken: list[float] = field(default_factory=list)
+
+    def add(self, began: float) -> None:
+        self.began.append(began)
+        self.taken.append(time.perf_counter() - began)
+
+    def longest_about(self, moments: list[float]) -> float:
+        """Of those that were under way within `SWAP_SECONDS` of one of these moments."""
+        near = [
+            taken
+            for began, taken in zip(self.began, self.taken, strict=True)
+            if any(began - SWAP_SECONDS < moment < began + taken + SWAP_SECONDS for moment in moments)
+        ]
+        return max(near, default=0)
 
     @property
     def p999(self) -> float:
@@ -39,6 +55,7 @@ class Quiet:
 
     read: Waits = field(default_factory=Waits)
     append: Waits = field(default_factory=Waits)
+    swaps: list[float] = field(default_factory=list)
     failed: int = 0
     went_back: int = 0
 
@@ -63,12 +80,12 @@ async def _under_load(
             while not stop.is_set():
                 began = time.perf_counter()
                 await check_in_often(store, ann)
-                stretch[0].append.taken.append(time.perf_counter() - began)
+                stretch[0].append.add(began)
                 await asyncio.sleep(0.002)
 
         writing = asyncio.create_task(write())
         reading = [asyncio.to_thread(_read, dsn, ann, stretch, stop) for _ in range(READERS)]
-        readers = asyncio.gather(*reading)
+        readers = asyncio.gather(*reading, asyncio.to_thread(_watch_swaps, dsn, stretch, stop))
         await asyncio.sleep(quiet_seconds)
         quiet, stretch[0] = stretch[0], Quiet()
         still = [await asyncio.to_thread(rebuild) for _ in range(2)]
@@ -76,6 +93,18 @@ async def _under_load(
         stop.set()
         await asyncio.gather(writing, readers)
         return quiet, busy, still
+
+
+def _watch_swaps(dsn: str, stretch: list[Quiet], stop: threading.Event) -> None:
+    """A table's name means another schema from its swap on."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        known = None
+        while not stop.is_set():
+            found = connection.execute(_SCHEMA, prepare=True).fetchone()
+            if known is not None and found != known:
+                stretch[0].swaps.append(time.perf_counter())
+            known = found
+            time.sleep(0.005)
 
 
 _days = iter(range(10_000_000))
@@ -96,7 +125,7 @@ def _read(dsn: str, person: object, stretch: list[Quiet], stop: threading.Event)
             except psycopg.Error:
                 now.failed += 1
                 continue
-            now.read.taken.append(time.perf_counter() - began)
+            now.read.add(began)
             count = row[0] if row else 0
             now.went_back += count < seen
             seen = count
