@@ -57,6 +57,12 @@ class Image(Entity):
         points: int
         deadline: datetime
 
+    class Started(Entity.Event):
+        """A painter has taken it up; `attempt` counts from 1."""
+
+        TOPIC = "image.started"
+        attempt: int
+
     class Drawn(Entity.Event):
         """`picture` is the storage key, `digest` the SHA-256 of its bytes in hexadecimal."""
 
@@ -66,6 +72,12 @@ class Image(Entity):
 
     class DrawingFailed(Entity.Event):
         TOPIC = "image.drawing_failed"
+        reason: str
+
+    class Cancelled(Entity.Event):
+        """Nobody wants it any more: its owner, or the service when its client had waited too long."""
+
+        TOPIC = "image.cancelled"
         reason: str
 
     class Deleted(Entity.Event):
@@ -113,6 +125,8 @@ class Image(Entity):
         self.deadline = deadline
         self.picture: str | None = None
         self.failure: str | None = None
+        self.attempts = 0
+        self.is_cancelled = False
         self.deleted_until: datetime | None = None
         self.is_swept = False
         self.is_erased = False
@@ -137,6 +151,15 @@ class Image(Entity):
     @property
     def is_open(self) -> bool:
         return self.picture is None and self.failure is None
+
+    def start(self) -> None:
+        """Again after an attempt that was lost."""
+        self._refuse_second_telling()
+        self._start(self.attempts + 1)
+
+    def cancel(self, reason: str) -> None:
+        self._refuse_second_telling()
+        self._cancel(reason)
 
     def draw(self, picture: str, digest: str) -> None:
         self._refuse_second_telling()
@@ -178,6 +201,15 @@ class Image(Entity):
     def _refuse_second_telling(self) -> None:
         if not self.is_open:
             raise AlreadyTold
+
+    @event(Started)
+    def _start(self, attempt: int) -> None:
+        self.attempts = attempt
+
+    @event(Cancelled)
+    def _cancel(self, reason: str) -> None:
+        self.failure = reason
+        self.is_cancelled = True
 
     @event(Drawn)
     def _draw(self, picture: str, digest: str) -> None:

@@ -112,13 +112,13 @@ def unliked(row: HistoryRow, _: Like.TakenBack, __: int) -> HistoryRow:
     return row
 
 
-def failed(_: HistoryRow, __: Image.DrawingFailed, ___: int) -> None:
+def not_drawn(_: HistoryRow, __: Image.DrawingFailed | Image.Cancelled, ___: int) -> None:
     return None
 
 
 HISTORY = Projection(
     "history",
-    version=2,
+    version=3,
     table=Table(
         "history",
         HistoryRow,
@@ -138,7 +138,8 @@ HISTORY = Projection(
     touches={
         Image.Requested: Touch(of_stream, requested),
         Image.Drawn: Touch(of_stream, drawn),
-        Image.DrawingFailed: Touch(of_stream, failed),
+        Image.DrawingFailed: Touch(of_stream, not_drawn),
+        Image.Cancelled: Touch(of_stream, not_drawn),
         Image.Deleted: Touch(of_stream, hidden),
         Image.Erased: Touch(of_stream, erased),
         Image.Restored: Touch(of_stream, restored),

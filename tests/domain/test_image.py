@@ -45,8 +45,22 @@ def test_a_failed_image_has_a_reason() -> None:
     assert (story.aggregate.failure, story.aggregate.is_open) == ("lost", False)
 
 
-@pytest.mark.parametrize("first", [drawn, failed])
-@pytest.mark.parametrize("second", [drawn, failed])
+def cancelled(image: Image) -> None:
+    image.cancel("cancelled")
+
+
+def test_a_cancelled_image_will_not_be_drawn() -> None:
+    story = asked().given(Image.start).when(cancelled)
+    story.then(("image.cancelled", {"reason": "cancelled"}))
+    assert (story.aggregate.failure, story.aggregate.is_cancelled) == ("cancelled", True)
+
+
+def test_attempts_are_counted() -> None:
+    asked().given(Image.start).when(Image.start).then(("image.started", {"attempt": 2}))
+
+
+@pytest.mark.parametrize("first", [drawn, failed, cancelled])
+@pytest.mark.parametrize("second", [drawn, failed, cancelled, Image.start])
 def test_the_end_is_told_once(first, second) -> None:  # type: ignore[no-untyped-def]
     asked().given(first).refuses(AlreadyTold, second)
 

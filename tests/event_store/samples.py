@@ -24,7 +24,9 @@ from huajuan.domain.read_table import ReadTable
 from huajuan.event_store.mapper import EventMapper
 
 FILE = Path(__file__).parent / "samples.json"
-ANN, CLAIM, PICTURE, LOST, LIKE, FAVORITE, SWEPT, BEN, ADMIN, TABLE = (UUID(int=n) for n in range(1, 11))
+ANN, CLAIM, PICTURE, LOST, LIKE, FAVORITE, SWEPT, BEN, ADMIN, TABLE, UNWANTED = (
+    UUID(int=n) for n in range(1, 12)
+)
 AT = datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=UTC)
 
 
@@ -78,6 +80,9 @@ def a_life() -> list[Any]:
         claim.claim(ANN)
         order = Order("sun", 220, 200, 30, "DDIM", "7")
         drawn, failed, swept = (Image.request(i, ANN, order, 20, AT) for i in (PICTURE, LOST, SWEPT))
+        unwanted = Image.request(UNWANTED, ANN, order, 20, AT)
+        unwanted.cancel("cancelled")
+        drawn.start()
         drawn.draw("p.png", "ab" * 32)
         failed.fail("lost")
         drawn.delete(ANN, AT + timedelta(hours=1))
@@ -95,7 +100,7 @@ def a_life() -> list[Any]:
         favorite.add()
         admin, table = administration()
     snapshot = Account.Snapshot.take(account)
-    told = (account, claim, drawn, failed, like, favorite, swept, gone, admin, table)
+    told = (account, claim, drawn, failed, like, favorite, swept, unwanted, gone, admin, table)
     return [event for aggregate in told for event in aggregate.collect_events()] + [snapshot]
 
 

@@ -88,7 +88,7 @@ def test_history_has_what_was_drawn_under_the_id_of_its_drawing() -> None:
 
 def test_what_is_still_being_drawn_has_no_id_yet() -> None:
     before = [r for r in LIFE if r.event.TOPIC == "image.requested"]
-    assert [row.id for row in rows_of(HISTORY, before).values()] == [None, None, None]
+    assert [row.id for row in rows_of(HISTORY, before).values()] == [None] * 4
 
 
 def test_a_like_that_was_taken_back_and_given_again_counts_once() -> None:

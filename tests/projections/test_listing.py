@@ -21,7 +21,7 @@ FILL = """
 SET session_replication_role = replica;
 INSERT INTO users_v1.users
 SELECT lpad(to_hex(n), 32, '0')::uuid, n, 'user' || n, '', '', now() FROM generate_series(1, %(people)s) n;
-INSERT INTO history_v2.history
+INSERT INTO history_v3.history
     (image_id, account_id, prompt, words, width, height, steps, sampling_method, seed, likecount, id, picture, create_time,
      hidden)
 SELECT gen_random_uuid(), lpad(to_hex(1 + n %% %(people)s), 32, '0')::uuid, p, p, 200, 200, 30, 'DDIM', '7', n %% 97,
@@ -36,7 +36,7 @@ def gallery(module_database_url: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(module_database_url, autocommit=True) as connection:
         filled = psycopg.ClientCursor(connection).mogrify(FILL, {"people": PEOPLE, "images": IMAGES})
         connection.execute(filled.encode())
-        connection.execute("VACUUM ANALYZE history_v2.history, users_v1.users")
+        connection.execute("VACUUM ANALYZE history_v3.history, users_v1.users")
         yield connection
 
 
