@@ -12,9 +12,11 @@ from litestar.types import ASGIApp
 from huajuan.commands.clear_erased_accounts import Estate, keep_clearing_erased_accounts
 from huajuan.commands.sweep_pictures import keep_sweeping_pictures
 from huajuan.dispatch.avatar_files import AvatarFiles
+from huajuan.dispatch.dispatcher import Dispatcher
 from huajuan.dispatch.erasures import Erasures
-from huajuan.dispatch.hosts import Hosts, open_hosts
-from huajuan.dispatch.leases import Leases
+from huajuan.dispatch.limits import DispatchLimits
+from huajuan.dispatch.painters import Painters, open_painters
+from huajuan.dispatch.queue import QUEUE_CHANNEL, JobQueue
 from huajuan.dispatch.room import DrawingRoom
 from huajuan.dispatch.trash import Trash
 from huajuan.event_store.forgetting import CHANNEL as ERASURES
@@ -46,7 +48,9 @@ from huajuan.sessions.sessions import CHANNEL, Sessions
 from huajuan.settings import PREFIX, Settings, from_environment
 from huajuan.timers import drawing, keep_tidy, running
 
-OpenHosts = Callable[[tuple[str, ...], PainterLimits], AbstractAsyncContextManager[Hosts]]
+OpenPainters = Callable[
+    [tuple[str, ...], PainterLimits, DispatchLimits], AbstractAsyncContextManager[Painters]
+]
 
 
 def application() -> ASGIApp:
@@ -64,22 +68,30 @@ def now() -> datetime:
 
 
 @asynccontextmanager
-async def open_desk(settings: Settings, open_hosts: OpenHosts = open_hosts) -> AsyncIterator[Desk]:
+async def open_desk(settings: Settings, open_painters: OpenPainters = open_painters) -> AsyncIterator[Desk]:
     """Everything a worker has open, closed in the opposite order."""
     dsn, waits = settings.database_url, settings.statement_seconds_max
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         pool = await enter(open_pool(dsn, settings.connections_max, statement_seconds_max=waits))
         store = await enter(open_event_store(dsn, pool, now, settings.log))
-        hosts = await enter(open_hosts(settings.comfyui_urls, settings.painter_limits))
+        painters = await enter(
+            open_painters(settings.comfyui_urls, settings.painter_limits, settings.dispatch)
+        )
         statements = Statements(pool, settings.log.reconnect_seconds_max)
         sessions = Sessions(store, statements, settings.tokens_cached_max)
-        ears: dict[str, Ear] = {CHANNEL: sessions, ERASURES: Forgetting(store)}
+        room = _room(settings, store, statements, painters)
+        dispatcher = Dispatcher(room)
+        ears: dict[str, Ear] = {
+            CHANNEL: sessions,
+            ERASURES: Forgetting(store),
+            QUEUE_CHANNEL: dispatcher,
+        }
         projector = await enter(open_projector(dsn, store, PROJECTIONS, settings.projection, ears))
-        desk = _desk(settings, store, projector, statements, sessions, hosts)
+        desk = _desk(settings, store, projector, statements, sessions, room)
         stack.callback(desk.passwords.close)
         stack.callback(desk.portraits.close)
-        await enter(drawing(desk.room))
+        await enter(drawing(room, dispatcher))
         limits = settings.projection
         versions = keep_versions(
             statements, PROJECTIONS, limits.note_use_every_seconds, limits.unused_version_hours_max
@@ -88,16 +100,20 @@ async def open_desk(settings: Settings, open_hosts: OpenHosts = open_hosts) -> A
         yield desk
 
 
+def _room(settings: Settings, store: EventStore, statements: Statements, painters: Painters) -> DrawingRoom:
+    queue = JobQueue(statements, uuid4(), settings.dispatch)
+    pictures = Pictures.at(settings.storage_url)
+    return DrawingRoom(store, queue, painters, pictures, settings.dispatch, settings.checkpoint)
+
+
 def _desk(
     settings: Settings,
     store: EventStore,
     projector: Projector,
     statements: Statements,
     sessions: Sessions,
-    hosts: Hosts,
+    room: DrawingRoom,
 ) -> Desk:
-    leases = Leases(statements, uuid4(), settings.dispatch.lease_seconds)
-    pictures = Pictures.at(settings.storage_url)
     return Desk(
         settings=settings,
         store=store,
@@ -107,8 +123,8 @@ def _desk(
         tokens=Tokens(settings.jwt_secret, settings.token_hours, now, settings.tokens_cached_max),
         sessions=sessions,
         attempts=Attempts(statements, store.stream_ids, settings.login),
-        room=DrawingRoom(store, leases, hosts, pictures, settings.dispatch_limits, settings.checkpoint),
-        pictures=pictures,
+        room=room,
+        pictures=room.pictures,
         avatars=AvatarFiles(statements, Pictures.at(beneath(settings.storage_url, "avatars"))),
         portraits=Portraits(settings.portrait_threads_max, settings.portrait_waiting_max),
         trash=Trash(statements),
@@ -123,7 +139,7 @@ def _sweeping(desk: Desk) -> Coroutine[Any, Any, None]:
 
 
 def _tidying(desk: Desk) -> Coroutine[Any, Any, None]:
-    return keep_tidy(desk.sessions, desk.attempts, desk.settings.tidy_every_seconds)
+    return keep_tidy(desk.sessions, desk.attempts, desk.room.queue, desk.settings.tidy_every_seconds)
 
 
 def _clearing(desk: Desk) -> Coroutine[Any, Any, None]:

@@ -86,14 +86,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return Path(self.data_dir or _default_data_dir()).expanduser().absolute()
 
     @property
-    def dispatch_limits(self) -> DispatchLimits:
-        """A job has as long as its client waits."""
-        return msgspec.structs.replace(self.dispatch, job_seconds_max=self.generate_wait_seconds)
-
-    @property
     def painter_limits(self) -> PainterLimits:
-        """Nor does the painter's client wait longer for anything."""
-        seconds = self.generate_wait_seconds
+        """The painter's client waits no longer for anything than a job may take."""
+        seconds = self.dispatch.job_seconds_max
         return msgspec.structs.replace(
             self.painter,
             job_seconds_max=seconds,
@@ -159,7 +154,9 @@ def _check(settings: Settings) -> None:
         "PROJECTION_BATCH_EVENTS_MAX": settings.projection.batch_events_max >= 1,
         "REBUILD_INDEXES_AT_ONCE_MAX": settings.rebuild.indexes_at_once_max >= 1,
         "REBUILD_PAGE_EVENTS_MAX": settings.rebuild.page_events_max >= 1,
-        "DISPATCH_JOBS_OPEN_MAX": settings.dispatch.jobs_open_max >= 1,
+        "DISPATCH_JOBS_OF_ACCOUNT_MAX": settings.dispatch.jobs_of_account_max >= 1,
+        "DISPATCH_JOBS_OF_HOST_MAX": settings.dispatch.jobs_of_host_max >= 1,
+        "DISPATCH_ATTEMPTS_MAX": settings.dispatch.attempts_max >= 1,
         "JWT_SECRET": not settings.jwt_secret or len(settings.jwt_secret.encode()) >= 32,
         "TIME_ZONE": _is_zone(settings.time_zone),
         "PUBLIC_URL": not settings.public_url or settings.public_url.startswith(("http://", "https://")),

@@ -7,7 +7,8 @@ from typing import Any
 
 import structlog
 
-from huajuan.commands.finish_abandoned_images import keep_finishing_abandoned_images
+from huajuan.dispatch.dispatcher import Dispatcher
+from huajuan.dispatch.queue import JobQueue
 from huajuan.dispatch.room import DrawingRoom
 from huajuan.event_store.ending import end
 from huajuan.event_store.errors import LogError
@@ -28,19 +29,20 @@ async def running(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def drawing(room: DrawingRoom) -> AsyncIterator[None]:
-    """The room's timers run; at the end its open jobs are left to whoever comes next."""
-    async with running(room.keep_leases(), keep_finishing_abandoned_images(room)):
+async def drawing(room: DrawingRoom, dispatcher: Dispatcher) -> AsyncIterator[None]:
+    """Jobs are taken and drawn; at the end the open ones are left to whoever comes next."""
+    async with running(dispatcher.run(), dispatcher.keep_giving_up(), room.keep_leases()):
         yield
     await room.close()
 
 
-async def keep_tidy(sessions: Sessions, attempts: Attempts, every_seconds: float) -> None:
+async def keep_tidy(sessions: Sessions, attempts: Attempts, queue: JobQueue, every_seconds: float) -> None:
     """For ever: forget what has lost its meaning with time."""
     while True:
         await asyncio.sleep(every_seconds)
         try:
             await sessions.tidy()
             await attempts.tidy()
+            await queue.tidy()
         except LogError as error:
             _logger.warning("tidying left for later", error=type(error).__name__)

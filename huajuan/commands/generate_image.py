@@ -1,50 +1,83 @@
-"""Generate an image: ask (points are held), draw, tell (points are spent, or returned)."""
+"""Generate an image: ask (points are held); a dispatcher draws and tells (points are spent, or returned)."""
 
 import asyncio
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
+from huajuan.dispatch.errors import NobodyDraws, QueueFull
 from huajuan.dispatch.room import DrawingRoom
-from huajuan.dispatch.telling import Ending
+from huajuan.dispatch.telling import Ending, tell_cancelled
 from huajuan.domain.account import Account, known
 from huajuan.domain.facts import Entity
 from huajuan.domain.image import Image, Order
 from huajuan.domain.points import PICTURE_COST
-from huajuan.domain.refusals import Refused
+from huajuan.domain.refusals import NotEnoughPoints, Refused
 from huajuan.event_store.errors import Conflict, LogBusy
 from huajuan.event_store.loading import Stream
+from huajuan.event_store.store import Decided
+
+WAITED_TOO_LONG = "nobody waited for it any longer"
 
 
-async def generate_image(room: DrawingRoom, account_id: UUID, image_id: UUID, order: Order) -> Ending:
-    """Wait for the picture. A caller that goes away changes nothing: the job goes on.
+async def generate_image(
+    room: DrawingRoom, account_id: UUID, image_id: UUID, order: Order, wait_seconds_max: float
+) -> Ending:
+    """Wait for the picture. A caller that goes away changes nothing: the job goes on. One that has waited for
+    `wait_seconds_max` has it cancelled.
 
-    Raises `NotEnoughPoints`, `NotRegistered`, `RoomFull` and `LogError`.
+    Raises what `ask_for_image` raises.
     """
-    room.refuse_when_full()
-    return await asyncio.shield(asyncio.ensure_future(_ask_and_draw(room, account_id, image_id, order)))
-
-
-async def _ask_and_draw(room: DrawingRoom, account_id: UUID, image_id: UUID, order: Order) -> Ending:
-    host = room.hosts.least_busy()
-    await room.leases.open(image_id, host)
+    asked = await ask_for_image(room, account_id, image_id, order)
     try:
-        image = await _ask(room, account_id, image_id, order)
-    except (Refused, LogBusy, Conflict):  # certainly nothing was appended
-        await room.leases.close(image_id)
-        raise
-    return await room.draw(image, host)
+        async with asyncio.timeout(wait_seconds_max):
+            return await room.endings.of(image_id)
+    except TimeoutError:
+        ending = await tell_cancelled(room.store, asked.aggregates[1], WAITED_TOO_LONG)
+        await room.queue.close(image_id)
+        return ending
 
 
-async def _ask(room: DrawingRoom, account_id: UUID, image_id: UUID, order: Order) -> Image:
-    """One append takes the points into a hold and records the request, or neither happens."""
+async def ask_for_image(room: DrawingRoom, account_id: UUID, image_id: UUID, order: Order) -> Decided:
+    """The request is on record and waits for its turn; the second aggregate is the image.
+
+    Raises `NotEnoughPoints`, `NotRegistered`, `QueueFull`, `NobodyDraws` and `LogError`.
+    """
+    return await asyncio.shield(asyncio.ensure_future(_ask_and_queue(room, account_id, image_id, order)))
+
+
+async def _ask_and_queue(room: DrawingRoom, account_id: UUID, image_id: UUID, order: Order) -> Decided:
     deadline = room.store.clock() + timedelta(seconds=room.limits.job_seconds_max)
+    try:
+        if not len(room.painters):
+            raise NobodyDraws
+        await room.queue.open(image_id, account_id, deadline)
+    except (NobodyDraws, QueueFull):
+        await _refuse_without_points(room, account_id)
+        raise
+    try:
+        asked = await _ask(room, account_id, image_id, order, deadline)
+    except (Refused, LogBusy, Conflict):  # certainly nothing was appended
+        await room.queue.close(image_id)
+        raise
+    await room.queue.ready(image_id)
+    return asked
+
+
+async def _refuse_without_points(room: DrawingRoom, account_id: UUID) -> None:
+    """Who could not pay anyway is told that first."""
+    if known(await room.store.find(Account, account_id)).balance < PICTURE_COST:
+        raise NotEnoughPoints
+
+
+async def _ask(
+    room: DrawingRoom, account_id: UUID, image_id: UUID, order: Order, deadline: datetime
+) -> Decided:
+    """One append takes the points into a hold and records the request, or neither happens."""
 
     def decide(found: Account | None) -> Iterable[Entity]:
         account = known(found)
         account.hold(image_id, PICTURE_COST)
         return [account, Image.request(image_id, account_id, order, PICTURE_COST, deadline)]
 
-    decided = await room.store.change(decide, Stream(Account, account_id))
-    image: Image = decided.aggregates[1]
-    return image
+    return await room.store.change(decide, Stream(Account, account_id))

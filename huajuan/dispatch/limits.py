@@ -6,11 +6,23 @@ import msgspec
 class DispatchLimits(msgspec.Struct, frozen=True):
     """`job_seconds_max` is how long a picture may take from its request to its end."""
 
-    job_seconds_max: float = 300
-    jobs_open_max: int = 200
+    job_seconds_max: float = 3600
+    jobs_of_account_max: int = 10
+    jobs_waiting_max: int = 1000
+    # Of all processes together: one that is drawn, and the next, so that the painter is never idle.
+    jobs_of_host_max: int = 2
+    attempts_max: int = 3
     lease_seconds: float = 20
-    heartbeat_seconds: float = 5
+    heartbeat_seconds: float = 2
+    claim_every_seconds: float = 1
     unasked_seconds_max: float = 600
-    abandoned_batch_max: int = 50
-    abandoned_every_seconds: float = 10
-    retry_pause_seconds: float = 1
+    unasked_pause_seconds: float = 1
+    overdue_batch_max: int = 50
+    overdue_every_seconds: float = 5
+    # For how long no painter may answer before what waits is given up.
+    nobody_seconds_max: float = 30
+    wait_poll_seconds: float = 1
+    stop_seconds_max: float = 5
+    # How long a painter that failed is left alone, doubled each time.
+    rest_seconds_min: float = 1
+    rest_seconds_max: float = 60

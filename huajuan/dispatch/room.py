@@ -1,153 +1,236 @@
-"""The drawing room: draws each job in a task of its own, and tells the log how it ended."""
+"""The drawing room: each job in hand is a task of its own, which ends with the log knowing how the drawing ended."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from functools import partial
+from contextlib import suppress
 from uuid import UUID
 
 import structlog
 
-from huajuan.dispatch.hosts import Hosts
-from huajuan.dispatch.leases import Leases
+from huajuan.dispatch.endings import Endings
 from huajuan.dispatch.limits import DispatchLimits
-from huajuan.dispatch.telling import Ending, tell_drawn, tell_failed
+from huajuan.dispatch.painters import Painter, Painters
+from huajuan.dispatch.queue import Claimed, JobQueue
+from huajuan.dispatch.telling import Ending, tell_drawn, tell_failed, tell_started
+from huajuan.dispatch.trying import judge, may_be_tried_again, may_yet_be_drawn
 from huajuan.domain.image import Image
+from huajuan.domain.refusals import AlreadyTold
+from huajuan.event_store.caller import calling
 from huajuan.event_store.ending import end
 from huajuan.event_store.errors import LogError
 from huajuan.event_store.store import EventStore
 from huajuan.inference_client import (
     Drawing,
-    DrawingFailed,
     InferenceError,
     JobLost,
-    OutcomeUnknown,
     ServerUnavailable,
+    TookTooLong,
 )
-from huajuan.pictures import Pictures
+from huajuan.pictures import Pictures, key_of
 
-Draw = Callable[[], Awaitable[bytes]]
-
+TOO_LONG = "the picture took too long"
+NOT_MADE = "the picture could not be made"
+LOST = "the painters lost the job too often"
 _logger = structlog.get_logger(__name__)
 
 
-class RoomFull(Exception):
-    """As many jobs are open in this process as may be."""
+class JobInHand:
+    """What this process does about one job, and how far it is."""
+
+    def __init__(self, claimed: Claimed, painter: Painter) -> None:
+        self.image_id = claimed.image_id
+        self.claimed = claimed
+        self.painter = painter
+        self.progress = 0.0
+        self.is_told = False
+        self.task: asyncio.Task[None]
+
+    def progressed(self, progress: float) -> None:
+        self.progress = progress
 
 
 class DrawingRoom:
-    """A client that goes away does not end a job: the task is the room's, and only awaited by the client."""
+    """A client that goes away does not end a job: the task is the room's."""
 
     def __init__(
         self,
         store: EventStore,
-        leases: Leases,
-        hosts: Hosts,
+        queue: JobQueue,
+        painters: Painters,
         pictures: Pictures,
         limits: DispatchLimits,
         checkpoint: str = "",
     ) -> None:
         self.store = store
-        self.leases = leases
-        self.hosts = hosts
+        self.queue = queue
+        self.painters = painters
         self.limits = limits
-        self._pictures = pictures
+        self.endings = Endings(store, limits.wait_poll_seconds)
+        self.pictures = pictures
         self._checkpoint = checkpoint or None
-        self._tasks: dict[UUID, asyncio.Task[Ending]] = {}
+        self._jobs: dict[UUID, JobInHand] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
 
-    @property
-    def places(self) -> int:
-        """How many more jobs may be open in this process."""
-        return max(0, self.limits.jobs_open_max - len(self._tasks))
+    def take(self, claimed: Claimed, painter: Painter) -> "asyncio.Task[None]":
+        """A job that was just claimed for this painter."""
+        job = self._jobs.get(claimed.image_id)
+        if job is None:  # else the lease had lapsed while we held it, and is ours again
+            job = self._jobs[claimed.image_id] = JobInHand(claimed, painter)
+            job.task = asyncio.create_task(self._draw_and_tell(job), name=f"draw {job.image_id}")
+            job.task.add_done_callback(lambda task: self._forget(job, task))
+        return job.task
 
-    def refuse_when_full(self) -> None:
-        if not self.places:
-            raise RoomFull
+    async def give_up(self, claimed: Claimed, reason: str) -> None:
+        """A job in nobody's hand which is not to be drawn any more."""
+        with calling(correlation_id=claimed.correlation_id):
+            if (image := await self._asked_for(claimed)) is not None:
+                await self._tell_failed(image, reason)
 
-    def draw(self, image: Image, host: str) -> asyncio.Task[Ending]:
-        """Draw a job just asked for."""
-        return self._begin(image, lambda: self._draw_somewhere(self._drawing(image), host))
-
-    def finish(self, image: Image) -> asyncio.Task[Ending]:
-        """Finish a job that another process began: nothing is sent again."""
-        return self._begin(image, lambda: self._finish(self._drawing(image)))
-
-    def has(self, image_id: UUID) -> bool:
-        return image_id in self._tasks
+    def stop(self, image_id: UUID) -> None:
+        """The job has ended, told of by somebody else: whoever draws it may do something better."""
+        job = self._jobs.get(image_id)
+        if job and not job.is_told:
+            task = asyncio.create_task(self._stop(job), name=f"stop {image_id}")
+            self._stopping.add(task)
+            task.add_done_callback(self._stopping.discard)
 
     async def keep_leases(self) -> None:
-        """For ever: renew the leases of the jobs in hand."""
+        """For ever: renew the leases of the jobs in hand, and let go of those that somebody else has taken."""
         while True:
             await asyncio.sleep(self.limits.heartbeat_seconds)
-            if self._tasks:
+            held = {image_id: job.progress for image_id, job in self._jobs.items()}
+            if held:
                 try:
-                    await self.leases.renew(list(self._tasks))
+                    await self._let_go(held.keys() - await self.queue.renew(held))
                 except LogError as error:
                     _logger.warning("leases not renewed", error=type(error).__name__)
 
     async def close(self) -> None:
-        """Leave the open jobs to whoever comes next; the servers go on drawing them."""
-        await end(self._tasks.values())
+        """Leave the open jobs to whoever comes next; the painters go on drawing them."""
+        await end([*self._stopping, *(job.task for job in self._jobs.values())])
         try:
-            await self.leases.let_go()
+            await self.queue.let_go()
         except LogError as error:
             _logger.warning("leases left to lapse", error=type(error).__name__)
 
-    def _begin(self, image: Image, draw: Draw) -> asyncio.Task[Ending]:
-        task = asyncio.create_task(self._draw_and_tell(image, draw), name=f"draw {image.id}")
-        self._tasks[image.id] = task
-        task.add_done_callback(lambda ended: self._forget(image.id, ended))
-        return task
+    async def _let_go(self, lost: set[UUID]) -> None:
+        for image_id in lost & self._jobs.keys():
+            job = self._jobs[image_id]
+            if not job.is_told:
+                _logger.warning("job taken by another process", image_id=str(image_id))
+                job.task.cancel()
 
-    def _forget(self, image_id: UUID, task: asyncio.Task[Ending]) -> None:
-        self._tasks.pop(image_id, None)
+    def _forget(self, job: JobInHand, task: "asyncio.Task[None]") -> None:
+        self._jobs.pop(job.image_id, None)
         if not task.cancelled() and (error := task.exception()):
             # The lease lapses, and the job is finished by whoever takes it.
-            _logger.error("job left open", image_id=str(image_id), exc_info=error)
+            _logger.error("job left open", image_id=str(job.image_id), exc_info=error)
 
-    async def _draw_and_tell(self, image: Image, draw: Draw) -> Ending:
-        try:
-            content = await self._until_known(image, draw)
-            picture = await self._pictures.put(image.id, content)
-        except InferenceError as failure:
-            _logger.warning("not drawn", image_id=str(image.id), reason=failure.reason, detail=failure.detail)
-            ending = await tell_failed(self.store, image, failure.reason)
-        except Exception as failure:
-            _logger.error("not drawn or not stored", image_id=str(image.id), exc_info=failure)
-            ending = await tell_failed(self.store, image, "the picture could not be made")
+    async def _stop(self, job: JobInHand) -> None:
+        await end([job.task])
+        with suppress(InferenceError):
+            async with asyncio.timeout(self.limits.stop_seconds_max):
+                await job.painter.host.cancel(job.image_id)
+        image = await self.store.find(Image, job.image_id)
+        if image is not None and not image.is_open and image.picture is None:
+            await self.pictures.remove(key_of(image.id))
+
+    async def _draw_and_tell(self, job: JobInHand) -> None:
+        with calling(correlation_id=job.claimed.correlation_id):
+            image = await self._asked_for(job.claimed)
+            if image is None:
+                return
+            try:
+                content = await self._within_deadline(job, image)
+            except AlreadyTold:
+                await self.queue.close(image.id)
+            except InferenceError as failure:
+                await self._not_drawn(job, failure)
+            except Exception as failure:
+                _logger.error("not drawn", image_id=str(image.id), exc_info=failure)
+                await self._tell_failed(image, NOT_MADE, job)
+            else:
+                job.painter.proved()
+                await self._keep_and_tell(job, image, content)
+
+    async def _asked_for(self, claimed: Claimed) -> Image | None:
+        """The image, if it still is to be drawn. A request may be on its way to the log for a while."""
+        image = await self.store.find(Image, claimed.image_id)
+        if image is None and claimed.age_seconds < self.limits.unasked_seconds_max:
+            await self.queue.put_back(claimed.image_id, pause_seconds=self.limits.unasked_pause_seconds)
+        elif image is None or not image.is_open:
+            await self.queue.close(claimed.image_id)
         else:
-            ending = await tell_drawn(self.store, image, picture, content)
-            if ending.picture != picture:
-                await self._pictures.remove(picture)
-        await self.leases.close(image.id)
-        return ending
+            return image
+        return None
 
-    async def _until_known(self, image: Image, draw: Draw) -> bytes:
-        """While the outcome is unknown nothing is said; at the deadline no picture is one that did not come."""
-        while True:
-            try:
-                return await draw()
-            except OutcomeUnknown as unknown:
-                if self.store.clock() >= image.deadline:
-                    raise DrawingFailed("the painter did not answer in time", unknown.detail) from unknown
-            await asyncio.sleep(self.limits.retry_pause_seconds)
-            draw = partial(self._finish, self._drawing(image))
+    async def _within_deadline(self, job: JobInHand, image: Image) -> bytes:
+        seconds = (image.deadline - self.store.clock()).total_seconds()
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                return await self._drawn(job, image)
+        except TimeoutError as error:
+            with suppress(InferenceError, TimeoutError):
+                async with asyncio.timeout(self.limits.stop_seconds_max):
+                    await job.painter.host.cancel(image.id)
+            raise TookTooLong(TOO_LONG) from error
 
-    async def _draw_somewhere(self, drawing: Drawing, host: str) -> bytes:
-        """On this host, or on another if this one certainly queued nothing."""
-        for url in [host, *self.hosts.others(host)]:
-            try:
-                with self.hosts.occupied(url) as comfyui:
-                    return await comfyui.draw(drawing)
-            except ServerUnavailable as unavailable:
-                _logger.warning("painter unavailable", host=url, detail=unavailable.detail)
-        raise DrawingFailed("no painter could be reached")
+    async def _drawn(self, job: JobInHand, image: Image) -> bytes:
+        """What may have been sent before is looked for first, everywhere."""
+        if image.attempts or not job.painter.is_proven:
+            looked = await self.painters.look_for(image.id)
+            if looked.known_by:
+                job.painter = looked.known_by
+                return await job.painter.host.finish(self._drawing(image), job.progressed)
+            if job.painter.url in looked.silent:
+                raise ServerUnavailable("the painter does not answer")
+            if image.attempts >= self.limits.attempts_max:
+                raise JobLost(LOST)
+        image = await tell_started(self.store, image.id)
+        return await job.painter.host.draw(self._drawing(image), job.progressed)
 
-    async def _finish(self, drawing: Drawing) -> bytes:
-        url = await self.hosts.that_knows(drawing.prompt_id)
-        if url is None:
-            raise JobLost("the painter no longer knows the job")
-        with self.hosts.occupied(url) as comfyui:
-            return await comfyui.finish(drawing)
+    async def _not_drawn(self, job: JobInHand, failure: InferenceError) -> None:
+        """Tried again, here or elsewhere, where that may help; else the points go back."""
+        image = await self.store.find(Image, job.image_id)
+        if image is None or not image.is_open:
+            await self.queue.close(job.image_id)
+            return
+        judge(job.painter, failure)
+        if self._is_worth_another_try(image, failure):
+            _logger.warning("drawing put back", image_id=str(image.id), reason=failure.reason)
+            seconds = max(job.painter.rest_seconds, self.limits.rest_seconds_min)
+            await self.queue.put_back(image.id, avoid=job.painter.url, avoid_seconds=seconds)
+        else:
+            _logger.warning("not drawn", image_id=str(image.id), reason=failure.reason, detail=failure.detail)
+            await self._tell_failed(image, failure.reason, job)
+
+    def _is_worth_another_try(self, image: Image, failure: InferenceError) -> bool:
+        if self.store.clock() >= image.deadline:
+            return False
+        spent = image.attempts >= self.limits.attempts_max
+        return may_yet_be_drawn(failure) or (not spent and may_be_tried_again(failure, len(self.painters)))
+
+    async def _keep_and_tell(self, job: JobInHand, image: Image, content: bytes) -> None:
+        try:
+            picture = await self.pictures.put(image.id, content)
+        except Exception as failure:
+            _logger.error("picture not stored", image_id=str(image.id), exc_info=failure)
+            await self._tell_failed(image, NOT_MADE, job)
+            return
+        job.is_told = True
+        ending = await tell_drawn(self.store, image, picture, content)
+        await self._close(image, ending)
+
+    async def _tell_failed(self, image: Image, reason: str, job: JobInHand | None = None) -> None:
+        if job:
+            job.is_told = True
+        await self._close(image, await tell_failed(self.store, image, reason))
+
+    async def _close(self, image: Image, ending: Ending) -> None:
+        """There is no picture without payment: what an attempt may have stored goes."""
+        if ending.picture is None:
+            await self.pictures.remove(key_of(image.id))
+        self.endings.told(image.id, ending)
+        await self.queue.close(image.id)
 
     def _drawing(self, image: Image) -> Drawing:
         """What a painter needs to know. An erased person's job has no prompt any more."""

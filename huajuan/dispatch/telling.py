@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
+from uuid import UUID
 
 from huajuan.domain.account import Account
 from huajuan.domain.facts import Entity
@@ -51,6 +52,31 @@ async def tell_failed(store: EventStore, image: Image, reason: str) -> Ending:
     return await _tell(store, image, failed)
 
 
+async def tell_started(store: EventStore, image_id: UUID) -> Image:
+    """A painter takes it up. Raises `AlreadyTold`."""
+
+    def started(image: Image | None) -> Iterable[Entity]:
+        if image is None:
+            raise AlreadyTold
+        image.start()
+        return [image]
+
+    decided = await store.change(started, Stream(Image, image_id))
+    image: Image = decided.aggregates[0]
+    return image
+
+
+async def tell_cancelled(store: EventStore, image: Image, reason: str) -> Ending:
+    """Return the points of a job that nobody wants any more, in one append."""
+
+    def cancelled(image: Image, account: Account) -> None:
+        image.cancel(reason)
+        if not account.is_erased:
+            account.take_back(image.id, reason)
+
+    return await _tell(store, image, cancelled)
+
+
 async def _tell(store: EventStore, image: Image, say: Callable[[Image, Account], None]) -> Ending:
     """Whoever tells second changes nothing and learns how the job had ended."""
 
@@ -70,6 +96,11 @@ async def _tell(store: EventStore, image: Image, say: Callable[[Image, Account],
 
 
 async def _as_told_first(store: EventStore, image: Image) -> Ending:
-    told = await store.find(Image, image.id) or image
-    account = await store.find(Account, image.account_id)
-    return Ending(told.picture, told.failure, account.balance if account else 0, 0)
+    return await ending_of(store, await store.find(Image, image.id) or image)
+
+
+async def ending_of(store: EventStore, told: Image) -> Ending:
+    """How a job ended that somebody else has told of."""
+    account = await store.find(Account, told.account_id)
+    position = await store.position_of(told.id, Image.Drawn.TOPIC) if told.picture else 0
+    return Ending(told.picture, told.failure, account.balance if account else 0, position)

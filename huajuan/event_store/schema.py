@@ -28,7 +28,8 @@ def create_schema(dsn: str) -> None:
 
 
 def _own_statements() -> str:
-    return files("huajuan.event_store").joinpath("schema.sql").read_text("utf-8")
+    folder = files("huajuan.event_store")
+    return "\n".join(folder.joinpath(name).read_text("utf-8") for name in ("schema.sql", "queue.sql"))
 
 
 def _fingerprint() -> str:

@@ -84,6 +84,12 @@ class EventStore:
             found: Any = known.get(stream)
             return found  # type: ignore[no-any-return]
 
+    async def position_of(self, stream: UUID, topic: str) -> int:
+        """Where in the log the stream's last event of this kind is; 0 if there is none."""
+        return await through_outages(
+            lambda: self._loader.last_of_kind(stream, topic), self._limits.reconnect_seconds_max
+        )
+
     @overload
     async def change(self, decide: Callable[[A | None], Saved], a: Stream[A], /) -> Decided: ...
     @overload

@@ -6,7 +6,7 @@ from uuid import uuid4
 from litestar import Request, post
 
 from huajuan.commands.generate_image import generate_image
-from huajuan.dispatch.room import RoomFull
+from huajuan.dispatch.errors import NobodyDraws, QueueFull
 from huajuan.dispatch.telling import Ending
 from huajuan.domain.refusals import NotEnoughPoints, NotRegistered
 from huajuan.event_store.errors import LogUnavailable
@@ -50,7 +50,8 @@ GENERATE_ANSWERS: Answers = {
     NotRegistered: _failed(phrases.ACCOUNT_QUERY_FAILED),
     NotEnoughPoints: _failed(phrases.NOT_ENOUGH_POINTS),
     LogUnavailable: _failed(phrases.POINTS_NOT_UPDATED),
-    RoomFull: Refusal(429, {"Retry-After": RETRY_AFTER_SECONDS}, success=False, message=phrases.QUEUE_FULL),
+    QueueFull: Refusal(429, {"Retry-After": RETRY_AFTER_SECONDS}, success=False, message=phrases.QUEUE_FULL),
+    NobodyDraws: Refusal(503, {"Retry-After": RETRY_AFTER_SECONDS}, success=False, message=phrases.NOT_DRAWN),
 }
 _FIELD_TEXTS = (
     phrases.MALFORMED,
@@ -110,7 +111,8 @@ async def generate(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Gen
     """Have a picture drawn for 20 points, which come back if it is not."""
     with answering(GENERATE_ANSWERS):
         order = read_order(await read_object(request))
-        ending = await generate_image(desk.room, me.account_id, uuid4(), order)
+        patience = desk.settings.generate_wait_seconds
+        ending = await generate_image(desk.room, me.account_id, uuid4(), order, patience)
     await desk.show(ending.position, HISTORY, POINT_BALANCES, POINT_HISTORY)
     return _generated(ending, desk)
 

@@ -21,7 +21,8 @@ async def a_person(desk: Desk, name: str = "ann", check_ins: int = 0) -> UUID:
 
 
 async def a_picture(desk: Desk, account_id: UUID, order: Order = SUN) -> Ending:
-    return await generate_image(desk.room, account_id, uuid4(), order)
+    patience = desk.settings.generate_wait_seconds
+    return await generate_image(desk.room, account_id, uuid4(), order, patience)
 
 
 async def account_of(desk: Desk, account_id: UUID) -> Account:

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from huajuan.commands.generate_image import generate_image
+from huajuan.dispatch.errors import NobodyDraws, QueueFull
 from huajuan.dispatch.limits import DispatchLimits
-from huajuan.dispatch.room import RoomFull
 from huajuan.domain.image import Image
 from huajuan.domain.refusals import NotEnoughPoints
 from huajuan.event_store.errors import LogBusy
@@ -18,13 +18,17 @@ from tests.commands.people import SUN, a_person, a_picture, account_of
 from tests.desk import desk_on, until
 from tests.dispatch.fake_host import FakeHost, Unreachable, png
 
-QUICK = DispatchLimits(retry_pause_seconds=0.02)
+QUICK = DispatchLimits(rest_seconds_min=0.02, nobody_seconds_max=0.1, overdue_every_seconds=0.05)
 
 
 async def leases(desk: Desk) -> int:
     async with desk.store._pool.connection() as connection:
         cursor = await connection.execute("SELECT count(*) FROM operations.job_leases")
         return int((await cursor.fetchall())[0][0])
+
+
+async def no_leases(desk: Desk) -> bool:
+    return not await leases(desk)
 
 
 async def nothing_held(desk: Desk, account_id: UUID) -> bool:
@@ -51,7 +55,7 @@ async def test_a_drawn_picture_is_stored_recorded_and_paid(database_url: str) ->
                 (ending.position,),
             )
             assert await cursor.fetchall() == [("image.drawn", hashlib.sha256(content).hexdigest())]
-        assert await leases(desk) == 0
+        await until(lambda: no_leases(desk))
 
 
 async def test_the_painter_gets_what_was_asked_for(database_url: str) -> None:
@@ -109,7 +113,7 @@ async def test_a_failed_drawing_returns_the_points_in_the_append_that_records_it
                 ("account.points_returned", ending.reason),
                 ("image.drawing_failed", ending.reason),
             ]
-        assert await leases(desk) == 0
+        await until(lambda: no_leases(desk))
 
 
 async def test_a_picture_that_cannot_be_stored_is_not_paid(
@@ -133,16 +137,27 @@ async def test_a_host_that_queued_nothing_is_followed_by_another(database_url: s
         assert len(up.drawn) == 1
 
 
-async def test_no_host_at_all_returns_the_points(database_url: str) -> None:
-    async with desk_on(database_url, Unreachable(ServerUnavailable("down"))) as desk:
-        ending = await a_picture(desk, await a_person(desk, check_ins=1))
+async def test_no_host_at_all_returns_the_points_and_then_takes_none(database_url: str) -> None:
+    async with desk_on(database_url, Unreachable(ServerUnavailable("down")), dispatch=QUICK) as desk:
+        ann = await a_person(desk, check_ins=1)
+        ending = await a_picture(desk, ann)
         assert (ending.reason, ending.balance) == ("no painter could be reached", 100)
+        with pytest.raises(NobodyDraws):
+            await a_picture(desk, ann)
+        assert ((await account_of(desk, ann)).balance, await leases(desk)) == (100, 0)
+
+
+async def test_who_cannot_pay_is_told_so_before_anything_else(database_url: str) -> None:
+    async with desk_on(database_url, Unreachable(ServerUnavailable("down")), dispatch=QUICK) as desk:
+        await a_picture(desk, await a_person(desk, check_ins=1))
+        with pytest.raises(NotEnoughPoints):
+            await a_picture(desk, await a_person(desk, "ben"))
 
 
 async def test_an_unknown_outcome_is_asked_again_until_it_is_known(database_url: str) -> None:
     host = FakeHost()
     host.failures = [OutcomeUnknown("silence"), OutcomeUnknown("silence")]
-    async with desk_on(database_url, host, dispatch=DispatchLimits(retry_pause_seconds=0.01)) as desk:
+    async with desk_on(database_url, host, dispatch=DispatchLimits(rest_seconds_min=0.01)) as desk:
         ending = await a_picture(desk, await a_person(desk, check_ins=1))
         assert (ending.balance, len(host.drawn)) == (80, 1)
         assert ending.picture
@@ -150,9 +165,21 @@ async def test_an_unknown_outcome_is_asked_again_until_it_is_known(database_url:
 
 async def test_at_the_deadline_silence_is_no_picture(database_url: str) -> None:
     host = Unreachable(OutcomeUnknown("silence"))
-    async with desk_on(database_url, host, dispatch=QUICK, generate_wait_seconds=0.3) as desk:
+    limits = DispatchLimits(job_seconds_max=0.3, rest_seconds_min=0.02, overdue_every_seconds=0.05)
+    async with desk_on(database_url, host, dispatch=limits) as desk:
         ending = await a_picture(desk, await a_person(desk, check_ins=1))
-        assert (ending.reason, ending.balance) == ("the painter did not answer in time", 100)
+        assert (ending.reason, ending.balance) == ("the picture took too long", 100)
+
+
+async def test_a_client_that_waited_too_long_has_its_job_cancelled(database_url: str) -> None:
+    host = FakeHost()
+    host.gate.clear()
+    async with desk_on(database_url, host, generate_wait_seconds=0.3) as desk:
+        ann = await a_person(desk, check_ins=1)
+        ending = await a_picture(desk, ann)
+        assert (ending.reason, ending.balance) == ("nobody waited for it any longer", 100)
+        await until(lambda: host.cancelled == [host.drawn[0].prompt_id])
+        await until(lambda: no_leases(desk))
 
 
 async def test_a_client_that_goes_away_loses_nothing(database_url: str) -> None:
@@ -172,14 +199,19 @@ async def test_a_client_that_goes_away_loses_nothing(database_url: str) -> None:
         assert image.picture
 
 
-async def test_the_room_is_bounded_and_a_full_one_charges_nothing(database_url: str) -> None:
+@pytest.mark.parametrize(
+    "limits", [DispatchLimits(jobs_of_account_max=1), DispatchLimits(jobs_waiting_max=1)]
+)
+async def test_the_queue_is_bounded_and_a_full_one_charges_nothing(
+    database_url: str, limits: DispatchLimits
+) -> None:
     host = FakeHost()
     host.gate.clear()
-    async with desk_on(database_url, host, dispatch=DispatchLimits(jobs_open_max=1)) as desk:
+    async with desk_on(database_url, host, dispatch=limits) as desk:
         ann = await a_person(desk, check_ins=1)
         first = asyncio.create_task(a_picture(desk, ann))
         await until(lambda: bool(host.drawn))
-        with pytest.raises(RoomFull):
+        with pytest.raises(QueueFull):
             await a_picture(desk, ann)
         host.gate.set()
         assert (await first).picture
@@ -197,6 +229,6 @@ async def test_a_log_that_is_too_busy_charges_nothing_and_leaves_no_lease(
 
         monkeypatch.setattr(desk.store._writer, "append", busy)
         with pytest.raises(LogBusy):
-            await generate_image(desk.room, ann, uuid4(), SUN)
+            await generate_image(desk.room, ann, uuid4(), SUN, 30)
         monkeypatch.undo()
         assert ((await account_of(desk, ann)).balance, await leases(desk)) == (100, 0)

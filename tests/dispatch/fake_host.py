@@ -9,7 +9,8 @@ from uuid import UUID
 
 from PIL import Image
 
-from huajuan.dispatch.hosts import Hosts
+from huajuan.dispatch.limits import DispatchLimits
+from huajuan.dispatch.painters import OnProgress, Painters
 from huajuan.inference_client import Drawing, InferenceError, JobLost, JobState
 
 
@@ -27,20 +28,27 @@ class FakeHost:
         self.gate = asyncio.Event()
         self.gate.set()
         self.drawn: list[Drawing] = []
+        self.cancelled: list[UUID] = []
         self.known: dict[UUID, JobState] = {}
 
-    async def draw(self, drawing: Drawing) -> bytes:
+    async def draw(self, drawing: Drawing, on_progress: OnProgress | None = None) -> bytes:
         self.known[drawing.prompt_id] = JobState.RUNNING
         self.drawn.append(drawing)
         return await self._answer(drawing)
 
-    async def finish(self, drawing: Drawing) -> bytes:
+    async def finish(self, drawing: Drawing, on_progress: OnProgress | None = None) -> bytes:
         if drawing.prompt_id not in self.known:
             raise JobLost("the painter no longer knows the job")
         return await self._answer(drawing)
 
     async def find(self, prompt_id: UUID) -> JobState:
         return self.known.get(prompt_id, JobState.UNKNOWN)
+
+    async def cancel(self, prompt_id: UUID) -> None:
+        self.cancelled.append(prompt_id)
+
+    async def check(self) -> None:
+        """It is there."""
 
     async def _answer(self, drawing: Drawing) -> bytes:
         await self.gate.wait()
@@ -57,7 +65,10 @@ class Unreachable(FakeHost):
         super().__init__()
         self.error = error
 
-    async def draw(self, drawing: Drawing) -> bytes:
+    async def draw(self, drawing: Drawing, on_progress: OnProgress | None = None) -> bytes:
+        raise self.error
+
+    async def check(self) -> None:
         raise self.error
 
     async def find(self, prompt_id: UUID) -> JobState:
@@ -65,10 +76,10 @@ class Unreachable(FakeHost):
 
 
 def opening(*hosts: FakeHost) -> Any:
-    """What stands in for `open_hosts`."""
+    """What stands in for `open_painters`."""
 
     @asynccontextmanager
-    async def open_hosts(*_: Any) -> AsyncIterator[Hosts]:
-        yield Hosts({f"fake:{number}": host for number, host in enumerate(hosts)})
+    async def open_painters(_: Any, __: Any, limits: DispatchLimits) -> AsyncIterator[Painters]:
+        yield Painters({f"fake:{number}": host for number, host in enumerate(hosts)}, limits)
 
-    return open_hosts
+    return open_painters

@@ -117,7 +117,7 @@ class Everybody(RuleBasedStateMachine):
         due = self.town.refuses_to_draw(person)
         if fails and not due:
             self.service.host.failures.append(RuntimeError("out of paint"))
-        ending = self.ask(due, generate_image(self.desk(worker).room, person.id, image_id, SUN))
+        ending = self.ask(due, generate_image(self.desk(worker).room, person.id, image_id, SUN, 30))
         if ending and not fails:
             self.town.draw(person, image_id)
 

@@ -1,21 +1,22 @@
-"""Abandoned images: whatever a dead process left open is brought to its one end by another."""
+"""Jobs whose process died: another takes them up where they were, and each comes to its one end."""
 
 import asyncio
 from uuid import UUID, uuid4
 
-from huajuan.commands.finish_abandoned_images import finish_abandoned_images
 from huajuan.dispatch.limits import DispatchLimits
+from huajuan.dispatch.queue import Claimed
 from huajuan.domain.image import Image
 from huajuan.http.desk import Desk
 from huajuan.inference_client import JobState, OutcomeUnknown
 from tests.commands.people import a_person, a_picture, account_of
-from tests.commands.test_generate_image import leases
+from tests.commands.test_generate_image import leases, no_leases
 from tests.desk import desk_on, until
 from tests.dispatch.fake_host import FakeHost, Unreachable
 
 SHORT = DispatchLimits(
-    lease_seconds=0.2, heartbeat_seconds=3600, abandoned_every_seconds=3600,
-    retry_pause_seconds=0.02, unasked_seconds_max=0.3,
+    lease_seconds=0.2, heartbeat_seconds=3600, claim_every_seconds=0.05, rest_seconds_min=0.02,
+    rest_seconds_max=0.05, overdue_every_seconds=0.05, nobody_seconds_max=3600, unasked_seconds_max=0.3,
+    unasked_pause_seconds=0.02,
 )  # fmt: skip
 
 
@@ -51,29 +52,35 @@ async def test_a_picture_drawn_meanwhile_is_fetched_and_paid_at_the_next_start(d
         assert host.drawn == []  # nothing was sent again
 
 
-async def test_a_job_that_nobody_knows_any_more_is_not_paid(database_url: str) -> None:
+async def test_a_job_that_no_painter_knows_any_more_is_drawn_again(database_url: str) -> None:
     ann, image_id = await abandon(database_url, known=FakeHost())
-    async with desk_on(database_url, FakeHost()) as desk:
-        assert (await ended(desk, image_id)).failure == "the painter no longer knows the job"
-        assert (await account_of(desk, ann)).balance == 100
+    host = FakeHost()
+    async with desk_on(database_url, host) as desk:
+        image = await ended(desk, image_id)
+        assert (image.attempts, bool(image.picture)) == (2, True)
+        assert [drawing.prompt_id for drawing in host.drawn] == [image_id]
+        assert (await account_of(desk, ann)).balance == 80
 
 
 async def test_the_other_host_is_asked_too(database_url: str) -> None:
-    knows = FakeHost()
+    knows, idle = FakeHost(), FakeHost()
     _, image_id = await abandon(database_url, known=knows)
-    async with desk_on(database_url, FakeHost(), knows) as desk:
+    async with desk_on(database_url, idle, knows) as desk:
         assert (await ended(desk, image_id)).picture
+        assert (idle.drawn, knows.drawn) == ([], [])
 
 
-async def test_while_a_painter_is_silent_nothing_is_said_before_the_deadline(database_url: str) -> None:
+async def test_while_the_only_painter_is_silent_nothing_is_said_before_the_deadline(
+    database_url: str,
+) -> None:
     ann, image_id = await abandon(database_url, known=FakeHost())
     async with desk_on(database_url, Unreachable(OutcomeUnknown("silence")), dispatch=SHORT) as desk:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.3)
         image = await desk.store.find(Image, image_id)
         assert image
-        assert image.is_open
+        assert (image.is_open, image.attempts) == (True, 1)
         desk.store.clock = lambda: image.deadline
-        assert (await ended(desk, image_id)).failure == "the painter did not answer in time"
+        assert (await ended(desk, image_id)).failure == "the picture took too long"
         assert (await account_of(desk, ann)).balance == 100
 
 
@@ -81,57 +88,73 @@ async def test_what_two_processes_take_over_ends_once(database_url: str) -> None
     host = FakeHost()
     ann, image_id = await abandon(database_url, known=host)
     async with desk_on(database_url, host) as one, desk_on(database_url, host) as other:
-        await asyncio.gather(*(finish_abandoned_images(desk.room) for desk in (one, other)))
         assert (await ended(one, image_id)).picture
         account = await account_of(other, ann)
         assert (account.balance, account.held) == (80, {})
 
 
-async def test_a_second_teller_changes_nothing(database_url: str) -> None:
+async def test_a_second_teller_changes_nothing_and_its_picture_goes(database_url: str) -> None:
     host = FakeHost()
     ann, image_id = await abandon(database_url, known=host)
-    async with desk_on(database_url, FakeHost(), dispatch=SHORT) as lost_it:
-        assert (await ended(lost_it, image_id)).failure
-        image = await lost_it.store.find(Image, image_id)
-        assert image
-        async with desk_on(database_url, host, dispatch=SHORT) as has_it:
-            ending = await has_it.room.finish(image)
-            assert (ending.picture, ending.balance) == (None, 100)
-        assert (await account_of(lost_it, ann)).balance == 100
+    async with desk_on(database_url, host, dispatch=SHORT) as desk:
+        assert (await ended(desk, image_id)).picture
+    ann, image_id = await abandon_named(database_url, "ben", host)
+    host.gate.clear()
+    async with desk_on(database_url, host, dispatch=SHORT) as slow, desk_on(database_url, host) as quick:
+        await until(lambda: image_id in slow.room._jobs)
+        await quick.room.give_up(Claimed(image_id, 9, 0, None), "lost")
+        host.gate.set()
+        assert (await ended(slow, image_id)).failure == "lost"
+        await until(lambda: not slow.room._jobs)
+        account = await account_of(quick, ann)
+        assert (account.balance, account.held) == (100, {})
 
 
-async def test_a_lease_in_use_is_not_taken(database_url: str) -> None:
+async def abandon_named(dsn: str, name: str, known: FakeHost) -> tuple[UUID, UUID]:
     host = FakeHost()
     host.gate.clear()
-    async with desk_on(database_url, host) as busy, desk_on(database_url, host) as idle:
+    async with desk_on(dsn, host, dispatch=SHORT) as desk:
+        person = await a_person(desk, name, check_ins=1)
+        waiting = asyncio.create_task(a_picture(desk, person))
+        await until(lambda: bool(host.drawn))
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    known.known |= host.known
+    return person, host.drawn[0].prompt_id
+
+
+async def test_a_job_in_hand_is_not_taken(database_url: str) -> None:
+    host, other = FakeHost(), FakeHost()
+    host.gate.clear()
+    async with desk_on(database_url, host) as busy:
         ann = await a_person(busy, check_ins=1)
         waiting = asyncio.create_task(a_picture(busy, ann))
         await until(lambda: bool(host.drawn))
-        assert await finish_abandoned_images(idle.room) == 0
-        host.gate.set()
-        assert (await waiting).picture
+        async with desk_on(database_url, other) as idle:
+            assert await idle.room.queue.claim("fake:7", 5) is None
+            host.gate.set()
+            assert (await waiting).picture
+            assert other.drawn == []
 
 
-async def test_a_lease_of_a_job_never_asked_for_goes_once_none_can_come(database_url: str) -> None:
+async def test_a_job_never_asked_for_goes_once_its_request_can_no_longer_come(database_url: str) -> None:
     async with desk_on(database_url, dispatch=SHORT) as desk:
-        await desk.room.leases.open(uuid4(), "fake:0")
-        await asyncio.sleep(0.25)
-        assert await finish_abandoned_images(desk.room) == 0
+        ann = await a_person(desk)
+        await desk.room.queue.open(uuid4(), ann, desk.store.clock())
         assert await leases(desk) == 1
-        await asyncio.sleep(0.25)
-        await finish_abandoned_images(desk.room)
-        assert await leases(desk) == 0
+        await until(lambda: no_leases(desk))
 
 
 async def test_the_leases_of_open_jobs_are_renewed(database_url: str) -> None:
     host = FakeHost()
     host.gate.clear()
-    limits = DispatchLimits(lease_seconds=0.3, heartbeat_seconds=0.05, abandoned_every_seconds=3600)
+    limits = DispatchLimits(lease_seconds=0.3, heartbeat_seconds=0.05)
     async with desk_on(database_url, host, dispatch=limits) as desk:
         ann = await a_person(desk, check_ins=1)
         waiting = asyncio.create_task(a_picture(desk, ann))
         await asyncio.sleep(0.6)
-        assert await desk.room.leases.take_lapsed(10) == []
+        assert await desk.room.queue.claim("fake:7", 5) is None
         host.gate.set()
         assert (await waiting).picture
         assert host.known == {host.drawn[0].prompt_id: JobState.SUCCEEDED}
+        assert len(host.drawn) == 1

@@ -1,0 +1,24 @@
+"""Cancel an image that is not drawn yet: its points go back, and whoever draws it stops."""
+
+from uuid import UUID
+
+from huajuan.dispatch.room import DrawingRoom
+from huajuan.dispatch.telling import Ending, tell_cancelled
+from huajuan.domain.image import Image
+from huajuan.domain.refusals import ImageNotFound
+
+CANCELLED = "cancelled"
+
+
+async def cancel_image(room: DrawingRoom, account_id: UUID, image_id: UUID) -> Ending:
+    """By its owner alone; to anybody else it is not there. One that has ended stays as it is.
+
+    Raises `ImageNotFound` and `LogError`.
+    """
+    image = await room.store.find(Image, image_id)
+    if image is None or image.account_id != account_id or image.is_erased:
+        raise ImageNotFound
+    ending = await tell_cancelled(room.store, image, CANCELLED)
+    room.endings.told(image_id, ending)
+    await room.queue.close(image_id)
+    return ending

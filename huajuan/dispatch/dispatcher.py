@@ -1,0 +1,99 @@
+"""Dispatchers: one a painter in each process, which takes the next job in turn whenever the painter can have one."""
+
+import asyncio
+from contextlib import suppress
+from uuid import UUID
+
+import structlog
+
+from huajuan.dispatch.painters import Painter
+from huajuan.dispatch.room import TOO_LONG, DrawingRoom
+from huajuan.event_store.ending import end
+from huajuan.event_store.errors import LogError
+
+NOBODY_DREW = "no painter could be reached"
+_logger = structlog.get_logger(__name__)
+
+
+class Dispatcher:
+    """Jobs are in the database alone, so any number of processes may dispatch; painters may come and go."""
+
+    def __init__(self, room: DrawingRoom) -> None:
+        self._room = room
+        self._limits = room.limits
+        self._bells: dict[str, asyncio.Event] = {}
+
+    async def run(self) -> None:
+        """For ever: a loop for each painter there is."""
+        loops: dict[str, asyncio.Task[None]] = {}
+        try:
+            while True:
+                painters = self._room.painters.all
+                for url in painters.keys() - loops.keys():
+                    loops[url] = asyncio.create_task(self._serve(painters[url]), name=f"dispatch {url}")
+                gone = [loops.pop(url) for url in loops.keys() - painters.keys()]
+                await end(gone)
+                await self._rung("", self._limits.claim_every_seconds)
+        finally:
+            await end(loops.values())
+
+    def wake(self) -> None:
+        """There is a new job, or a painter is free."""
+        for bell in self._bells.values():
+            bell.set()
+
+    def hear(self, words: str) -> None:
+        """A job's id: it has ended. Nothing: one waits."""
+        if words:
+            with suppress(ValueError):
+                image_id = UUID(words)
+                self._room.endings.told(image_id, None)
+                self._room.stop(image_id)
+        self.wake()
+
+    def hearing(self, is_hearing: bool, /) -> None:
+        if is_hearing:
+            self.wake()
+
+    async def _serve(self, painter: Painter) -> None:
+        while True:
+            await asyncio.sleep(painter.rest_seconds)
+            try:
+                took = not painter.rest_seconds and await painter.is_there() and await self._take(painter)
+            except LogError as error:
+                _logger.warning("no job taken", host=painter.url, error=type(error).__name__)
+                took = False
+            if not took:
+                await self._rung(painter.url, self._limits.claim_every_seconds)
+
+    async def _take(self, painter: Painter) -> bool:
+        claimed = await self._room.queue.claim(painter.url, painter.jobs_max)
+        if claimed is not None:
+            self._room.take(claimed, painter).add_done_callback(lambda _: self.wake())
+        return claimed is not None
+
+    async def _rung(self, name: str, seconds: float) -> None:
+        bell = self._bells.setdefault(name, asyncio.Event())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await bell.wait()
+        bell.clear()
+
+    async def keep_giving_up(self) -> None:
+        """For ever: what is past its deadline, or what nobody can draw, ends with its points returned."""
+        while True:
+            try:
+                await self.give_up_overdue()
+            except LogError as error:
+                _logger.warning("overdue jobs left for later", error=type(error).__name__)
+            await asyncio.sleep(self._limits.overdue_every_seconds)
+
+    async def give_up_overdue(self) -> int:
+        """How many were given up."""
+        nobody = self._room.painters.nobody_answers_for() > self._limits.nobody_seconds_max
+        overdue = await self._room.queue.claim_overdue(
+            self._room.store.clock(), self._limits.overdue_batch_max, all_waiting=nobody
+        )
+        for claimed in overdue:
+            await self._room.give_up(claimed, NOBODY_DREW if nobody else TOO_LONG)
+        return len(overdue)

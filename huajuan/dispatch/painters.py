@@ -1,0 +1,124 @@
+"""The painters: servers that draw, each with how it has been doing. Health is progress, not an answer to a question."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+import structlog
+
+from huajuan.dispatch.limits import DispatchLimits
+from huajuan.inference_client import ComfyUI, Drawing, InferenceError, JobState, Limits
+
+_logger = structlog.get_logger(__name__)
+OnProgress = Callable[[float], None]
+
+
+class Host(Protocol):
+    """What a server that draws can do: see `inference_client`."""
+
+    async def draw(self, drawing: Drawing, on_progress: OnProgress | None = None) -> bytes: ...
+    async def finish(self, drawing: Drawing, on_progress: OnProgress | None = None) -> bytes: ...
+    async def find(self, prompt_id: UUID) -> JobState: ...
+    async def cancel(self, prompt_id: UUID) -> None: ...
+    async def check(self) -> object: ...
+
+
+class Painter:
+    """One server. After a failure it rests, each time for longer, and then gets one job to prove itself with."""
+
+    def __init__(self, url: str, host: Host, limits: DispatchLimits) -> None:
+        self.url = url
+        self.host = host
+        self.answers = True
+        self._limits = limits
+        self._failures = 0
+        self._rests_until = 0.0
+
+    @property
+    def is_proven(self) -> bool:
+        return not self._failures
+
+    @property
+    def jobs_max(self) -> int:
+        return self._limits.jobs_of_host_max if self.is_proven else 1
+
+    @property
+    def rest_seconds(self) -> float:
+        """For how long it is still to be left alone."""
+        return max(0.0, self._rests_until - asyncio.get_running_loop().time())
+
+    def proved(self) -> None:
+        self._failures, self.answers = 0, True
+
+    def failed(self, why: InferenceError, *, answers: bool) -> None:
+        seconds = min(
+            self._limits.rest_seconds_max, self._limits.rest_seconds_min * 2 ** min(self._failures, 30)
+        )
+        self._failures += 1
+        self.answers = answers
+        self._rests_until = asyncio.get_running_loop().time() + seconds
+        _logger.warning("painter rests", host=self.url, seconds=seconds, reason=why.reason, detail=why.detail)
+
+    async def is_there(self) -> bool:
+        """One that did not answer is asked whether it does now, before it gets a job."""
+        if not self.answers:
+            try:
+                await self.host.check()
+                self.answers = True
+            except InferenceError as error:
+                self.failed(error, answers=False)
+        return self.answers
+
+
+class Looked(NamedTuple):
+    """Which painter knows a job, if any does, and which could not say."""
+
+    known_by: Painter | None
+    silent: set[str]
+
+
+class Painters:
+    """Use as made by `open_painters`."""
+
+    def __init__(self, by_url: Mapping[str, Host], limits: DispatchLimits) -> None:
+        self.all = {url: Painter(url, host, limits) for url, host in by_url.items()}
+        self._unanswered_since: float | None = None
+
+    def __len__(self) -> int:
+        """How many can draw, as far as is known."""
+        return sum(painter.answers for painter in self.all.values())
+
+    def nobody_answers_for(self) -> float:
+        """For how many seconds no painter has answered; 0 while one does."""
+        now = asyncio.get_running_loop().time()
+        if len(self):
+            self._unanswered_since = None
+        elif self._unanswered_since is None:
+            self._unanswered_since = now
+        return 0.0 if self._unanswered_since is None else now - self._unanswered_since
+
+    async def look_for(self, image_id: UUID) -> Looked:
+        """Asks all of them at once."""
+        painters = list(self.all.values())
+        answers = await asyncio.gather(*(p.host.find(image_id) for p in painters), return_exceptions=True)
+        silent: set[str] = set()
+        for painter, answer in zip(painters, answers, strict=True):
+            if isinstance(answer, JobState):
+                if answer is not JobState.UNKNOWN:
+                    return Looked(painter, silent)
+            elif isinstance(answer, InferenceError):
+                silent.add(painter.url)
+            else:
+                raise answer
+        return Looked(None, silent)
+
+
+@asynccontextmanager
+async def open_painters(
+    urls: Iterable[str], limits: Limits, dispatch: DispatchLimits
+) -> AsyncIterator[Painters]:
+    async with AsyncExitStack() as stack:
+        hosts = {url: await stack.enter_async_context(ComfyUI(url, limits=limits)) for url in urls}
+        yield Painters(hosts, dispatch)

@@ -1,0 +1,154 @@
+"""The queue to the painters: which jobs wait, whose turn it is, and which process has which job in hand."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from huajuan.dispatch.errors import QueueFull
+from huajuan.dispatch.limits import DispatchLimits
+from huajuan.event_store.caller import caller
+from huajuan.event_store.statements import Statements
+
+QUEUE_CHANNEL = "huajuan_queue"
+_OPEN = """
+SELECT operations.open_job(%(image)s, %(account)s, %(holder)s, %(seconds)s, %(deadline)s, %(request)s, %(own_max)s,
+       %(all_max)s)
+"""
+_READY = """
+WITH ready AS (UPDATE operations.job_leases SET holder = NULL, lapses_at = clock_timestamp()
+                WHERE image_id = %(image)s AND holder = %(holder)s RETURNING 1)
+SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s, '') FROM ready
+"""
+_CLAIM = "SELECT * FROM operations.claim_job(%(host)s, %(holder)s, %(seconds)s, %(most)s)"
+_CLAIM_OVERDUE = """
+UPDATE operations.job_leases l
+   SET holder = %(holder)s, host = NULL, fencing = fencing + 1,
+       lapses_at = clock_timestamp() + make_interval(secs => %(seconds)s)
+  FROM (SELECT image_id FROM operations.job_leases
+         WHERE lapses_at <= clock_timestamp() AND (deadline <= %(now)s OR %(all)s)
+         ORDER BY turn LIMIT %(most)s FOR UPDATE SKIP LOCKED) overdue
+ WHERE l.image_id = overdue.image_id
+RETURNING l.image_id, l.fencing, extract(epoch FROM clock_timestamp() - l.opened_at)::float8, l.correlation_id
+"""
+_RENEW = """
+UPDATE operations.job_leases l
+   SET lapses_at = clock_timestamp() + make_interval(secs => %(seconds)s), progress = mine.progress
+  FROM unnest(%(images)s::uuid[], %(progress)s::float8[]) AS mine(image_id, progress)
+ WHERE l.image_id = mine.image_id AND l.holder = %(holder)s
+RETURNING l.image_id
+"""
+_PUT_BACK = """
+WITH back AS (UPDATE operations.job_leases
+                 SET holder = NULL, host = NULL, progress = 0, avoid = %(avoid)s,
+                     avoid_until = clock_timestamp() + make_interval(secs => %(avoid_seconds)s),
+                     lapses_at = clock_timestamp() + make_interval(secs => %(pause_seconds)s)
+               WHERE image_id = %(image)s AND holder = %(holder)s RETURNING 1)
+SELECT pg_notify(%(channel)s, '') FROM back
+"""
+_CLOSE = """
+WITH closed AS (DELETE FROM operations.job_leases WHERE image_id = %(image)s RETURNING image_id)
+SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s, image_id::text) FROM closed
+"""
+_LET_GO = """
+WITH gone AS (UPDATE operations.job_leases SET holder = NULL, host = NULL, lapses_at = clock_timestamp()
+               WHERE holder = %(holder)s RETURNING 1)
+SELECT pg_notify(%(channel)s, '') FROM gone LIMIT 1
+"""
+_PLACE = """
+SELECT coalesce(q.place - 1, 0), q.place IS NULL AND l.host IS NOT NULL, l.progress
+  FROM operations.job_leases l LEFT JOIN operations.queue q USING (image_id)
+ WHERE l.image_id = %(image)s
+"""
+# Turns of accounts that wait for nothing have no meaning any more once others have had theirs.
+_FORGET_TURNS = """
+DELETE FROM operations.queue_turns t
+ WHERE NOT EXISTS (SELECT FROM operations.job_leases l WHERE l.account_id = t.account_id)
+   AND t.turn < (SELECT coalesce(min(turn), (SELECT last_value FROM operations.queue_turn))
+                   FROM operations.job_leases)
+"""
+
+
+class Claimed(NamedTuple):
+    """A job in hand. `fencing` counts who has had it; `age_seconds` is since it was opened, in answer to the
+    request `correlation_id`."""
+
+    image_id: UUID
+    fencing: int
+    age_seconds: float
+    correlation_id: str | None
+
+
+class Place(NamedTuple):
+    """How many jobs are before it, whether somebody has it in hand, and how far the drawing is, 0 to 1."""
+
+    ahead: int
+    in_hand: bool
+    progress: float
+
+
+class JobQueue:
+    """`holder` is this process; a lease it does not renew lapses after `lease_seconds`."""
+
+    def __init__(self, statements: Statements, holder: UUID, limits: DispatchLimits) -> None:
+        self._statements = statements
+        self._limits = limits
+        self._mine = {"holder": holder, "seconds": limits.lease_seconds, "channel": QUEUE_CHANNEL}
+
+    async def open(self, image_id: UUID, account_id: UUID, deadline: datetime) -> None:
+        """Before the job is asked for: one without a row would be found by nobody. Raises `QueueFull`."""
+        limits = {"own_max": self._limits.jobs_of_account_max, "all_max": self._limits.jobs_waiting_max}
+        request = caller().correlation_id
+        ((said,),) = await self._run(
+            _OPEN, limits, image=image_id, account=account_id, deadline=deadline, request=request
+        )
+        if said != "open":
+            raise QueueFull
+
+    async def ready(self, image_id: UUID) -> None:
+        """Its request is on record: whoever has a painter may take it."""
+        await self._run(_READY, image=image_id)
+
+    async def claim(self, host: str, most: int) -> Claimed | None:
+        """The next job for a painter that has fewer than `most` in hand."""
+        found = await self._run(_CLAIM, host=host, most=most)
+        return Claimed(*found[0]) if found else None
+
+    async def claim_overdue(self, now: datetime, most: int, *, all_waiting: bool = False) -> list[Claimed]:
+        """Jobs in nobody's hand whose deadline has passed, to be given up; or any that wait."""
+        return [Claimed(*row) for row in await self._run(_CLAIM_OVERDUE, now=now, most=most, all=all_waiting)]
+
+    async def renew(self, progress: Mapping[UUID, float]) -> set[UUID]:
+        """How far each is. Returns those that are still ours."""
+        images = list(progress)
+        rows = await self._run(_RENEW, images=images, progress=[progress[image] for image in images])
+        return {image_id for (image_id,) in rows}
+
+    async def put_back(
+        self, image_id: UUID, *, avoid: str | None = None, avoid_seconds: float = 0, pause_seconds: float = 0
+    ) -> None:
+        """For somebody else, or after a pause: not for the painter `avoid` for a while."""
+        await self._run(
+            _PUT_BACK, image=image_id, avoid=avoid, avoid_seconds=avoid_seconds, pause_seconds=pause_seconds
+        )
+
+    async def close(self, image_id: UUID) -> None:
+        """The job has ended, or was never asked for. Whoever waits for it hears of it."""
+        await self._run(_CLOSE, image=image_id)
+
+    async def let_go(self) -> None:
+        """All that this process has in hand waits for others at once."""
+        await self._run(_LET_GO)
+
+    async def place(self, image_id: UUID) -> Place | None:
+        """`None` for a job that has ended."""
+        found = await self._run(_PLACE, image=image_id)
+        return Place(*found[0]) if found else None
+
+    async def tidy(self) -> None:
+        await self._run(_FORGET_TURNS)
+
+    async def _run(
+        self, statement: str, more: Mapping[str, object] | None = None, **values: object
+    ) -> list[tuple[Any, ...]]:
+        return await self._statements.run(statement, self._mine | values | dict(more or {}))
