@@ -2,11 +2,11 @@
 
 import sys
 
-from huajuan.serving.stopping import StopAsked, stop_on_signals
+from huajuan.serving.stopping import TOLD_TO_STOP, StopAsked, stop_no_more, stop_on_signals
 
 
 def main() -> int:
-    """Exit 0 only on success; to be told to stop is one."""
+    """Exit 0 only on success; to be told to stop is one for a service, which has no other end."""
     try:
         stop_on_signals()
         # Only now, for loading everything takes a second, and Ctrl-C must be understood in it too.
@@ -14,7 +14,10 @@ def main() -> int:
 
         return run()
     except StopAsked:
-        return 0
+        # While it was still loading, and no verb could have its say.
+        return 0 if sys.argv[1:2] == ["serve"] else TOLD_TO_STOP
+    finally:
+        stop_no_more()
 
 
 if __name__ == "__main__":

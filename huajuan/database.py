@@ -34,6 +34,14 @@ class Database:
 @contextmanager
 def open_database(settings: Settings, say: Callable[[str], None]) -> Iterator[Database]:
     """A database whose tables are made. An embedded server is stopped by the last process that uses it."""
+    with reach_database(settings, say) as database:
+        create_tables(database.dsn, say, settings.rebuild)
+        yield database
+
+
+@contextmanager
+def reach_database(settings: Settings, say: Callable[[str], None]) -> Iterator[Database]:
+    """The same as it stands: nothing is made in it, and no fold is needed to look at it."""
     with ExitStack() as stack:
         if settings.database_url:
             database = _given(settings.database_url)
@@ -42,7 +50,6 @@ def open_database(settings: Settings, say: Callable[[str], None]) -> Iterator[Da
             server = stack.enter_context(EmbeddedPostgres(root, progress=say))
             stack.enter_context(kept_running(server))
             database = _embedded(server)
-        create_tables(database.dsn, say, settings.rebuild)
         yield database
 
 

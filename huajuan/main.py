@@ -36,6 +36,7 @@ from huajuan.projections.belongings import Left, forget_statistics, left_by
 from huajuan.projections.favorites import FAVORITES
 from huajuan.projections.history import HISTORY
 from huajuan.projections.likes import LIKES
+from huajuan.projections.points_audit import PointsAudit
 from huajuan.projections.projector import Projector, open_projector
 from huajuan.projections.questions import ReadTables
 from huajuan.projections.registry import PROJECTIONS
@@ -96,7 +97,7 @@ async def open_desk(settings: Settings, open_painters: OpenPainters = open_paint
         versions = keep_versions(
             statements, PROJECTIONS, limits.note_use_every_seconds, limits.unused_version_hours_max
         )
-        await enter(running(_sweeping(desk), _clearing(desk), _tidying(desk), versions))
+        await enter(running(_sweeping(desk), _clearing(desk), _tidying(desk), _auditing(desk), versions))
         yield desk
 
 
@@ -114,11 +115,13 @@ def _desk(
     sessions: Sessions,
     room: DrawingRoom,
 ) -> Desk:
+    tables = ReadTables(statements)
     return Desk(
         settings=settings,
         store=store,
         projector=projector,
-        tables=ReadTables(statements),
+        tables=tables,
+        points_audit=PointsAudit(tables),
         passwords=Passwords(settings.bcrypt_cost, settings.bcrypt_threads_max, settings.bcrypt_waiting_max),
         tokens=Tokens(settings.jwt_secret, settings.token_hours, now, settings.tokens_cached_max),
         sessions=sessions,
@@ -140,6 +143,10 @@ def _sweeping(desk: Desk) -> Coroutine[Any, Any, None]:
 
 def _tidying(desk: Desk) -> Coroutine[Any, Any, None]:
     return keep_tidy(desk.sessions, desk.attempts, desk.room.queue, desk.settings.tidy_every_seconds)
+
+
+def _auditing(desk: Desk) -> Coroutine[Any, Any, None]:
+    return desk.points_audit.keep_looking(desk.settings.audit_points_every_seconds)
 
 
 def _clearing(desk: Desk) -> Coroutine[Any, Any, None]:

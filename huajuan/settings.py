@@ -68,7 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stop_seconds_max: float = 10
     tokens_cached_max: int = 10_000
     lag_seconds_max: float = 30
-    metrics_audit_seconds: float = 60
+    audit_points_every_seconds: float = 60
 
     log: LogLimits = LogLimits()
     projection: ProjectionLimits = ProjectionLimits()
@@ -144,6 +144,7 @@ def _check(settings: Settings) -> None:
         "TOKEN_HOURS": 0 < settings.token_hours <= TOKEN_HOURS_MAX,
         "GENERATE_WAIT_SECONDS": 0 < settings.generate_wait_seconds <= GENERATE_WAIT_SECONDS_MAX,
         "RESTORE_HOURS": 0 <= settings.restore_hours <= TOKEN_HOURS_MAX,
+        "AUDIT_POINTS_EVERY_SECONDS": settings.audit_points_every_seconds >= 1,
         "ERASE_BATCH_MAX": settings.erase_batch_max >= 1,
         "LIST_ROWS_MAX": settings.list_rows_max >= 1,
         "SQUARE_IMAGES_MAX": settings.square_images_max >= 1,

@@ -11,7 +11,7 @@ from huajuan.event_store.streams import StreamIds
 
 _READ_ONLY = "SET default_transaction_read_only = on"
 _STREAM_KEY = "SELECT stream_key FROM operations.installation"
-_HEAD = "SELECT notification_id, chain FROM log.huajuan_events ORDER BY notification_id DESC LIMIT 1"
+_HEAD = "SELECT notification_id, coalesce(chain, '') FROM log.huajuan_events ORDER BY notification_id DESC LIMIT 1"
 BEFORE_THE_FIRST = (0, b"")
 
 
@@ -22,20 +22,19 @@ def reading(dsn: str) -> Iterator[psycopg.Connection]:
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute(_READ_ONLY)
             yield connection
+    except psycopg.errors.UndefinedTable as error:
+        raise AuditError("nothing was ever served from this database: it lacks the tables") from error
     except psycopg.Error as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise AuditError(f"the database failed: {reason}") from error
 
 
-@contextmanager
-def one_moment(connection: psycopg.Connection) -> Iterator[None]:
-    """All that is read inside is of the same moment, whatever is written meanwhile."""
-    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-    try:
-        with connection.transaction():
-            yield
-    finally:
-        connection.isolation_level = None
+def hold_still(connection: psycopg.Connection) -> None:
+    """All that is read from here on is of the same moment, whatever is written meanwhile.
+
+    The transaction ends with the connection: who is told to stop in the middle of a query can end nothing else.
+    """
+    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
 
 
 def stream_ids(connection: psycopg.Connection) -> StreamIds:

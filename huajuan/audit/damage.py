@@ -3,8 +3,8 @@
 - *missing*: the positions leave a gap, and the row behind it does not follow from the row before it.
 - *renumbered*: a gap too, but the links go on across it.
 - *swapped*: two rows follow when they, or their contents, are exchanged.
-- *inserted*: a later row follows from the row before the foreign ones; *duplicated*: the foreign one has the link
-  of the row before it.
+- *inserted*: a later row follows from the row before the foreign ones; *duplicated*: it has the content of
+  the row before it.
 - *moved*: the row that belongs here stands further on.
 - *changed*: the row's content does not make its link, yet what follows goes on from that link; or only the link
   was changed, and what follows goes on from the link that the content makes.
@@ -32,11 +32,12 @@ class Damage:
 
 @dataclass(frozen=True)
 class Break:
-    """`rows` are those from the first bad one on; the last good one has `position` and `chain`."""
+    """`rows` are those from the first bad one on; the last good one has `position` and `chain`, and may be `before`."""
 
     position: int
     chain: bytes
     rows: Sequence[Row]
+    before: Row | None = None
 
     @property
     def first(self) -> Row:
@@ -79,9 +80,9 @@ def _swapped_contents(at: Break) -> Found:
 
 
 def _repeated(at: Break) -> Found:
-    if at.first.chain != at.chain or at.position == 0:
+    if at.before is None or at.first.content != at.before.content:
         return None
-    return "duplicated", f"it has the link of the row at {at.position}"
+    return "duplicated", f"its content is that of the row at {at.position} once more"
 
 
 def _gap(at: Break) -> Found:
@@ -107,7 +108,7 @@ def _inserted_or_moved(at: Break, number: int) -> Found:
     """What goes on behind the row that follows tells whether the rows before it belong anywhere."""
     behind = at.rows[number + 1 : number + 2]
     if behind and not behind[0].follows(at.rows[number].chain):
-        return "moved", f"the row that belongs here is the {number + 1}th from here"
+        return "moved", f"the row that belongs here stands {number} further on"
     last = at.position + number
     which = "it does" if number == 1 else f"the rows up to {last} do"
     return "inserted", f"{which} not belong here: the row after goes on from the row before"
@@ -123,7 +124,7 @@ def _changed(at: Break) -> Found:
     if len(at.rows) == 1:
         return (
             "changed",
-            "its content does not make its link; it is the last row, so nothing tells which is wrong",
+            "its content does not make its link; nothing follows that could tell which of them is wrong",
         )
     after = at.rows[1]
     if after.follows(at.first.chain):

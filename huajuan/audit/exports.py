@@ -4,7 +4,6 @@ The first line is the header. Each other line is a row: `position`, `stream`, `v
 that is stored, `chain` in hexadecimal. A state that is no UTF-8 text, which none of ours is, stands in `state_base64`.
 """
 
-import binascii
 import gzip
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -19,15 +18,19 @@ import psycopg
 from huajuan.audit.errors import AuditError, Unreadable
 from huajuan.audit.heads import Chain, Place
 from huajuan.audit.links import Page, Row, content_of
+from huajuan.audit.ranges import ranges
 
 PAGE_EVENTS = 2_000
 PAGE_BYTES_MAX = 4 << 20
 LINE_BYTES_MAX = 8 << 20
+# Higher ones take much longer and save little.
+GZIP_LEVEL = 6
 _ROWS = """
 SELECT notification_id, originator_id, originator_version, topic, state, chain
-  FROM log.huajuan_events WHERE notification_id > %b AND notification_id <= %b ORDER BY notification_id LIMIT %b
+  FROM log.huajuan_events WHERE notification_id >= %b AND notification_id <= %b ORDER BY notification_id LIMIT %b
 """
 _CHAIN_AT = "SELECT chain FROM log.huajuan_events WHERE notification_id = %b"
+_TORN = (EOFError, ZlibError, gzip.BadGzipFile)
 Format = Literal["huajuan-export/1"]
 
 
@@ -44,7 +47,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, rename={"first": "from",
 class Line(msgspec.Struct, omit_defaults=True):
     """One row. Exactly one of the two states is there."""
 
-    position: int
+    position: Place
     stream: UUID
     version: int
     topic: str
@@ -60,7 +63,7 @@ _line_of = msgspec.json.Decoder(Line).decode
 
 def open_export(path: str, mode: Literal["rb", "wb"]) -> AbstractContextManager[IO[bytes]]:
     """Compressed where the name ends in `.gz`."""
-    return gzip.open(path, mode) if path.endswith(".gz") else Path(path).open(mode)  # type: ignore[return-value]
+    return gzip.open(path, mode, GZIP_LEVEL) if path.endswith(".gz") else Path(path).open(mode)  # type: ignore[return-value]
 
 
 def chain_before(connection: psycopg.Connection, first: int) -> bytes:
@@ -70,32 +73,34 @@ def chain_before(connection: psycopg.Connection, first: int) -> bytes:
     row = connection.execute(_CHAIN_AT, (first - 1,), binary=True).fetchone()
     if row is None:
         raise AuditError(f"the log has no event at {first - 1}")
-    return bytes(row[0])
+    return bytes(row[0] or b"")
 
 
 def exported(connection: psycopg.Connection, header: Header) -> Iterator[tuple[int, bytes]]:
     """The file, in pieces of whole lines, each with the position it goes up to."""
     yield header.first - 1, _encode(header) + b"\n"
-    after = header.first - 1
-    while rows := connection.execute(
-        _ROWS.encode(), (after, header.last, PAGE_EVENTS), prepare=True, binary=True
-    ).fetchall():
-        after = rows[-1][0]
-        yield after, b"".join(_encode(_line(*row)) + b"\n" for row in rows)
+    for first, upto in ranges(connection, header.first, header.last, PAGE_EVENTS):
+        values = (first, upto, PAGE_EVENTS + 1)
+        rows = connection.execute(_ROWS.encode(), values, prepare=True, binary=True)
+        yield upto, b"".join(_encode(_line(*row)) + b"\n" for row in rows)
 
 
-def _line(position: int, stream: UUID, version: int, topic: str, state: bytes, chain: bytes) -> Line:
+def _line(
+    position: int, stream: UUID, version: int, topic: str, state: bytes | None, chain: bytes | None
+) -> Line:
+    """What is missing in a damaged row is missing in its line."""
+    link = (chain or b"").hex()
     try:
-        return Line(position, stream, version, topic, state.decode(), None, chain.hex())
+        return Line(position, stream, version, topic, None if state is None else state.decode(), None, link)
     except UnicodeDecodeError:
-        return Line(position, stream, version, topic, None, state, chain.hex())
+        return Line(position, stream, version, topic, None, state, link)
 
 
 def read_header(file: IO[bytes], path: str) -> Header:
     """Raises `AuditError` for a file that is no export."""
     try:
         header = _header_of(file.readline(LINE_BYTES_MAX))
-    except (msgspec.DecodeError, UnicodeDecodeError, EOFError, ZlibError, gzip.BadGzipFile):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, *_TORN):
         raise AuditError(f"{path} is no export: its first line is no header") from None
     if not 1 <= header.first <= header.last + 1:
         raise AuditError(f"{path} is no export: it says it goes from {header.first} to {header.last}")
@@ -125,7 +130,7 @@ def _rows(file: IO[bytes]) -> Iterator[Row]:
     try:
         while line := file.readline(LINE_BYTES_MAX):
             yield _row(line)
-    except (EOFError, ZlibError, gzip.BadGzipFile):
+    except _TORN:
         raise Unreadable("the compressed file is damaged from here on") from None
 
 
@@ -135,5 +140,5 @@ def _row(line: bytes) -> Row:
         state = read.state.encode() if read.state is not None else read.state_base64 or b""
         content = content_of(read.stream, read.version, read.topic, state)
         return Row(read.position, content, bytes.fromhex(read.chain))
-    except (msgspec.DecodeError, UnicodeError, OverflowError, ValueError, binascii.Error):
+    except (msgspec.DecodeError, RecursionError, OverflowError, ValueError):
         raise Unreadable("the line is no row of a log") from None

@@ -90,5 +90,5 @@ def read_head(path: str) -> Head:
     try:
         with Path(path).open("rb") as file:
             return msgspec.json.decode(file.read(HEAD_BYTES_MAX), type=Head)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise AuditError(f"{path} holds no head: {error}") from None

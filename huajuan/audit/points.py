@@ -70,11 +70,11 @@ fact_of = msgspec.json.Decoder(Fact).decode
 amounts_of = msgspec.json.Decoder(Amounts).decode
 
 
-def read_state(decode: Callable[[bytes], T], state: bytes, position: int) -> T:
+def read_state(decode: Callable[[bytes], T], state: bytes | None, position: int) -> T:
     """Raises `AuditError` for a state that none of ours could be."""
     try:
-        return decode(state)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return decode(state or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise AuditError(
             f"the event at position {position} cannot be read; verify finds what was done to it"
         ) from None

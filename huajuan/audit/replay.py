@@ -86,14 +86,13 @@ def _is_there(connection: psycopg.Connection, account: UUID) -> bool:
 class Replay:
     """Goes through an account's events up to a position; then `outcome` tells what they came to.
 
-    The connection must read all of it as of one moment.
+    The connection must hold still.
     """
 
     def __init__(self, connection: psycopg.Connection, account: UUID, last: int | None = None) -> None:
         self._connection = connection
         self._account = account
-        self._newest = newest(connection)[0]
-        self.last = self._newest if last is None else last
+        self.last = newest(connection)[0] if last is None else last
         self._table_at = table_position(connection)
         self._pots = nothing()
         self._pots_at_table: list[int] | None = None

@@ -5,11 +5,11 @@ So no more than one account is ever in memory, whatever their number; the sortin
 
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
+from psycopg import sql
 
 from huajuan.audit.connecting import one
 from huajuan.audit.points import TOPICS, Amounts, amounts_of, difference, fault_of, nothing, post, read_state
@@ -21,11 +21,16 @@ SORT_MEMORY = "64MB"
 _SETTINGS = (f"SET LOCAL work_mem = '{SORT_MEMORY}'", "SET LOCAL cursor_tuple_fraction = 1")
 _COUNT = "SELECT count(*) FROM log.huajuan_events WHERE topic = ANY(%b) AND notification_id <= %b"
 _EVENTS = """
-SELECT uuid_send(originator_id) || int8send(notification_id) || int4send(array_position(%b, topic)) || state
-  FROM log.huajuan_events WHERE topic = ANY(%b) AND notification_id <= %b
+DECLARE events NO SCROLL CURSOR FOR
+SELECT uuid_send(originator_id) || int8send(notification_id) || int4send(array_position({topics}, topic))
+       || coalesce(state, '')
+  FROM log.huajuan_events WHERE topic = ANY({topics}) AND notification_id <= {last}
  ORDER BY originator_id, originator_version
 """
-_ROWS = f"SELECT account_id, {COLUMNS} FROM {TABLE} ORDER BY account_id"  # noqa: S608  names of our own
+_ROWS = f"""
+DECLARE rows NO SCROLL CURSOR FOR SELECT account_id, {COLUMNS} FROM {TABLE} ORDER BY account_id
+"""  # noqa: S608  names of our own
+_FETCH = f"FETCH {PAGE_ROWS} FROM "
 _event = struct.Struct(">16sqi")
 
 
@@ -59,33 +64,33 @@ def events_to_replay(connection: psycopg.Connection) -> int:
 
 
 def replay_all(connection: psycopg.Connection, told: Told = lambda _: None) -> Audited:
-    """Stops at the first disagreement. The connection must read all of it as of one moment."""
+    """Stops at the first disagreement. The connection must hold still."""
     position, accounts = table_position(connection), 0
-    with ExitStack() as open_cursors:
-        for setting in _SETTINGS:
-            connection.execute(setting.encode())
-        folded = _folded(open_cursors.enter_context(_events(connection, position)), told)
-        shown = _shown(open_cursors.enter_context(_rows(connection)))
-        for account, here, there in _side_by_side(folded, shown):
-            if wrong := _disagreement(account, here, there, position):
-                return Audited(accounts, position, wrong)
-            accounts += 1
+    _declare(connection, position)
+    folded, shown = _folded(_fetched(connection, "events"), told), _shown(_fetched(connection, "rows"))
+    for account, here, there in _side_by_side(folded, shown):
+        if wrong := _disagreement(account, here, there, position):
+            return Audited(accounts, position, wrong)
+        accounts += 1
     return Audited(accounts, position, None)
 
 
-def _events(connection: psycopg.Connection, last: int) -> "psycopg.ServerCursor[tuple[bytes]]":
-    cursor: psycopg.ServerCursor[tuple[bytes]] = connection.cursor("events")
-    return cursor.execute(_EVENTS.encode(), (TOPICS, TOPICS, last), binary=True)
+def _declare(connection: psycopg.Connection, last: int) -> None:
+    """They are plain statements and end with the transaction: nothing has to be closed, however this ends."""
+    for setting in _SETTINGS:
+        connection.execute(setting.encode())
+    connection.execute(sql.SQL(_EVENTS).format(topics=sql.Literal(TOPICS), last=sql.Literal(last)))
+    connection.execute(_ROWS.encode())
 
 
-def _rows(connection: psycopg.Connection) -> "psycopg.ServerCursor[tuple[UUID, int]]":
-    cursor: psycopg.ServerCursor[tuple[UUID, int]] = connection.cursor("rows")
-    return cursor.execute(_ROWS.encode(), binary=True)
+def _fetched(connection: psycopg.Connection, cursor: str) -> Iterator[list[Any]]:
+    while rows := connection.execute((_FETCH + cursor).encode(), binary=True).fetchall():
+        yield rows
 
 
-def _folded(cursor: "psycopg.ServerCursor[tuple[bytes]]", told: Told) -> Iterator[Folded]:
+def _folded(pages: Iterator[list[tuple[bytes]]], told: Told) -> Iterator[Folded]:
     account, position, pots, fault, done = b"", 0, nothing(), None, 0
-    while rows := cursor.fetchmany(PAGE_ROWS):
+    for rows in pages:
         for (event,) in rows:
             stream, at, code = _event.unpack_from(event)
             if stream != account:
@@ -102,8 +107,8 @@ def _folded(cursor: "psycopg.ServerCursor[tuple[bytes]]", told: Told) -> Iterato
         yield Folded(UUID(bytes=account), position, pots, fault)
 
 
-def _shown(cursor: "psycopg.ServerCursor[tuple[UUID, int]]") -> Iterator[tuple[UUID, list[int]]]:
-    while rows := cursor.fetchmany(PAGE_ROWS):
+def _shown(pages: Iterator[list[Any]]) -> Iterator[tuple[UUID, list[int]]]:
+    for rows in pages:
         for account, *pots in rows:
             yield account, pots
 

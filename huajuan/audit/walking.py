@@ -28,28 +28,36 @@ def walk(
 ) -> Walked:
     """From the link `chain` at `position` on. `told` hears the position reached after every page."""
     walked = Walked(position, chain, {position: chain})
+    earlier = None
     try:
         for page in pages:
             before = walked.position
             walked.position, walked.chain = follow(page, before, walked.chain)
-            _keep(page, walked, [mark for mark in marks if before < mark <= walked.position])
+            good = walked.position - before
+            _keep(page, good, walked, marks)
             told(walked.position)
-            if walked.position != page.last or walked.position - before != page.count:
-                walked.damage = _damage(page, walked, pages, walked.position - before)
+            if good < page.count:
+                walked.damage = _damage(earlier, page, pages, walked, good)
                 break
+            earlier = page
     except Unreadable as error:
         walked.damage = Damage(walked.position + 1, "unreadable", str(error))
     return walked
 
 
-def _keep(page: Page, walked: Walked, marks: Collection[int]) -> None:
-    if marks:
-        walked.passed |= {row.position: row.chain for row in page.rows() if row.position in marks}
+def _keep(page: Page, good: int, walked: Walked, marks: Collection[int]) -> None:
+    """Of the rows that follow, those asked for."""
+    if any(walked.position - good < mark <= walked.position for mark in marks):
+        walked.passed |= {
+            row.position: row.chain for row in islice(page.rows(), good) if row.position in marks
+        }
 
 
-def _damage(page: Page, walked: Walked, pages: Iterator[Page], good: int) -> Damage:
+def _damage(earlier: Page | None, page: Page, pages: Iterator[Page], walked: Walked, good: int) -> Damage:
+    """`good` rows of the page follow, the next does not."""
+    seen = list(islice(page.rows(), good)) or (list(earlier.rows()) if earlier else [])
     rows = islice(_rows_from(page, good, pages), ROWS_LOOKED_AT_MAX)
-    return name_damage(Break(walked.position, walked.chain, list(rows)))
+    return name_damage(Break(walked.position, walked.chain, list(rows), seen[-1] if seen else None))
 
 
 def _rows_from(page: Page, number: int, pages: Iterator[Page]) -> Iterator[Row]:

@@ -25,10 +25,9 @@ from huajuan.rebuilding.errors import RebuildFailed
 from huajuan.serving.painter import PainterDidNotStart
 from huajuan.serving.port import AddressUnusable
 from huajuan.serving.running import WorkersDidNotStart
-from huajuan.serving.stopping import StopAsked
+from huajuan.serving.stopping import TOLD_TO_STOP, StopAsked
 from huajuan.settings import SettingsError, from_environment
 
-TOLD_TO_STOP = 130
 VERBS = (SERVE, STATUS, REBUILD, VERIFY, HEAD, EXPORT, REPLAY, POINTS, ADMIN)
 _CLEAR = (
     AddressUnusable,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from psycopg_pool import AsyncConnectionPool
 
-from huajuan.database import Database, DatabaseUnusable, open_database
+from huajuan.database import Database, DatabaseUnusable, open_database, reach_database
 from huajuan.event_store.opening import open_event_store, open_pool
 from huajuan.event_store.store import EventStore
 from huajuan.serving.announcing import say
@@ -16,12 +16,16 @@ CONNECTIONS_MAX = 2
 
 
 @contextmanager
-def database_there_is(settings: Settings) -> Iterator[Database]:
-    """Raises `DatabaseUnusable` where nobody has served yet: only `serve` makes a database from nothing."""
+def database_there_is(settings: Settings, *, as_it_stands: bool = False) -> Iterator[Database]:
+    """Raises `DatabaseUnusable` where nobody has served yet: only `serve` makes a database from nothing.
+
+    Read tables are built where they are missing, unless it is wanted `as_it_stands`.
+    """
     root = settings.data_folder / "postgres"
     if not settings.database_url and not root.exists():
         raise DatabaseUnusable(f"there is no database in {settings.data_folder}; `huajuan serve` makes one")
-    with open_database(settings, say) as database:
+    opened = reach_database if as_it_stands else open_database
+    with opened(settings, say) as database:
         yield database
 
 

@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 
 import psycopg
 
-from huajuan.audit.connecting import newest, one_moment
+from huajuan.audit.connecting import hold_still, newest
 from huajuan.audit.errors import AuditError
 from huajuan.audit.moments import position_at
 from huajuan.audit.replay import Replay, account_of
@@ -34,7 +34,8 @@ def _act(settings: Settings, words: Namespace) -> int:
         raise AuditError(
             "replay --all compares with the tables as they are: it takes neither --as-of nor --csv"
         )
-    with log_of(settings) as connection, one_moment(connection):
+    with log_of(settings) as connection:
+        hold_still(connection)
         if words.all:
             return _replay_all(connection, as_json=words.form == "json")
         last = _position(connection, settings, words.as_of)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psycopg
 
 from huajuan.audit.connecting import reading
 from huajuan.command_line.opening import database_there_is
@@ -31,9 +32,15 @@ def printable(text: object) -> str:
 
 
 @contextmanager
-def log_of(settings: Settings) -> Iterator[Any]:
-    """A connection that reads the log, beside a running service or without one."""
-    with database_there_is(settings) as database, reading(database.dsn) as connection:
+def log_of(settings: Settings) -> Iterator[psycopg.Connection]:
+    """A connection that reads the log, beside a running service or without one.
+
+    A log that nothing can be folded from any more can still be looked at.
+    """
+    with (
+        database_there_is(settings, as_it_stands=True) as database,
+        reading(database.dsn) as connection,
+    ):
         yield connection
 
 

@@ -27,8 +27,10 @@ def _words(parser: ArgumentParser) -> None:
 
 
 def _act(settings: Settings, words: Namespace) -> int:
-    heads = {path: read_head(path) for path in words.against}
     key = _public_key(words.public_key)
+    heads = {path: read_head(path) for path in words.against}
+    if key and not heads:
+        raise AuditError("--public-key says whose heads count: name them with --against")
     verdict = _verify_file(words.file, heads, key) if words.file else _verify_log(settings, heads, key)
     if words.json:
         result_as_json(verdict)
@@ -48,8 +50,8 @@ def _verify_log(settings: Settings, heads: dict[str, Head], key: str | None) -> 
     with log_of(settings) as connection:
         last, _ = newest(connection)
         claim = Claim(str(stream_ids(connection).installation()))
-        with progress("verify", last) as told, log_pages(connection, last) as pages:
-            return verify(pages, claim, heads, key, told)
+        with progress("verify", last) as told:
+            return verify(log_pages(connection, last), claim, heads, key, told)
 
 
 def _verify_file(path: str, heads: dict[str, Head], key: str | None) -> Verdict:
@@ -64,6 +66,8 @@ def _verify_file(path: str, heads: dict[str, Head], key: str | None) -> Verdict:
 def _tell(verdict: Verdict) -> None:
     if verdict.damage:
         result(f"DAMAGED at position {verdict.damage.position}: {verdict.damage.kind}: {verdict.damage.says}")
+    if verdict.position == 0 and not verdict.damage:
+        result("the log has no events")
     if verdict.position > verdict.began_at:
         result(f"positions {verdict.began_at + 1} to {verdict.position} hold together, up to {verdict.chain}")
     for head in verdict.heads:

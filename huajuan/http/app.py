@@ -28,7 +28,7 @@ from huajuan.http.guards import requires_admin, requires_token
 from huajuan.http.images import all_images, one_image, own_images, own_images_of_time
 from huajuan.http.likes import like, unlike
 from huajuan.http.meter import Meter
-from huajuan.http.metrics import PointsAudit, metrics
+from huajuan.http.metrics import metrics
 from huajuan.http.operations import healthz, readyz
 from huajuan.http.own_points import own_point_history, own_points
 from huajuan.http.points import score
@@ -66,7 +66,6 @@ def create_app(settings: Settings, open_desk: OpenDesk) -> ASGIApp:
         logging_config=None,
     )
     app.state.meter = Meter()
-    app.state.points_audit = PointsAudit(settings.metrics_audit_seconds)
     return door(cors(app, settings.cors_origins), app.state.meter)
 
 

@@ -13,6 +13,7 @@ from huajuan.http.tokens import Tokens
 from huajuan.passwords import Passwords
 from huajuan.pictures import Pictures
 from huajuan.portraits import Portraits
+from huajuan.projections.points_audit import PointsAudit
 from huajuan.projections.projection import Projection
 from huajuan.projections.projector import Projector
 from huajuan.projections.questions import ReadTables
@@ -30,6 +31,7 @@ class Desk:
     store: EventStore
     projector: Projector
     tables: ReadTables
+    points_audit: PointsAudit
     passwords: Passwords
     tokens: Tokens
     sessions: Sessions

@@ -1,7 +1,6 @@
 """`/metrics`: the service as Prometheus sees it."""
 
 import asyncio
-import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,7 +14,7 @@ from prometheus_client.registry import Collector
 from huajuan.event_store.errors import LogError
 from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.meter import Meter
-from huajuan.projections.measures import Counts, counts, unaccounted_points
+from huajuan.projections.measures import Counts, counts
 from huajuan.projections.status import Status, statuses
 
 ANSWER_SECONDS_MAX = 2.0
@@ -38,25 +37,6 @@ _OF_REBUILD = {
 }
 
 
-class PointsAudit:
-    """Looks for points that are not accounted for, at most once in `every_seconds`."""
-
-    def __init__(self, every_seconds: float) -> None:
-        self._every_seconds = every_seconds
-        self._due_at = 0.0
-        self._found: int | None = None
-
-    async def look(self, desk: Desk) -> int | None:
-        """`None` while the database cannot tell."""
-        if time.monotonic() >= self._due_at:
-            self._due_at = time.monotonic() + self._every_seconds
-            try:
-                self._found = await unaccounted_points(desk.tables)
-            except LogError:
-                self._found = None
-        return self._found
-
-
 @get(
     "/metrics",
     tags=["Operations"],
@@ -75,7 +55,7 @@ class PointsAudit:
 async def metrics(request: Request[Any, Any, Any], desk: AtDesk) -> Response[bytes]:
     """Metrics for Prometheus. What carries `worker` is that worker's own; the rest any worker tells alike."""
     meter: Meter = request.app.state.meter
-    families = await _families(desk, request.app.state.points_audit)
+    families = await _families(desk)
     alive = _gauge("huajuan_projector_alive", "1 while this worker runs its projections.", ["worker"])
     alive.add_metric([meter.worker], desk.projector.is_alive())
     return Response(
@@ -84,7 +64,7 @@ async def metrics(request: Request[Any, Any, Any], desk: AtDesk) -> Response[byt
     )
 
 
-async def _families(desk: Desk, audit: PointsAudit) -> list[Metric]:
+async def _families(desk: Desk) -> list[Metric]:
     projections = [runner.projection for runner in desk.projector.runners]
     up = _gauge("huajuan_database_up", "1 while the database answers.")
     try:
@@ -95,7 +75,12 @@ async def _families(desk: Desk, audit: PointsAudit) -> list[Metric]:
         up.add_metric([], 0)
         return [up]
     up.add_metric([], 1)
-    return [up, *_of_database(counted, await audit.look(desk)), *_of_projections(found), *_of_rebuilds(found)]
+    return [
+        up,
+        *_of_database(counted, desk.points_audit.unaccounted),
+        *_of_projections(found),
+        *_of_rebuilds(found),
+    ]
 
 
 def _of_database(counted: Counts, unaccounted: int | None) -> list[Metric]:

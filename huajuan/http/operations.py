@@ -12,13 +12,15 @@ from huajuan.http.envelope import RETRY_AFTER_SECONDS
 from huajuan.projections.checkpoints import Standing, standings
 
 ANSWER_SECONDS_MAX = 2.0
+BALANCED, UNKNOWN = "balanced", "unknown"
 RETRY_LATER = {"Retry-After": RETRY_AFTER_SECONDS}
 
 
 class ReadyReply(Said, kw_only=True):
-    """Whether the database answers, and how far each read table is behind the log."""
+    """Whether the database answers, all points are accounted for, and how far each read table is behind the log."""
 
     database: bool
+    points: str
     projections: dict[str, Standing]
 
 
@@ -33,6 +35,7 @@ async def healthz() -> Said:
     return Said(code=200, message=phrases.WELL)
 
 
+_EXAMPLES_OF_POINTS = ((phrases.WELL, BALANCED), (phrases.UNBALANCED, "unbalanced by 20"))
 _EXAMPLE_TABLES = {
     "users_v1": {
         "projection": "users_v1",
@@ -53,24 +56,44 @@ _EXAMPLE_TABLES = {
         {
             200: (
                 ReadyReply,
-                [{"message": phrases.WELL, "database": True, "projections": _EXAMPLE_TABLES}],
+                [
+                    {"message": said, "database": True, "points": points, "projections": _EXAMPLE_TABLES}
+                    for said, points in _EXAMPLES_OF_POINTS
+                ],
             ),
-            503: (ReadyReply, [{"message": phrases.BUSY, "database": False, "projections": {}}]),
+            503: (
+                ReadyReply,
+                [{"message": phrases.BUSY, "database": False, "points": UNKNOWN, "projections": {}}],
+            ),
         }
     ),
 )
 async def readyz(desk: AtDesk) -> Response[ReadyReply]:
-    """The database answers, and the read tables follow the log."""
-    found = await _standings(desk)
+    """The database answers, and the read tables follow the log. Points that went astray show, and stop nothing."""
+    found, unaccounted = await _standings(desk), desk.points_audit.unaccounted
     ready = found is not None and desk.projector.is_alive() and all(_is_moving(s, desk) for s in found)
     status = 200 if ready else 503
     reply = ReadyReply(
         code=status,
-        message=phrases.WELL if ready else phrases.BUSY,
+        message=_message(ready, unaccounted),
         database=found is not None,
+        points=_points(unaccounted),
         projections={s.projection: s for s in found or ()},
     )
     return Response(reply, status_code=status, headers={} if ready else RETRY_LATER)
+
+
+def _message(ready: bool, unaccounted: int | None) -> str:
+    if not ready:
+        return phrases.BUSY
+    return phrases.UNBALANCED if unaccounted else phrases.WELL
+
+
+def _points(unaccounted: int | None) -> str:
+    """By how many it is off, all accounts together."""
+    if unaccounted is None:
+        return UNKNOWN
+    return f"unbalanced by {unaccounted}" if unaccounted else BALANCED
 
 
 def _is_moving(standing: Standing, desk: Desk) -> bool:

@@ -128,6 +128,7 @@ FAVORITE_REMOVED = "取消图像收藏成功"
 
 # operations
 WELL = "操作成功"
+UNBALANCED = "操作成功，但积分账目不平"
 
 # admin
 NOT_ADMIN = "需要管理员权限"

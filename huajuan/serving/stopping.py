@@ -8,6 +8,8 @@ from contextlib import suppress
 from types import FrameType
 
 PARENT_LOOK_SECONDS = 0.5
+# The exit status of work that was stopped before it was done, as shells have it.
+TOLD_TO_STOP = 128 + signal.SIGINT
 
 
 class StopAsked(BaseException):
@@ -26,9 +28,14 @@ def stop_on_signals() -> None:
         signal.signal(number, _stop)
 
 
-def _stop(_: int, __: FrameType | None) -> None:
+def stop_no_more() -> None:
+    """The end is reached: a signal in the interpreter's own last steps would only be loud."""
     for number in heeded():
         signal.signal(number, signal.SIG_IGN)
+
+
+def _stop(_: int, __: FrameType | None) -> None:
+    stop_no_more()
     say_stopping()
     raise StopAsked
 

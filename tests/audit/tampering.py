@@ -25,6 +25,10 @@ def tampering(dsn: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(dsn) as connection:
         connection.execute("ALTER TABLE log.huajuan_events DISABLE TRIGGER ALL")
         connection.execute("ALTER TABLE log.huajuan_events DROP CONSTRAINT huajuan_events_pkey")
+        connection.execute("DROP INDEX log.huajuan_events_notification_id_idx")
+        connection.execute(
+            "ALTER TABLE log.huajuan_events ALTER state DROP NOT NULL, ALTER chain DROP NOT NULL"
+        )
         yield connection
         connection.rollback()
 
@@ -102,6 +106,16 @@ TAMPERINGS = {
     "version": Tampering(run(at(P, "originator_version = originator_version + 1")), "changed", room=0),
     "link: one bit": Tampering(run(at(P, f"chain = {FLIPPED.format('chain')}")), "changed", room=0),
     "link: emptied": Tampering(run(at(P, "chain = ''")), "changed", room=0),
+    "state: none": Tampering(run(at(P, "state = NULL")), "changed", room=0),
+    "link: none": Tampering(run(at(P, "chain = NULL")), "changed", room=0),
+    "link: that of the row before": Tampering(
+        run(
+            "UPDATE log.huajuan_events e SET chain = (SELECT chain FROM log.huajuan_events o "
+            f"WHERE o.notification_id = {P} - 1) WHERE notification_id = {P}"
+        ),
+        "changed",
+        room=0,
+    ),
     "link: longer": Tampering(run(at(P, "chain = chain || 'x'")), "changed", room=0),
     "row dropped": Tampering(run(DROP), "missing"),
     "three rows dropped": Tampering(
@@ -139,6 +153,17 @@ TAMPERINGS = {
         room=3,
     ),
     "row duplicated": Tampering(run(*copied(P)), "duplicated", bad_at=1, room=0),
+    "row duplicated at its own position": Tampering(
+        run(
+            "INSERT INTO log.huajuan_events (originator_id, originator_version, topic, state, notification_id, chain) "
+            "SELECT originator_id, originator_version, topic, state, notification_id, chain "
+            f"FROM log.huajuan_events WHERE notification_id = {P}"
+        ),
+        "duplicated",
+        bad_at=1,
+        room=0,
+    ),
+    "a gap of millions": Tampering(run(*moved(f">= {P}", "1000000000000")), "renumbered", room=0),
     "row inserted": Tampering(run(*inserted(P, "sha256('x')")), "inserted", room=1),
     "row inserted with a fitting link": Tampering(
         run(

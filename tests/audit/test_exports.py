@@ -120,6 +120,7 @@ EDITS: dict[str, tuple[Edit | tuple[Edit, ...], int, str]] = {
     "older row put in": (lambda rows: rows.insert(9, rows[2]), 9, "inserted"),
     "no row": (lambda rows: rows.insert(4, {"position": FIRST + 4}), 4, "unreadable"),
     "stream is no id": (lambda rows: change(rows, 4, stream="ann"), 4, "unreadable"),
+    "position out of range": (lambda rows: change(rows, 4, position=2**63), 4, "unreadable"),
     "version out of range": (lambda rows: change(rows, 4, version=2**63), 4, "unreadable"),
     "link is no number": (lambda rows: change(rows, 4, chain="xyz"), 4, "unreadable"),
     "another state beside it": (
@@ -168,6 +169,7 @@ def test_a_header_that_lies_is_found(
         b"",
         b"{}\n",
         b"\xff\n",
+        b'{"x":' + b"[" * 200_000,
         b'{"format":"huajuan-export/2","installation":"x","from":1,"to":1,"chain":""}\n',
     ],
 )
@@ -176,6 +178,12 @@ def test_what_is_no_export_is_refused(tmp_path: Path, begin: bytes) -> None:
     path.write_bytes(begin)
     with pytest.raises(AuditError, match="is no export"):
         look(path)
+
+
+def test_a_line_nested_without_end_is_no_row(text: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(text + b'{"x":' + b"[" * 200_000 + b"\n")
+    assert told(path) == (LAST + 1, "unreadable")
 
 
 def test_a_torn_compressed_file_is_damaged_where_it_is_torn(text: bytes, tmp_path: Path) -> None:

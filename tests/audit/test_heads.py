@@ -79,10 +79,18 @@ def test_half_a_signature_is_none(tmp_path: Path, lacking: str) -> None:
         {"format": "huajuan-head/2"},
         {"signature": "zz" * 64},
         {"position": "42"},
+        {"position": 2**63},
     ],
 )
 def test_what_is_no_head_is_refused(tmp_path: Path, keys: dict[str, object]) -> None:
     path = tmp_path / "head.json"
     path.write_text(json.dumps(json.loads(written(SIGNED)) | keys))
+    with pytest.raises(AuditError, match="holds no head"):
+        read_head(str(path))
+
+
+def test_a_file_nested_without_end_holds_no_head(tmp_path: Path) -> None:
+    path = tmp_path / "head.json"
+    path.write_text('{"x":' + "[" * 9_000)
     with pytest.raises(AuditError, match="holds no head"):
         read_head(str(path))

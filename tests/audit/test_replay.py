@@ -1,7 +1,7 @@
 """Balances folded from the log alone, held against the table, whatever the table says."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from threading import Thread
@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from huajuan.audit.connecting import one_moment, reading
+from huajuan.audit.connecting import hold_still, reading
 from huajuan.audit.errors import AuditError
 from huajuan.audit.moments import position_at
 from huajuan.audit.replay import Entry, Outcome, Replay, account_of
@@ -39,13 +39,15 @@ async def folded(projector: Projector, position: int) -> None:
 
 
 def replayed(dsn: str, name: str, last: int | None = None) -> tuple[list[Entry], Outcome]:
-    with reading(dsn) as connection, one_moment(connection):
+    with reading(dsn) as connection:
+        hold_still(connection)
         replay = Replay(connection, account_of(connection, name), last)
         return list(replay.entries()), replay.outcome()
 
 
 def audited(dsn: str) -> Audited:
-    with reading(dsn) as connection, one_moment(connection):
+    with reading(dsn) as connection:
+        hold_still(connection)
         return replay_all(connection)
 
 
@@ -204,31 +206,34 @@ def test_it_is_right_while_the_service_goes_on(lived: str) -> None:
     assert audited(lived).accounts == PEOPLE
 
 
-@pytest_asyncio.fixture
-async def hours(database_url: str) -> AsyncIterator[tuple[str, list[datetime]]]:
-    """A log with an event an hour, but for two that are told in the wrong order; and the times, in log order."""
-    start = datetime(2026, 11, 24, tzinfo=UTC)
-    minutes = [0, 60, 120, 122, 121, 180]
-    times = [start + timedelta(minutes=m) for m in minutes]
-    async with projecting(database_url) as (store, _):
+async def told_at(dsn: str, minutes: list[int]) -> list[datetime]:
+    """A log with one event at each of these minutes, in this order; the times."""
+    times = [datetime(2026, 11, 24, tzinfo=UTC) + timedelta(minutes=m) for m in minutes]
+    async with projecting(dsn) as (store, _):
         clock = iter(times)
         store.clock = lambda: next(clock)
         ann = await register(store, "ann")
         for day in range(len(times) - 1):
             await check_in(store, ann, day)
-    yield database_url, times
+    assert [row[0] for row in log_rows(dsn)] == list(range(1, len(times) + 1))
+    return times
 
 
-def test_a_moment_is_the_last_event_not_after_it(hours: tuple[str, list[datetime]]) -> None:
-    dsn, times = hours
-    assert [row[0] for row in log_rows(dsn)] == [1, 2, 3, 4, 5, 6]
+async def test_a_moment_is_the_last_event_not_after_it(database_url: str) -> None:
+    times = await told_at(database_url, [0, 60, 120, 122, 121, 180])
     tick = timedelta(microseconds=1)
     due = {
         times[0] - tick: 0, times[0]: 1, times[1] - tick: 1, times[1]: 2, times[2]: 3, times[4]: 5,
         times[4] - tick: 3, times[3]: 5, times[5] - tick: 5, times[5]: 6, times[5] + timedelta(days=9): 6,
     }  # fmt: skip
-    with reading(dsn) as connection:
+    with reading(database_url) as connection:
         assert {moment: position_at(connection, moment) for moment in due} == due
+
+
+async def test_a_clock_that_is_ahead_hides_nothing_behind_it(database_url: str) -> None:
+    times = await told_at(database_url, [0, 4, 3])
+    with reading(database_url) as connection:
+        assert [position_at(connection, moment) for moment in times] == [1, 3, 3]
 
 
 def test_an_empty_log_has_no_moments(database_url: str) -> None:

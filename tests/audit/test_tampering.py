@@ -1,5 +1,6 @@
 """Whatever is done to the rows of the log, the first bad position is named, and what kind of damage it is."""
 
+import msgspec
 import psycopg
 import pytest
 
@@ -17,8 +18,7 @@ PAGE_EVENTS = 7
 
 def look(connection: psycopg.Connection, **heads: Head) -> Verdict:
     claim = Claim(str(stream_ids(connection).installation()))
-    with log_pages(connection, newest(connection)[0], PAGE_EVENTS) as pages:
-        return verify(pages, claim, heads)
+    return verify(log_pages(connection, newest(connection)[0], PAGE_EVENTS), claim, heads)
 
 
 def published(connection: psycopg.Connection, position: int) -> Head:
@@ -40,19 +40,18 @@ def test_an_empty_log_is_whole(database_url: str) -> None:
         assert (look(connection).whole, look(connection).position) == (True, 0)
 
 
-@pytest.mark.parametrize(
-    ("name", "position"),
-    [(name, n) for name, done in TAMPERINGS.items() for n in range(1, EVENTS + 1 - done.room)],
-)
-def test_tampering_is_found_and_named(log: str, name: str, position: int) -> None:
+@pytest.mark.parametrize("name", TAMPERINGS)
+def test_tampering_is_found_and_named(log: str, name: str) -> None:
     done = TAMPERINGS[name]
     with tampering(log) as connection:
-        done.do(connection, position)
-        verdict = look(connection)
-    assert not verdict.whole
-    assert verdict.damage
-    assert (verdict.damage.position, verdict.damage.kind) == (position + done.bad_at, done.kind)
-    assert verdict.position == verdict.damage.position - 1
+        for position in range(1, EVENTS + 1 - done.room):
+            with connection.transaction(force_rollback=True):
+                done.do(connection, position)
+                verdict = look(connection)
+            assert not verdict.whole
+            assert verdict.damage
+            assert (verdict.damage.position, verdict.damage.kind) == (position + done.bad_at, done.kind)
+            assert verdict.position == verdict.damage.position - 1
 
 
 def test_a_row_before_the_first_is_found(log: str) -> None:
@@ -98,3 +97,10 @@ def test_a_head_behind_the_break_is_not_claimed_to_be_wrong(log: str) -> None:
         verdict = look(connection, **heads)
     assert [(finding.name, finding.holds) for finding in verdict.heads] == [("early", True), ("late", None)]
     assert not verdict.whole
+
+
+def test_a_head_of_another_log_proves_nothing(log: str) -> None:
+    with psycopg.connect(log) as connection:
+        head = msgspec.structs.replace(published(connection, 5), installation="another")
+        verdict = look(connection, h=head)
+    assert (verdict.whole, verdict.heads[0].says) == (False, "it is of another log")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from huajuan.audit.connecting import newest, one_moment, reading, stream_ids
+from huajuan.audit.connecting import hold_still, newest, reading, stream_ids
 from huajuan.audit.exports import Header, exported
 from huajuan.audit.log_pages import log_pages
 from huajuan.audit.replay_all import replay_all
@@ -53,12 +53,12 @@ def _copy(dsn: str, statement: str) -> None:
 def verify_all(dsn: str) -> None:
     with reading(dsn) as connection:
         claim = Claim(str(stream_ids(connection).installation()))
-        with log_pages(connection, newest(connection)[0]) as pages:
-            assert verify(pages, claim, {}).whole
+        assert verify(log_pages(connection, newest(connection)[0]), claim, {}).whole
 
 
 def replay_everybody(dsn: str) -> None:
-    with reading(dsn) as connection, one_moment(connection):
+    with reading(dsn) as connection:
+        hold_still(connection)
         assert replay_all(connection).disagreement is None
 
 
@@ -137,6 +137,7 @@ def _report(dsn: str, rounds: int) -> None:
             seconds[name].append(time.perf_counter() - began)
     with reading(dsn) as connection:
         events = newest(connection)[0]
+    print(f"a process that only loads this: {_peak('nothing', dsn)} MB")
     for name, taken in seconds.items():
         whole, part = (_shares(seconds[base], taken) for base in ("COPY-out", "COPY-out, accounts"))
         rate = Spread.of(events / s for s in taken).median
@@ -158,7 +159,8 @@ def _peak(name: str, dsn: str) -> int:
 
 
 def _alone(name: str, dsn: str) -> None:
-    TASKS[name](dsn)
+    if name in TASKS:
+        TASKS[name](dsn)
     print(round(peak_megabytes(os.getpid())))
 
 

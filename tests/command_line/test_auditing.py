@@ -11,12 +11,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from huajuan.__main__ import main
 from huajuan.audit.exports import open_export
 from huajuan.command_line.entry import VERBS, run
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.serving.stopping import StopAsked
 from tests.audit.tampering import REWRITTEN
 from tests.command_line.conftest import Huajuan
+from tests.postgres import Databases
 from tests.projections.gallery import projecting, some_life
 from tests.serving.service import environment
 
@@ -56,6 +58,27 @@ def test_a_damaged_log(lived: str, huajuan: Huajuan) -> None:
     assert said.out.startswith("DAMAGED at position 7: changed: ")
     assert said.out.endswith("\nNOT WHOLE\n")
     assert json.loads(huajuan(lived, "verify", "--json").out)["damage"]["position"] == 7
+
+
+def test_a_log_that_cannot_be_folded_any_more_is_verified_all_the_same(
+    lived: str, huajuan: Huajuan, tmp_path: Path
+) -> None:
+    tamper(lived, "UPDATE log.huajuan_events SET state = 'x', topic = 'no.such' WHERE notification_id = 7")
+    with psycopg.connect(lived) as connection:
+        connection.execute("DROP SCHEMA history_v2 CASCADE")
+        connection.execute("DELETE FROM operations.checkpoints WHERE projection = 'history_v2'")
+    assert huajuan(lived, "verify").out.startswith("DAMAGED at position 7: changed: ")
+    assert huajuan(lived, "export", "--out", tmp_path / "x.jsonl").status == 0
+    assert huajuan(lived, "head").status == 0
+
+
+def test_a_database_without_a_log_is_no_whole_one(huajuan: Huajuan, databases: Databases) -> None:
+    name = databases.create()
+    for verb in ("verify", "head", "export", "replay"):
+        said = huajuan(databases.dsn(name), verb, *(["ann"] if verb == "replay" else []))
+        assert (said.status, said.out) == (1, "")
+        assert said.err == "huajuan: nothing was ever served from this database: it lacks the tables\n"
+    databases.retire(name)
 
 
 def test_a_signed_head_finds_a_rewritten_log(lived: str, huajuan: Huajuan, tmp_path: Path) -> None:
@@ -165,6 +188,7 @@ REFUSED = {
     "no head": (["verify", "--against", "pyproject.toml"], "pyproject.toml holds no head"),
     "head missing": (["verify", "--against", "missing.json"], "[Errno 2]"),
     "no export": (["verify", "pyproject.toml"], "pyproject.toml is no export"),
+    "a key for nothing": (["verify", "--public-key", "ab" * 32], "--public-key says whose heads count"),
     "no key": (["verify", "--public-key", "xyz"], "--public-key must be 64"),
 }
 
@@ -196,3 +220,14 @@ def test_where_nobody_has_served_there_is_nothing_to_prove_and_nothing_is_made(
     assert run() == 1
     assert capsys.readouterr().err.startswith("huajuan: there is no database in ")
     assert not (tmp_path / "data").exists()
+
+
+def test_to_be_stopped_before_it_began_is_no_proof_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop() -> None:
+        raise StopAsked
+
+    monkeypatch.setattr("huajuan.__main__.stop_on_signals", stop)
+    monkeypatch.setattr("huajuan.__main__.stop_no_more", lambda: None)
+    for verb, status in (("serve", 0), ("verify", 130), ("replay", 130)):
+        monkeypatch.setattr("sys.argv", ["huajuan", verb])
+        assert main() == status

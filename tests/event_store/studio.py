@@ -68,8 +68,7 @@ async def hold(store: EventStore, account_id: UUID, points: int = 20) -> Decided
 def is_whole(dsn: str) -> bool:
     with reading(dsn) as connection:
         claim = Claim(str(stream_ids(connection).installation()))
-        with log_pages(connection, newest(connection)[0]) as pages:
-            return verify(pages, claim, {}).whole
+        return verify(log_pages(connection, newest(connection)[0]), claim, {}).whole
 
 
 def log_rows(dsn: str, columns: str = "notification_id, originator_id, originator_version") -> list[Any]:

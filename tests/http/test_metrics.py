@@ -93,32 +93,6 @@ async def test_a_stopped_projection_shows(client: httpx.AsyncClient, module_data
     assert told.of("huajuan_projection_stopped", projection="users", version="1") == 0
 
 
-async def test_points_that_went_astray_show_at_the_next_audit(database_url: str) -> None:
-    async with client_of(database_url, metrics_audit_seconds=0.0, welcome_points=50) as client:
-        for name in ("ann", "ben"):
-            form = {"username": name, "email": f"{name}@example.org", "password": "secret"}
-            assert (await client.post("/register", json=form)).status_code == 200
-        assert (await scrape(client)).of("huajuan_points_unaccounted") == 0
-        with psycopg.connect(database_url, autocommit=True) as connection:
-            # What one has too much does not make up for what the other lacks.
-            connection.execute(
-                "UPDATE point_balances_v1.point_balances b SET available = available + d.off "
-                "FROM (SELECT account_id, CASE row_number() OVER () WHEN 1 THEN 3 ELSE -3 END AS off "
-                "FROM point_balances_v1.point_balances) d WHERE d.account_id = b.account_id"
-            )
-        assert (await scrape(client)).of("huajuan_points_unaccounted") == 6
-
-
-async def test_the_audit_is_kept_for_a_while(database_url: str) -> None:
-    async with client_of(database_url, metrics_audit_seconds=3600.0) as client:
-        assert (await scrape(client)).of("huajuan_points_unaccounted") == 0
-        with psycopg.connect(database_url, autocommit=True) as connection:
-            connection.execute(
-                "INSERT INTO point_balances_v1.point_balances VALUES (gen_random_uuid(), 1, 0, 0, 0, 0, 0)"
-            )
-        assert (await scrape(client)).of("huajuan_points_unaccounted") == 0
-
-
 async def test_without_a_database_what_the_worker_knows_is_told(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

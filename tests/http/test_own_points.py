@@ -1,5 +1,6 @@
 """One's own points over HTTP: what there is, what is held, and every change with its cause."""
 
+import asyncio
 import csv
 import io
 from datetime import datetime
@@ -13,6 +14,7 @@ import pytest_asyncio
 
 from huajuan.inference_client import DrawingFailed
 from huajuan.projections.point_history import _CHANGES
+from tests.desk import until
 from tests.dispatch.fake_host import FakeHost
 from tests.http.conftest import ORDER, Person, body
 
@@ -49,6 +51,30 @@ async def test_points(client: httpx.AsyncClient, person: Person, painter: Header
         reply = await client.get("/auth/points", headers=who)
         assert (reply.status_code, body(reply)) == (200, {"message": "操作成功", "score": score, "held": 0})
         assert reply.headers["cache-control"] == "no-store"
+
+
+async def test_points_are_held_while_a_picture_is_drawn(
+    client: httpx.AsyncClient, person: Person, host: FakeHost
+) -> None:
+    ann = await person(checked_in=True)
+
+    async def shown() -> dict[str, Any]:
+        return body(await client.get("/auth/points", headers=ann))
+
+    async def is_held() -> bool:
+        return bool((await shown())["held"])
+
+    host.gate.clear()
+    drawing = asyncio.create_task(client.post("/auth/generate", json=ORDER, headers=ann))
+    try:
+        await until(is_held)
+        assert await shown() == {"message": "操作成功", "score": 80, "held": 20}
+        (held, _) = await history(client, ann)
+        assert (held["change"], held["image_id"], held["picture"]) == (-20, None, None)
+    finally:
+        host.gate.set()
+        await drawing
+    assert await shown() == {"message": "操作成功", "score": 80, "held": 0}
 
 
 @pytest.mark.parametrize("path", ["/auth/points", PATH])

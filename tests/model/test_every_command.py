@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from huajuan.audit.connecting import one_moment, reading
+from huajuan.audit.connecting import hold_still, reading
 from huajuan.audit.replay_all import replay_all
 from huajuan.commands.adjust_points import adjust_points
 from huajuan.commands.ban_account import ban_account
@@ -244,5 +244,6 @@ def test_the_tables_the_log_and_the_model_agree_after_every_step(database_url: s
         run_state_machine_as_test(Everybody, settings=bounds)
         service.rows("SELECT 1")
     assert is_whole(database_url)
-    with reading(database_url) as connection, one_moment(connection):
+    with reading(database_url) as connection:
+        hold_still(connection)
         assert replay_all(connection).disagreement is None
