@@ -25,6 +25,7 @@ from huajuan.event_store.opening import open_event_store, open_pool
 from huajuan.event_store.statements import Statements
 from huajuan.event_store.store import EventStore
 from huajuan.http.app import create_app
+from huajuan.http.auditors import Auditors
 from huajuan.http.desk import Desk
 from huajuan.http.tokens import Tokens
 from huajuan.inference_client import Limits as PainterLimits
@@ -92,6 +93,7 @@ async def open_desk(settings: Settings, open_painters: OpenPainters = open_paint
         desk = _desk(settings, store, projector, statements, sessions, room)
         stack.callback(desk.passwords.close)
         stack.callback(desk.portraits.close)
+        stack.callback(desk.auditors.close)
         await enter(drawing(room, dispatcher))
         limits = settings.projection
         versions = keep_versions(
@@ -133,6 +135,7 @@ def _desk(
         trash=Trash(statements),
         erasures=Erasures(statements),
         rebuilds=RebuildProcesses(settings.database_url),
+        auditors=Auditors(settings.database_url, settings.audit),
     )
 
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from huajuan.audit.limits import AuditLimits
 from huajuan.dispatch.limits import DispatchLimits
 from huajuan.event_store.limits import LogLimits
 from huajuan.inference_client import Limits as PainterLimits
@@ -76,6 +77,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     painter: PainterLimits = PainterLimits()
     login: AttemptLimits = AttemptLimits()
     rebuild: RebuildLimits = RebuildLimits()
+    audit: AuditLimits = AuditLimits()
 
     @property
     def zone(self) -> ZoneInfo:
@@ -154,6 +156,7 @@ def _check(settings: Settings) -> None:
         "LOG_SNAPSHOT_EVERY_EVENTS": settings.log.snapshot_every_events >= 1,
         "PROJECTION_BATCH_EVENTS_MAX": settings.projection.batch_events_max >= 1,
         "REBUILD_INDEXES_AT_ONCE_MAX": settings.rebuild.indexes_at_once_max >= 1,
+        "AUDIT_THREADS_MAX": settings.audit.threads_max >= 1,
         "REBUILD_PAGE_EVENTS_MAX": settings.rebuild.page_events_max >= 1,
         "DISPATCH_JOBS_OF_ACCOUNT_MAX": settings.dispatch.jobs_of_account_max >= 1,
         "DISPATCH_JOBS_OF_HOST_MAX": settings.dispatch.jobs_of_host_max >= 1,

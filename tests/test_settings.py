@@ -28,7 +28,7 @@ DEFAULTS = {
     "generate_wait_seconds": 300,
     "bcrypt_cost": 12,
 }
-GROUPS = ("log", "projection", "dispatch", "painter")
+GROUPS = ("log", "projection", "dispatch", "painter", "audit")
 REFUSED = {
     "PORT": ["0", "65536", "abc", "80.5", "-1"],
     "WORKERS": ["0", "257", "two"],
@@ -36,6 +36,7 @@ REFUSED = {
     "BCRYPT_COST": ["3", "17"],
     "BCRYPT_THREADS_MAX": ["0"],
     "CONNECTIONS_MAX": ["1"],
+    "AUDIT_THREADS_MAX": ["0"],
     "TOKEN_HOURS": ["0", "-1", "nan", "inf"],
     "GENERATE_WAIT_SECONDS": ["0", "nan"],
     "CHECK_IN_LIMIT": ["hourly"],

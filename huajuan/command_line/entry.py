@@ -15,6 +15,7 @@ from huajuan.command_line.rebuild import REBUILD
 from huajuan.command_line.replay import REPLAY
 from huajuan.command_line.serve import SERVE
 from huajuan.command_line.status import STATUS
+from huajuan.command_line.timeline import TIMELINE
 from huajuan.command_line.verb import CannotDo, Verb
 from huajuan.command_line.verify import VERIFY
 from huajuan.database import DatabaseUnusable
@@ -28,7 +29,7 @@ from huajuan.serving.running import WorkersDidNotStart
 from huajuan.serving.stopping import TOLD_TO_STOP, StopAsked
 from huajuan.settings import SettingsError, from_environment
 
-VERBS = (SERVE, STATUS, REBUILD, VERIFY, HEAD, EXPORT, REPLAY, POINTS, ADMIN)
+VERBS = (SERVE, STATUS, REBUILD, VERIFY, HEAD, EXPORT, REPLAY, TIMELINE, POINTS, ADMIN)
 _CLEAR = (
     AddressUnusable,
     AuditError,

@@ -99,6 +99,16 @@ BEGIN
     END IF;
 END $$;
 
+-- Auditors find what an account did, and who liked a picture, though it stands in streams of its own.
+CREATE INDEX IF NOT EXISTS events_about_account ON log.huajuan_events
+    (left(split_part(encode(state, 'escape'), '"account_id":"', 2), 36), notification_id)
+    WHERE topic IN ('like.given', 'like.given_again', 'like.taken_back',
+                    'favorite.added', 'favorite.added_again', 'favorite.removed',
+                    'email_claim.claimed', 'email_claim.claimed_again');
+CREATE INDEX IF NOT EXISTS likes_about_image ON log.huajuan_events
+    (left(split_part(encode(state, 'escape'), '"image_id":"', 2), 36), notification_id)
+    WHERE topic IN ('like.given', 'like.given_again', 'like.taken_back');
+
 -- What the service needs to run and no rebuild touches.
 
 CREATE TABLE IF NOT EXISTS operations.installation (

@@ -70,7 +70,7 @@ def _replies(success: Any, bad: tuple[str, ...], conflict: str) -> Any:
 
 
 @post(
-    "/admin/users/{name:str}/points",
+    "/admin/users/{username:str}/points",
     tags=["Admin"],
     status_code=200,
     operation_id="AdjustPoints",
@@ -81,18 +81,18 @@ def _replies(success: Any, bad: tuple[str, ...], conflict: str) -> Any:
         phrases.NOT_ENOUGH_POINTS,
     ),
 )
-async def adjust(request: Request[Any, Any, Any], name: FromPath[str], desk: AtDesk) -> PointsReply:
+async def adjust(request: Request[Any, Any, Any], username: FromPath[str], desk: AtDesk) -> PointsReply:
     """Give somebody points, or take some, with a reason. Nothing is ever edited: it is a new fact."""
     with answering(ANSWERS):
         form = await read_form(request, PointsForm)
-        account_id, reason = _account(desk, name), form.reason.strip()
+        account_id, reason = _account(desk, username), form.reason.strip()
         decided = await adjust_points(desk.store, account_id, form.change, reason, forced=form.force)
     await desk.show(decided.position, POINT_BALANCES)
     return PointsReply(code=200, message=phrases.WELL, score=decided.aggregates[0].balance)
 
 
 @post(
-    "/admin/users/{name:str}/ban",
+    "/admin/users/{username:str}/ban",
     tags=["Admin"],
     status_code=200,
     operation_id="Ban",
@@ -101,11 +101,11 @@ async def adjust(request: Request[Any, Any, Any], name: FromPath[str], desk: AtD
         (Said, [{"message": phrases.WELL}]), (phrases.REASON_MISSING,), phrases.ALREADY_BANNED
     ),
 )
-async def ban(request: Request[Any, Any, Any], name: FromPath[str], desk: AtDesk) -> Said:
+async def ban(request: Request[Any, Any, Any], username: FromPath[str], desk: AtDesk) -> Said:
     """Ban somebody. Their tokens are dead, and nobody logs in to the account."""
     with answering(ANSWERS):
         form = await read_form(request, ReasonForm)
-        account_id = _account(desk, name)
+        account_id = _account(desk, username)
         await ban_account(desk.store, account_id, form.reason.strip())
     # Others hear of it from the log; here the tokens are dead before the reply is sent.
     desk.sessions.hear(str(account_id))
@@ -113,18 +113,18 @@ async def ban(request: Request[Any, Any, Any], name: FromPath[str], desk: AtDesk
 
 
 @post(
-    "/admin/users/{name:str}/unban",
+    "/admin/users/{username:str}/unban",
     tags=["Admin"],
     status_code=200,
     operation_id="Unban",
     operation_class=named(takes(ReasonForm, {"reason": "forgiven"}, "reason")),
     responses=_replies((Said, [{"message": phrases.WELL}]), (phrases.REASON_MISSING,), phrases.NOT_BANNED),
 )
-async def unban(request: Request[Any, Any, Any], name: FromPath[str], desk: AtDesk) -> Said:
+async def unban(request: Request[Any, Any, Any], username: FromPath[str], desk: AtDesk) -> Said:
     """Take a ban back."""
     with answering(ANSWERS):
         form = await read_form(request, ReasonForm)
-        await unban_account(desk.store, _account(desk, name), form.reason.strip())
+        await unban_account(desk.store, _account(desk, username), form.reason.strip())
     return Said(code=200, message=phrases.WELL)
 
 

@@ -12,6 +12,10 @@ from litestar.types import ASGIApp
 from huajuan.http.account_acts import adjust, ban, unban
 from huajuan.http.accounts import login, logout, register, user_info
 from huajuan.http.admin import projections, rebuild, skip
+from huajuan.http.admin_past import past_gallery, past_profile
+from huajuan.http.admin_points import replayed_points
+from huajuan.http.admin_timeline import timeline
+from huajuan.http.admin_verify import verify_log
 from huajuan.http.api_page import DOCUMENT, PATH, ApiPage, page_router
 from huajuan.http.avatars import avatar_picture, upload_avatar
 from huajuan.http.cors import cors
@@ -47,7 +51,10 @@ WITH_TOKEN = (
     *(like, unlike),
     *(favorites, add_favorite, remove_favorite),
 )
-FOR_ADMINS = (projections, rebuild, skip, statistics, adjust, ban, unban)
+FOR_ADMINS = (
+    *(projections, rebuild, skip, statistics, adjust, ban, unban),
+    *(replayed_points, timeline, past_profile, past_gallery, verify_log),
+)
 OpenDesk = Callable[[], AbstractAsyncContextManager[Desk]]
 
 

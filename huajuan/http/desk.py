@@ -9,6 +9,7 @@ from huajuan.dispatch.erasures import Erasures
 from huajuan.dispatch.room import DrawingRoom
 from huajuan.dispatch.trash import Trash
 from huajuan.event_store.store import EventStore
+from huajuan.http.auditors import Auditors
 from huajuan.http.tokens import Tokens
 from huajuan.passwords import Passwords
 from huajuan.pictures import Pictures
@@ -43,6 +44,7 @@ class Desk:
     trash: Trash
     erasures: Erasures
     rebuilds: RebuildProcesses
+    auditors: Auditors
 
     async def show(self, position: int, *projections: Projection) -> None:
         """Wait until these tables show what was just appended, within a bound.

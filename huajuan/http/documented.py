@@ -154,3 +154,17 @@ def asks(*required: str, **parameters: str) -> type[Operation]:
             ]
 
     return Asking
+
+
+def asks_of_path(**parameters: str) -> type[Operation]:
+    """The parameters of the path, and the query parameters."""
+
+    @dataclass
+    class Both(asks(**parameters)):  # type: ignore[misc]
+        def __post_init__(self) -> None:
+            of_path: list[Any] = list(vars(self)["parameters"] or ())
+            _exact(of_path)
+            super().__post_init__()
+            vars(self)["parameters"][:0] = of_path
+
+    return Both

@@ -1,29 +1,23 @@
 """One's own points: how many, and the line for each change of them, as JSON or as CSV."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, get
-from litestar.datastructures.headers import Accept
-from litestar.openapi.spec import OpenAPIMediaType
-from msgspec.structs import astuple
 
 from huajuan.http import phrases
+from huajuan.http.csv_replies import FORMAT, csv_reply, may_be_csv, wants_csv
 from huajuan.http.desk import AtDesk
 from huajuan.http.documented import BUSY, NO_TOKEN, Explained, Said, asks, replies
 from huajuan.http.envelope import Answers, answering
 from huajuan.http.points import NO_STORE
 from huajuan.http.presenting import EXAMPLE_PICTURE, Address, Moment, picture_address, wire_time
 from huajuan.http.queries import limit_of, next_page, query_of, unfit
-from huajuan.http.shapes import schema_of
 from huajuan.http.tokens import Me
 from huajuan.projections.cursors import BadCursor, cursor_at, place_of
 from huajuan.projections.point_balances import points_of
 from huajuan.projections.point_history import Change, changes_of
-from huajuan.spreadsheets import csv_line
 
-CSV = "text/csv"
 LAST_PLACE = 2**63 - 1
 Place = Annotated[int, msgspec.Meta(ge=1, le=LAST_PLACE)]
 
@@ -77,19 +71,8 @@ EXAMPLE_HISTORY = [
 _ASKED = asks(
     limit="how many at most",
     after="where the `Link` of the page before leads",
-    format="`json` (default) or `csv`, as `Accept: text/csv` asks for too",
+    format=FORMAT,
 )
-
-
-@dataclass
-class _HistoryOperation(_ASKED):  # type: ignore[misc, valid-type]
-    """A 200 may be CSV as well."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        example = csv_line(ChangeOnWire.__struct_fields__) + csv_line(EXAMPLE_HISTORY[0].values())
-        content = OpenAPIMediaType(schema=schema_of({"type": "string"}), example=example)
-        (self.responses or {})["200"].content[CSV] = content
 
 
 @get(
@@ -115,7 +98,7 @@ async def own_points(me: Me, desk: AtDesk) -> Response[PointsReply]:
     "/auth/points/history",
     tags=["Points"],
     operation_id="ListPointHistory",
-    operation_class=_HistoryOperation,
+    operation_class=may_be_csv(_ASKED, EXAMPLE_HISTORY[0]),
     responses=replies(
         {
             200: (PointHistoryReply, [{"message": phrases.WELL, "history": EXAMPLE_HISTORY}]),
@@ -131,7 +114,7 @@ async def own_points(me: Me, desk: AtDesk) -> Response[PointsReply]:
 async def own_point_history(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Response[Any]:
     """Every change of one's points and its cause, newest first."""
     given = query_of(request)
-    as_csv = _wants_csv(request, given)
+    as_csv = wants_csv(request, given)
     limit, address = limit_of(given, desk.settings.list_rows_max), desk.settings.public_address
     with answering(HISTORY_ANSWERS):
         before = place_of(given["after"], Place) if "after" in given else LAST_PLACE
@@ -141,17 +124,8 @@ async def own_point_history(request: Request[Any, Any, Any], me: Me, desk: AtDes
         headers |= next_page(address, request.url.path, given, cursor_at(found[limit - 1].id))
     history = [_change_on_wire(change, address) for change in found[:limit]]
     if as_csv:
-        return _as_csv(history, headers)
+        return csv_reply(ChangeOnWire, history, headers)
     return Response(PointHistoryReply(code=200, message=phrases.WELL, history=history), headers=headers)
-
-
-def _wants_csv(request: Request[Any, Any, Any], given: dict[str, str]) -> bool:
-    if "format" in given:
-        if given["format"] not in {"json", "csv"}:
-            raise unfit("format")
-        return given["format"] == "csv"
-    accepted = Accept(request.headers.get("accept", "*/*"))
-    return accepted.best_match(["application/json", CSV]) == CSV
 
 
 def _change_on_wire(change: Change, address: str) -> ChangeOnWire:
@@ -164,9 +138,3 @@ def _change_on_wire(change: Change, address: str) -> ChangeOnWire:
         change.picture and picture_address(address, change.picture),
         change.actor,
     )
-
-
-def _as_csv(history: list[ChangeOnWire], headers: dict[str, str]) -> Response[str]:
-    lines = [csv_line(ChangeOnWire.__struct_fields__), *(csv_line(astuple(change)) for change in history)]
-    headers["Content-Disposition"] = 'attachment; filename="points.csv"'
-    return Response("".join(lines), media_type=CSV, headers=headers)

@@ -131,6 +131,7 @@ WELL = "操作成功"
 UNBALANCED = "操作成功，但积分账目不平"
 
 # admin
+EXAMPLE_LINE = "图片 #4713 已生成"
 NOT_ADMIN = "需要管理员权限"
 NO_SUCH_PROJECTION = "投影不存在"
 REASON_MISSING = "缺少原因"

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import asdict
 
+from huajuan.domain.image import Image
 from huajuan.projections.favorites import FavoriteImage
 from huajuan.projections.history import DrawnImage
 from huajuan.projections.users import KnownUser, User
@@ -91,7 +92,7 @@ def image_on_wire(image: DrawnImage, public_address: str) -> ImageOnWire:
     return ImageOnWire(
         id=image.id,
         username=image.username,
-        params=_params(image),
+        params=flat_parameters(image),
         likecount=image.likecount,
         picture=picture_address(public_address, image.picture),
         create_time=wire_time(image.create_time),
@@ -130,7 +131,8 @@ def wire_time(moment: datetime) -> str:
     return (text.rstrip("0") if "." in text else text) + "Z"
 
 
-def _params(image: DrawnImage) -> str:
+def flat_parameters(image: DrawnImage | Image.Requested) -> str:
+    """The parts in one line, as the API document has them."""
     return (
         f"Prompt: {image.prompt}, Width: {image.width}, Height: {image.height}, "
         f"Steps: {image.steps}, SamplingMethod: {image.sampling_method}"

@@ -23,6 +23,7 @@ SHAPES: Mapping[str, dict[str, Any]] = {
     **dict.fromkeys(("username", "prompt", "url", "after", "feature"), TEXT),
     **dict.fromkeys(("width", "height", "steps"), COUNT),
     **dict.fromkeys(("start_time", "end_time"), TIME),
+    "as_of": {"anyOf": [COUNT, *TIME["anyOf"]]},
     "format": {"type": "string", "enum": ["json", "csv"], "default": "json"},
     "id": NUMBER,
     "key": {"type": "string", "pattern": f"^{PICTURE_KEY.pattern}$"},

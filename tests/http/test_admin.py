@@ -20,6 +20,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROUTES = [
     ("GET", "/admin/projections"), ("GET", "/admin/statistics"), ("POST", "/admin/projections/users/rebuild"),
     ("POST", "/admin/projections/users/skip"), ("POST", "/admin/projections/nonsense/skip"),
+    ("GET", "/admin/users/ada/points"), ("GET", "/admin/users/ada/timeline"),
+    ("GET", "/admin/users/ada/profile"), ("GET", "/admin/users/ada/gallery"), ("POST", "/admin/verify"),
 ]  # fmt: skip
 NOT_ADMIN = {"message": "需要管理员权限"}
 

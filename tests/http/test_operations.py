@@ -68,7 +68,9 @@ async def test_the_document_has_every_route(client: httpx.AsyncClient) -> None:
         "/auth/user/restoreImages", "/auth/root/deleteOneUser",
         "/admin/projections", "/admin/projections/{name}/rebuild",
         "/admin/projections/{name}/skip", "/admin/statistics", "/metrics",
-        "/admin/users/{name}/points", "/admin/users/{name}/ban", "/admin/users/{name}/unban",
+        "/admin/users/{username}/points", "/admin/users/{username}/ban", "/admin/users/{username}/unban",
+        "/admin/users/{username}/timeline", "/admin/users/{username}/profile",
+        "/admin/users/{username}/gallery", "/admin/verify",
         "/auth/points", "/auth/points/history",
     }  # fmt: skip
 
