@@ -19,6 +19,7 @@ from huajuan.dispatch.painters import Painters, open_painters
 from huajuan.dispatch.queue import QUEUE_CHANNEL, JobQueue
 from huajuan.dispatch.room import DrawingRoom
 from huajuan.dispatch.trash import Trash
+from huajuan.dispatch.workflows import Workflows, opened_workflows, try_workflow_on
 from huajuan.event_store.forgetting import CHANNEL as ERASURES
 from huajuan.event_store.forgetting import Forgetting
 from huajuan.event_store.opening import open_event_store, open_pool
@@ -82,7 +83,8 @@ async def open_desk(settings: Settings, open_painters: OpenPainters = open_paint
         )
         statements = Statements(pool, settings.log.reconnect_seconds_max)
         sessions = Sessions(store, statements, settings.tokens_cached_max)
-        room = _room(settings, store, statements, painters)
+        workflows = await opened_workflows(statements, settings.workflow)
+        room = _room(settings, store, statements, painters, workflows)
         dispatcher = Dispatcher(room)
         ears: dict[str, Ear] = {
             CHANNEL: sessions,
@@ -99,14 +101,19 @@ async def open_desk(settings: Settings, open_painters: OpenPainters = open_paint
         versions = keep_versions(
             statements, PROJECTIONS, limits.note_use_every_seconds, limits.unused_version_hours_max
         )
-        await enter(running(_sweeping(desk), _clearing(desk), _tidying(desk), _auditing(desk), versions))
+        fitting = try_workflow_on(painters, workflows, settings.dispatch.fitting_pause_seconds)
+        await enter(
+            running(_sweeping(desk), _clearing(desk), _tidying(desk), _auditing(desk), versions, fitting)
+        )
         yield desk
 
 
-def _room(settings: Settings, store: EventStore, statements: Statements, painters: Painters) -> DrawingRoom:
+def _room(
+    settings: Settings, store: EventStore, statements: Statements, painters: Painters, workflows: Workflows
+) -> DrawingRoom:
     queue = JobQueue(statements, uuid4(), settings.dispatch)
     pictures = Pictures.at(settings.storage_url)
-    return DrawingRoom(store, queue, painters, pictures, settings.dispatch, settings.checkpoint)
+    return DrawingRoom(store, queue, painters, pictures, settings.dispatch, workflows, settings.checkpoint)
 
 
 def _desk(

@@ -35,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     storage_url: str = ""
     comfyui_urls: tuple[str, ...] = ()
     checkpoint: str = ""
+    workflow: str = ""
     host: str = "127.0.0.1"
     port: int = 8080
     public_url: str = ""
@@ -86,6 +87,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def data_folder(self) -> Path:
         return Path(self.data_dir or _default_data_dir()).expanduser().absolute()
+
+    @property
+    def storage_place(self) -> str:
+        return self.storage_url or str(self.data_folder / "pictures")
 
     @property
     def painter_limits(self) -> PainterLimits:

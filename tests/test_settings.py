@@ -15,6 +15,7 @@ DEFAULTS = {
     "storage_url": "",
     "comfyui_urls": (),
     "checkpoint": "",
+    "workflow": "",
     "host": "127.0.0.1",
     "port": 8080,
     "public_address": "http://localhost:8080",

@@ -12,6 +12,7 @@ from huajuan.command_line.export import EXPORT
 from huajuan.command_line.head import HEAD
 from huajuan.command_line.points import POINTS
 from huajuan.command_line.rebuild import REBUILD
+from huajuan.command_line.redraw import REDRAW
 from huajuan.command_line.replay import REPLAY
 from huajuan.command_line.serve import SERVE
 from huajuan.command_line.status import STATUS
@@ -29,7 +30,7 @@ from huajuan.serving.running import WorkersDidNotStart
 from huajuan.serving.stopping import TOLD_TO_STOP, StopAsked
 from huajuan.settings import SettingsError, from_environment
 
-VERBS = (SERVE, STATUS, REBUILD, VERIFY, HEAD, EXPORT, REPLAY, TIMELINE, POINTS, ADMIN)
+VERBS = (SERVE, STATUS, REBUILD, VERIFY, HEAD, EXPORT, REPLAY, TIMELINE, POINTS, ADMIN, REDRAW)
 _CLEAR = (
     AddressUnusable,
     AuditError,

@@ -10,7 +10,8 @@ from huajuan.dispatch.room import DrawingRoom
 from huajuan.dispatch.telling import Ending, tell_cancelled
 from huajuan.domain.account import Account, known
 from huajuan.domain.facts import Entity
-from huajuan.domain.image import Image, Order
+from huajuan.domain.image import Image
+from huajuan.domain.order import Order
 from huajuan.domain.points import PICTURE_COST
 from huajuan.domain.refusals import NotEnoughPoints, Refused
 from huajuan.event_store.errors import Conflict, LogBusy
@@ -78,6 +79,7 @@ async def _ask(
     def decide(found: Account | None) -> Iterable[Entity]:
         account = known(found)
         account.hold(image_id, PICTURE_COST)
-        return [account, Image.request(image_id, account_id, order, PICTURE_COST, deadline)]
+        image = Image.request(image_id, account_id, order, PICTURE_COST, deadline, room.workflows.current)
+        return [account, image]
 
     return await room.store.change(decide, Stream(Account, account_id))

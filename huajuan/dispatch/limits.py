@@ -26,3 +26,4 @@ class DispatchLimits(msgspec.Struct, frozen=True):
     # How long a painter that failed is left alone, doubled each time.
     rest_seconds_min: float = 1
     rest_seconds_max: float = 60
+    fitting_pause_seconds: float = 10

@@ -12,6 +12,7 @@ from huajuan.dispatch.painters import Painter, Painters
 from huajuan.dispatch.queue import Claimed, JobQueue
 from huajuan.dispatch.telling import Ending, tell_drawn, tell_failed, tell_started
 from huajuan.dispatch.trying import judge, may_be_tried_again, may_yet_be_drawn
+from huajuan.dispatch.workflows import Workflows, drawing_of
 from huajuan.domain.image import Image
 from huajuan.domain.refusals import AlreadyTold
 from huajuan.event_store.caller import calling
@@ -19,7 +20,7 @@ from huajuan.event_store.ending import end
 from huajuan.event_store.errors import LogError
 from huajuan.event_store.store import EventStore
 from huajuan.inference_client import (
-    Drawing,
+    Drawn,
     InferenceError,
     JobLost,
     ServerUnavailable,
@@ -58,12 +59,14 @@ class DrawingRoom:
         painters: Painters,
         pictures: Pictures,
         limits: DispatchLimits,
+        workflows: Workflows,
         checkpoint: str = "",
     ) -> None:
         self.store = store
         self.queue = queue
         self.painters = painters
         self.limits = limits
+        self.workflows = workflows
         self.endings = Endings(store, limits.wait_poll_seconds)
         self.pictures = pictures
         self._checkpoint = checkpoint or None
@@ -140,7 +143,7 @@ class DrawingRoom:
             if image is None:
                 return
             try:
-                content = await self._within_deadline(job, image)
+                made = await self._within_deadline(job, image)
             except AlreadyTold:
                 await self.queue.close(image.id)
             except InferenceError as failure:
@@ -150,7 +153,7 @@ class DrawingRoom:
                 await self._tell_failed(image, NOT_MADE, job)
             else:
                 job.painter.proved()
-                await self._keep_and_tell(job, image, content)
+                await self._keep_and_tell(job, image, made)
 
     async def _asked_for(self, claimed: Claimed) -> Image | None:
         """The image, if it still is to be drawn. A request may be on its way to the log for a while."""
@@ -163,7 +166,7 @@ class DrawingRoom:
             return image
         return None
 
-    async def _within_deadline(self, job: JobInHand, image: Image) -> bytes:
+    async def _within_deadline(self, job: JobInHand, image: Image) -> Drawn:
         seconds = (image.deadline - self.store.clock()).total_seconds()
         try:
             async with asyncio.timeout(max(0.0, seconds)):
@@ -174,19 +177,20 @@ class DrawingRoom:
                     await job.painter.host.cancel(image.id)
             raise TookTooLong(TOO_LONG) from error
 
-    async def _drawn(self, job: JobInHand, image: Image) -> bytes:
+    async def _drawn(self, job: JobInHand, image: Image) -> Drawn:
         """What may have been sent before is looked for first, everywhere."""
+        drawing = drawing_of(image, await self.workflows.find(image.workflow), self._checkpoint)
         if image.attempts or not job.painter.is_proven:
             looked = await self.painters.look_for(image.id)
             if looked.known_by:
                 job.painter = looked.known_by
-                return await job.painter.host.finish(self._drawing(image), job.progressed)
+                return await job.painter.host.finish(drawing, job.progressed)
             if job.painter.url in looked.silent:
                 raise ServerUnavailable("the painter does not answer")
             if image.attempts >= self.limits.attempts_max:
                 raise JobLost(LOST)
-        image = await tell_started(self.store, image.id)
-        return await job.painter.host.draw(self._drawing(image), job.progressed)
+        await tell_started(self.store, image.id)
+        return await job.painter.host.draw(drawing, job.progressed)
 
     async def _not_drawn(self, job: JobInHand, failure: InferenceError) -> None:
         """Tried again, here or elsewhere, where that may help; else the points go back."""
@@ -209,15 +213,15 @@ class DrawingRoom:
         spent = image.attempts >= self.limits.attempts_max
         return may_yet_be_drawn(failure) or (not spent and may_be_tried_again(failure, len(self.painters)))
 
-    async def _keep_and_tell(self, job: JobInHand, image: Image, content: bytes) -> None:
+    async def _keep_and_tell(self, job: JobInHand, image: Image, made: Drawn) -> None:
         try:
-            picture = await self.pictures.put(image.id, content)
+            picture = await self.pictures.put(image.id, made.content)
         except Exception as failure:
             _logger.error("picture not stored", image_id=str(image.id), exc_info=failure)
             await self._tell_failed(image, NOT_MADE, job)
             return
         job.is_told = True
-        ending = await tell_drawn(self.store, image, picture, content)
+        ending = await tell_drawn(self.store, image, picture, made)
         await self._close(image, ending)
 
     async def _tell_failed(self, image: Image, reason: str, job: JobInHand | None = None) -> None:
@@ -231,16 +235,3 @@ class DrawingRoom:
             await self.pictures.remove(key_of(image.id))
         self.endings.told(image.id, ending)
         await self.queue.close(image.id)
-
-    def _drawing(self, image: Image) -> Drawing:
-        """What a painter needs to know. An erased person's job has no prompt any more."""
-        return Drawing(
-            prompt_id=image.id,
-            prompt=image.prompt or "",
-            width=image.width,
-            height=image.height,
-            steps=image.steps,
-            sampling_method=image.sampling_method,
-            noise_seed=image.noise_seed,
-            checkpoint=self._checkpoint,
-        )

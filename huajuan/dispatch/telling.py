@@ -11,6 +11,7 @@ from huajuan.domain.image import Image
 from huajuan.domain.refusals import AlreadyTold
 from huajuan.event_store.loading import Stream
 from huajuan.event_store.store import EventStore
+from huajuan.inference_client import Drawn
 
 OWNER_GONE = "the account was erased"
 
@@ -27,15 +28,15 @@ class Ending(NamedTuple):
     position: int
 
 
-async def tell_drawn(store: EventStore, image: Image, picture: str, content: bytes) -> Ending:
+async def tell_drawn(store: EventStore, image: Image, picture: str, made: Drawn) -> Ending:
     """Settle the hold and record the stored picture, in one append."""
-    digest = hashlib.sha256(content).hexdigest()
+    digest = hashlib.sha256(made.content).hexdigest()
 
     def drawn(image: Image, account: Account) -> None:
         if account.is_erased:
             image.fail(OWNER_GONE)
         else:
-            image.draw(picture, digest)
+            image.draw(picture, digest, made.checkpoint, made.version)
             account.settle(image.id)
 
     return await _tell(store, image, drawn)

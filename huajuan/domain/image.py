@@ -1,39 +1,14 @@
 """An image: asked for by an account, then drawn or failed, exactly once."""
 
-import hashlib
-import re
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
 from eventsourcing.domain import event
 
 from huajuan.domain.facts import Begun, Entity, PersonalText
+from huajuan.domain.order import Order, noise_seed
 from huajuan.domain.refusals import AlreadyTold, ImageNotFound
-
-NOISE_SEED_MAX = 2**64 - 1
-_DECIMAL = re.compile(r"0*([0-9]{1,20})")
-
-
-def noise_seed(seed: str) -> int:
-    """The number, 0 to 2^64-1, that a client's seed stands for: itself where it is one, else a hash."""
-    decimal = _DECIMAL.fullmatch(seed)
-    if decimal and int(decimal[1]) <= NOISE_SEED_MAX:
-        return int(decimal[1])
-    return int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8])
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a client asks to have drawn: sizes in pixels, `seed` any text."""
-
-    prompt: str
-    width: int
-    height: int
-    steps: int
-    sampling_method: str
-    seed: str
 
 
 class Image(Entity):
@@ -42,9 +17,13 @@ class Image(Entity):
     TOPIC = "image"
 
     class Requested(Begun):
-        """`seed` is the client's text, `noise_seed` the number it stands for; `points` are held for it."""
+        """`seed` is the client's text, `noise_seed` the number it stands for; `points` are held for it.
+
+        `workflow` is the digest of the graph it is to be drawn with, empty before digests were recorded.
+        """
 
         TOPIC = "image.requested"
+        class_version = 2
         subject = "account_id"
         account_id: UUID
         prompt: PersonalText | None
@@ -56,6 +35,11 @@ class Image(Entity):
         noise_seed: int
         points: int
         deadline: datetime
+        workflow: str
+
+        @staticmethod
+        def upcast_v1_v2(state: dict[str, Any]) -> None:
+            state["workflow"] = ""
 
     class Started(Entity.Event):
         """A painter has taken it up; `attempt` counts from 1."""
@@ -64,18 +48,28 @@ class Image(Entity):
         attempt: int
 
     class Drawn(Entity.Event):
-        """`picture` is the storage key, `digest` the SHA-256 of its bytes in hexadecimal."""
+        """`picture` is the storage key, `digest` the SHA-256 of its bytes in hexadecimal.
+
+        `checkpoint` is the model that drew and `painter` the server's version, empty where unknown.
+        """
 
         TOPIC = "image.drawn"
+        class_version = 2
         picture: str
         digest: str
+        checkpoint: str
+        painter: str
+
+        @staticmethod
+        def upcast_v1_v2(state: dict[str, Any]) -> None:
+            state["checkpoint"] = state["painter"] = ""
 
     class DrawingFailed(Entity.Event):
         TOPIC = "image.drawing_failed"
         reason: str
 
     class Cancelled(Entity.Event):
-        """Nobody wants it any more: its owner, or the service when its client had waited too long."""
+        """Its owner does not want it any more, or has waited too long for it."""
 
         TOPIC = "image.cancelled"
         reason: str
@@ -90,8 +84,6 @@ class Image(Entity):
         TOPIC = "image.restored"
 
     class Swept(Entity.Event):
-        """The file is gone for good."""
-
         TOPIC = "image.swept"
 
     class Erased(Entity.Event):
@@ -112,6 +104,7 @@ class Image(Entity):
         noise_seed: int,
         points: int,
         deadline: datetime,
+        workflow: str,
     ) -> None:
         self.account_id = account_id
         self.prompt: str | None = prompt
@@ -123,6 +116,8 @@ class Image(Entity):
         self.noise_seed = noise_seed
         self.points = points
         self.deadline = deadline
+        self.workflow = workflow
+        self.checkpoint = self.painter = self.digest = ""
         self.picture: str | None = None
         self.failure: str | None = None
         self.attempts = 0
@@ -132,7 +127,15 @@ class Image(Entity):
         self.is_erased = False
 
     @classmethod
-    def request(cls, image_id: UUID, account_id: UUID, order: Order, points: int, deadline: datetime) -> Self:
+    def request(
+        cls,
+        image_id: UUID,
+        account_id: UUID,
+        order: Order,
+        points: int,
+        deadline: datetime,
+        workflow: str = "",
+    ) -> Self:
         return cls._create(
             cls.Requested,
             id=image_id,
@@ -146,6 +149,7 @@ class Image(Entity):
             noise_seed=noise_seed(order.seed),
             points=points,
             deadline=deadline,
+            workflow=workflow,
         )
 
     @property
@@ -161,17 +165,17 @@ class Image(Entity):
         self._refuse_second_telling()
         self._cancel(reason)
 
-    def draw(self, picture: str, digest: str) -> None:
+    @property
+    def is_shown(self) -> bool:
+        return self.picture is not None and self.deleted_until is None and not self.is_erased
+
+    def draw(self, picture: str, digest: str, checkpoint: str = "", painter: str = "") -> None:
         self._refuse_second_telling()
-        self._draw(picture, digest)
+        self._draw(picture, digest, checkpoint, painter)
 
     def fail(self, reason: str) -> None:
         self._refuse_second_telling()
         self._fail(reason)
-
-    @property
-    def is_shown(self) -> bool:
-        return self.picture is not None and self.deleted_until is None and not self.is_erased
 
     def delete(self, account_id: UUID, until: datetime) -> None:
         """By its owner alone; to anybody else it is not there."""
@@ -212,8 +216,9 @@ class Image(Entity):
         self.is_cancelled = True
 
     @event(Drawn)
-    def _draw(self, picture: str, digest: str) -> None:
+    def _draw(self, picture: str, digest: str, checkpoint: str, painter: str) -> None:
         self.picture = picture
+        self.digest, self.checkpoint, self.painter = digest, checkpoint, painter
 
     @event(DrawingFailed)
     def _fail(self, reason: str) -> None:

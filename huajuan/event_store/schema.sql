@@ -163,6 +163,13 @@ CREATE TABLE IF NOT EXISTS operations.job_leases (
 );
 CREATE INDEX IF NOT EXISTS job_leases_lapsing ON operations.job_leases (lapses_at);
 
+-- Workflows by the digest of their text, as the events name them. Whoever redraws a picture needs its workflow.
+CREATE TABLE IF NOT EXISTS operations.workflows (
+    digest   text COLLATE "C" PRIMARY KEY CHECK (digest = encode(sha256(convert_to(document, 'UTF8')), 'hex')),
+    document text        NOT NULL,
+    kept_at  timestamptz NOT NULL DEFAULT now()
+);
+
 -- Deleted pictures whose files go when they can no longer be restored.
 CREATE TABLE IF NOT EXISTS operations.deleted_pictures (
     image_id uuid PRIMARY KEY,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
-from huajuan.domain.image import Order
+from huajuan.domain.order import Order
 from huajuan.http import phrases
 from huajuan.http.envelope import Refusal
 

@@ -2,7 +2,7 @@
 
 from huajuan.inference_client.client import ComfyUI
 from huajuan.inference_client.discovery import ServerInfo
-from huajuan.inference_client.drawing import Drawing
+from huajuan.inference_client.drawing import Drawing, Drawn
 from huajuan.inference_client.errors import (
     BadPicture,
     Cancelled,
@@ -14,9 +14,10 @@ from huajuan.inference_client.errors import (
     ServerUnavailable,
     TookTooLong,
 )
+from huajuan.inference_client.holes import Graph, WorkflowError, check_holes
 from huajuan.inference_client.jobs import JobState
 from huajuan.inference_client.limits import Limits
-from huajuan.inference_client.workflow import WorkflowError
+from huajuan.inference_client.workflow import text_to_image
 
 __all__ = [
     "BadPicture",
@@ -24,6 +25,8 @@ __all__ = [
     "ComfyUI",
     "Drawing",
     "DrawingFailed",
+    "Drawn",
+    "Graph",
     "InferenceError",
     "JobLost",
     "JobState",
@@ -34,4 +37,6 @@ __all__ = [
     "ServerUnavailable",
     "TookTooLong",
     "WorkflowError",
+    "check_holes",
+    "text_to_image",
 ]

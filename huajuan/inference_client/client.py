@@ -8,11 +8,15 @@ from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID, uuid4
 
+import msgspec
+
 from huajuan.inference_client.cancelling import Canceller
 from huajuan.inference_client.discovery import Discovery, ServerInfo
-from huajuan.inference_client.drawing import Drawing
+from huajuan.inference_client.drawing import Drawing, Drawn
 from huajuan.inference_client.errors import Cancelled, OutcomeUnknown, Rejected, ServerUnavailable
 from huajuan.inference_client.fetching import Fetching
+from huajuan.inference_client.fitting import misfits
+from huajuan.inference_client.holes import Graph, WorkflowError, check_holes, holes, told
 from huajuan.inference_client.jobs import Jobs, JobState
 from huajuan.inference_client.limits import Limits
 from huajuan.inference_client.listener import Listener
@@ -20,15 +24,7 @@ from huajuan.inference_client.submission import Submission
 from huajuan.inference_client.transport import Transport, Trouble
 from huajuan.inference_client.waiting import OnProgress, Waiting
 from huajuan.inference_client.watches import Clock, Watch, Watches
-from huajuan.inference_client.workflow import (
-    Graph,
-    WorkflowError,
-    check_holes,
-    fill,
-    holes,
-    text_to_image,
-    values,
-)
+from huajuan.inference_client.workflow import checkpoint_of, fill, text_to_image, values
 
 
 class ComfyUI:
@@ -73,21 +69,23 @@ class ComfyUI:
         await self._listener.aclose()
         await self._transport.aclose()
 
-    async def draw(self, drawing: Drawing, on_progress: OnProgress | None = None) -> bytes:
-        """The picture as PNG, verified, without metadata. A job the server knows is not sent again.
+    async def draw(self, drawing: Drawing, on_progress: OnProgress | None = None) -> Drawn:
+        """A job the server knows is not sent again.
 
         `on_progress` gets fractions from 0 to 1, never falling. Raises any of `errors`.
         """
+        drawing = self._with_workflow(drawing)
         with self._watches.watch(drawing.prompt_id) as watch:
             self._listener.wake()
             should_hear = await self._send_once(drawing, watch)
-            picture = await self._collect(drawing, watch, on_progress)
+            drawn = await self._collect(drawing, watch, on_progress)
             if should_hear:
                 self._listener.judge_hearing(watch.heard_at is not None)
-        return picture
+        return drawn
 
-    async def finish(self, drawing: Drawing, on_progress: OnProgress | None = None) -> bytes:
+    async def finish(self, drawing: Drawing, on_progress: OnProgress | None = None) -> Drawn:
         """As `draw` for a job begun earlier, perhaps elsewhere: never sends it. JobLost if unknown."""
+        drawing = self._with_workflow(drawing)
         with self._watches.watch(drawing.prompt_id) as watch:
             return await self._collect(drawing, watch, on_progress)
 
@@ -121,6 +119,17 @@ class ComfyUI:
         """What kind of server answers, ServerUnavailable if none does. Says nothing of its worker's health."""
         return await self._discovery.server()
 
+    async def misfits(self, workflow: Graph) -> list[str]:
+        """What of a workflow will not do on this server, a line each; ServerUnavailable if it does not say.
+
+        The server itself has the last word: nodes may allow more than they say.
+        """
+        classes = (node["class_type"] for node in workflow.values())
+        return misfits(workflow, await self._discovery.descriptions(classes))
+
+    def _with_workflow(self, drawing: Drawing) -> Drawing:
+        return msgspec.structs.replace(drawing, workflow=drawing.workflow or self._workflow)
+
     async def _send_once(self, drawing: Drawing, watch: Watch) -> bool:
         """True when this call sent the job while the socket was open, so that its events should be heard."""
         lock = self._sending.setdefault(drawing.prompt_id, asyncio.Lock())
@@ -131,8 +140,24 @@ class ComfyUI:
             watch.expect(sampler_nodes(graph))
             await self._listener.head_start()
             was_connected = self._listener.is_connected
-            await self._submit(drawing.prompt_id, graph, watch)
+            try:
+                await self._submit(drawing.prompt_id, graph, watch)
+            except Rejected as rejected:
+                raise await self._explained(rejected, drawing) from rejected
             return was_connected
+
+    async def _explained(self, rejected: Rejected, drawing: Drawing) -> Rejected:
+        """With the places in the workflow that do not fit, if that is why; what is wrong there is for the log."""
+        try:
+            problems = await self.misfits(drawing.workflow or self._workflow)
+        except ServerUnavailable:
+            return rejected
+        if not problems:
+            return rejected
+        places = told([problem.partition(": ")[0] for problem in problems])
+        return Rejected(
+            f"the workflow does not fit the server: {places}", f"{told(problems)}; {rejected.detail}"
+        )
 
     async def _submit(self, prompt_id: UUID, graph: Graph, watch: Watch) -> None:
         if watch.must_stop():
@@ -158,20 +183,24 @@ class ComfyUI:
         raise ServerUnavailable("the server cannot be reached", str(problem)) from problem
 
     async def _graph(self, drawing: Drawing) -> Graph:
-        checkpoint = drawing.checkpoint or ""
-        if not checkpoint and "checkpoint" in holes(self._workflow):
-            checkpoint = await self._discovery.first_checkpoint()
+        workflow = drawing.workflow or self._workflow
         try:
-            return fill(self._workflow, values(drawing, checkpoint))
+            check_holes(workflow)
+            checkpoint = drawing.checkpoint or ""
+            if not checkpoint and "checkpoint" in holes(workflow):
+                checkpoint = await self._discovery.first_checkpoint()
+            return fill(workflow, values(drawing, checkpoint))
         except WorkflowError as problem:
             raise Rejected("the picture cannot be drawn so", str(problem)) from problem
 
-    async def _collect(self, drawing: Drawing, watch: Watch, on_progress: OnProgress | None) -> bytes:
+    async def _collect(self, drawing: Drawing, watch: Watch, on_progress: OnProgress | None) -> Drawn:
         state = await self._waiting(drawing.prompt_id, watch, on_progress).until_ended()
-        picture = await self._fetching.fetch(drawing, state)
+        content, graph = await self._fetching.fetch(drawing, state)
+        checkpoint = checkpoint_of(graph, drawing.workflow or self._workflow)
+        drawn = Drawn(content, checkpoint, await self._discovery.version())
         if on_progress is not None:
             on_progress(1.0)
-        return picture
+        return drawn
 
     def _waiting(self, prompt_id: UUID, watch: Watch, on_progress: OnProgress | None) -> Waiting:
         return Waiting(

@@ -1,6 +1,9 @@
-"""What a server is and which models it has."""
+"""What a server is, which models it has, and which kinds of node."""
 
+import asyncio
+from collections.abc import Iterable
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -30,6 +33,8 @@ class Discovery:
         self._clock = clock
         self._checkpoints: list[str] = []
         self._asked_at = float("-inf")
+        self._version = ""
+        self._version_at = float("-inf")
 
     async def server(self) -> ServerInfo:
         try:
@@ -47,6 +52,30 @@ class Discovery:
             return [] if answer.status == 404 else _names(answer.status, answer.decoded())
         except Trouble as trouble:
             raise ServerUnavailable("the server cannot be reached", str(trouble)) from trouble
+
+    async def version(self) -> str:
+        """Empty when the server does not say in time; raises nothing."""
+        if self._clock() - self._version_at > self._limits.checkpoints_cached_seconds:
+            try:
+                async with asyncio.timeout(self._limits.version_seconds_max):
+                    self._version = (await self.server()).version
+            except (ServerUnavailable, TimeoutError):
+                return ""
+            self._version_at = self._clock()
+        return self._version
+
+    async def descriptions(self, classes: Iterable[str]) -> dict[str, Any]:
+        """What the server says of these kinds of node; those it lacks are not there."""
+        names = dict.fromkeys(classes)
+        # Of a name with a slash some servers make two parts of the address, so then all kinds are asked for.
+        paths = [quote(name) for name in names] if not any("/" in name for name in names) else [""]
+        try:
+            said = [
+                (await self._transport.get(f"/object_info/{path}".rstrip("/"))).document() for path in paths
+            ]
+        except Trouble as trouble:
+            raise ServerUnavailable("the server cannot be reached", str(trouble)) from trouble
+        return {name: one[name] for one in said for name in names if name in one}
 
     def forget(self) -> None:
         self._checkpoints = []

@@ -1,5 +1,6 @@
-"""What to draw."""
+"""What to draw, and what was drawn."""
 
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -10,6 +11,7 @@ class Drawing(msgspec.Struct, frozen=True, kw_only=True):
 
     Sizes are in pixels and met exactly. `sampling_method` is `DDIM`, `PLMS` or `K-LMS`; `noise_seed`
     lies in 0 … 2^64-1. Without a `checkpoint` the first one the server lists is taken.
+    `workflow` is a graph with holes, the client's own if there is none.
     """
 
     prompt_id: UUID
@@ -21,3 +23,15 @@ class Drawing(msgspec.Struct, frozen=True, kw_only=True):
     noise_seed: int
     negative_prompt: str = ""
     checkpoint: str | None = None
+    workflow: dict[str, Any] | None = None
+
+
+class Drawn(msgspec.Struct, frozen=True):
+    """The picture as PNG, verified, without metadata, and what drew it.
+
+    `checkpoint` is the model that the graph named, `version` the server's own; empty where nobody says.
+    """
+
+    content: bytes
+    checkpoint: str = ""
+    version: str = ""

@@ -1,19 +1,27 @@
 """Fetch the picture of a job that has ended, or raise what it ended with."""
 
 import asyncio
-from typing import Any
+from typing import Any, NamedTuple
 
 from huajuan.inference_client.drawing import Drawing
 from huajuan.inference_client.errors import BadPicture, DrawingFailed, JobLost, OutcomeUnknown
 from huajuan.inference_client.failures import failure
 from huajuan.inference_client.jobs import Jobs, JobState, ending
 from huajuan.inference_client.limits import Limits
-from huajuan.inference_client.picture import verified
+from huajuan.inference_client.picture import cut, verified
 from huajuan.inference_client.transport import Answer, NoAnswer, TooLarge, Transport, Trouble
 from huajuan.inference_client.watches import Clock
+from huajuan.inference_client.workflow import drawn_size
 
 Place = dict[str, str]
 PLACE_FIELDS = ("filename", "subfolder", "type")
+
+
+class Fetched(NamedTuple):
+    """A picture, and the graph that the server made it by."""
+
+    content: bytes
+    graph: dict[str, Any]
 
 
 class Fetching:
@@ -25,7 +33,7 @@ class Fetching:
         self._limits = limits
         self._clock = clock
 
-    async def fetch(self, drawing: Drawing, state: JobState) -> bytes:
+    async def fetch(self, drawing: Drawing, state: JobState) -> Fetched:
         """The verified picture. Raises a DrawingFailed, or OutcomeUnknown: then ask again later."""
         try:
             async with asyncio.timeout(self._limits.picture_seconds_max):
@@ -33,11 +41,12 @@ class Fetching:
         except TimeoutError as problem:
             raise OutcomeUnknown("the picture was not delivered in time", "time-out") from problem
 
-    async def _fetch(self, drawing: Drawing, state: JobState) -> bytes:
+    async def _fetch(self, drawing: Drawing, state: JobState) -> Fetched:
         entry = await self._record(drawing, state)
         if ending(entry) is not JobState.SUCCEEDED:
             raise failure(entry, self._limits.detail_characters_max)
-        return await self._picture(drawing, picture_place(entry, str(drawing.prompt_id)))
+        content = await self._picture(drawing, picture_place(entry, str(drawing.prompt_id)))
+        return Fetched(content, graph_of(entry))
 
     async def _record(self, drawing: Drawing, state: JobState) -> dict[str, Any]:
         """The history entry, which may appear a moment after the job's end."""
@@ -76,7 +85,18 @@ class Fetching:
             raise BadPicture("the picture is too large", str(problem)) from problem
         png = _body(answer)
         # Decoding takes tens of milliseconds, during which others want the loop.
-        return await asyncio.to_thread(verified, png, drawing.width, drawing.height)
+        return await asyncio.to_thread(_of_size, png, drawing)
+
+
+def _of_size(png: bytes, drawing: Drawing) -> bytes:
+    return cut(verified(png, *drawn_size(drawing)), drawing.width, drawing.height)
+
+
+def graph_of(entry: dict[str, Any]) -> dict[str, Any]:
+    """The graph as the server had it, empty where it keeps none."""
+    item = entry.get("prompt")
+    graph = item[2] if isinstance(item, list) and len(item) > 2 else None
+    return graph if isinstance(graph, dict) else {}
 
 
 def picture_place(entry: dict[str, Any], prompt_id: str) -> Place:

@@ -34,6 +34,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     retry_seconds: float = 0.5
     """The pause between two attempts at anything."""
     checkpoints_cached_seconds: float = 60.0
+    """So long the server's models and its version are remembered."""
+    version_seconds_max: float = 3.0
+    """How long a picture that is there waits for the server to say its version."""
 
     poll_seconds_min: float = 0.25
     poll_seconds_max: float = 3.0

@@ -7,10 +7,10 @@ from uuid import UUID
 from huajuan.inference_client.cancelling import Canceller
 from huajuan.inference_client.errors import InferenceError, OutcomeUnknown, Rejected, ServerUnavailable
 from huajuan.inference_client.failures import rejection
+from huajuan.inference_client.holes import Graph
 from huajuan.inference_client.jobs import Jobs, JobState
 from huajuan.inference_client.limits import Limits
 from huajuan.inference_client.transport import Answer, NoAnswer, NotSent, ServerError, Transport, Trouble
-from huajuan.inference_client.workflow import Graph
 
 REFUSALS = {400, 413, 422}
 

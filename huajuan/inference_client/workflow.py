@@ -1,6 +1,5 @@
 """Workflows in ComfyUI's API format with named holes, and the pure function that fills them."""
 
-import re
 from importlib import resources
 from typing import Any
 from uuid import UUID
@@ -8,30 +7,28 @@ from uuid import UUID
 import msgspec
 
 from huajuan.inference_client.drawing import Drawing
+from huajuan.inference_client.holes import (
+    CROPPING,
+    HOLE,
+    Graph,
+    WorkflowError,
+    check_holes,
+    holes,
+    known_as,
+    places,
+)
 
-Graph = dict[str, Any]
 Value = str | int | float
 
-HOLE = re.compile(r"\{([a-z_]+)\}")
 LATENT_PIXELS = 8
 LATENT_PIXELS_MIN = 16
 SEED_MAX = 2**64 - 1
 # The server accepts 2^64-1, then fails while drawing: its ddim sampler adds one.
 SEED_SENT_MAX = SEED_MAX - 1
-MUST_OCCUR = frozenset({"prompt", "noise_seed", "width", "height", "filename_prefix"})
-MAY_OCCUR = frozenset(
-    {
-        *("negative_prompt", "checkpoint", "steps", "sampler", "scheduler"),
-        *("latent_width", "latent_height", "crop_x", "crop_y"),
-    }
-)
-
 # ComfyUI has no sampler named plms; ipndm is of the same family, linear multistep on pseudo-numerical steps.
+# Recorded pictures are drawn again by this table, so what it says never changes.
 SAMPLERS = {"DDIM": ("ddim", "ddim_uniform"), "PLMS": ("ipndm", "normal"), "K-LMS": ("lms", "karras")}
-
-
-class WorkflowError(ValueError):
-    """A workflow and the values for its holes don't fit, or a drawing is out of range."""
+LOADED_AS = ("ckpt_name", "unet_name")
 
 
 def text_to_image() -> Graph:
@@ -45,26 +42,35 @@ def filename_prefix(prompt_id: UUID) -> str:
     return f"jobs/{prompt_id}/img"
 
 
-def holes(workflow: Any) -> set[str]:
-    """The names of all holes in a workflow."""
-    return set(HOLE.findall(msgspec.json.encode(workflow).decode()))
+def crops(workflow: Graph) -> bool:
+    """Whether it cuts the picture to size itself; of any other the client cuts what is too much."""
+    return not CROPPING.isdisjoint(holes(workflow))
 
 
-def check_holes(workflow: Graph) -> None:
-    """WorkflowError unless in API format, all holes known, none of those that matter missing."""
-    if not all(isinstance(node, dict) and "class_type" in node for node in workflow.values()):
-        raise WorkflowError("the workflow is not in API format")
-    found = holes(workflow)
-    if strangers := found - MUST_OCCUR - MAY_OCCUR:
-        raise WorkflowError(f"unknown holes in the workflow: {sorted(strangers)}")
-    if absent := MUST_OCCUR - found:
-        raise WorkflowError(f"holes missing from the workflow: {sorted(absent)}")
+def drawn_size(drawing: Drawing) -> tuple[int, int]:
+    """Width and height in pixels of the picture as the server leaves it, which may yet have to be cut."""
+    width, height = drawing.width, drawing.height
+    if drawing.workflow is None or crops(drawing.workflow):
+        return width, height
+    return _rounded_up(width), _rounded_up(height)
+
+
+def checkpoint_of(graph: Graph, workflow: Graph) -> str:
+    """The model that a filled graph names: in the hole if there is one, else where loaders name theirs."""
+    in_holes = [(p.node, p.input) for p in places(workflow) if p.holes == ["checkpoint"]]
+    in_loaders = [(node, name) for node in workflow for name in LOADED_AS]
+    for node, name in in_holes + in_loaders:
+        inputs = content.get("inputs") if isinstance(content := graph.get(node), dict) else None
+        if isinstance(inputs, dict) and isinstance(found := inputs.get(name), str):
+            return found
+    return ""
 
 
 def values(drawing: Drawing, checkpoint: str) -> dict[str, Value]:
     """What the holes are filled with, sizes in pixels; WorkflowError for a drawing out of range."""
     _check(drawing)
     sampler, scheduler = SAMPLERS[drawing.sampling_method]
+    width, height = drawn_size(drawing)
     return {
         "prompt": drawing.prompt,
         "negative_prompt": drawing.negative_prompt,
@@ -72,8 +78,10 @@ def values(drawing: Drawing, checkpoint: str) -> dict[str, Value]:
         "steps": drawing.steps,
         "sampler": sampler,
         "scheduler": scheduler,
-        "noise_seed": min(drawing.noise_seed, SEED_SENT_MAX),
-        "filename_prefix": filename_prefix(drawing.prompt_id),
+        "seed": min(drawing.noise_seed, SEED_SENT_MAX),
+        "prefix": filename_prefix(drawing.prompt_id),
+        "width": width,
+        "height": height,
         **_sizes(drawing.width, drawing.height),
     }
 
@@ -86,7 +94,9 @@ def fill(workflow: Graph, filling: dict[str, Value]) -> Graph:
     check_holes(workflow)
     if empty := holes(workflow) - filling.keys():
         raise WorkflowError(f"holes without a value: {sorted(empty)}")
-    return {node: _filled(content, filling) for node, content in workflow.items()}
+    return {
+        node: content | {"inputs": _filled(content["inputs"], filling)} for node, content in workflow.items()
+    }
 
 
 def _filled(part: Any, filling: dict[str, Value]) -> Any:
@@ -99,15 +109,13 @@ def _filled(part: Any, filling: dict[str, Value]) -> Any:
 
 def _filled_text(text: str, filling: dict[str, Value]) -> Value:
     if whole := HOLE.fullmatch(text):
-        return filling[whole[1]]
-    return HOLE.sub(lambda hole: str(filling[hole[1]]), text)
+        return filling[known_as(whole[1])]
+    return HOLE.sub(lambda hole: str(filling[known_as(hole[1])]), text)
 
 
 def _sizes(width: int, height: int) -> dict[str, Value]:
     latent_width, latent_height = _rounded_up(width), _rounded_up(height)
     return {
-        "width": width,
-        "height": height,
         "latent_width": latent_width,
         "latent_height": latent_height,
         "crop_x": (latent_width - width) // 2,

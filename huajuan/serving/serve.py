@@ -2,12 +2,14 @@
 
 import os
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 
 import msgspec
 
 from huajuan.database import Database, open_database
+from huajuan.dispatch.workflows import WorkflowUnusable, check_workflow, keep_at_start
 from huajuan.pictures import Pictures, PlaceUnusable
 from huajuan.serving.announcing import say, when_ready
 from huajuan.serving.data_folder import make_data_folder, signing_key
@@ -32,9 +34,14 @@ def _serve(settings: Settings, stack: ExitStack) -> None:
     listening = stack.enter_context(take_port(settings.host, settings.port))
     make_data_folder(settings.data_folder)
     storage = _storage(settings)
+    with _usable_workflow(settings):
+        check_workflow(settings.workflow)
     # Both take a while, so the painter loads beside the database.
     painting = None if settings.comfyui_urls else stack.enter_context(demo_painter())
     database = stack.enter_context(open_database(settings, say))
+    with _usable_workflow(settings):
+        workflow = keep_at_start(database.dsn, settings.workflow)
+    settings = msgspec.structs.replace(settings, workflow=workflow)
     complete, painter = _complete(settings, database, storage, painting)
     _hand_over(complete, settings.database_url)
     when_ready(
@@ -47,12 +54,20 @@ def _serve(settings: Settings, stack: ExitStack) -> None:
 
 def _storage(settings: Settings) -> str:
     """Tried here once, for a worker that cannot use it would only fail at length."""
-    place = settings.storage_url or str(settings.data_folder / "pictures")
+    place = settings.storage_place
     try:
         Pictures.at(place)
     except PlaceUnusable as error:
         raise SettingsError(f"{PREFIX}STORAGE_URL is {place!r}: {error}") from None
     return place
+
+
+@contextmanager
+def _usable_workflow(settings: Settings) -> Iterator[None]:
+    try:
+        yield
+    except WorkflowUnusable as error:
+        raise SettingsError(f"{PREFIX}WORKFLOW is {settings.workflow!r}: {error}") from None
 
 
 def _complete(
@@ -83,6 +98,8 @@ def _hand_over(settings: Settings, given_database_url: str) -> None:
         GIVEN_DATABASE_URL: given_database_url,
         f"{PREFIX}COMFYUI_URLS": ",".join(settings.comfyui_urls),
         f"{PREFIX}STORAGE_URL": settings.storage_url,
+        # By its digest, so that a worker which starts later draws by the same, whatever became of the file.
+        f"{PREFIX}WORKFLOW": settings.workflow,
         f"{PREFIX}JWT_SECRET": settings.jwt_secret,
         f"{PREFIX}DATA_DIR": str(settings.data_folder),
         f"{PREFIX}SERVER_PID": str(os.getpid()),

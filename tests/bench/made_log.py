@@ -11,8 +11,9 @@ from eventsourcing.persistence import StoredEvent
 from huajuan.domain.account import Account
 from huajuan.domain.facts import Entity, Occasion, on_occasion
 from huajuan.domain.favorite import Favorite
-from huajuan.domain.image import Image, Order
+from huajuan.domain.image import Image
 from huajuan.domain.like import Like
+from huajuan.domain.order import Order
 from huajuan.event_store.mapper import EventMapper
 from tests.event_store.samples import OneKey
 

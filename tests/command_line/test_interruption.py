@@ -73,14 +73,14 @@ def test_an_audit_that_is_stopped_in_a_query_says_no_more_than_that(lived: str, 
 
 def test_building_tables_is_given_up_without_a_word_more(lived: str) -> None:
     with watching(lived) as watch:
-        watch.execute("DROP SCHEMA history_v2 CASCADE")
-        watch.execute("DELETE FROM operations.checkpoints WHERE projection = 'history_v2'")
+        watch.execute("DROP SCHEMA history_v3 CASCADE")
+        watch.execute("DELETE FROM operations.checkpoints WHERE projection = 'history_v3'")
         status = begin(lived, "status", **SLOW)
         eventually(lambda: number(watch, FOLDED) >= 10)
         status.send_signal(signal.SIGINT)
         out, err = status.communicate(timeout=SECONDS_MAX)
     assert (status.returncode, out) == (130, "")
-    assert err.startswith("building history_v2 from the log\n")
+    assert err.startswith("building history_v3 from the log\n")
     assert "\nstopping\n" in err
     assert "Traceback" not in err
     assert "huajuan:" not in err

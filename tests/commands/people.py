@@ -6,7 +6,7 @@ from huajuan.commands.generate_image import generate_image
 from huajuan.commands.register import Form, register
 from huajuan.dispatch.telling import Ending
 from huajuan.domain.account import Account
-from huajuan.domain.image import Order
+from huajuan.domain.order import Order
 from huajuan.http.desk import Desk
 
 SUN = Order("sun", 220, 200, 30, "DDIM", "7")

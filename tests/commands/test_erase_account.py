@@ -16,7 +16,8 @@ from huajuan.commands.register import Form, register
 from huajuan.commands.sweep_pictures import sweep_pictures
 from huajuan.commands.update_account import Changes, update_account
 from huajuan.domain.account import Account
-from huajuan.domain.image import Image, Order
+from huajuan.domain.image import Image
+from huajuan.domain.order import Order
 from huajuan.domain.refusals import NameTaken, NotRegistered
 from huajuan.event_store.limits import LogLimits
 from huajuan.http.desk import Desk

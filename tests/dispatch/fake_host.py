@@ -11,7 +11,15 @@ from PIL import Image
 
 from huajuan.dispatch.limits import DispatchLimits
 from huajuan.dispatch.painters import OnProgress, Painters
-from huajuan.inference_client import Drawing, InferenceError, JobLost, JobState
+from huajuan.inference_client import (
+    Drawing,
+    Drawn,
+    Graph,
+    InferenceError,
+    JobLost,
+    JobState,
+    ServerUnavailable,
+)
 
 
 def png(width: int, height: int) -> bytes:
@@ -29,16 +37,19 @@ class FakeHost:
         self.gate.set()
         self.drawn: list[Drawing] = []
         self.cancelled: list[UUID] = []
+        self.finished: list[Drawing] = []
+        self.problems: list[str] = []
         self.known: dict[UUID, JobState] = {}
 
-    async def draw(self, drawing: Drawing, on_progress: OnProgress | None = None) -> bytes:
+    async def draw(self, drawing: Drawing, on_progress: OnProgress | None = None) -> Drawn:
         self.known[drawing.prompt_id] = JobState.RUNNING
         self.drawn.append(drawing)
         return await self._answer(drawing)
 
-    async def finish(self, drawing: Drawing, on_progress: OnProgress | None = None) -> bytes:
+    async def finish(self, drawing: Drawing, on_progress: OnProgress | None = None) -> Drawn:
         if drawing.prompt_id not in self.known:
             raise JobLost("the painter no longer knows the job")
+        self.finished.append(drawing)
         return await self._answer(drawing)
 
     async def find(self, prompt_id: UUID) -> JobState:
@@ -50,12 +61,17 @@ class FakeHost:
     async def check(self) -> None:
         """It is there."""
 
-    async def _answer(self, drawing: Drawing) -> bytes:
+    async def misfits(self, workflow: Graph) -> list[str]:
+        return self.problems
+
+    async def _answer(self, drawing: Drawing) -> Drawn:
         await self.gate.wait()
         if self.failures:
             raise self.failures.pop(0)
         self.known[drawing.prompt_id] = JobState.SUCCEEDED
-        return png(drawing.width, drawing.height)
+        return Drawn(
+            png(drawing.width, drawing.height), drawing.checkpoint or "first.safetensors", "fake 1.0"
+        )
 
 
 class Unreachable(FakeHost):
@@ -65,11 +81,14 @@ class Unreachable(FakeHost):
         super().__init__()
         self.error = error
 
-    async def draw(self, drawing: Drawing, on_progress: OnProgress | None = None) -> bytes:
+    async def draw(self, drawing: Drawing, on_progress: OnProgress | None = None) -> Drawn:
         raise self.error
 
     async def check(self) -> None:
         raise self.error
+
+    async def misfits(self, workflow: Graph) -> list[str]:
+        raise ServerUnavailable("down")
 
     async def find(self, prompt_id: UUID) -> JobState:
         raise self.error

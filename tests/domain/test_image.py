@@ -5,7 +5,8 @@ from uuid import UUID
 
 import pytest
 
-from huajuan.domain.image import NOISE_SEED_MAX, Image, Order, noise_seed
+from huajuan.domain.image import Image
+from huajuan.domain.order import NOISE_SEED_MAX, Order, noise_seed
 from huajuan.domain.refusals import AlreadyTold, ImageNotFound
 from tests.story import NOON, Story
 
@@ -19,7 +20,7 @@ def asked() -> Story[Image]:
 
 
 def drawn(image: Image) -> None:
-    image.draw("p.png", "ab")
+    image.draw("p.png", "ab", "ink", "0.33")
 
 
 def failed(image: Image) -> None:
@@ -35,7 +36,7 @@ def test_a_request_keeps_every_parameter_and_its_deadline() -> None:
 
 def test_a_drawn_image_has_a_picture() -> None:
     story = asked().when(drawn)
-    story.then(("image.drawn", {"picture": "p.png", "digest": "ab"}))
+    story.then(("image.drawn", {"picture": "p.png", "digest": "ab", "checkpoint": "ink", "painter": "0.33"}))
     assert (story.aggregate.picture, story.aggregate.is_open) == ("p.png", False)
 
 

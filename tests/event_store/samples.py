@@ -17,9 +17,10 @@ from huajuan.domain.admin import Admin
 from huajuan.domain.email_claim import EmailClaim
 from huajuan.domain.facts import Occasion, on_occasion
 from huajuan.domain.favorite import Favorite
-from huajuan.domain.image import Image, Order
+from huajuan.domain.image import Image
 from huajuan.domain.kinds import KINDS
 from huajuan.domain.like import Like
+from huajuan.domain.order import Order
 from huajuan.domain.read_table import ReadTable
 from huajuan.event_store.mapper import EventMapper
 
@@ -79,11 +80,12 @@ def a_life() -> list[Any]:
         claim.release()
         claim.claim(ANN)
         order = Order("sun", 220, 200, 30, "DDIM", "7")
-        drawn, failed, swept = (Image.request(i, ANN, order, 20, AT) for i in (PICTURE, LOST, SWEPT))
-        unwanted = Image.request(UNWANTED, ANN, order, 20, AT)
+        drawn, failed, swept, unwanted = (
+            Image.request(i, ANN, order, 20, AT, "ef" * 32) for i in (PICTURE, LOST, SWEPT, UNWANTED)
+        )
         unwanted.cancel("cancelled")
         drawn.start()
-        drawn.draw("p.png", "ab" * 32)
+        drawn.draw("p.png", "ab" * 32, "ink.safetensors", "0.33.0")
         failed.fail("lost")
         drawn.delete(ANN, AT + timedelta(hours=1))
         drawn.restore(ANN, AT)

@@ -68,6 +68,10 @@ def test_the_samples_say_what_was_stated() -> None:
     )
     assert (held.image_id, held.points, held.balance) == (PICTURE, 20, 85)
     assert (told["image.requested v1"].prompt, told["image.requested v1"].seed) == ("sun", "7")
+    assert (told["image.requested v1"].workflow, told["image.requested v2"].workflow) == ("", "ef" * 32)
+    before, now = told["image.drawn v1"], told["image.drawn v2"]
+    assert (before.digest, before.checkpoint, before.painter) == ("ab" * 32, "", "")
+    assert (now.digest, now.checkpoint, now.painter) == ("ab" * 32, "ink.safetensors", "0.33.0")
     assert told["account.snapshot v1"].mutate(None).email == "new@example.org"
 
 

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from huajuan.inference_client import ComfyUI, Drawing, JobState, Limits
+from huajuan.inference_client import ComfyUI, Drawing, Drawn, JobState, Limits
 from huajuan.inference_client.painter.__main__ import Server, listening_socket, server
 from huajuan.inference_client.painter.demo_painter import Painter
 from huajuan.inference_client.painter.faults import Faults, Mode
@@ -96,7 +96,7 @@ async def until(happened: Callable[[], Awaitable[bool]]) -> None:
     pytest.fail("it did not happen")
 
 
-async def begun(comfyui: ComfyUI, asked: Drawing, state: JobState) -> asyncio.Task[bytes]:
+async def begun(comfyui: ComfyUI, asked: Drawing, state: JobState) -> asyncio.Task[Drawn]:
     """A drawing under way, once its job has got to a state."""
     drawn = asyncio.create_task(comfyui.draw(asked))
 

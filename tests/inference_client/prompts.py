@@ -4,7 +4,8 @@ from typing import Any
 
 import httpx
 
-from huajuan.inference_client.workflow import Graph, fill, text_to_image, values
+from huajuan.inference_client.holes import Graph
+from huajuan.inference_client.workflow import fill, text_to_image, values
 from tests.inference_client.conftest import RunningPainter, drawing, until
 
 CHECKPOINT = "demo-painter (no model).safetensors"

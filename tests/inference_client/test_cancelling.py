@@ -37,7 +37,7 @@ async def test_a_queued_job_is_removed_and_the_running_one_goes_on(
     await comfyui.cancel(second.prompt_id)
     with pytest.raises(Cancelled):
         await drawing_second
-    assert await drawing_first
+    assert (await drawing_first).content
     assert slow.runs(second) == 0
 
 
@@ -52,7 +52,7 @@ async def test_an_unknown_job_disturbs_nobody(slow: RunningPainter, comfyui: Com
     asked = drawing(steps=5)
     drawn = await begun(comfyui, asked, JobState.RUNNING)
     await comfyui.cancel(drawing().prompt_id)
-    assert await drawn
+    assert (await drawn).content
 
 
 async def test_a_job_cancelled_while_it_is_being_sent_is_not_drawn(
@@ -77,4 +77,4 @@ async def test_the_end_of_a_job_we_had_removed_is_not_waited_for(slow: RunningPa
         await comfyui.cancel(second.prompt_id)
         with pytest.raises(Cancelled):
             await asyncio.wait_for(drawing_second, 30)
-        assert await drawing_first
+        assert (await drawing_first).content

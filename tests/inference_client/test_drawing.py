@@ -20,13 +20,13 @@ def opened(png: bytes) -> Image.Image:
 
 @pytest.mark.parametrize("method", ["DDIM", "PLMS", "K-LMS"])
 async def test_a_picture_has_exactly_the_size_asked_for(comfyui: ComfyUI, method: str) -> None:
-    png = await comfyui.draw(drawing(width=220, height=200, sampling_method=method))
+    png = (await comfyui.draw(drawing(width=220, height=200, sampling_method=method))).content
     assert opened(png).size == (220, 200)
 
 
 async def test_a_picture_carries_no_metadata(comfyui: ComfyUI, painter: RunningPainter) -> None:
     asked = drawing(prompt="a secret prompt")
-    png = await comfyui.draw(asked)
+    png = (await comfyui.draw(asked)).content
     assert opened(png).info == {}
     original = painter.http.get("/view", params=place(painter, str(asked.prompt_id))).content
     assert "no model" in opened(original).info["Software"]
@@ -63,7 +63,7 @@ async def test_a_failing_progress_callback_is_the_caller_s_own_error(
 
     with pytest.raises(ZeroDivisionError):
         await comfyui.draw(drawing(), fail)
-    assert await comfyui.draw(drawing())
+    assert (await comfyui.draw(drawing())).content
 
 
 async def test_a_job_already_known_is_not_sent_again(comfyui: ComfyUI, painter: RunningPainter) -> None:
@@ -88,7 +88,7 @@ async def test_another_process_can_finish_a_job(painter: RunningPainter) -> None
         drawn.cancel()
         await asyncio.wait({drawn})
     async with ComfyUI(painter.url, limits=FAST) as second:
-        assert opened(await second.finish(asked)).size == (48, 48)
+        assert opened((await second.finish(asked)).content).size == (48, 48)
     assert painter.runs(asked) == 1
 
 
@@ -131,7 +131,7 @@ async def test_one_stumble_before_anything_is_sent_is_forgiven(
     comfyui: ComfyUI, painter: RunningPainter
 ) -> None:
     painter.fault(Mode.LOOKUP_500, times=1)
-    assert await comfyui.draw(drawing())
+    assert (await comfyui.draw(drawing())).content
 
 
 async def test_the_server_says_what_it_is(comfyui: ComfyUI) -> None:
@@ -158,4 +158,4 @@ def test_an_unusable_workflow_is_refused_at_once() -> None:
 async def test_a_url_with_a_path_is_kept(painter: RunningPainter) -> None:
     # Every route but /api/jobs exists below /api too, so this server looks like an old one.
     async with ComfyUI(f"{painter.url}/api/", limits=FAST) as below:
-        assert opened(await below.draw(drawing())).size == (48, 48)
+        assert opened((await below.draw(drawing())).content).size == (48, 48)

@@ -31,7 +31,7 @@ async def test_a_success_without_the_picture_is_a_failure(
 @pytest.mark.parametrize("mode", [Mode.PICTURE_TRUNCATED, Mode.PICTURE_BROKEN_OFF, Mode.PICTURE_NO_PNG])
 async def test_one_broken_transfer_is_repeated(painter: RunningPainter, comfyui: ComfyUI, mode: Mode) -> None:
     painter.fault(mode, times=1)
-    assert await comfyui.draw(drawing())
+    assert (await comfyui.draw(drawing())).content
 
 
 async def test_transfers_that_always_break_leave_the_outcome_open(
@@ -42,7 +42,7 @@ async def test_transfers_that_always_break_leave_the_outcome_open(
     with pytest.raises(OutcomeUnknown):
         await comfyui.draw(asked)
     painter.painter.faults.clear()
-    assert await comfyui.finish(asked)
+    assert (await comfyui.finish(asked)).content
 
 
 async def test_a_picture_that_drips_is_not_waited_for_without_end(painter: RunningPainter) -> None:

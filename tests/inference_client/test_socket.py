@@ -19,8 +19,8 @@ async def test_a_bad_socket_costs_no_picture(painter: RunningPainter, mode: Mode
     painter.fault(mode, times=None, seconds=2.0)
     async with ComfyUI(painter.url, limits=limits(socket_frame_bytes_max=1024 * 1024)) as comfyui:
         told: list[float] = []
-        assert await comfyui.draw(drawing(), told.append)
-        assert await comfyui.draw(drawing())
+        assert (await comfyui.draw(drawing(), told.append)).content
+        assert (await comfyui.draw(drawing())).content
     assert told == sorted(told)
 
 

@@ -27,7 +27,7 @@ async def test_a_job_queued_in_spite_of_its_answer_runs_once(
     painter.fault(mode, times=None, seconds=1.0)
     asked = drawing()
     async with ComfyUI(painter.url, limits=limits(read_seconds_max=0.4)) as comfyui:
-        assert await comfyui.draw(asked)
+        assert (await comfyui.draw(asked)).content
     assert painter.runs(asked) == 1
 
 
@@ -36,7 +36,7 @@ async def test_a_job_that_never_arrived_is_sent_again(painter: RunningPainter, m
     painter.fault(mode, seconds=1.0)
     asked = drawing()
     async with ComfyUI(painter.url, limits=limits(read_seconds_max=0.4)) as comfyui:
-        assert await comfyui.draw(asked)
+        assert (await comfyui.draw(asked)).content
     assert painter.runs(asked) == 1
 
 
@@ -67,7 +67,7 @@ async def test_a_job_that_cannot_be_looked_up_is_never_sent_again(
     with pytest.raises(OutcomeUnknown):
         await comfyui._submission.submit(asked.prompt_id, await comfyui._graph(asked))
     painter.painter.faults.clear()
-    assert await comfyui.finish(asked)
+    assert (await comfyui.finish(asked)).content
     assert painter.runs(asked) == 1
 
 
@@ -142,7 +142,7 @@ async def test_a_server_without_models_cannot_draw(comfyui: ComfyUI, painter: Ru
     painter.fault(Mode.NO_CHECKPOINTS)
     with pytest.raises(Rejected, match="no model"):
         await comfyui.draw(drawing())
-    assert await comfyui.draw(drawing())
+    assert (await comfyui.draw(drawing())).content
 
 
 async def test_a_server_that_ignores_our_ids_is_refused(comfyui: ComfyUI, painter: RunningPainter) -> None:

@@ -67,7 +67,7 @@ async def test_a_job_forgotten_by_a_restart_is_lost(aged: RunningPainter, comfyu
 @BOTH_AGES
 async def test_a_history_that_comes_late_is_waited_for(aged: RunningPainter, comfyui: ComfyUI) -> None:
     aged.fault(Mode.HISTORY_LATE, seconds=0.15)
-    assert await comfyui.draw(drawing())
+    assert (await comfyui.draw(drawing())).content
 
 
 async def test_a_history_that_never_comes_is_a_lost_job(painter: RunningPainter, comfyui: ComfyUI) -> None:
@@ -110,7 +110,7 @@ async def test_a_job_behind_a_dead_worker_leaves_the_queue_in_time(painter: Runn
 async def test_slow_progress_is_progress(painter: RunningPainter) -> None:
     painter.slow_down(0.12)
     async with ComfyUI(painter.url, limits=limits(seconds_without_progress_max=0.4)) as comfyui:
-        assert await comfyui.draw(drawing(steps=6))
+        assert (await comfyui.draw(drawing(steps=6))).content
 
 
 async def test_a_server_that_stops_answering_leaves_the_outcome_open(
@@ -123,7 +123,7 @@ async def test_a_server_that_stops_answering_leaves_the_outcome_open(
     with pytest.raises(OutcomeUnknown):
         await drawn
     painter.painter.faults.clear()
-    assert await comfyui.finish(asked)
+    assert (await comfyui.finish(asked)).content
     assert painter.runs(asked) == 1
 
 
@@ -132,7 +132,7 @@ async def test_a_server_that_stumbles_is_forgiven(painter: RunningPainter, comfy
     asked = drawing()
     drawn = await begun(comfyui, asked, JobState.RUNNING)
     painter.fault(Mode.LOOKUP_500, times=2)
-    assert await drawn
+    assert (await drawn).content
 
 
 async def test_an_answer_beyond_the_bound_is_no_answer(painter: RunningPainter) -> None:
@@ -149,7 +149,7 @@ async def test_jobs_of_others_ahead_in_the_queue_are_waited_for(
     painter.fault(Mode.FOREIGN_JOBS, seconds=3)
     told: list[float] = []
     asked = drawing(noise_seed=8)
-    assert await comfyui.draw(asked, told.append)
+    assert (await comfyui.draw(asked, told.append)).content
     assert painter.runs(asked) == 1
     assert painter.painter.jobs.runs.total() == 4
     assert told == sorted(told)
@@ -159,4 +159,4 @@ async def test_too_many_waits_at_once_are_refused(painter: RunningPainter) -> No
     painter.slow_down(0.1)
     async with ComfyUI(painter.url, limits=limits(jobs_watched_max=2)) as comfyui:
         drawn = await asyncio.gather(*(comfyui.draw(drawing()) for _ in range(3)), return_exceptions=True)
-    assert sorted(type(each).__name__ for each in drawn) == ["ServerUnavailable", "bytes", "bytes"]
+    assert sorted(type(each).__name__ for each in drawn) == ["Drawn", "Drawn", "ServerUnavailable"]

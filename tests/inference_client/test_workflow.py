@@ -5,7 +5,8 @@ from uuid import UUID
 
 import pytest
 
-from huajuan.inference_client.workflow import WorkflowError, check_holes, fill, holes, text_to_image, values
+from huajuan.inference_client.holes import WorkflowError, check_holes, holes
+from huajuan.inference_client.workflow import fill, text_to_image, values
 from tests.inference_client.conftest import drawing
 
 JOB = UUID("0190cafe-0000-4000-8000-0000000000aa")

@@ -10,7 +10,8 @@ import psycopg
 from psycopg import sql
 
 from huajuan.domain.account import Account
-from huajuan.domain.image import Image, Order
+from huajuan.domain.image import Image
+from huajuan.domain.order import Order
 from huajuan.event_store.limits import LogLimits
 from huajuan.event_store.loading import Stream
 from huajuan.event_store.opening import open_event_store, open_pool

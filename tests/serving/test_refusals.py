@@ -22,6 +22,8 @@ REFUSED = {
     "limit": ("LOG_BATCH_SAVES_MAX", "-1", "HUAJUAN_LOG_BATCH_SAVES_MAX"),
     "painter": ("COMFYUI_URLS", "localhost:8188", "HUAJUAN_COMFYUI_URLS must be addresses"),
     "storage": ("STORAGE_URL", "carrier://pigeon", "HUAJUAN_STORAGE_URL"),
+    "workflow": ("WORKFLOW", "no/such.json", "HUAJUAN_WORKFLOW is 'no/such.json': No such file or directory"),
+    "a folder": ("WORKFLOW", "/", "HUAJUAN_WORKFLOW is '/': Is a directory"),
     "database": ("DATABASE_URL", NOBODY_LISTENS, "HUAJUAN_DATABASE_URL: "),
     "DSN": ("DATABASE_URL", "not a DSN", "HUAJUAN_DATABASE_URL: "),
 }
@@ -46,6 +48,28 @@ def test_a_bad_setting_is_named(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"huajuan: {why}")
     assert "too short" not in line, "a secret is not repeated"
+
+
+WORKFLOWS = {
+    "{": "it is no JSON: ",
+    "[]": "the workflow is not in API format",
+    '{"nodes": [], "links": []}': "the workflow is not in API format but in the editor's own",
+    '{"1": {"class_type": "X", "inputs": {"a": "{b}"}}}': "node 1 (X), input a: unknown hole {b}, there are ",
+    "[" * 100_000: "it is no JSON: ",
+    '"' + "x" * (1 << 20) + '"': "it is longer than 1,048,576 bytes",
+}
+
+
+@pytest.mark.usefixtures("nothing_set")
+@pytest.mark.parametrize(("text", "why"), WORKFLOWS.items(), ids=WORKFLOWS.values())
+def test_a_workflow_that_is_none_is_told_from_its_file(
+    text: str, why: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "my.json").write_text(text)
+    monkeypatch.setenv("HUAJUAN_WORKFLOW", str(folder / "my.json"))
+    assert run() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"huajuan: HUAJUAN_WORKFLOW is '{folder}/my.json': {why}")
 
 
 def test_the_process_exits_with_1_and_one_line(folder: Path) -> None:

@@ -1,0 +1,188 @@
+"""Workflows are kept by digest, recorded with every picture, and a job is drawn by the one it was asked with."""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from structlog.testing import capture_logs
+
+from huajuan.dispatch.limits import DispatchLimits
+from huajuan.dispatch.painters import Painters
+from huajuan.dispatch.workflows import (
+    REMEMBERED_MAX,
+    Workflows,
+    WorkflowUnusable,
+    keep_at_start,
+    kept,
+    read_workflow,
+    try_workflow_on,
+)
+from huajuan.domain.image import Image
+from huajuan.event_store.errors import LogUnavailable
+from huajuan.event_store.statements import Statements
+from huajuan.http.desk import Desk
+from huajuan.inference_client import DrawingFailed, OutcomeUnknown, ServerUnavailable, text_to_image
+from tests.commands.people import a_person, a_picture
+from tests.desk import desk_on, until
+from tests.dispatch.fake_host import FakeHost, Unreachable
+from tests.inference_client.own_workflows import own_workflow, with_input
+
+SHORT = DispatchLimits(lease_seconds=0.2, heartbeat_seconds=3600, claim_every_seconds=0.05)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A workflow's file as an editor might lay it out."""
+    place = tmp_path / "own.json"
+    place.write_text(json.dumps(dict(reversed(own_workflow().items())), indent=3), encoding="utf-8-sig")
+    return place
+
+
+async def image_of(desk: Desk, host: FakeHost) -> Image:
+    image = await desk.store.find(Image, host.drawn[0].prompt_id)
+    assert image
+    return image
+
+
+def rows(dsn: str, statement: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(statement.encode()).fetchall()
+
+
+async def test_what_drew_a_picture_is_on_record(database_url: str, file: Path) -> None:
+    host = FakeHost()
+    async with desk_on(database_url, host, workflow=str(file)) as desk:
+        await a_picture(desk, await a_person(desk, check_ins=1))
+        image = await image_of(desk, host)
+    assert host.drawn[0].workflow == own_workflow()
+    assert (image.workflow, image.checkpoint, image.painter) == (
+        kept(own_workflow()).digest,
+        "first.safetensors",
+        "fake 1.0",
+    )
+    ((document,),) = rows(
+        database_url, f"SELECT document FROM operations.workflows WHERE digest = '{image.workflow}'"
+    )
+    assert json.loads(document) == own_workflow()
+
+
+async def test_the_built_in_one_is_kept_as_well(database_url: str) -> None:
+    async with desk_on(database_url) as desk:
+        assert desk.room.workflows.current == kept(text_to_image()).digest
+    assert rows(database_url, "SELECT count(*) FROM operations.workflows") == [(1,)]
+
+
+async def test_a_job_is_drawn_by_the_workflow_it_was_asked_with(database_url: str, file: Path) -> None:
+    before, after = FakeHost(), FakeHost()
+    before.gate.clear()
+    async with desk_on(database_url, before, dispatch=SHORT, workflow=str(file)) as desk:
+        waiting = asyncio.create_task(a_picture(desk, await a_person(desk, check_ins=1)))
+        await until(lambda: bool(before.drawn))
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    after.known |= before.known
+    async with desk_on(database_url, after, dispatch=SHORT) as desk:
+        assert desk.room.workflows.current == kept(text_to_image()).digest
+        await until(lambda: bool(after.finished))
+    assert after.finished[0].workflow == own_workflow()
+
+
+async def test_a_workflow_kept_before_is_found_by_its_name(database_url: str, file: Path) -> None:
+    async with desk_on(database_url, workflow=str(file)):
+        pass
+    name = keep_at_start(database_url, str(file))
+    assert name == f"sha256:{kept(own_workflow()).digest}" == keep_at_start(database_url, name)
+    os.unlink(file)
+    host = FakeHost()
+    async with desk_on(database_url, host, workflow=name) as desk:
+        await a_picture(desk, await a_person(desk, check_ins=1))
+    assert host.drawn[0].workflow == own_workflow()
+    with pytest.raises(WorkflowUnusable, match="no workflow of this digest is kept"):
+        keep_at_start(database_url, "sha256:" + "0" * 64)
+
+
+async def test_a_job_whose_workflow_is_lost_is_not_drawn_and_not_paid(database_url: str) -> None:
+    async with desk_on(database_url) as desk:
+        desk.room.workflows.current = "ab" * 32
+        ending = await a_picture(desk, await a_person(desk, check_ins=1))
+        assert (ending.picture, ending.reason, ending.balance) == (
+            None,
+            "its workflow is not kept any more",
+            100,
+        )
+
+
+def test_a_digest_stands_for_its_content_alone(database_url: str, file: Path) -> None:
+    async def open_once() -> None:
+        async with desk_on(database_url, workflow=str(file)):
+            pass
+
+    asyncio.run(open_once())
+    with pytest.raises(psycopg.errors.CheckViolation):
+        rows(database_url, "UPDATE operations.workflows SET document = '{}'")
+
+
+def test_layout_and_order_do_not_make_another_workflow(file: Path) -> None:
+    assert kept(read_workflow(str(file))) == kept(own_workflow())
+    assert kept(with_input("5", steps=7)).digest != kept(own_workflow()).digest
+    assert (
+        kept(with_input("5", cfg=7.0)).digest != kept(own_workflow()).digest
+    )  # whatever a server makes of it
+
+
+class Shelf(Statements):
+    """Says what a database would, and counts how often it is asked."""
+
+    def __init__(self, *documents: str) -> None:
+        self.documents = documents
+        self.asked = 0
+
+    async def run(self, statement: str, values: Any = None) -> list[tuple[Any, ...]]:
+        self.asked += 1
+        return [(document,) for document in self.documents]
+
+
+async def test_a_bounded_number_is_remembered() -> None:
+    shelf = Shelf(kept(own_workflow()).document)
+    workflows = Workflows(shelf, "now", text_to_image())
+    for number in range(3 * REMEMBERED_MAX):
+        assert await workflows.find(f"{number}") == own_workflow()
+        assert await workflows.find(f"{number}") == own_workflow()
+    assert shelf.asked == 3 * REMEMBERED_MAX
+    assert len(workflows._remembered) == REMEMBERED_MAX
+    assert await workflows.find("now") == await workflows.find("") == text_to_image()
+    with pytest.raises(DrawingFailed):
+        await Workflows(Shelf()).find("gone")
+
+
+async def test_a_silent_database_is_no_reason_to_give_a_job_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent(*_: object) -> None:
+        raise LogUnavailable
+
+    shelf = Shelf()
+    monkeypatch.setattr(shelf, "run", silent)
+    with pytest.raises(OutcomeUnknown):
+        await Workflows(shelf).find("ab")
+
+
+async def test_each_host_is_tried_once_it_answers() -> None:
+    good, bad, late = FakeHost(), FakeHost(), Unreachable(ServerUnavailable("down"))
+    bad.problems = ["node 5 (KSampler): the server has no such kind of node"]
+    painters = Painters({"good": good, "bad": bad, "late": late}, SHORT)
+    with capture_logs() as logs:
+        trying = asyncio.create_task(try_workflow_on(painters, Workflows(Shelf(), "", own_workflow()), 0.01))
+        await until(lambda: len(logs) == 2)
+        await asyncio.sleep(0.05)
+        assert not trying.done()
+        late.misfits = good.misfits  # type: ignore[method-assign]
+        await asyncio.wait_for(trying, 10)
+    said = {line["host"]: (line["event"], line["log_level"]) for line in logs}
+    assert said == {
+        "bad": ("workflow does not fit the painter", "error"),
+        "late": ("workflow not tried: painter unavailable", "warning"),
+    }
+    assert [line["problems"] for line in logs if line["host"] == "bad"] == [bad.problems]

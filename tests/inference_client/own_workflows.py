@@ -1,0 +1,56 @@
+"""Workflows as users bring them: exported from the editor, with holes written in by hand."""
+
+import copy
+from typing import Any
+
+from huajuan.inference_client.holes import Graph
+from huajuan.inference_client.painter.nodes import NODES
+
+DESCRIPTIONS: dict[str, Any] = {name: kind.description(name) for name, kind in NODES.items()}
+LATENT = {
+    "class_type": "EmptyLatentImage",
+    "inputs": {"width": "{width}", "height": "{height}", "batch_size": 1},
+}
+SAMPLER = {
+    "class_type": "KSampler",
+    "inputs": {
+        "model": ["1", 0],
+        "positive": ["2", 0],
+        "negative": ["3", 0],
+        "latent_image": ["4", 0],
+        "seed": "{seed}",
+        "steps": 4,
+        "cfg": 7,
+        "sampler_name": "euler",
+        "scheduler": "normal",
+        "denoise": 1,
+    },
+}
+
+
+def own_workflow() -> Graph:
+    """It neither crops nor takes steps, sampler or checkpoint from anybody."""
+    return copy.deepcopy(
+        {
+            "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "{checkpoint}"}},
+            "2": {
+                "class_type": "CLIPTextEncode",
+                "inputs": {"text": "ink, {prompt}", "clip": ["1", 1]},
+                "_meta": {"title": "What is {wanted}"},
+            },
+            "3": {"class_type": "CLIPTextEncode", "inputs": {"text": "blurry", "clip": ["1", 1]}},
+            "4": LATENT,
+            "5": SAMPLER,
+            "6": {"class_type": "VAEDecode", "inputs": {"samples": ["5", 0], "vae": ["1", 2]}},
+            "7": {"class_type": "SaveImage", "inputs": {"images": ["6", 0], "filename_prefix": "{prefix}"}},
+        }
+    )
+
+
+def with_input(node: str, **changes: Any) -> Graph:
+    """Some inputs changed; one that is `None` is left out."""
+    workflow = own_workflow()
+    inputs: dict[str, Any] = workflow[node]["inputs"]
+    inputs |= changes
+    workflow[node]["inputs"] = {name: value for name, value in inputs.items() if value is not None}
+    return workflow
