@@ -92,7 +92,7 @@ async def open_desk(settings: Settings, open_painters: OpenPainters = open_paint
             QUEUE_CHANNEL: dispatcher,
         }
         projector = await enter(open_projector(dsn, store, PROJECTIONS, settings.projection, ears))
-        desk = _desk(settings, store, projector, statements, sessions, room)
+        desk = _desk(settings, store, projector, statements, sessions, dispatcher)
         stack.callback(desk.passwords.close)
         stack.callback(desk.portraits.close)
         stack.callback(desk.auditors.close)
@@ -122,7 +122,7 @@ def _desk(
     projector: Projector,
     statements: Statements,
     sessions: Sessions,
-    room: DrawingRoom,
+    dispatcher: Dispatcher,
 ) -> Desk:
     tables = ReadTables(statements)
     return Desk(
@@ -135,8 +135,9 @@ def _desk(
         tokens=Tokens(settings.jwt_secret, settings.token_hours, now, settings.tokens_cached_max),
         sessions=sessions,
         attempts=Attempts(statements, store.stream_ids, settings.login),
-        room=room,
-        pictures=room.pictures,
+        room=dispatcher.room,
+        dispatcher=dispatcher,
+        pictures=dispatcher.room.pictures,
         avatars=AvatarFiles(statements, Pictures.at(beneath(settings.storage_url, "avatars"))),
         portraits=Portraits(settings.portrait_threads_max, settings.portrait_waiting_max),
         trash=Trash(statements),

@@ -8,6 +8,7 @@ import structlog
 
 from huajuan.dispatch.painters import Painter
 from huajuan.dispatch.room import TOO_LONG, DrawingRoom
+from huajuan.domain.studio import Studio
 from huajuan.event_store.ending import end
 from huajuan.event_store.errors import LogError
 
@@ -19,7 +20,7 @@ class Dispatcher:
     """Jobs are in the database alone, so any number of processes may dispatch; painters may come and go."""
 
     def __init__(self, room: DrawingRoom) -> None:
-        self._room = room
+        self.room = room
         self._limits = room.limits
         self._bells: dict[str, asyncio.Event] = {}
 
@@ -28,14 +29,26 @@ class Dispatcher:
         loops: dict[str, asyncio.Task[None]] = {}
         try:
             while True:
-                painters = self._room.painters.all
+                await self.learn_painters()
+                painters = self.room.painters.all
                 for url in painters.keys() - loops.keys():
                     loops[url] = asyncio.create_task(self._serve(painters[url]), name=f"dispatch {url}")
                 gone = [loops.pop(url) for url in loops.keys() - painters.keys()]
                 await end(gone)
-                await self._rung("", self._limits.claim_every_seconds)
+                await self._rung("", self._limits.painters_every_seconds)
         finally:
             await end(loops.values())
+
+    async def learn_painters(self) -> None:
+        """What admins have added and removed."""
+        painters, store = self.room.painters, self.room.store
+        try:
+            studio = await store.find(Studio, store.stream_ids.studio())
+        except LogError as error:
+            _logger.warning("painters not learned", error=type(error).__name__)
+            return
+        if studio is not None:
+            await painters.become(studio.painters(painters.configured))
 
     def wake(self) -> None:
         """There is a new job, or a painter is free."""
@@ -47,8 +60,8 @@ class Dispatcher:
         if words:
             with suppress(ValueError):
                 image_id = UUID(words)
-                self._room.endings.told(image_id, None)
-                self._room.stop(image_id)
+                self.room.endings.told(image_id, None)
+                self.room.stop(image_id)
         self.wake()
 
     def hearing(self, is_hearing: bool, /) -> None:
@@ -67,9 +80,9 @@ class Dispatcher:
                 await self._rung(painter.url, self._limits.claim_every_seconds)
 
     async def _take(self, painter: Painter) -> bool:
-        claimed = await self._room.queue.claim(painter.url, painter.jobs_max)
+        claimed = await self.room.queue.claim(painter.url, painter.jobs_max)
         if claimed is not None:
-            self._room.take(claimed, painter).add_done_callback(lambda _: self.wake())
+            self.room.take(claimed, painter).add_done_callback(lambda _: self.wake())
         return claimed is not None
 
     async def _rung(self, name: str, seconds: float) -> None:
@@ -90,10 +103,10 @@ class Dispatcher:
 
     async def give_up_overdue(self) -> int:
         """How many were given up."""
-        nobody = self._room.painters.nobody_answers_for() > self._limits.nobody_seconds_max
-        overdue = await self._room.queue.claim_overdue(
-            self._room.store.clock(), self._limits.overdue_batch_max, all_waiting=nobody
+        nobody = self.room.painters.nobody_answers_for() > self._limits.nobody_seconds_max
+        overdue = await self.room.queue.claim_overdue(
+            self.room.store.clock(), self._limits.overdue_batch_max, all_waiting=nobody
         )
         for claimed in overdue:
-            await self._room.give_up(claimed, NOBODY_DREW if nobody else TOO_LONG)
+            await self.room.give_up(claimed, NOBODY_DREW if nobody else TOO_LONG)
         return len(overdue)

@@ -27,3 +27,5 @@ class DispatchLimits(msgspec.Struct, frozen=True):
     rest_seconds_min: float = 1
     rest_seconds_max: float = 60
     fitting_pause_seconds: float = 10
+    # How soon a process hears of painters that an admin added or removed.
+    painters_every_seconds: float = 2

@@ -1,8 +1,8 @@
 """The painters: servers that draw, each with how it has been doing. Health is progress, not an answer to a question."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -80,12 +80,31 @@ class Looked(NamedTuple):
     silent: set[str]
 
 
-class Painters:
-    """Use as made by `open_painters`."""
+OpenHost = Callable[[str], AbstractAsyncContextManager[Host]]
 
-    def __init__(self, by_url: Mapping[str, Host], limits: DispatchLimits) -> None:
-        self.all = {url: Painter(url, host, limits) for url, host in by_url.items()}
+
+class Painters:
+    """Use as made by `open_painters`. `configured` are the addresses in the settings."""
+
+    def __init__(self, open_host: OpenHost, limits: DispatchLimits, configured: Iterable[str]) -> None:
+        self.all: dict[str, Painter] = {}
+        self.configured = [url.rstrip("/") for url in configured]
+        self._open_host = open_host
+        self._limits = limits
+        self._open = AsyncExitStack()
         self._unanswered_since: float | None = None
+
+    async def become(self, urls: Iterable[str]) -> None:
+        """Those that are new may get jobs from now on, those that are gone get none any more."""
+        wanted = list(urls)
+        for url in [url for url in wanted if url not in self.all]:
+            host = await self._open.enter_async_context(self._open_host(url))
+            self.all[url] = Painter(url, host, self._limits)
+        for url in self.all.keys() - wanted:
+            del self.all[url]
+
+    async def close(self) -> None:
+        await self._open.aclose()
 
     def __len__(self) -> int:
         """How many can draw, as far as is known."""
@@ -120,6 +139,9 @@ class Painters:
 async def open_painters(
     urls: Iterable[str], limits: Limits, dispatch: DispatchLimits
 ) -> AsyncIterator[Painters]:
-    async with AsyncExitStack() as stack:
-        hosts = {url: await stack.enter_async_context(ComfyUI(url, limits=limits)) for url in urls}
-        yield Painters(hosts, dispatch)
+    painters = Painters(lambda url: ComfyUI(url, limits=limits), dispatch, urls)
+    try:
+        await painters.become(painters.configured)
+        yield painters
+    finally:
+        await painters.close()

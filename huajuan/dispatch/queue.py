@@ -60,6 +60,7 @@ SELECT coalesce(q.place - 1, 0), q.place IS NULL AND l.host IS NOT NULL, l.progr
   FROM operations.job_leases l LEFT JOIN operations.queue q USING (image_id)
  WHERE l.image_id = %(image)s
 """
+_WAITING = "SELECT count(*) FROM operations.job_leases WHERE host IS NULL"
 # Turns of accounts that wait for nothing have no meaning any more once others have had theirs.
 _FORGET_TURNS = """
 DELETE FROM operations.queue_turns t
@@ -144,6 +145,11 @@ class JobQueue:
         """`None` for a job that has ended."""
         found = await self._run(_PLACE, image=image_id)
         return Place(*found[0]) if found else None
+
+    async def waiting(self) -> int:
+        """How many jobs no painter has yet."""
+        ((count,),) = await self._run(_WAITING)
+        return int(count)
 
     async def tidy(self) -> None:
         await self._run(_FORGET_TURNS)

@@ -8,5 +8,6 @@ from huajuan.domain.favorite import Favorite
 from huajuan.domain.image import Image
 from huajuan.domain.like import Like
 from huajuan.domain.read_table import ReadTable
+from huajuan.domain.studio import Studio
 
-KINDS: tuple[type[Entity], ...] = (Account, EmailClaim, Image, Like, Favorite, Admin, ReadTable)
+KINDS: tuple[type[Entity], ...] = (Account, EmailClaim, Image, Like, Favorite, Admin, ReadTable, Studio)

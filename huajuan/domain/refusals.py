@@ -140,5 +140,17 @@ class NotAdmin(Refused):
     """The account does not have the admin role."""
 
 
+class PainterUnfit(FormRefused):
+    """The painter's address is none that it could be reached at."""
+
+
+class AlreadyPainter(Refused):
+    """This painter draws here already."""
+
+
+class NotPainter(Refused):
+    """This painter does not draw here."""
+
+
 class AlreadySkipped(Refused):
     """The read table leaves this event out already."""

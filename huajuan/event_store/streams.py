@@ -34,6 +34,9 @@ class StreamIds:
     def admin(self, account_id: UUID) -> UUID:
         return self._cut("admin", str(account_id))
 
+    def studio(self) -> UUID:
+        return self._cut("studio", "")
+
     def read_table(self, projection: str) -> UUID:
         """A projection's name with its version."""
         return self._cut("read table", projection)

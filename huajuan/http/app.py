@@ -9,6 +9,7 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp
 
+from huajuan.http import painters
 from huajuan.http.account_acts import adjust, ban, unban
 from huajuan.http.accounts import login, logout, register, user_info
 from huajuan.http.admin import projections, rebuild, skip
@@ -52,6 +53,7 @@ WITH_TOKEN = (
     *(favorites, add_favorite, remove_favorite),
 )
 FOR_ADMINS = (
+    *(painters.painters, painters.add, painters.remove),
     *(projections, rebuild, skip, statistics, adjust, ban, unban),
     *(replayed_points, timeline, past_profile, past_gallery, verify_log),
 )

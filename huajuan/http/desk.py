@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from litestar.di import NamedDependency
 
 from huajuan.dispatch.avatar_files import AvatarFiles
+from huajuan.dispatch.dispatcher import Dispatcher
 from huajuan.dispatch.erasures import Erasures
 from huajuan.dispatch.room import DrawingRoom
 from huajuan.dispatch.trash import Trash
@@ -38,6 +39,7 @@ class Desk:
     sessions: Sessions
     attempts: Attempts
     room: DrawingRoom
+    dispatcher: Dispatcher
     pictures: Pictures
     avatars: AvatarFiles
     portraits: Portraits

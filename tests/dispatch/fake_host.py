@@ -94,11 +94,28 @@ class Unreachable(FakeHost):
         raise self.error
 
 
+@asynccontextmanager
+async def painters_of(hosts: dict[str, FakeHost], limits: DispatchLimits) -> AsyncIterator[Painters]:
+    """These hosts draw; one that is added later does so as well."""
+
+    @asynccontextmanager
+    async def open_host(url: str) -> AsyncIterator[FakeHost]:
+        yield hosts.setdefault(url, FakeHost())
+
+    painters = Painters(open_host, limits, hosts)
+    await painters.become(painters.configured)
+    yield painters
+    await painters.close()
+
+
 def opening(*hosts: FakeHost) -> Any:
     """What stands in for `open_painters`."""
 
     @asynccontextmanager
     async def open_painters(_: Any, __: Any, limits: DispatchLimits) -> AsyncIterator[Painters]:
-        yield Painters({f"fake:{number}": host for number, host in enumerate(hosts)}, limits)
+        async with painters_of(
+            {f"http://fake-{number}": host for number, host in enumerate(hosts)}, limits
+        ) as painters:
+            yield painters
 
     return open_painters

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from huajuan.dispatch.limits import DispatchLimits
-from huajuan.dispatch.painters import Painters
 from huajuan.dispatch.workflows import (
     REMEMBERED_MAX,
     Workflows,
@@ -28,7 +29,7 @@ from huajuan.http.desk import Desk
 from huajuan.inference_client import DrawingFailed, OutcomeUnknown, ServerUnavailable, text_to_image
 from tests.commands.people import a_person, a_picture
 from tests.desk import desk_on, until
-from tests.dispatch.fake_host import FakeHost, Unreachable
+from tests.dispatch.fake_host import FakeHost, Unreachable, painters_of
 from tests.inference_client.own_workflows import own_workflow, with_input
 
 SHORT = DispatchLimits(lease_seconds=0.2, heartbeat_seconds=3600, claim_every_seconds=0.05)
@@ -134,6 +135,12 @@ def test_layout_and_order_do_not_make_another_workflow(file: Path) -> None:
     )  # whatever a server makes of it
 
 
+@asynccontextmanager
+async def logging() -> AsyncIterator[list[Any]]:
+    with capture_logs() as logs:
+        yield logs
+
+
 class Shelf(Statements):
     """Says what a database would, and counts how often it is asked."""
 
@@ -172,8 +179,8 @@ async def test_a_silent_database_is_no_reason_to_give_a_job_up(monkeypatch: pyte
 async def test_each_host_is_tried_once_it_answers() -> None:
     good, bad, late = FakeHost(), FakeHost(), Unreachable(ServerUnavailable("down"))
     bad.problems = ["node 5 (KSampler): the server has no such kind of node"]
-    painters = Painters({"good": good, "bad": bad, "late": late}, SHORT)
-    with capture_logs() as logs:
+    hosts = {"good": good, "bad": bad, "late": late}
+    async with painters_of(hosts, SHORT) as painters, logging() as logs:
         trying = asyncio.create_task(try_workflow_on(painters, Workflows(Shelf(), "", own_workflow()), 0.01))
         await until(lambda: len(logs) == 2)
         await asyncio.sleep(0.05)

@@ -22,11 +22,12 @@ from huajuan.domain.kinds import KINDS
 from huajuan.domain.like import Like
 from huajuan.domain.order import Order
 from huajuan.domain.read_table import ReadTable
+from huajuan.domain.studio import Studio
 from huajuan.event_store.mapper import EventMapper
 
 FILE = Path(__file__).parent / "samples.json"
-ANN, CLAIM, PICTURE, LOST, LIKE, FAVORITE, SWEPT, BEN, ADMIN, TABLE, UNWANTED = (
-    UUID(int=n) for n in range(1, 12)
+ANN, CLAIM, PICTURE, LOST, LIKE, FAVORITE, SWEPT, BEN, ADMIN, TABLE, UNWANTED, STUDIO = (
+    UUID(int=n) for n in range(1, 13)
 )
 AT = datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=UTC)
 
@@ -53,14 +54,27 @@ def somebody_gone() -> Account:
     return gone
 
 
-def administration() -> tuple[Admin, ReadTable]:
+def administration() -> tuple[Admin, ReadTable, Studio]:
     admin = Admin.begin(ADMIN, ANN, "runs the service")
     admin.revoke("on leave")
     admin.grant("is back")
     table = ReadTable.name(TABLE, "history_v1")
     table.ask_for_rebuild("a fold was mended")
     table.skip(7, "image.drawn", "its file is lost")
-    return admin, table
+    studio = Studio.open(STUDIO)
+    studio.add("http://gpu-2:8188", [], "more to draw")
+    studio.remove("http://gpu-2:8188", [], "it is needed elsewhere")
+    return admin, table, studio
+
+
+def marks() -> tuple[Like, Favorite]:
+    like = Like.begin(LIKE, ANN, PICTURE)
+    favorite = Favorite.begin(FAVORITE, ANN, PICTURE)
+    like.take_back()
+    like.give()
+    favorite.remove()
+    favorite.add()
+    return like, favorite
 
 
 def a_life() -> list[Any]:
@@ -94,15 +108,10 @@ def a_life() -> list[Any]:
         swept.sweep(AT + timedelta(seconds=1))
         swept.erase()
         gone = somebody_gone()
-        like = Like.begin(LIKE, ANN, PICTURE)
-        favorite = Favorite.begin(FAVORITE, ANN, PICTURE)
-        like.take_back()
-        like.give()
-        favorite.remove()
-        favorite.add()
-        admin, table = administration()
+        like, favorite = marks()
+        acts = administration()
     snapshot = Account.Snapshot.take(account)
-    told = (account, claim, drawn, failed, like, favorite, swept, unwanted, gone, admin, table)
+    told = (account, claim, drawn, failed, like, favorite, swept, unwanted, gone, *acts)
     return [event for aggregate in told for event in aggregate.collect_events()] + [snapshot]
 
 

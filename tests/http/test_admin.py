@@ -22,6 +22,7 @@ ROUTES = [
     ("POST", "/admin/projections/users/skip"), ("POST", "/admin/projections/nonsense/skip"),
     ("GET", "/admin/users/ada/points"), ("GET", "/admin/users/ada/timeline"),
     ("GET", "/admin/users/ada/profile"), ("GET", "/admin/users/ada/gallery"), ("POST", "/admin/verify"),
+    ("GET", "/admin/painters"), ("POST", "/admin/painters"), ("POST", "/admin/painters/remove"),
 ]  # fmt: skip
 NOT_ADMIN = {"message": "需要管理员权限"}
 

@@ -70,7 +70,7 @@ async def test_the_document_has_every_route(client: httpx.AsyncClient) -> None:
         "/admin/projections/{name}/skip", "/admin/statistics", "/metrics",
         "/admin/users/{username}/points", "/admin/users/{username}/ban", "/admin/users/{username}/unban",
         "/admin/users/{username}/timeline", "/admin/users/{username}/profile",
-        "/admin/users/{username}/gallery", "/admin/verify",
+        "/admin/users/{username}/gallery", "/admin/verify", "/admin/painters", "/admin/painters/remove",
         "/auth/points", "/auth/points/history",
     }  # fmt: skip
 

@@ -12,9 +12,10 @@ from huajuan.audit.timeline import Happening
 from huajuan.domain.facts import Entity
 from huajuan.domain.kinds import KINDS
 from huajuan.domain.read_table import ReadTable
+from huajuan.domain.studio import Studio
 from huajuan.http.phrases_of_events import SENTENCES, sentence_of
 
-OF_NO_ACCOUNT = (ReadTable,)
+OF_NO_ACCOUNT = (ReadTable, Studio)
 VALUES: dict[Any, Any] = {
     int: 20, str: "{0} %s", UUID: UUID(int=9), date: date(2026, 11, 24),
     datetime: datetime(2026, 11, 24, 8, tzinfo=UTC),

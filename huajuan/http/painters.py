@@ -1,0 +1,128 @@
+"""Admins say which painters draw, while they draw."""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, get, post
+
+from huajuan.commands.add_painter import add_painter
+from huajuan.commands.remove_painter import remove_painter
+from huajuan.dispatch.painters import Painter
+from huajuan.domain.refusals import AlreadyPainter, NotPainter, PainterUnfit, ReasonMissing
+from huajuan.domain.studio import URL_CHARACTERS_MAX
+from huajuan.http import phrases
+from huajuan.http.admin import FORBIDDEN, Reason
+from huajuan.http.bodies import Unreadable, malformed, read_form
+from huajuan.http.desk import AtDesk, Desk
+from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Said, replies, takes
+from huajuan.http.envelope import Answers, Refusal, answering
+
+
+class PainterForm(msgspec.Struct):
+    """A painter's address, and why it is to draw, or to draw no more."""
+
+    url: Annotated[str, msgspec.Meta(max_length=URL_CHARACTERS_MAX)]
+    reason: Reason = ""
+
+
+class PainterOnWire(msgspec.Struct):
+    """How a painter has been doing, as this process has seen it.
+
+    `proven` is false after a failure until a picture succeeds; `rests_seconds` is for how long it gets no job.
+    """
+
+    url: str
+    answers: bool
+    proven: bool
+    rests_seconds: float
+
+
+class PaintersReply(Said, kw_only=True):
+    """All painters that may get jobs, and how many jobs wait."""
+
+    painters: list[PainterOnWire]
+    waiting: int
+
+
+_EXAMPLE: dict[str, Any] = {
+    "message": phrases.WELL,
+    "painters": [{"url": "http://gpu-2:8188", "answers": True, "proven": True, "rests_seconds": 0.0}],
+    "waiting": 3,
+}
+_ANSWERS: Answers = {
+    Unreadable: malformed(),
+    ReasonMissing: Refusal(400, message=phrases.REASON_MISSING),
+    PainterUnfit: Refusal(400, message=phrases.PAINTER_UNFIT),
+    AlreadyPainter: Refusal(409, message=phrases.ALREADY_PAINTER),
+    NotPainter: Refusal(404, message=phrases.NOT_PAINTER),
+}
+
+
+_SEEN: dict[int, Any] = {
+    200: (PaintersReply, [_EXAMPLE]),
+    401: (Said, NO_TOKEN),
+    403: (Said, FORBIDDEN),
+    503: (Said, BUSY),
+}
+
+
+def _act_replies(status: int, text: str) -> Any:
+    texts = (phrases.MALFORMED, phrases.REASON_MISSING, phrases.PAINTER_UNFIT)
+    refused: dict[int, Any] = {
+        400: (Said, [{"message": each} for each in texts]),
+        status: (Said, [{"message": text}]),
+        413: (Said, TOO_LARGE),
+    }
+    return replies(dict(sorted((_SEEN | refused).items())))
+
+
+_FORM = takes(PainterForm, {"url": "http://gpu-2:8188", "reason": "more to draw"}, "reason")
+
+
+@get("/admin/painters", tags=["Admin"], operation_id="ListPainters", responses=replies(_SEEN))
+async def painters(desk: AtDesk) -> PaintersReply:
+    """The painters that may get jobs, and how they have been doing."""
+    return await _painters(desk)
+
+
+@post(
+    "/admin/painters",
+    tags=["Admin"],
+    status_code=200,
+    operation_id="AddPainter",
+    operation_class=_FORM,
+    responses=_act_replies(409, phrases.ALREADY_PAINTER),
+)
+async def add(request: Request[Any, Any, Any], desk: AtDesk) -> PaintersReply:
+    """Have one more painter draw, in every process, without a restart."""
+    with answering(_ANSWERS):
+        form = await read_form(request, PainterForm)
+        await add_painter(desk.store, form.url, desk.room.painters.configured, form.reason.strip())
+    return await _painters(desk)
+
+
+@post(
+    "/admin/painters/remove",
+    tags=["Admin"],
+    status_code=200,
+    operation_id="RemovePainter",
+    operation_class=_FORM,
+    responses=_act_replies(404, phrases.NOT_PAINTER),
+)
+async def remove(request: Request[Any, Any, Any], desk: AtDesk) -> PaintersReply:
+    """Have a painter get no more jobs. It ends those that it has."""
+    with answering(_ANSWERS):
+        form = await read_form(request, PainterForm)
+        await remove_painter(desk.store, form.url, desk.room.painters.configured, form.reason.strip())
+    return await _painters(desk)
+
+
+async def _painters(desk: Desk) -> PaintersReply:
+    await desk.dispatcher.learn_painters()
+    known = [_on_wire(painter) for painter in desk.room.painters.all.values()]
+    waiting = await desk.room.queue.waiting()
+    return PaintersReply(code=200, message=phrases.WELL, painters=known, waiting=waiting)
+
+
+def _on_wire(painter: Painter) -> PainterOnWire:
+    return PainterOnWire(painter.url, painter.answers, painter.is_proven, round(painter.rest_seconds, 3))
