@@ -47,6 +47,8 @@ from huajuan.projections.versions import keep_versions
 from huajuan.serving.rebuilding import RebuildProcesses
 from huajuan.serving.stopping import leave_with
 from huajuan.sessions.attempts import Attempts
+from huajuan.sessions.idempotency import Idempotency
+from huajuan.sessions.keyed_requests import RequestNames
 from huajuan.sessions.sessions import CHANNEL, Sessions
 from huajuan.settings import PREFIX, Settings, from_environment
 from huajuan.timers import drawing, keep_tidy, running
@@ -102,9 +104,9 @@ async def open_desk(settings: Settings, open_painters: OpenPainters = open_paint
             statements, PROJECTIONS, limits.note_use_every_seconds, limits.unused_version_hours_max
         )
         fitting = try_workflow_on(painters, workflows, settings.dispatch.fitting_pause_seconds)
-        await enter(
-            running(_sweeping(desk), _clearing(desk), _tidying(desk), _auditing(desk), versions, fitting)
-        )
+        claims = desk.idempotency.keep_claims()
+        await enter(running(_sweeping(desk), _clearing(desk), _tidying(desk), _auditing(desk)))
+        await enter(running(versions, fitting, claims))
         yield desk
 
 
@@ -135,6 +137,8 @@ def _desk(
         tokens=Tokens(settings.jwt_secret, settings.token_hours, now, settings.tokens_cached_max),
         sessions=sessions,
         attempts=Attempts(statements, store.stream_ids, settings.login),
+        request_names=RequestNames(settings.jwt_secret),
+        idempotency=Idempotency(statements, settings.idempotency),
         room=dispatcher.room,
         dispatcher=dispatcher,
         pictures=dispatcher.room.pictures,
@@ -153,7 +157,8 @@ def _sweeping(desk: Desk) -> Coroutine[Any, Any, None]:
 
 
 def _tidying(desk: Desk) -> Coroutine[Any, Any, None]:
-    return keep_tidy(desk.sessions, desk.attempts, desk.room.queue, desk.settings.tidy_every_seconds)
+    kept = (desk.sessions, desk.attempts, desk.idempotency, desk.room.queue)
+    return keep_tidy(desk.settings.tidy_every_seconds, *kept)
 
 
 def _auditing(desk: Desk) -> Coroutine[Any, Any, None]:
@@ -178,6 +183,7 @@ def _estate(desk: Desk) -> Estate:
         desk.trash,
         desk.avatars,
         belongings,
+        desk.idempotency.forget_those_of,
         lambda: forget_statistics(settings.database_url, settings.projection.connect_seconds_max),
         settings.erase_batch_max,
         settings.erase_settle_seconds,

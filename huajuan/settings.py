@@ -16,6 +16,7 @@ from huajuan.inference_client import Limits as PainterLimits
 from huajuan.projections.limits import ProjectionLimits
 from huajuan.rebuilding.limits import RebuildLimits
 from huajuan.sessions.attempts import AttemptLimits
+from huajuan.sessions.idempotency import IdempotencyLimits
 
 PREFIX = "HUAJUAN_"
 TOKEN_HOURS_MAX = 10 * 365 * 24
@@ -77,6 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dispatch: DispatchLimits = DispatchLimits()
     painter: PainterLimits = PainterLimits()
     login: AttemptLimits = AttemptLimits()
+    idempotency: IdempotencyLimits = IdempotencyLimits()
     rebuild: RebuildLimits = RebuildLimits()
     audit: AuditLimits = AuditLimits()
 
@@ -166,6 +168,10 @@ def _check(settings: Settings) -> None:
         "DISPATCH_JOBS_OF_ACCOUNT_MAX": settings.dispatch.jobs_of_account_max >= 1,
         "DISPATCH_JOBS_OF_HOST_MAX": settings.dispatch.jobs_of_host_max >= 1,
         "DISPATCH_ATTEMPTS_MAX": settings.dispatch.attempts_max >= 1,
+        "IDEMPOTENCY_WAITING_MAX": settings.idempotency.waiting_max >= 1,
+        "IDEMPOTENCY_SWEEP_BATCH_MAX": settings.idempotency.sweep_batch_max >= 1,
+        "IDEMPOTENCY_LEASE_SECONDS": settings.idempotency.lease_seconds
+        > settings.idempotency.heartbeat_seconds,
         "JWT_SECRET": not settings.jwt_secret or len(settings.jwt_secret.encode()) >= 32,
         "TIME_ZONE": _is_zone(settings.time_zone),
         "PUBLIC_URL": not settings.public_url or settings.public_url.startswith(("http://", "https://")),
@@ -185,6 +191,7 @@ _NEEDS = {
     "TOKEN_HOURS": "must be more than 0 and at most ten years",
     "GENERATE_WAIT_SECONDS": "must be more than 0 and at most a day",
     "RESTORE_HOURS": "must be 0 to ten years",
+    "IDEMPOTENCY_LEASE_SECONDS": "must be more than HUAJUAN_IDEMPOTENCY_HEARTBEAT_SECONDS",
     "JWT_SECRET": "must be at least 32 bytes long",
     "TIME_ZONE": "must be an IANA name such as UTC or Asia/Shanghai",
     "PUBLIC_URL": "must begin with http:// or https://",

@@ -3,17 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
 from huajuan.dispatch.dispatcher import Dispatcher
-from huajuan.dispatch.queue import JobQueue
 from huajuan.dispatch.room import DrawingRoom
 from huajuan.event_store.ending import end
 from huajuan.event_store.errors import LogError
-from huajuan.sessions.attempts import Attempts
-from huajuan.sessions.sessions import Sessions
 
 _logger = structlog.get_logger(__name__)
 
@@ -36,13 +33,18 @@ async def drawing(room: DrawingRoom, dispatcher: Dispatcher) -> AsyncIterator[No
     await room.close()
 
 
-async def keep_tidy(sessions: Sessions, attempts: Attempts, queue: JobQueue, every_seconds: float) -> None:
+class Ageing(Protocol):
+    """Has something that loses its meaning with time."""
+
+    async def tidy(self) -> None: ...
+
+
+async def keep_tidy(every_seconds: float, *kept: Ageing) -> None:
     """For ever: forget what has lost its meaning with time."""
     while True:
         await asyncio.sleep(every_seconds)
         try:
-            await sessions.tidy()
-            await attempts.tidy()
-            await queue.tidy()
+            for one in kept:
+                await one.tidy()
         except LogError as error:
             _logger.warning("tidying left for later", error=type(error).__name__)

@@ -39,7 +39,8 @@ class Belongings(Protocol):
 @dataclass(frozen=True)
 class Estate:
     """All that clearing needs. `belongings` gets an account, how many of each kind at most, and the log's
-    position that the read tables must have reached. `forget_statistics` makes the database forget what
+    position that the read tables must have reached. `forget_replies` gets an account and how many of the replies
+    that are kept for it at most. `forget_statistics` makes the database forget what
     values it met in the columns that had something of a person.
 
     Requests in hand when the person went may add to what they left, so for `settle_seconds` nobody is done.
@@ -50,6 +51,7 @@ class Estate:
     trash: Trash
     avatars: AvatarFiles
     belongings: Callable[[UUID, int, int], Awaitable[Belongings]]
+    forget_replies: Callable[[UUID, int], Awaitable[int]]
     forget_statistics: Callable[[], Awaitable[None]]
     batch_max: int
     settle_seconds: float
@@ -88,6 +90,8 @@ async def _is_clear(estate: Estate, erasure: Waiting) -> bool:
 async def _withdraw_all(estate: Estate, account_id: UUID) -> int:
     """How many pictures are still being drawn: they come to their end first."""
     while await estate.avatars.remove_those_of(account_id, estate.batch_max) == estate.batch_max:
+        pass
+    while await estate.forget_replies(account_id, estate.batch_max) == estate.batch_max:
         pass
     position = 0
     while left := await estate.belongings(account_id, estate.batch_max, position):

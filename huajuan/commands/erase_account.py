@@ -18,6 +18,8 @@ TRIES_MAX = 5
 
 async def erase_account(store: EventStore, erasures: Erasures, account_id: UUID) -> Decided:
     """One append; their pictures, likes and favorites follow, a batch at a time. Raises `NotRegistered`."""
+    if earlier := await store.made_before(Stream(Account, account_id)):
+        return earlier
     known(await store.find(Account, account_id))
     await erasures.put(account_id)
     for _ in range(TRIES_MAX):

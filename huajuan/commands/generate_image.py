@@ -29,18 +29,25 @@ async def generate_image(
 
     Raises what `ask_for_image` raises.
     """
-    asked = await ask_for_image(room, account_id, image_id, order)
+    await ask_for_image(room, account_id, image_id, order)
     try:
         async with asyncio.timeout(wait_seconds_max):
             return await room.endings.of(image_id)
     except TimeoutError:
-        ending = await tell_cancelled(room.store, asked.aggregates[1], WAITED_TOO_LONG)
-        await room.queue.close(image_id)
-        return ending
+        return await _cancel(room, image_id)
+
+
+async def _cancel(room: DrawingRoom, image_id: UUID) -> Ending:
+    image = await room.store.find(Image, image_id)
+    if image is None:
+        raise LogBusy
+    ending = await tell_cancelled(room.store, image, WAITED_TOO_LONG)
+    await room.queue.close(image_id)
+    return ending
 
 
 async def ask_for_image(room: DrawingRoom, account_id: UUID, image_id: UUID, order: Order) -> Decided:
-    """The request is on record and waits for its turn; the second aggregate is the image.
+    """The request is on record and waits for its turn, or has had it if an earlier run of this request asked.
 
     Raises `NotEnoughPoints`, `NotRegistered`, `QueueFull`, `NobodyDraws` and `LogError`.
     """
@@ -59,7 +66,7 @@ async def _ask_and_queue(room: DrawingRoom, account_id: UUID, image_id: UUID, or
     try:
         asked = await _ask(room, account_id, image_id, order, deadline)
     except (Refused, LogBusy, Conflict):  # certainly nothing was appended
-        await room.queue.close(image_id)
+        await room.queue.withdraw(image_id)
         raise
     await room.queue.ready(image_id)
     return asked

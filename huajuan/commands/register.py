@@ -28,7 +28,13 @@ async def register(store: EventStore, passwords: Passwords, form: Form, welcome_
     """The new account. Raises `FormRefused`, the first thing wrong named by its kind."""
     _check(form)
     account_id = store.stream_ids.account(form.username)
-    claim_id = store.stream_ids.email_claim(form.email)
+    with calling(actor=account_id):
+        earlier = await store.made_before(Stream(Account, account_id))
+        return earlier or await _register(store, passwords, form, welcome_points)
+
+
+async def _register(store: EventStore, passwords: Passwords, form: Form, welcome_points: int) -> Decided:
+    account_id, claim_id = store.stream_ids.account(form.username), store.stream_ids.email_claim(form.email)
     # Look first: a password takes a while to hash, and names that are taken are asked for often.
     account, claim = await store.find(Account, account_id), await store.find(EmailClaim, claim_id)
     _refuse_taken(form, account, claim)
@@ -41,8 +47,7 @@ async def register(store: EventStore, passwords: Passwords, form: Form, welcome_
         new.grant(welcome_points, "welcome")
         return [new, _claimed(claim, claim_id, account_id)]
 
-    with calling(actor=account_id):
-        return await store.change(decide, Stream(Account, account_id), Stream(EmailClaim, claim_id))
+    return await store.change(decide, Stream(Account, account_id), Stream(EmailClaim, claim_id))
 
 
 def _check(form: Form) -> None:

@@ -1,11 +1,14 @@
 """Uploaded avatars: whose each file is, so that it goes with the person."""
 
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from huajuan.event_store.statements import Statements
 from huajuan.pictures import Pictures, key_of
 
-_NOTE = "INSERT INTO operations.uploaded_avatars (avatar_id, account_id) VALUES (%(avatar)s, %(account)s)"
+_NOTE = """
+INSERT INTO operations.uploaded_avatars (avatar_id, account_id) VALUES (%(avatar)s, %(account)s)
+ON CONFLICT DO NOTHING
+"""
 _OF = "SELECT avatar_id FROM operations.uploaded_avatars WHERE account_id = %(account)s LIMIT %(most)s"
 _FORGET = "DELETE FROM operations.uploaded_avatars WHERE avatar_id = %(avatar)s"
 
@@ -17,9 +20,8 @@ class AvatarFiles:
         self.files = files
         self._statements = statements
 
-    async def put(self, account_id: UUID, portrait: bytes) -> str:
+    async def put(self, avatar_id: UUID, account_id: UUID, portrait: bytes) -> str:
         """Its key."""
-        avatar_id = uuid4()
         await self._statements.run(_NOTE, {"avatar": avatar_id, "account": account_id})
         return await self.files.put(avatar_id, portrait)
 

@@ -17,7 +17,7 @@ SELECT operations.open_job(%(image)s, %(account)s, %(holder)s, %(seconds)s, %(de
 """
 _READY = """
 WITH ready AS (UPDATE operations.job_leases SET holder = NULL, lapses_at = clock_timestamp()
-                WHERE image_id = %(image)s AND holder = %(holder)s RETURNING 1)
+                WHERE image_id = %(image)s AND holder = %(holder)s AND host IS NULL RETURNING 1)
 SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s, '') FROM ready
 """
 _CLAIM = "SELECT * FROM operations.claim_job(%(host)s, %(holder)s, %(seconds)s, %(most)s)"
@@ -49,6 +49,9 @@ SELECT pg_notify(%(channel)s, '') FROM back
 _CLOSE = """
 WITH closed AS (DELETE FROM operations.job_leases WHERE image_id = %(image)s RETURNING image_id)
 SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s, image_id::text) FROM closed
+"""
+_WITHDRAW = """
+DELETE FROM operations.job_leases WHERE image_id = %(image)s AND holder = %(holder)s AND host IS NULL
 """
 _LET_GO = """
 WITH gone AS (UPDATE operations.job_leases SET holder = NULL, host = NULL, lapses_at = clock_timestamp()
@@ -109,6 +112,10 @@ class JobQueue:
     async def ready(self, image_id: UUID) -> None:
         """Its request is on record: whoever has a painter may take it."""
         await self._run(_READY, image=image_id)
+
+    async def withdraw(self, image_id: UUID) -> None:
+        """Its request is not on record and will not be."""
+        await self._run(_WITHDRAW, image=image_id)
 
     async def claim(self, host: str, most: int) -> Claimed | None:
         """The next job for a painter that has fewer than `most` in hand."""

@@ -91,7 +91,7 @@ async def _tell(store: EventStore, image: Image, say: Callable[[Image, Account],
     try:
         decided = await store.change(decide, *streams)
     except AlreadyTold:
-        return await _as_told_first(store, image)
+        return await ending_of(store, image)
     account, told = decided.aggregates
     return Ending(told.picture, told.failure, account.balance, decided.position)
 
@@ -101,7 +101,8 @@ async def _as_told_first(store: EventStore, image: Image) -> Ending:
 
 
 async def ending_of(store: EventStore, told: Image) -> Ending:
-    """How a job ended that somebody else has told of."""
+    """How a job ended that somebody else has told of, and the balance by now."""
     account = await store.find(Account, told.account_id)
-    position = await store.position_of(told.id, Image.Drawn.TOPIC) if told.picture else 0
+    topic = Image.DrawingFailed.TOPIC if told.picture is None else Image.Drawn.TOPIC
+    position = await store.position_of(told.id, topic)
     return Ending(told.picture, told.failure, account.balance if account else 0, position)

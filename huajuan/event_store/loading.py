@@ -33,9 +33,6 @@ SELECT e.originator_id, e.originator_version, e.topic, e.state
         WHERE k.originator_id = known.stream AND k.originator_version > known.version
         ORDER BY k.originator_version LIMIT %b) e
 """
-_LAST_OF_KIND = """
-SELECT coalesce(max(notification_id), 0) FROM log.huajuan_events WHERE originator_id = %b AND topic = %b
-"""
 
 
 @dataclass(frozen=True)
@@ -56,12 +53,6 @@ class Loader:
         self._mapper = mapper
         self._keys = keys
         self._page_events_max = page_events_max
-
-    async def last_of_kind(self, stream: UUID, topic: str) -> int:
-        """The position of a stream's last event of this kind, 0 if it has none."""
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(_LAST_OF_KIND, (stream, topic), prepare=True)
-            return int((await cursor.fetchall())[0][0])
 
     async def bring_up_to_date(
         self, streams: Iterable[Stream[Any]], known: dict[UUID, Entity]

@@ -222,6 +222,22 @@ CREATE TABLE IF NOT EXISTS operations.login_attempts (
     since    timestamptz NOT NULL
 );
 
+-- Requests that were sent with a key, for a day: which body came with it, who runs it, and the reply, sealed.
+-- Facts that the command leads to come after `since` and carry its id, so that a second run finds them.
+CREATE TABLE IF NOT EXISTS operations.idempotency (
+    id         bytea PRIMARY KEY,
+    account_id uuid,
+    digest     bytea       NOT NULL,
+    command    uuid        NOT NULL,
+    since      bigint      NOT NULL,
+    run        uuid        NOT NULL,
+    lapses_at  timestamptz NOT NULL,
+    claimed_at timestamptz NOT NULL DEFAULT now(),
+    reply      bytea
+);
+CREATE INDEX IF NOT EXISTS idempotency_of ON operations.idempotency (account_id);
+CREATE INDEX IF NOT EXISTS idempotency_ageing ON operations.idempotency (claimed_at);
+
 -- Single characters and pairs of neighbours: what a substring of any length, in any script, must have.
 CREATE OR REPLACE FUNCTION operations.grams(words text) RETURNS text[] LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE

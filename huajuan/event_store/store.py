@@ -11,7 +11,8 @@ from psycopg_pool import AsyncConnectionPool
 from huajuan.domain.facts import Entity, Occasion, on_occasion
 from huajuan.domain.refusals import Refused
 from huajuan.event_store.cache import AggregateCache
-from huajuan.event_store.caller import caller
+from huajuan.event_store.caller import Command, caller
+from huajuan.event_store.earlier_runs import marked_positions, position_of
 from huajuan.event_store.ending import end
 from huajuan.event_store.errors import Conflict
 from huajuan.event_store.installation import stream_ids
@@ -84,12 +85,6 @@ class EventStore:
             found: Any = known.get(stream)
             return found  # type: ignore[no-any-return]
 
-    async def position_of(self, stream: UUID, topic: str) -> int:
-        """Where in the log the stream's last event of this kind is; 0 if there is none."""
-        return await through_outages(
-            lambda: self._loader.last_of_kind(stream, topic), self._limits.reconnect_seconds_max
-        )
-
     @overload
     async def change(self, decide: Callable[[A | None], Saved], a: Stream[A], /) -> Decided: ...
     @overload
@@ -112,19 +107,37 @@ class EventStore:
 
         `decide` gets each stream's aggregate, or `None` where there is none yet, and returns those to
         save. It is asked again when another process was faster. Raises what it raises, and `LogError`.
+
+        It is not asked when an earlier run of the same command has made this change: see `made_before`.
         """
-        ids = [stream.id for stream in streams]
-        async with self._cache.alone(ids):
-            give_up_at = asyncio.get_running_loop().time() + self._limits.conflict_seconds_max
-            while True:
-                try:
-                    return await self._decide_and_append(decide, streams)
-                except Conflict:
-                    # A process that has the newest facts at hand may win many times in a row over one
-                    # that must read them, so what is bounded is the time and not the tries.
-                    self._cache.drop(ids)
-                    if asyncio.get_running_loop().time() > give_up_at:
-                        raise
+        async with self._cache.alone([stream.id for stream in streams]):
+            decided = await self._change(decide, streams)
+        if command := caller().command:
+            command.changed()
+        return decided
+
+    async def made_before(self, *streams: Stream[Any]) -> Decided | None:
+        """What the next change came to in an earlier run of the same command, if it was made then.
+
+        Of `streams` those that it touched, as they stand now. Commands that look before they decide ask this
+        first. Costs nothing where there is no command.
+        """
+        command = caller().command
+        if command is None:
+            return None
+        async with self._cache.alone(ids := [stream.id for stream in streams]):
+            known = self._cache.known(ids)
+            await self._bring_up_to_date(streams, known)
+            made = await self._made_before(command, streams, known)
+        if made:
+            command.changed()
+        return made
+
+    async def position_of(self, stream: UUID, topic: str) -> int:
+        """Of the stream's last fact of this kind; 0 if it has none."""
+        return await through_outages(
+            lambda: position_of(self._pool, stream, topic), self._limits.reconnect_seconds_max
+        )
 
     def forget(self, person: UUID) -> None:
         """An erased person's key and all that was read with it leave the memory of this process."""
@@ -140,19 +153,46 @@ class EventStore:
         for listener in self.on_appended:
             listener(position)
 
+    async def _change(self, decide: Callable[..., Saved], streams: Sequence[Stream[Any]]) -> Decided:
+        give_up_at = asyncio.get_running_loop().time() + self._limits.conflict_seconds_max
+        while True:
+            try:
+                return await self._decide_and_append(decide, streams)
+            except Conflict:
+                # A process that has the newest facts at hand may win many times in a row over one
+                # that must read them, so what is bounded is the time and not the tries.
+                self._cache.drop(stream.id for stream in streams)
+                if asyncio.get_running_loop().time() > give_up_at:
+                    raise
+
     async def _decide_and_append(
         self, decide: Callable[..., Saved], streams: Sequence[Stream[Any]]
     ) -> Decided:
         ids = [stream.id for stream in streams]
         known = self._cache.known(ids)
-        if len(known) == len(ids):
+        command = caller().command
+        if command is None and len(known) == len(ids):
             # A cached state may accept at once: the log's primary key checks it.
             hasty = self._decide_on_cached(decide, ids, known)
             if hasty:
                 return await self._append(hasty)
             known = self._cache.known(ids)
         await self._bring_up_to_date(streams, known)
-        return await self._append(self._decide(decide, ids, known))
+        # Looked for after the state is read: whatever comes later is refused by the primary key.
+        made = await self._made_before(command, streams, known) if command else None
+        return made or await self._append(self._decide(decide, ids, known))
+
+    async def _made_before(
+        self, command: Command, streams: Sequence[Stream[Any]], known: dict[UUID, Entity]
+    ) -> Decided | None:
+        ids = [stream.id for stream in streams]
+        positions = await through_outages(
+            lambda: marked_positions(self._pool, command, ids), self._limits.reconnect_seconds_max
+        )
+        if not positions:
+            return None
+        await self._bring_up_to_date(streams, known)
+        return Decided(tuple(known[i] for i in ids if i in positions), max(positions.values()))
 
     def _decide_on_cached(
         self, decide: Callable[..., Saved], ids: list[UUID], known: dict[UUID, Entity]
@@ -174,7 +214,7 @@ class EventStore:
     def _decide(
         self, decide: Callable[..., Saved], ids: list[UUID], known: dict[UUID, Entity]
     ) -> list[Entity]:
-        with on_occasion(Occasion(self.clock(), caller().actor, caller().correlation_id)):
+        with on_occasion(Occasion(self.clock(), caller().actor, caller().signature)):
             return list(decide(*(known.get(i) for i in ids)))
 
     async def _append(self, saved: list[Entity]) -> Decided:

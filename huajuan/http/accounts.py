@@ -17,6 +17,7 @@ from huajuan.http.bodies import Unreadable, malformed, read_form
 from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Explained, Said, document, replies, takes
 from huajuan.http.envelope import Answers, Refusal, answering
+from huajuan.http.idempotency import concerns
 from huajuan.http.presenting import OwnUser, own_user
 from huajuan.http.tokens import Me
 from huajuan.projections.point_balances import POINT_BALANCES
@@ -102,6 +103,7 @@ async def register(request: Request[Any, Any, Any], desk: AtDesk) -> Said:
     """Open an account."""
     with answering(REGISTER_ANSWERS):
         form = await read_form(request, RegisterForm)
+        concerns(request, desk.store.stream_ids.account(form.username))
         application = Form(form.username, form.email, form.password)
         decided = await register_account(
             desk.store, desk.passwords, application, desk.settings.welcome_points
@@ -136,6 +138,7 @@ async def login(request: Request[Any, Any, Any], desk: AtDesk) -> LoggedInReply:
     """Get a token."""
     with answering(LOGIN_ANSWERS):
         form = await read_form(request, LoginForm)
+        concerns(request, desk.store.stream_ids.account(form.username))
         known = await _log_in(form, request.client.host if request.client else "", desk)
     return LoggedInReply(
         code=200, message=phrases.LOGGED_IN, token=desk.tokens.issue(known), avatar=known.avatar_url

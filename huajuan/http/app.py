@@ -30,6 +30,7 @@ from huajuan.http.files import picture
 from huajuan.http.gallery import bring_images_back, image_feature, image_square, remove_images
 from huajuan.http.generating import generate
 from huajuan.http.guards import requires_admin, requires_token
+from huajuan.http.idempotency import Replayed, keeping_replies, on_replayed, one_effect
 from huajuan.http.images import all_images, one_image, own_images, own_images_of_time
 from huajuan.http.likes import like, unlike
 from huajuan.http.meter import Meter
@@ -42,7 +43,8 @@ from huajuan.http.statistics import statistics
 from huajuan.http.tokens import Claims
 from huajuan.settings import Settings
 
-PUBLIC = (register, login, all_users, all_images, picture, avatar_picture, healthz, readyz, metrics)
+PUBLIC = (all_users, all_images, picture, avatar_picture, healthz, readyz, metrics)
+WITHOUT_TOKEN = (register, login)
 WITH_TOKEN = (
     *(user_info, logout, update, change_avatar, avatar, upload_avatar, erase),
     *(score, generate),
@@ -63,27 +65,32 @@ OpenDesk = Callable[[], AbstractAsyncContextManager[Desk]]
 def create_app(settings: Settings, open_desk: OpenDesk) -> ASGIApp:
     """The desk is opened when the server starts and closed when it stops."""
     app = Litestar(
-        route_handlers=[*PUBLIC, _behind_token(), _behind_role()],
+        route_handlers=[*PUBLIC, _before_token(), _behind_token(), _behind_role()],
         dependencies={
             "desk": Provide(_desk, sync_to_thread=False),
             "me": Provide(_me, sync_to_thread=False),
         },
-        exception_handlers=EXCEPTION_HANDLERS,
+        exception_handlers={**EXCEPTION_HANDLERS, Replayed: on_replayed},
         lifespan=[lambda app: _desk_open(app, open_desk)],
         openapi_config=_openapi(settings),
         request_max_body_size=settings.body_bytes_max,
         logging_config=None,
     )
     app.state.meter = Meter()
-    return door(cors(app, settings.cors_origins), app.state.meter)
+    return door(cors(keeping_replies(app), settings.cors_origins), app.state.meter)
+
+
+def _before_token() -> Router:
+    return Router("/", route_handlers=WITHOUT_TOKEN, guards=[one_effect])
 
 
 def _behind_token() -> Router:
-    return Router("/", route_handlers=WITH_TOKEN, guards=[requires_token], security=[{SCHEME: []}])
+    guards = [requires_token, one_effect]
+    return Router("/", route_handlers=WITH_TOKEN, guards=guards, security=[{SCHEME: []}])
 
 
 def _behind_role() -> Router:
-    guards = [requires_token, requires_admin]
+    guards = [requires_token, requires_admin, one_effect]
     return Router("/", route_handlers=FOR_ADMINS, guards=guards, security=[{SCHEME: []}])
 
 

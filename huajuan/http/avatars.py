@@ -9,6 +9,7 @@ from litestar.params import FromPath
 
 from huajuan.commands.set_avatar import set_avatar
 from huajuan.domain.refusals import NotRegistered
+from huajuan.event_store.caller import new_id
 from huajuan.event_store.errors import LogUnavailable
 from huajuan.http import phrases
 from huajuan.http.desk import AtDesk
@@ -55,7 +56,7 @@ async def upload_avatar(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -
     """Upload an avatar: multipart, `file` a PNG, JPEG or WebP up to 2 MiB."""
     with answering(UPLOAD_ANSWERS):
         portrait = await desk.portraits.make(await _uploaded(request))
-        key = await desk.avatars.put(me.account_id, portrait)
+        key = await desk.avatars.put(new_id("avatar"), me.account_id, portrait)
         url = f"{desk.settings.public_address}/avatars/{key}"
         decided = await set_avatar(desk.store, me.account_id, url)
     await desk.show(decided.position, USERS)

@@ -21,6 +21,8 @@ from huajuan.projections.projector import Projector
 from huajuan.projections.questions import ReadTables
 from huajuan.serving.rebuilding import RebuildProcesses
 from huajuan.sessions.attempts import Attempts
+from huajuan.sessions.idempotency import Idempotency
+from huajuan.sessions.keyed_requests import RequestNames
 from huajuan.sessions.sessions import Sessions
 from huajuan.settings import Settings
 
@@ -38,6 +40,8 @@ class Desk:
     tokens: Tokens
     sessions: Sessions
     attempts: Attempts
+    request_names: RequestNames
+    idempotency: Idempotency
     room: DrawingRoom
     dispatcher: Dispatcher
     pictures: Pictures

@@ -9,6 +9,9 @@ from litestar.enums import MediaType
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
 
+from huajuan.http import phrases
+from huajuan.http.idempotency import KEY_CHARACTERS_MAX, REPLAYED, WRITING_METHODS
+
 SCHEME = "token"
 COMPONENTS = Components(
     security_schemes={
@@ -37,6 +40,22 @@ TAGS = [
 ]
 _TEXT = {"type": "string"}
 _PNG = "image/png"
+_SAID = {"$ref": "#/components/schemas/Said"}
+WRITING_BY_GET = frozenset({"/auth/score"})
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Any name for this request. Sent again with it, the request changes nothing more and gets the first "
+    "one's reply, for a day.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": KEY_CHARACTERS_MAX, "pattern": "^[!-~]+$"},
+}
+_KEY_REFUSALS = {
+    400: phrases.MALFORMED,
+    409: phrases.IN_PROGRESS,
+    413: phrases.BODY_TOO_LARGE,
+    422: phrases.KEY_REUSED,
+}
 _END_OF_SENTENCE = re.compile(r"(?<=\.)\s+")
 REQUEST_ID = _TEXT | {"minLength": 1, "maxLength": 128}
 
@@ -47,11 +66,15 @@ def _header(description: str, schema: dict[str, Any] = _TEXT, *, always: bool = 
 
 _EVER = {"X-Request-Id": _header("The caller's own id if it sent a fit one, else a new one.", REQUEST_ID)}
 _PAGED = {"Link": _header('`<…>; rel="next"`: the next page, where there is one.', always=False)}
+_STILL_RUNNING = {"Retry-After": _header("Seconds, while a copy runs.", {"type": "integer"}, always=False)}
 _LATER = {"Retry-After": _header("Seconds.", {"type": "integer", "minimum": 0})}
 _TAGGED = {
     "ETag": _header("Strong."),
     "Cache-Control": _header("How long it may be kept."),
     "Accept-Ranges": _header("`bytes`."),
+}
+_AGAIN = {
+    REPLAYED: _header("`true`: this is the reply that an earlier request with the key got.", always=False)
 }
 _RANGED = {"Content-Range": _header("Which bytes, of how many.")}
 
@@ -70,11 +93,13 @@ class Document(JsonRenderPlugin):
         return self._finished
 
     def _finish(self, document: dict[str, Any]) -> dict[str, Any]:
-        for path, operation in _operations(document):
+        for method, path, operation in _operations(document):
             _summarize(operation)
             self._bound(operation)
+            if method.upper() in WRITING_METHODS or path in WRITING_BY_GET:
+                _take_key(operation)
             for status, reply in operation["responses"].items():
-                reply["headers"] = _headers(path, operation, int(status))
+                reply["headers"] = _headers(operation, int(status))
         return document
 
     def _bound(self, operation: dict[str, Any]) -> None:
@@ -83,10 +108,23 @@ class Document(JsonRenderPlugin):
                 parameter["schema"]["maximum"] = self._rows_max
 
 
-def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for path, item in document["paths"].items():
-        for operation in item.values():
-            yield path, operation
+        for method, operation in item.items():
+            yield method, path, operation
+
+
+def _take_key(operation: dict[str, Any]) -> None:
+    """A key may be sent, and then there are four more refusals, all in the plain envelope."""
+    operation.setdefault("parameters", []).append(_KEY)
+    for status, text in _KEY_REFUSALS.items():
+        reply = operation["responses"].setdefault(str(status), {"description": "The plain envelope."})
+        body = reply.setdefault("content", {}).setdefault("application/json", {})
+        if body.get("schema", _SAID) != _SAID:
+            body["schema"] = {"anyOf": [body["schema"], _SAID]}
+        body.setdefault("schema", _SAID)
+        example = {"summary": text, "value": {"code": status, "message": text}}
+        body.setdefault("examples", {}).setdefault(f"with-a-key-{status}", example)
 
 
 def _summarize(operation: dict[str, Any]) -> None:
@@ -96,10 +134,12 @@ def _summarize(operation: dict[str, Any]) -> None:
     operation |= {"description": rest[0]} if rest else {}
 
 
-def _headers(path: str, operation: dict[str, Any], status: int) -> dict[str, Any]:
+def _headers(operation: dict[str, Any], status: int) -> dict[str, Any]:
     names = {parameter["name"] for parameter in operation.get("parameters", ())}
+    takes_key = _KEY["name"] in names
     headers = _EVER | (_PAGED if status == 200 and "after" in names else {})
     headers |= _LATER if status in {429, 503} else {}
+    headers |= (_AGAIN | (_STILL_RUNNING if status == 409 else {})) if takes_key else {}
     if _PNG in operation["responses"]["200"].get("content", {}) and status != 404:
         headers |= _TAGGED | (_RANGED if status in {206, 416} else {})
     return headers

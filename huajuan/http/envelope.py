@@ -15,6 +15,8 @@ from huajuan.http.door import request_id
 from huajuan.threads import TooManyWaiting
 
 RETRY_AFTER_SECONDS = "1"
+# Noted of a request that was not decided: sent again, it may end otherwise.
+IS_PASSING = "is_passing"
 _logger = structlog.get_logger(__name__)
 _OF_STATUS = {
     404: phrases.NO_SUCH_ROUTE,
@@ -46,7 +48,9 @@ def answering(answers: Answers) -> Iterator[None]:
         raise Refusal(answer.status, answer.headers, **answer.body) from error
 
 
-def on_refusal(_: Request[Any, Any, Any], refusal: Refusal) -> Response[Any]:
+def on_refusal(request: Request[Any, Any, Any], refusal: Refusal) -> Response[Any]:
+    if isinstance(refusal.__cause__, LogError | TooManyWaiting):
+        _note_passing(request)
     return _reply(refusal.status, refusal.body, refusal.headers)
 
 
@@ -57,13 +61,15 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
     return _reply(error.status_code, {"message": message}, error.headers)
 
 
-def on_busy(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+def on_busy(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    _note_passing(request)
     _logger.warning("refused as busy", error=type(error).__name__)
     return _reply(503, {"message": phrases.BUSY}, {"Retry-After": RETRY_AFTER_SECONDS})
 
 
-def on_exception(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+def on_exception(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """Unplanned: the log knows what happened, the client gets the id to ask about."""
+    _note_passing(request)
     _logger.error("unplanned", exc_info=error)
     return _reply(500, {"message": phrases.UNPLANNED, "request_id": request_id()})
 
@@ -75,6 +81,10 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
     TooManyWaiting: on_busy,
     Exception: on_exception,
 }
+
+
+def _note_passing(request: Request[Any, Any, Any]) -> None:
+    request.scope["state"][IS_PASSING] = True
 
 
 def _reply(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response[Any]:

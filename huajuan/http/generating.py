@@ -1,7 +1,6 @@
 """Generating an image for points."""
 
 from typing import Any
-from uuid import uuid4
 
 from litestar import Request, post
 
@@ -9,6 +8,7 @@ from huajuan.commands.generate_image import generate_image
 from huajuan.dispatch.errors import NobodyDraws, QueueFull
 from huajuan.dispatch.telling import Ending
 from huajuan.domain.refusals import NotEnoughPoints, NotRegistered
+from huajuan.event_store.caller import new_id
 from huajuan.event_store.errors import LogUnavailable
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable, malformed, read_object
@@ -112,7 +112,7 @@ async def generate(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Gen
     with answering(GENERATE_ANSWERS):
         order = read_order(await read_object(request))
         patience = desk.settings.generate_wait_seconds
-        ending = await generate_image(desk.room, me.account_id, uuid4(), order, patience)
+        ending = await generate_image(desk.room, me.account_id, new_id("image"), order, patience)
     await desk.show(ending.position, HISTORY, POINT_BALANCES, POINT_HISTORY)
     return _generated(ending, desk)
 

@@ -10,6 +10,7 @@ from huajuan.http.desk import AtDesk
 from huajuan.http.documented import BUSY, NO_TOKEN_TRIED, Said, Tried, replies
 from huajuan.http.envelope import Answers, Refusal, answering
 from huajuan.http.guards import BESIDE_TOKEN_REFUSAL
+from huajuan.http.idempotency import WRITES
 from huajuan.http.tokens import Me
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.point_history import POINT_HISTORY
@@ -34,7 +35,7 @@ SCORE_ANSWERS: Answers = {
     tags=["Points"],
     http_method=["GET", "POST"],
     status_code=200,
-    opt={BESIDE_TOKEN_REFUSAL: {"success": False}},
+    opt={BESIDE_TOKEN_REFUSAL: {"success": False}, WRITES: True},
     responses=replies(
         {
             200: (

@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -57,7 +57,7 @@ async def test_pictures_likes_favorites_and_avatar_go_and_points_are_forfeited(d
     async with desk_on(database_url, **QUIET, erase_batch_max=2) as desk:
         ann, ben = await a_person(desk, "ann", 2), await a_person(desk, "ben", 1)
         hers, his = [await picture_of(desk, ann) for _ in range(5)], await picture_of(desk, ben)
-        avatar = await desk.avatars.put(ann, b"a portrait")
+        avatar = await desk.avatars.put(uuid4(), ann, b"a portrait")
         for person, image in ((ann, his), (ben, hers[0])):
             await like_image(desk.store, person, image)
             await favorite_image(desk.store, person, image)

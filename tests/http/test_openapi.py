@@ -71,7 +71,22 @@ def test_the_token_is_a_header() -> None:
 def test_every_reply_has_its_headers(operation: Documented) -> None:
     for status, reply in operation.says["responses"].items():
         assert reply["headers"]["X-Request-Id"]["required"]
-        assert ("Retry-After" in reply["headers"]) == (status in {"429", "503"})
+        is_later = reply["headers"].get("Retry-After", {}).get("required", False)
+        assert is_later == (status in {"429", "503"})
+
+
+@each_operation
+def test_whatever_writes_takes_a_key(operation: Documented) -> None:
+    is_writing = operation.method != "get" or operation.path == "/auth/score"
+    is_writing = is_writing and operation.method != "head"
+    names = {parameter["name"] for parameter in operation.says.get("parameters", ())}
+    assert ("Idempotency-Key" in names) == is_writing
+    if is_writing:
+        replies = operation.says["responses"]
+        assert {"400", "409", "413", "422"} <= set(replies)
+        assert "幂等键已用于其他请求" in [example["message"] for example in operation.examples("422")]
+        assert "请求正在处理中" in [example.get("message") for example in operation.examples("409")]
+        assert "Idempotency-Replayed" in replies["200"]["headers"]
 
 
 @each_operation
