@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from huajuan.domain.image import Image
 from huajuan.domain.order import Order
 from huajuan.domain.points import PICTURE_COST
 from huajuan.domain.refusals import NotEnoughPoints, Refused
-from huajuan.event_store.errors import Conflict, LogBusy
+from huajuan.event_store.errors import Conflict, LogBusy, LogError
 from huajuan.event_store.loading import Stream
 from huajuan.event_store.store import Decided
 
@@ -68,7 +69,8 @@ async def _ask_and_queue(room: DrawingRoom, account_id: UUID, image_id: UUID, or
     except (Refused, LogBusy, Conflict):  # certainly nothing was appended
         await room.queue.withdraw(image_id)
         raise
-    await room.queue.ready(image_id)
+    with suppress(LogError):  # it is on record, and waits until this process's lease on it lapses
+        await room.queue.ready(image_id)
     return asked
 
 

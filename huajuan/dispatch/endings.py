@@ -7,6 +7,7 @@ from uuid import UUID
 
 from huajuan.dispatch.telling import Ending, ending_of
 from huajuan.domain.image import Image
+from huajuan.event_store.errors import LogError
 from huajuan.event_store.store import EventStore
 
 
@@ -47,5 +48,9 @@ class Endings:
                 del self._waiting[image_id]
 
     async def _as_on_record(self, image_id: UUID) -> Ending | None:
-        image = await self._store.find(Image, image_id)
-        return None if image is None or image.is_open else await ending_of(self._store, image)
+        """A log that cannot be read says nothing of the job."""
+        try:
+            image = await self._store.find(Image, image_id)
+            return None if image is None or image.is_open else await ending_of(self._store, image)
+        except LogError:
+            return None

@@ -169,9 +169,11 @@ class DrawingRoom:
     async def _within_deadline(self, job: JobInHand, image: Image) -> Drawn:
         seconds = (image.deadline - self.store.clock()).total_seconds()
         try:
-            async with asyncio.timeout(max(0.0, seconds)):
+            async with asyncio.timeout(max(0.0, seconds)) as deadline:
                 return await self._drawn(job, image)
         except TimeoutError as error:
+            if not deadline.expired():
+                raise
             with suppress(InferenceError, TimeoutError):
                 async with asyncio.timeout(self.limits.stop_seconds_max):
                     await job.painter.host.cancel(image.id)
