@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -25,9 +26,11 @@ from huajuan.event_store.forgetting import Forgetting
 from huajuan.event_store.opening import open_event_store, open_pool
 from huajuan.event_store.statements import Statements
 from huajuan.event_store.store import EventStore
+from huajuan.event_store.stream_reader import StreamReader
 from huajuan.http.app import create_app
 from huajuan.http.auditors import Auditors
 from huajuan.http.desk import Desk
+from huajuan.http.followers import Followers
 from huajuan.http.tokens import Tokens
 from huajuan.inference_client import Limits as PainterLimits
 from huajuan.logs import configure_logs
@@ -36,6 +39,7 @@ from huajuan.pictures import Pictures, beneath
 from huajuan.portraits import Portraits
 from huajuan.projections.belongings import Left, forget_statistics, left_by
 from huajuan.projections.favorites import FAVORITES
+from huajuan.projections.generations import GENERATIONS
 from huajuan.projections.history import HISTORY
 from huajuan.projections.likes import LIKES
 from huajuan.projections.points_audit import PointsAudit
@@ -45,7 +49,7 @@ from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.signals import Ear
 from huajuan.projections.versions import keep_versions
 from huajuan.serving.rebuilding import RebuildProcesses
-from huajuan.serving.stopping import leave_with
+from huajuan.serving.stopping import leave_with, told_to_stop
 from huajuan.sessions.attempts import Attempts
 from huajuan.sessions.idempotency import Idempotency
 from huajuan.sessions.keyed_requests import RequestNames
@@ -106,7 +110,8 @@ async def open_desk(settings: Settings, open_painters: OpenPainters = open_paint
         fitting = try_workflow_on(painters, workflows, settings.dispatch.fitting_pause_seconds)
         claims = desk.idempotency.keep_claims()
         await enter(running(_sweeping(desk), _clearing(desk), _tidying(desk), _auditing(desk)))
-        await enter(running(versions, fitting, claims))
+        await enter(running(versions, fitting, claims, _waking(desk)))
+        stack.enter_context(told_to_stop(desk.followers.stop))
         yield desk
 
 
@@ -127,6 +132,7 @@ def _desk(
     dispatcher: Dispatcher,
 ) -> Desk:
     tables = ReadTables(statements)
+    streams = StreamReader(statements, store.mapper, store.keys)
     return Desk(
         settings=settings,
         store=store,
@@ -141,6 +147,9 @@ def _desk(
         idempotency=Idempotency(statements, settings.idempotency),
         room=dispatcher.room,
         dispatcher=dispatcher,
+        queue=dispatcher.room.queue,
+        streams=streams,
+        followers=Followers(streams, partial(projector.move, GENERATIONS), settings.streams),
         pictures=dispatcher.room.pictures,
         avatars=AvatarFiles(statements, Pictures.at(beneath(settings.storage_url, "avatars"))),
         portraits=Portraits(settings.portrait_threads_max, settings.portrait_waiting_max),
@@ -163,6 +172,10 @@ def _tidying(desk: Desk) -> Coroutine[Any, Any, None]:
 
 def _auditing(desk: Desk) -> Coroutine[Any, Any, None]:
     return desk.points_audit.keep_looking(desk.settings.audit_points_every_seconds)
+
+
+def _waking(desk: Desk) -> Coroutine[Any, Any, None]:
+    return desk.followers.keep_waking()
 
 
 def _clearing(desk: Desk) -> Coroutine[Any, Any, None]:

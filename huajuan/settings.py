@@ -12,6 +12,7 @@ import msgspec
 from huajuan.audit.limits import AuditLimits
 from huajuan.dispatch.limits import DispatchLimits
 from huajuan.event_store.limits import LogLimits
+from huajuan.http.limits import StreamLimits
 from huajuan.inference_client import Limits as PainterLimits
 from huajuan.projections.limits import ProjectionLimits
 from huajuan.rebuilding.limits import RebuildLimits
@@ -21,6 +22,7 @@ from huajuan.sessions.idempotency import IdempotencyLimits
 PREFIX = "HUAJUAN_"
 TOKEN_HOURS_MAX = 10 * 365 * 24
 GENERATE_WAIT_SECONDS_MAX = 24 * 3600
+LOOK_SECONDS_MIN = 0.05
 _CPUS = os.cpu_count() or 1
 
 
@@ -59,6 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     statement_seconds_max: float = 5
     square_images_max: int = 100
     feature_words_max: int = 10
+    eta_pictures_max: int = 50
     images_at_once_max: int = 100
     restore_hours: float = 24 * 7
     sweep_every_seconds: float = 60
@@ -81,6 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idempotency: IdempotencyLimits = IdempotencyLimits()
     rebuild: RebuildLimits = RebuildLimits()
     audit: AuditLimits = AuditLimits()
+    streams: StreamLimits = StreamLimits()
 
     @property
     def zone(self) -> ZoneInfo:
@@ -172,6 +176,7 @@ def _check(settings: Settings) -> None:
         "IDEMPOTENCY_SWEEP_BATCH_MAX": settings.idempotency.sweep_batch_max >= 1,
         "IDEMPOTENCY_LEASE_SECONDS": settings.idempotency.lease_seconds
         > settings.idempotency.heartbeat_seconds,
+        "STREAMS_LOOK_SECONDS": settings.streams.look_seconds >= LOOK_SECONDS_MIN,
         "JWT_SECRET": not settings.jwt_secret or len(settings.jwt_secret.encode()) >= 32,
         "TIME_ZONE": _is_zone(settings.time_zone),
         "PUBLIC_URL": not settings.public_url or settings.public_url.startswith(("http://", "https://")),
@@ -190,6 +195,7 @@ _NEEDS = {
     "CONNECTIONS_MAX": "must be at least 2",
     "TOKEN_HOURS": "must be more than 0 and at most ten years",
     "GENERATE_WAIT_SECONDS": "must be more than 0 and at most a day",
+    "STREAMS_LOOK_SECONDS": f"must be at least {LOOK_SECONDS_MIN}",
     "RESTORE_HOURS": "must be 0 to ten years",
     "IDEMPOTENCY_LEASE_SECONDS": "must be more than HUAJUAN_IDEMPOTENCY_HEARTBEAT_SECONDS",
     "JWT_SECRET": "must be at least 32 bytes long",

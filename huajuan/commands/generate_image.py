@@ -47,15 +47,16 @@ async def _cancel(room: DrawingRoom, image_id: UUID) -> Ending:
     return ending
 
 
-async def ask_for_image(room: DrawingRoom, account_id: UUID, image_id: UUID, order: Order) -> Decided:
-    """The request is on record and waits for its turn, or has had it if an earlier run of this request asked.
+async def ask_for_image(room: DrawingRoom, account_id: UUID, image_id: UUID, order: Order) -> int:
+    """Returns the position of the request, which waits for its turn now, or has had it if an earlier run of the
+    same command asked.
 
     Raises `NotEnoughPoints`, `NotRegistered`, `QueueFull`, `NobodyDraws` and `LogError`.
     """
     return await asyncio.shield(asyncio.ensure_future(_ask_and_queue(room, account_id, image_id, order)))
 
 
-async def _ask_and_queue(room: DrawingRoom, account_id: UUID, image_id: UUID, order: Order) -> Decided:
+async def _ask_and_queue(room: DrawingRoom, account_id: UUID, image_id: UUID, order: Order) -> int:
     deadline = room.store.clock() + timedelta(seconds=room.limits.job_seconds_max)
     try:
         if not len(room.painters):
@@ -71,7 +72,9 @@ async def _ask_and_queue(room: DrawingRoom, account_id: UUID, image_id: UUID, or
         raise
     with suppress(LogError):  # it is on record, and waits until this process's lease on it lapses
         await room.queue.ready(image_id)
-    return asked
+    if len(asked.aggregates) == 1:
+        return await room.store.position_of(image_id, Image.Requested.TOPIC)
+    return asked.position
 
 
 async def _refuse_without_points(room: DrawingRoom, account_id: UUID) -> None:

@@ -2,7 +2,11 @@
 
 
 class QueueFull(Exception):
-    """As many jobs are waiting as may be, of this account or of everybody's."""
+    """As many jobs are unfinished as may be, of this account or of everybody's."""
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(retry_after_seconds)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class NobodyDraws(Exception):

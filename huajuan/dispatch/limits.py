@@ -9,8 +9,11 @@ class DispatchLimits(msgspec.Struct, frozen=True):
     job_seconds_max: float = 3600
     jobs_of_account_max: int = 10
     jobs_waiting_max: int = 1000
-    # Of all processes together: one that is drawn, and the next, so that the painter is never idle.
-    jobs_of_host_max: int = 2
+    # What one who finds the queue full is told to wait.
+    full_retry_seconds: int = 10
+    # Of all processes together. With 2 a painter is not idle between two pictures, but the second waits there
+    # where nobody can overtake it.
+    jobs_of_host_max: int = 1
     attempts_max: int = 3
     lease_seconds: float = 20
     heartbeat_seconds: float = 2

@@ -59,7 +59,8 @@ WITH gone AS (UPDATE operations.job_leases SET holder = NULL, host = NULL, lapse
 SELECT pg_notify(%(channel)s, '') FROM gone LIMIT 1
 """
 _PLACE = """
-SELECT coalesce(q.place - 1, 0), q.place IS NULL AND l.host IS NOT NULL, l.progress
+SELECT coalesce(q.place - 1, 0), q.place IS NULL AND l.host IS NOT NULL, l.progress,
+       (SELECT count(DISTINCT host) FROM operations.job_leases w WHERE w.lapses_at > clock_timestamp())
   FROM operations.job_leases l LEFT JOIN operations.queue q USING (image_id)
  WHERE l.image_id = %(image)s
 """
@@ -84,11 +85,13 @@ class Claimed(NamedTuple):
 
 
 class Place(NamedTuple):
-    """How many jobs are before it, whether somebody has it in hand, and how far the drawing is, 0 to 1."""
+    """How many jobs are before it, whether a painter has it in hand, how far the drawing is, 0 to 1, and how
+    many painters are at work."""
 
     ahead: int
     in_hand: bool
     progress: float
+    hosts: int
 
 
 class JobQueue:
@@ -107,7 +110,7 @@ class JobQueue:
             _OPEN, limits, image=image_id, account=account_id, deadline=deadline, request=request
         )
         if said != "open":
-            raise QueueFull
+            raise QueueFull(self._limits.full_retry_seconds)
 
     async def ready(self, image_id: UUID) -> None:
         """Its request is on record: whoever has a painter may take it."""

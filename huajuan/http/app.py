@@ -29,6 +29,8 @@ from huajuan.http.favorites import add_favorite, favorites, remove_favorite
 from huajuan.http.files import picture
 from huajuan.http.gallery import bring_images_back, image_feature, image_square, remove_images
 from huajuan.http.generating import generate
+from huajuan.http.generation_events import generation_events
+from huajuan.http.generations import cancel_generation, own_generation, own_generations
 from huajuan.http.guards import requires_admin, requires_token
 from huajuan.http.idempotency import Replayed, keeping_replies, on_replayed, one_effect
 from huajuan.http.images import all_images, one_image, own_images, own_images_of_time
@@ -48,6 +50,7 @@ WITHOUT_TOKEN = (register, login)
 WITH_TOKEN = (
     *(user_info, logout, update, change_avatar, avatar, upload_avatar, erase),
     *(score, generate),
+    *(own_generations, own_generation, cancel_generation, generation_events),
     *(own_points, own_point_history),
     *(own_images, own_images_of_time, one_image, image_square, image_feature),
     *(remove_images, bring_images_back),

@@ -7,10 +7,13 @@ from litestar.di import NamedDependency
 from huajuan.dispatch.avatar_files import AvatarFiles
 from huajuan.dispatch.dispatcher import Dispatcher
 from huajuan.dispatch.erasures import Erasures
+from huajuan.dispatch.queue import JobQueue
 from huajuan.dispatch.room import DrawingRoom
 from huajuan.dispatch.trash import Trash
 from huajuan.event_store.store import EventStore
+from huajuan.event_store.stream_reader import StreamReader
 from huajuan.http.auditors import Auditors
+from huajuan.http.followers import Followers
 from huajuan.http.tokens import Tokens
 from huajuan.passwords import Passwords
 from huajuan.pictures import Pictures
@@ -44,6 +47,9 @@ class Desk:
     idempotency: Idempotency
     room: DrawingRoom
     dispatcher: Dispatcher
+    queue: JobQueue
+    streams: StreamReader
+    followers: Followers
     pictures: Pictures
     avatars: AvatarFiles
     portraits: Portraits

@@ -68,6 +68,10 @@ _EVER = {"X-Request-Id": _header("The caller's own id if it sent a fit one, else
 _PAGED = {"Link": _header('`<…>; rel="next"`: the next page, where there is one.', always=False)}
 _STILL_RUNNING = {"Retry-After": _header("Seconds, while a copy runs.", {"type": "integer"}, always=False)}
 _LATER = {"Retry-After": _header("Seconds.", {"type": "integer", "minimum": 0})}
+_ASKED = {
+    "Location": _header("Where the job is."),
+    "Preference-Applied": _header("`respond-async`."),
+}
 _TAGGED = {
     "ETag": _header("Strong."),
     "Cache-Control": _header("How long it may be kept."),
@@ -140,6 +144,7 @@ def _headers(operation: dict[str, Any], status: int) -> dict[str, Any]:
     headers = _EVER | (_PAGED if status == 200 and "after" in names else {})
     headers |= _LATER if status in {429, 503} else {}
     headers |= (_AGAIN | (_STILL_RUNNING if status == 409 else {})) if takes_key else {}
+    headers |= _ASKED if status == 202 else {}
     if _PNG in operation["responses"]["200"].get("content", {}) and status != 404:
         headers |= _TAGGED | (_RANGED if status in {206, 416} else {})
     return headers

@@ -1,15 +1,25 @@
 """Generating an image for points."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
-from litestar import Request, post
+import msgspec
+from litestar import Request, Response, post
+from litestar.enums import ParamType
+from litestar.openapi.spec import Parameter
+from msgspec.structs import asdict
 
-from huajuan.commands.generate_image import generate_image
+from huajuan.commands.generate_image import ask_for_image, generate_image
 from huajuan.dispatch.errors import NobodyDraws, QueueFull
 from huajuan.dispatch.telling import Ending
+from huajuan.domain.order import Order
+from huajuan.domain.points import PICTURE_COST
 from huajuan.domain.refusals import NotEnoughPoints, NotRegistered
 from huajuan.event_store.caller import new_id
-from huajuan.event_store.errors import LogUnavailable
+from huajuan.event_store.errors import LogError, LogUnavailable
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable, malformed, read_object
 from huajuan.http.desk import AtDesk, Desk
@@ -22,14 +32,30 @@ from huajuan.http.documented import (
     replies,
     takes,
 )
-from huajuan.http.envelope import RETRY_AFTER_SECONDS, Answers, Refusal, answering
+from huajuan.http.envelope import Answers, Refusal, answering
 from huajuan.http.guards import BESIDE_TOKEN_REFUSAL
+from huajuan.http.jobs import (
+    EXAMPLE_QUEUED,
+    PATH,
+    JobOnWire,
+    JobReply,
+    job_now,
+    job_on_wire,
+    on_record,
+    standing,
+)
 from huajuan.http.orders import OrderForm, read_order
+from huajuan.http.preferring import RESPOND_ASYNC, prefers
 from huajuan.http.presenting import EXAMPLE_PICTURE, Address, picture_address
+from huajuan.http.shapes import TEXT, schema_of
 from huajuan.http.tokens import Me
+from huajuan.projections.generations import GENERATIONS, GenerationRow
 from huajuan.projections.history import HISTORY
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.point_history import POINT_HISTORY
+
+# A painter that went away is looked for about so often.
+PAINTER_RETRY_SECONDS = "10"
 
 
 class GeneratedReply(Tried, kw_only=True):
@@ -41,8 +67,24 @@ class GeneratedReply(Tried, kw_only=True):
     score: int
 
 
+class AskedReply(JobReply, kw_only=True):
+    """The job, which is on record now."""
+
+    success: bool
+
+
+class TriedLater(Said, kw_only=True):
+    """Nothing was done; `success` is absent where the service as a whole is busy."""
+
+    success: bool | msgspec.UnsetType = msgspec.UNSET
+
+
 def _failed(text: str, status: int = 401) -> Refusal:
     return Refusal(status, success=False, message=text)
+
+
+def _nobody_draws(text: str) -> Refusal:
+    return Refusal(503, {"Retry-After": PAINTER_RETRY_SECONDS}, success=False, message=text)
 
 
 GENERATE_ANSWERS: Answers = {
@@ -50,9 +92,9 @@ GENERATE_ANSWERS: Answers = {
     NotRegistered: _failed(phrases.ACCOUNT_QUERY_FAILED),
     NotEnoughPoints: _failed(phrases.NOT_ENOUGH_POINTS),
     LogUnavailable: _failed(phrases.POINTS_NOT_UPDATED),
-    QueueFull: Refusal(429, {"Retry-After": RETRY_AFTER_SECONDS}, success=False, message=phrases.QUEUE_FULL),
-    NobodyDraws: Refusal(503, {"Retry-After": RETRY_AFTER_SECONDS}, success=False, message=phrases.NOT_DRAWN),
+    NobodyDraws: _nobody_draws(phrases.NOT_DRAWN),
 }
+ASK_ANSWERS: Answers = {**GENERATE_ANSWERS, NobodyDraws: _nobody_draws(phrases.BUSY)}
 _FIELD_TEXTS = (
     phrases.MALFORMED,
     phrases.PROMPT_MISSING,
@@ -69,16 +111,31 @@ def _tried(*texts: str) -> list[dict[str, Any]]:
     return [{"success": False, "message": text} for text in texts]
 
 
+_TAKEN = takes(
+    OrderForm,
+    {"prompt": "sun", "width": 220, "height": 200, "steps": 30, "sampling_method": "DDIM", "seed": "7"},
+)
+
+
+@dataclass
+class _GenerateOperation(_TAKEN):  # type: ignore[misc, valid-type]
+    """What one would like rather than to wait."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        text = f"`{RESPOND_ASYNC}`: reply with the job at once."
+        self.parameters = [
+            Parameter("Prefer", ParamType.HEADER.value, description=text, schema=schema_of(TEXT))
+        ]
+
+
 @post(
     "/auth/generate",
     tags=["Drawing"],
     status_code=200,
     operation_id="Generate",
     opt={BESIDE_TOKEN_REFUSAL: {"success": False}},
-    operation_class=takes(
-        OrderForm,
-        {"prompt": "sun", "width": 220, "height": 200, "steps": 30, "sampling_method": "DDIM", "seed": "7"},
-    ),
+    operation_class=_GenerateOperation,
     responses=replies(
         {
             200: (
@@ -94,6 +151,7 @@ def _tried(*texts: str) -> list[dict[str, Any]]:
                     }
                 ],
             ),
+            202: (AskedReply, [{"success": True, "message": phrases.WELL, **EXAMPLE_QUEUED}]),
             400: (Tried, _tried(*_FIELD_TEXTS)),
             401: (
                 Tried,
@@ -103,18 +161,56 @@ def _tried(*texts: str) -> list[dict[str, Any]]:
             413: (Said, TOO_LARGE),
             429: (Tried, _tried(phrases.QUEUE_FULL)),
             500: (Tried, _tried(phrases.NOT_DRAWN)),
-            503: (Said, BUSY),
+            503: (TriedLater, [*BUSY, *_tried(phrases.NOT_DRAWN, phrases.BUSY)]),
         }
     ),
 )
-async def generate(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> GeneratedReply:
-    """Have a picture drawn for 20 points, which come back if it is not."""
+async def generate(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Response[Any]:
+    """Have a picture drawn for 20 points, which come back if it is not.
+
+    With `Prefer: respond-async` the reply does not wait for the picture: it is the job, whose address is in
+    `Location`. A client that goes away while it waits loses nothing: the picture is in its history.
+    """
     with answering(GENERATE_ANSWERS):
         order = read_order(await read_object(request))
+    if prefers(request.headers.getall("prefer", []), RESPOND_ASYNC):
+        return await _ask(desk, me.account_id, order)
+    with asking(GENERATE_ANSWERS):
         patience = desk.settings.generate_wait_seconds
         ending = await generate_image(desk.room, me.account_id, new_id("image"), order, patience)
-    await desk.show(ending.position, HISTORY, POINT_BALANCES, POINT_HISTORY)
-    return _generated(ending, desk)
+    await desk.show(ending.position, HISTORY, GENERATIONS, POINT_BALANCES, POINT_HISTORY)
+    return Response(_generated(ending, desk))
+
+
+async def _ask(desk: Desk, account_id: UUID, order: Order) -> Response[Any]:
+    image_id = new_id("image")
+    with asking(ASK_ANSWERS):
+        position = await ask_for_image(desk.room, account_id, image_id, order)
+    await desk.show(position, GENERATIONS, POINT_BALANCES, POINT_HISTORY)
+    new = GenerationRow(image_id, account_id, position, desk.store.clock(), PICTURE_COST)
+    job = await _as_it_stands(desk, new)
+    headers = {"Location": f"{PATH}/{job.id}", "Preference-Applied": RESPOND_ASYNC}
+    reply = AskedReply(code=202, success=True, message=phrases.WELL, **asdict(job))
+    return Response(reply, status_code=202, headers=headers)
+
+
+async def _as_it_stands(desk: Desk, new: GenerationRow) -> JobOnWire:
+    """What is committed is never reported as failed: if it cannot be looked at just now, as it was asked for."""
+    try:
+        return await job_now(desk, (await on_record(desk, str(new.id), new.account_id)).row)
+    except LogError:
+        return job_on_wire(new, standing(new, None, None), desk.settings.public_address)
+
+
+@contextmanager
+def asking(answers: Answers) -> Iterator[None]:
+    """As answered; a full queue says itself when to come back."""
+    try:
+        with answering(answers):
+            yield
+    except QueueFull as full:
+        later = {"Retry-After": str(full.retry_after_seconds)}
+        raise Refusal(429, later, success=False, message=phrases.QUEUE_FULL) from full
 
 
 def _generated(ending: Ending, desk: Desk) -> GeneratedReply:

@@ -13,6 +13,7 @@ BODY_TOO_LARGE = "请求体过大"
 BUSY = "服务繁忙，请稍后再试"
 UNPLANNED = "服务器内部错误"
 BAD_REQUEST = "请求无效"
+TOO_MANY_REQUESTS = "请求过于频繁，请稍后再试"
 
 # accounts
 REGISTERED = "注册成功"

@@ -8,6 +8,7 @@ from litestar.openapi.spec import Schema
 
 from huajuan.http.orders import SAMPLING_METHODS
 from huajuan.http.presenting import PICTURE_KEY
+from huajuan.projections.generations import STATUSES
 from huajuan.projections.listing import Sort
 
 TEXT: dict[str, Any] = {"type": "string", "minLength": 1}
@@ -25,7 +26,8 @@ SHAPES: Mapping[str, dict[str, Any]] = {
     **dict.fromkeys(("start_time", "end_time"), TIME),
     "as_of": {"anyOf": [COUNT, *TIME["anyOf"]]},
     "format": {"type": "string", "enum": ["json", "csv"], "default": "json"},
-    "id": NUMBER,
+    **dict.fromkeys(("id", "generation"), NUMBER),
+    "status": {"type": "string", "enum": list(STATUSES)},
     "key": {"type": "string", "pattern": f"^{PICTURE_KEY.pattern}$"},
     "limit": NUMBER,
     **dict.fromkeys(("from", "to"), DATE),

@@ -46,6 +46,14 @@ class Projector:
         """Wait until these tables show what was appended up to `position`; false if they do not yet."""
         return await self.positions.reach((p.schema for p in projections), position, seconds_max)
 
+    async def move(self, projection: Projection, seconds_max: float) -> None:
+        """Wait until this table has folded more of the log, or for so long; a stopped one folds no more."""
+        name = projection.schema
+        if self.positions.is_stopped(name):
+            await asyncio.sleep(seconds_max)
+        else:
+            await self.positions.reach([name], self.positions[name] + 1, seconds_max)
+
     def _appended_here(self, position: int) -> None:
         for runner in self.runners:
             runner.appended_here(position)

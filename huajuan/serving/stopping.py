@@ -1,12 +1,17 @@
 """Being told to stop: a signal unwinds what was started, in order, and only the first one counts."""
 
+import asyncio
 import os
 import signal
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
+from typing import Any
 
+Handler = Callable[[int, FrameType | None], Any]
 PARENT_LOOK_SECONDS = 0.5
 # The exit status of work that was stopped before it was done, as shells have it.
 TOLD_TO_STOP = 128 + signal.SIGINT
@@ -44,6 +49,35 @@ def say_stopping() -> None:
     """Past the stream, for the signal may have interrupted another writer to it."""
     with suppress(OSError):
         os.write(2, b"\nstopping\n")
+
+
+@contextmanager
+def told_to_stop(tell: Callable[[], None]) -> Iterator[None]:
+    """`tell` is called in the running loop as soon as a signal that means stop arrives, besides what it leads to.
+
+    A server waits for the requests in hand, so those without an end must learn of it.
+    """
+    loop = asyncio.get_running_loop()
+    heard = heeded() if threading.current_thread() is threading.main_thread() else set()
+    before = {number: handler for number in heard if callable(handler := signal.getsignal(number))}
+    for number, handler in before.items():
+        signal.signal(number, partial(_tell_first, loop, tell, handler))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tell_first(
+    loop: asyncio.AbstractEventLoop,
+    tell: Callable[[], None],
+    then: Handler,
+    number: int,
+    frame: FrameType | None,
+) -> None:
+    loop.call_soon_threadsafe(tell)
+    then(number, frame)
 
 
 def leave_with(parent: int) -> None:

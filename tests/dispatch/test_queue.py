@@ -136,7 +136,7 @@ async def test_places_are_told_in_the_order_of_the_starts_to_come(database_url: 
         assert [place and place.ahead for place in places] == [0, 1, 2, 3, 4]
         assert await claimed(queue) == anns[0]
         await queue.renew({anns[0]: 0.25})
-        assert await queue.place(anns[0]) == (0, True, 0.25)
+        assert await queue.place(anns[0]) == (0, True, 0.25, 1)
         await queue.close(anns[0])
         assert await queue.place(anns[0]) is None
 

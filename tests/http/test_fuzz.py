@@ -95,6 +95,11 @@ class Visitor:
         drawn: Json = self.client.post("/auth/generate", json=ORDER, headers=own).json()
         return drawn
 
+    def _jobs(self) -> list[int]:
+        """Ended ones: a stream of such a job ends too."""
+        own = {"Authorization": self.token}
+        return [job["id"] for job in self.client.get("/auth/generations", headers=own).json()["generations"]]
+
     def _what_is_known(self) -> dict[str, list[Any]]:
         """What a case may hold instead of something made up, so that not every reply is a refusal."""
         urls, ids = ([drawn[key] for drawn in self.pictures] for key in ("image_url", "id"))
@@ -105,6 +110,7 @@ class Visitor:
             "url": urls,
             "id": ids,
             "key": keys,
+            "generation": self._jobs(),
             **tables,
             **lists,
             **{key: [v] for key, v in self.form.items()},

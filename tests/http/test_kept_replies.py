@@ -18,7 +18,7 @@ STORED = "SELECT 1 FROM operations.idempotency WHERE reply IS NOT NULL"
 
 async def test_a_full_queue_is_not_kept(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(*_: object) -> None:
-        raise QueueFull
+        raise QueueFull(1)
 
     async with client_of(database_url) as client:
         ann = await a_person(client, checked_in=True)

@@ -72,6 +72,7 @@ async def test_the_document_has_every_route(client: httpx.AsyncClient) -> None:
         "/admin/users/{username}/timeline", "/admin/users/{username}/profile",
         "/admin/users/{username}/gallery", "/admin/verify", "/admin/painters", "/admin/painters/remove",
         "/auth/points", "/auth/points/history",
+        "/auth/generations", "/auth/generations/{generation}", "/auth/generations/{generation}/events",
     }  # fmt: skip
 
 

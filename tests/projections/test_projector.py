@@ -77,7 +77,7 @@ async def test_any_size_of_batch_gives_the_same_tables(database_url: str, batch:
         position = await some_life(store)
         assert await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
     live = all_tables(database_url)
-    assert [len(rows) for rows in live.values()][:6] == [5, 5, 5 * 5, 10, 0, 0]
+    assert [len(rows) for rows in live.values()][:7] == [5, 5, 5 * 5, 10, 15, 0, 0]
     forget_everything(database_url)
     async with projecting(database_url, batch_events_max=batch) as (_, projector):
         assert await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)

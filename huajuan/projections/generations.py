@@ -1,0 +1,171 @@
+"""The table of generations: every job to have a picture drawn, from its request to its end."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal, get_args
+from uuid import UUID
+
+import msgspec
+
+from huajuan.domain.image import Image
+from huajuan.event_store.reading import Recorded
+from huajuan.projections.projection import Projection, Touch, of_stream
+from huajuan.projections.questions import ReadTables
+from huajuan.projections.table import Table
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = STATUSES = get_args(Status)
+OPEN = frozenset({QUEUED, RUNNING})
+
+
+class GenerationRow(msgspec.Struct):
+    """`id` is the position of `image.requested`, `drawn_id` that of `image.drawn`: the image's id on the wire.
+
+    `started_at` is when the newest of its `attempts` began. `charged` is 0 until it is drawn. A picture that
+    was deleted is `hidden`. Nothing here is personal; with the image's erasure the row goes.
+    """
+
+    image_id: UUID
+    account_id: UUID
+    id: int
+    asked_at: datetime
+    points: int
+    status: str = QUEUED
+    attempts: int = 0
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    reason: str | None = None
+    charged: int = 0
+    picture: str | None = None
+    drawn_id: int | None = None
+    hidden: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in OPEN
+
+
+def requested(_: None, event: Image.Requested, position: int) -> GenerationRow:
+    return GenerationRow(event.originator_id, event.account_id, position, event.timestamp, event.points)
+
+
+def started(row: GenerationRow, event: Image.Started, _: int) -> GenerationRow:
+    row.status = RUNNING
+    row.attempts = event.attempt
+    row.started_at = event.timestamp
+    return row
+
+
+def drawn(row: GenerationRow, event: Image.Drawn, position: int) -> GenerationRow:
+    row.picture = event.picture
+    row.drawn_id = position
+    row.charged = row.points
+    return _ended(row, SUCCEEDED, event)
+
+
+def failed(row: GenerationRow, event: Image.DrawingFailed, _: int) -> GenerationRow:
+    row.reason = event.reason
+    return _ended(row, FAILED, event)
+
+
+def cancelled(row: GenerationRow, event: Image.Cancelled, _: int) -> GenerationRow:
+    row.reason = event.reason
+    return _ended(row, CANCELLED, event)
+
+
+def hidden(row: GenerationRow, _: Image.Deleted, __: int) -> GenerationRow:
+    row.hidden = True
+    return row
+
+
+def restored(row: GenerationRow, _: Image.Restored, __: int) -> GenerationRow:
+    row.hidden = False
+    return row
+
+
+def erased(_: GenerationRow, __: Image.Erased, ___: int) -> None:
+    return None
+
+
+def _ended(row: GenerationRow, status: str, event: Image.Event) -> GenerationRow:
+    row.status = status
+    row.ended_at = event.timestamp
+    return row
+
+
+GENERATIONS = Projection(
+    "generations",
+    version=1,
+    table=Table(
+        "generations",
+        GenerationRow,
+        "image_id",
+        indexes=[
+            "(account_id, id)",
+            "(account_id, status, id)",
+            "(drawn_id) WHERE drawn_id IS NOT NULL AND started_at IS NOT NULL",
+        ],
+    ),
+    touches={
+        Image.Requested: Touch(of_stream, requested),
+        Image.Started: Touch(of_stream, started),
+        Image.Drawn: Touch(of_stream, drawn),
+        Image.DrawingFailed: Touch(of_stream, failed),
+        Image.Cancelled: Touch(of_stream, cancelled),
+        Image.Deleted: Touch(of_stream, hidden),
+        Image.Restored: Touch(of_stream, restored),
+        Image.Erased: Touch(of_stream, erased),
+    },
+)
+
+
+def fold_generation(row: GenerationRow | None, events: Iterable[Recorded]) -> GenerationRow | None:
+    """The row after these events of its stream: what the table shows once it has folded them."""
+    for position, event in events:
+        row = GENERATIONS.touches[type(event)].fold(row, event, position)
+    return row
+
+
+_COLUMNS = ", ".join(f"g.{column}" for column in GENERATIONS.table.columns)
+_TABLE = f"{GENERATIONS.schema}.generations g"
+_ONE = f"SELECT {_COLUMNS} FROM {_TABLE} WHERE g.account_id = %(account)s AND g.id = %(id)s"
+_PAGE = f"""
+SELECT {_COLUMNS} FROM {_TABLE}
+ WHERE g.account_id = %(account)s AND g.id < %(before)s ORDER BY g.id DESC LIMIT %(most)s
+"""
+_PAGE_OF_STATUS = f"""
+SELECT {_COLUMNS} FROM {_TABLE}
+ WHERE g.account_id = %(account)s AND g.status = %(status)s AND g.id < %(before)s
+ ORDER BY g.id DESC LIMIT %(most)s
+"""
+_SERVICE_SECONDS = f"""
+SELECT avg(extract(epoch FROM newest.ended_at - newest.started_at))::float8
+  FROM (SELECT g.ended_at, g.started_at FROM {_TABLE}
+         WHERE g.drawn_id IS NOT NULL AND g.started_at IS NOT NULL
+         ORDER BY g.drawn_id DESC LIMIT %(most)s) newest
+"""
+
+
+class ServiceSeconds(msgspec.Struct, frozen=True):
+    """How long drawing took on the average, if anything was drawn."""
+
+    mean: float | None
+
+
+async def generation_of(tables: ReadTables, account_id: UUID, generation: int) -> GenerationRow | None:
+    """One of the account's own jobs."""
+    return await tables.one(GenerationRow, _ONE, {"account": account_id, "id": generation})
+
+
+async def generations_of(
+    tables: ReadTables, account_id: UUID, before: int, most: int, status: str | None = None
+) -> list[GenerationRow]:
+    """Newest first, those asked for before an id."""
+    values = {"account": account_id, "before": before, "most": most, "status": status}
+    return await tables.all(GenerationRow, _PAGE_OF_STATUS if status else _PAGE, values)
+
+
+async def service_seconds(tables: ReadTables, most: int) -> float | None:
+    """The mean time from start to end of the last pictures drawn, up to `most`; `None` before the first."""
+    found = await tables.one(ServiceSeconds, _SERVICE_SECONDS, {"most": most})
+    return found.mean if found else None

@@ -1,0 +1,46 @@
+"""Where a job stands and when it may be done, from its row, its place and what was measured."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from huajuan.dispatch.queue import Place
+from huajuan.http.jobs import Standing, standing
+from huajuan.projections.generations import GenerationRow
+
+AT = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def row(status: str) -> GenerationRow:
+    return GenerationRow(UUID(int=1), UUID(int=2), 1, AT, 20, status)
+
+
+@pytest.mark.parametrize(
+    ("status", "place", "mean", "position", "eta", "progress"),
+    [
+        ("queued", Place(0, False, 0, 1), 10.0, 1, 20.0, 0),
+        ("queued", Place(3, False, 0, 1), 10.0, 4, 50.0, 0),
+        ("queued", Place(3, False, 0, 4), 10.0, 4, 20.0, 0),
+        ("queued", Place(3, False, 0, 0), 10.0, 4, None, 0),
+        ("queued", Place(3, False, 0, 4), None, 4, None, 0),
+        ("queued", Place(0, True, 0.5, 1), 10.0, 0, 10.0, 0),
+        ("queued", None, 10.0, None, None, 0),
+        ("running", Place(0, True, 0.25, 2), 10.0, 0, 7.5, 0.25),
+        ("running", Place(0, True, 7.0, 2), 10.0, 0, 0.0, 1.0),
+        ("running", None, 10.0, 0, 10.0, 0),
+        ("succeeded", Place(0, True, 0.5, 1), 10.0, None, None, 1.0),
+        ("failed", None, 10.0, None, None, 0),
+        ("cancelled", Place(2, False, 0, 1), 10.0, None, None, 0),
+    ],
+)
+def test_standing(
+    status: str,
+    place: Place | None,
+    mean: float | None,
+    position: int | None,
+    eta: float | None,
+    progress: float,
+) -> None:
+    expected = Standing(position=position, eta_seconds=eta, progress=progress)
+    assert standing(row(status), place, mean) == expected
