@@ -7,7 +7,7 @@ import os
 import unicodedata
 from collections.abc import Coroutine
 from typing import Any, ClassVar
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -24,11 +24,12 @@ from huajuan.audit.connecting import hold_still, reading
 from huajuan.audit.replay_all import replay_all
 from huajuan.commands.adjust_points import adjust_points
 from huajuan.commands.ban_account import ban_account
+from huajuan.commands.cancel_image import cancel_image
 from huajuan.commands.check_in import check_in
 from huajuan.commands.delete_images import delete_images
 from huajuan.commands.erase_account import erase_account
 from huajuan.commands.favorite_image import favorite_image
-from huajuan.commands.generate_image import generate_image
+from huajuan.commands.generate_image import ask_for_image, generate_image
 from huajuan.commands.like_image import like_image
 from huajuan.commands.login import login
 from huajuan.commands.register import Form, register
@@ -42,6 +43,7 @@ from huajuan.domain import refusals
 from huajuan.http.desk import Desk
 from tests.commands.people import SUN
 from tests.event_store.studio import is_whole
+from tests.model.checking import check
 from tests.model.service import Service, running_service
 from tests.model.town import WINDOW, Person, Picture, Refusal, Town
 
@@ -120,6 +122,19 @@ class Everybody(RuleBasedStateMachine):
         ending = self.ask(due, generate_image(self.desk(worker).room, person.id, image_id, SUN, 30))
         if ending and not fails:
             self.town.draw(person, image_id)
+
+    @people_known
+    @rule(workers=st.tuples(WORKER, WORKER), some=SOME)
+    def changes_their_mind(self, workers: tuple[int, int], some: int) -> None:
+        """A picture is asked for and, while it is drawn or waits for it, not wanted any more."""
+        person, image_id = self.person(some), uuid4()
+        asking, cancelling = (self.desk(worker).room for worker in workers)
+        due = self.town.refuses_to_draw(person)
+        self.service.host.gate.clear()
+        if self.ask(due, ask_for_image(asking, person.id, image_id, SUN)):
+            ending = self.service.do(cancel_image(cancelling, person.id, image_id))
+            assert (ending.picture, ending.reason) == (None, "cancelled")
+        self.service.host.gate.set()
 
     @people_known
     @rule(worker=WORKER, some=SOME, change=st.sampled_from([-150, -30, -5, 7, 60]), forced=st.booleans())
@@ -205,27 +220,6 @@ class Everybody(RuleBasedStateMachine):
     @invariant()
     def tables_and_model_agree(self) -> None:
         check(self.service, self.town)
-
-
-def check(service: Service, town: Town) -> None:
-    ids = [person.id for person in town.people]
-    assert points_in_table(service, ids) == {person.id: person.points() for person in town.people}
-    for granted, *parts in (person.points() for person in town.people):
-        assert granted == sum(parts)
-    shown = {p.id: (len(p.likes), len(p.favorites)) for p in town.pictures if p.is_shown}
-    assert pictures_in_table(service, ids) == shown
-
-
-def points_in_table(service: Service, ids: list[UUID]) -> dict[UUID, tuple[int, ...]]:
-    query = "SELECT account_id, granted, available, held, spent, deducted, forfeited FROM point_balances_v1.point_balances"
-    return {row[0]: row[1:] for row in service.rows(query) if row[0] in ids}
-
-
-def pictures_in_table(service: Service, owners: list[UUID]) -> dict[UUID, tuple[int, int]]:
-    query = """SELECT h.account_id, h.image_id, h.likecount::int,
-                      (SELECT count(*)::int FROM favorites_v1.favorites f WHERE f.image_id = h.image_id)
-                 FROM history_v3.history h WHERE h.id IS NOT NULL AND NOT h.hidden"""
-    return {row[1]: row[2:] for row in service.rows(query) if row[0] in owners}
 
 
 @pytest.mark.slow
