@@ -10,7 +10,7 @@ from huajuan.dispatch.endings import Endings
 from huajuan.dispatch.limits import DispatchLimits
 from huajuan.dispatch.painters import Painter, Painters
 from huajuan.dispatch.queue import Claimed, JobQueue
-from huajuan.dispatch.telling import Ending, tell_drawn, tell_failed, tell_started
+from huajuan.dispatch.telling import OWNER_GONE, Ending, tell_drawn, tell_failed, tell_started
 from huajuan.dispatch.trying import judge, may_be_tried_again, may_yet_be_drawn
 from huajuan.dispatch.workflows import Workflows, drawing_of
 from huajuan.domain.image import Image
@@ -20,6 +20,7 @@ from huajuan.event_store.ending import end
 from huajuan.event_store.errors import LogError
 from huajuan.event_store.store import EventStore
 from huajuan.inference_client import (
+    Cancelled,
     Drawn,
     InferenceError,
     JobLost,
@@ -181,6 +182,8 @@ class DrawingRoom:
 
     async def _drawn(self, job: JobInHand, image: Image) -> Drawn:
         """What may have been sent before is looked for first, everywhere."""
+        if image.prompt is None:
+            raise Cancelled(OWNER_GONE)
         drawing = drawing_of(image, await self.workflows.find(image.workflow), self._checkpoint)
         if image.attempts or not job.painter.is_proven:
             looked = await self.painters.look_for(image.id)
