@@ -8,6 +8,8 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor
 
+from huajuan.tracebacks import print_told, told
+
 # Whatever is logged under these names is replaced: no token, password or prompt reaches a log.
 _SECRET = frozenset({"authorization", "password", "password_hash", "prompt", "token", "email", "key"})
 
@@ -57,10 +59,13 @@ def _drop_health_checks(_: Any, __: str, event: EventDict) -> EventDict:
 
 
 def _rendering(readable: bool) -> list[Processor]:
-    """Tracebacks are plain: a pretty one would print the values of variables."""
+    """Tracebacks are plain: a pretty one would print the values of variables, a database's own those of rows."""
     if readable:
-        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        return [structlog.dev.ConsoleRenderer(exception_formatter=print_told)]
+    return [
+        structlog.processors.ExceptionRenderer(told),
+        structlog.processors.JSONRenderer(ensure_ascii=False),
+    ]
 
 
 def hide_secrets(_: Any, __: str, event: EventDict) -> EventDict:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 import structlog
 
@@ -39,6 +40,25 @@ def test_a_line_is_json_where_no_terminal_is(capsys: Said) -> None:
     (line,) = lines(capsys)
     assert line.pop("timestamp").endswith("Z")
     assert line == {"event": "request", "level": "info", "path": "/login", "status": 401}
+
+
+async def test_a_database_error_quotes_no_row(database_url: str, capsys: Said) -> None:
+    """Neither on a terminal nor in JSON, nor as the cause of something else."""
+    for readable in (False, True):
+        configure_logs(readable=readable)
+        try:
+            try:
+                with psycopg.connect(database_url) as connection:
+                    connection.execute("CREATE TABLE told (prompt text CHECK (prompt <> 'a secret'))")
+                    connection.execute("INSERT INTO told VALUES ('a secret')")
+            except psycopg.Error as error:
+                raise RuntimeError("it failed") from error
+        except RuntimeError:
+            structlog.get_logger("huajuan.x").exception("stopped")
+        said = capsys.readouterr().err
+        assert "secret" not in said.replace("'a secret')", "")
+        assert "CheckViolation: 23514 public told told_prompt_check" in said
+        assert "RuntimeError: it failed" in said
 
 
 def test_other_libraries_lines_are_json_too(capsys: Said) -> None:

@@ -32,7 +32,9 @@ class Painter:
     def __init__(self, url: str, host: Host, limits: DispatchLimits) -> None:
         self.url = url
         self.host = host
-        self.answers = True
+        # Not known before it was asked.
+        self.answers: bool | None = None
+        self.has_drawn = False
         self._limits = limits
         self._failures = 0
         self._rests_until = 0.0
@@ -51,7 +53,7 @@ class Painter:
         return max(0.0, self._rests_until - asyncio.get_running_loop().time())
 
     def proved(self) -> None:
-        self._failures, self.answers = 0, True
+        self._failures, self.answers, self.has_drawn = 0, True, True
 
     def failed(self, why: InferenceError, *, answers: bool) -> None:
         seconds = min(
@@ -63,14 +65,14 @@ class Painter:
         _logger.warning("painter rests", host=self.url, seconds=seconds, reason=why.reason, detail=why.detail)
 
     async def is_there(self) -> bool:
-        """One that did not answer is asked whether it does now, before it gets a job."""
+        """One that did not answer, or was never asked, is asked before it gets a job."""
         if not self.answers:
             try:
                 await self.host.check()
                 self.answers = True
             except InferenceError as error:
                 self.failed(error, answers=False)
-        return self.answers
+        return bool(self.answers)
 
 
 class Looked(NamedTuple):
@@ -108,7 +110,7 @@ class Painters:
 
     def __len__(self) -> int:
         """How many can draw, as far as is known."""
-        return sum(painter.answers for painter in self.all.values())
+        return sum(painter.answers is not False for painter in self.all.values())
 
     def nobody_answers_for(self) -> float:
         """For how many seconds no painter has answered; 0 while one does."""

@@ -19,6 +19,8 @@ from huajuan.http import phrases
 from huajuan.http.meter import Meter
 
 _FIT = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+# Whom an admin asks about is nobody else's business.
+_NAMED = re.compile(r"^(/admin/users/)[^/]+")
 _HEADER = b"x-request-id"
 NO_ROUTE = "none"
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
@@ -60,7 +62,7 @@ def _watched(scope: Any, meter: Meter) -> Iterator["_Told"]:
         _logger.info(
             "request",
             method=scope["method"],
-            path=scope["path"],
+            path=_NAMED.sub(r"\1…", scope["path"]),
             status=told.status,
             ms=round(seconds * 1000, 1),
         )

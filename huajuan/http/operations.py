@@ -97,7 +97,9 @@ def _points(unaccounted: int | None) -> str:
 
 
 def _is_moving(standing: Standing, desk: Desk) -> bool:
-    return standing.stopped_at is None and standing.lag_seconds <= desk.settings.lag_seconds_max
+    """One that is ahead of the log follows no longer: somebody has cut the log."""
+    is_near = standing.lag_events >= 0 and standing.lag_seconds <= desk.settings.lag_seconds_max
+    return standing.stopped_at is None and is_near
 
 
 async def _standings(desk: Desk) -> list[Standing] | None:

@@ -28,11 +28,12 @@ class PainterForm(msgspec.Struct):
 class PainterOnWire(msgspec.Struct):
     """How a painter has been doing, as this process has seen it.
 
-    `proven` is false after a failure until a picture succeeds; `rests_seconds` is for how long it gets no job.
+    `answers` is null before it was asked, `proven` says that its last job succeeded; `rests_seconds` is for how
+    long it gets no job.
     """
 
     url: str
-    answers: bool
+    answers: bool | None
     proven: bool
     rests_seconds: float
 
@@ -125,4 +126,5 @@ async def _painters(desk: Desk) -> PaintersReply:
 
 
 def _on_wire(painter: Painter) -> PainterOnWire:
-    return PainterOnWire(painter.url, painter.answers, painter.is_proven, round(painter.rest_seconds, 3))
+    proven = painter.has_drawn and painter.is_proven
+    return PainterOnWire(painter.url, painter.answers, proven, round(painter.rest_seconds, 3))

@@ -8,7 +8,7 @@ from msgspec.structs import astuple
 from psycopg import AsyncConnection
 
 from huajuan.event_store.reading import Recorded
-from huajuan.projections.projection import Projection, Touch
+from huajuan.projections.projection import NO_SKIPS, Projection, Skips, Touch
 from huajuan.projections.table import Table
 
 # COPY is worth its extra round trips from about this many new rows on, and cannot be pipelined.
@@ -16,14 +16,16 @@ COPY_ROWS_MIN = 300
 Work = list[tuple[Any, Touch, Recorded]]
 
 
-async def apply(connection: AsyncConnection, projection: Projection, batch: Iterable[Recorded]) -> None:
+async def apply(
+    connection: AsyncConnection, projection: Projection, batch: Iterable[Recorded], skips: Skips = NO_SKIPS
+) -> None:
     """Inside the caller's transaction, with the projection's schema as the search path."""
     work = _work(projection, batch)
     if not work:
         return
     table = projection.table
     before = await _load(connection, table, {key for key, _, _ in work})
-    after = fold_rows({key: table.row(*row) for key, row in before.items()}, work)
+    after = fold_rows({key: table.row(*row) for key, row in before.items()}, work, skips)
     await _write(connection, table, before, after)
 
 
@@ -36,10 +38,15 @@ def _work(projection: Projection, batch: Iterable[Recorded]) -> Work:
     ]
 
 
-def fold_rows(rows: dict[Any, Any], work: Work) -> dict[Any, Any]:
+def fold_rows(rows: dict[Any, Any], work: Work, skips: Skips = NO_SKIPS) -> dict[Any, Any]:
     """The rows as they stand after the events; `None` for one that is gone."""
     for key, touch, recorded in work:
-        rows[key] = touch.fold(rows.get(key), recorded.event, recorded.position)
+        row = rows.get(key)
+        try:
+            rows[key] = touch.fold(row, recorded.event, recorded.position)
+        except Exception:
+            if row is not None or key not in skips.streams:
+                raise
     return rows
 
 

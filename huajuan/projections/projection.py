@@ -34,6 +34,20 @@ def of_position(_: Any, position: int) -> int:
 
 
 @dataclass(frozen=True)
+class Skips:
+    """Positions that a table leaves out, and the streams of the events there.
+
+    A row that such an event would have made is not there, so what later events do to it comes to nothing.
+    """
+
+    positions: frozenset[int] = frozenset()
+    streams: frozenset[UUID] = frozenset()
+
+
+NO_SKIPS = Skips()
+
+
+@dataclass(frozen=True)
 class Projection:
     """A changed fold or table is a new `version`, built in a schema of its own while the old one serves."""
 

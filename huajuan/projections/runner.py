@@ -15,7 +15,7 @@ from huajuan.projections.engine import apply
 from huajuan.projections.limits import ProjectionLimits
 from huajuan.projections.positions import Positions
 from huajuan.projections.process import own_name
-from huajuan.projections.projection import Projection
+from huajuan.projections.projection import NO_SKIPS, Projection
 from huajuan.projections.skips import ignored, skipped
 
 POSITIONS_CHANNEL = "huajuan_positions"
@@ -65,7 +65,7 @@ class Runner:
         self._may_retry_stopped = True
         self._led_from = 0
         self._name = own_name()
-        self._skips: frozenset[int] = frozenset()
+        self._skips = NO_SKIPS
 
     def appended_here(self, position: int) -> None:
         if position > self._positions[self.projection.schema]:
@@ -142,7 +142,7 @@ class Runner:
     async def _may_pass(self, connection: psycopg.AsyncConnection, stopped_at: int) -> bool:
         """Whether to go on where the projection stopped: the culprit may have been skipped meanwhile."""
         self._skips = await skipped(connection, self.projection)
-        return self._may_retry_stopped or stopped_at in self._skips
+        return self._may_retry_stopped or stopped_at in self._skips.positions
 
     async def fold_waiting(self, connection: psycopg.AsyncConnection, events_max: int) -> bool:
         """Fold one batch if this process leads; whether more may be waiting.
@@ -173,11 +173,11 @@ class Runner:
         """How many events were folded, and the position reached."""
         self._led_from = await self._lead(connection)
         batch = await self._reader.page(
-            connection, self._led_from, events_max, self.projection.topics, self._skips
+            connection, self._led_from, events_max, self.projection.topics, self._skips.positions
         )
         if not batch:
             return 0, self._led_from
-        await apply(connection, self.projection, batch)
+        await apply(connection, self.projection, batch, self._skips)
         await self._move(connection, batch[-1].position)
         return len(batch), batch[-1].position
 

@@ -13,13 +13,14 @@ from huajuan.event_store.installation import stream_ids
 from huajuan.event_store.mapper import EventMapper
 from huajuan.event_store.outages import OUTAGES
 from huajuan.event_store.streams import StreamIds
-from huajuan.projections.projection import Projection
+from huajuan.projections.projection import NO_SKIPS, Projection, Skips
 
 # Values are `streams`, ids cut from the names of the tables, and `topic`.
 SKIPS = """
 SELECT originator_id, originator_version, topic, state FROM log.huajuan_events
  WHERE originator_id = ANY(%(streams)s::uuid[]) AND topic = %(topic)s ORDER BY originator_id, originator_version
 """
+_STREAMS = "SELECT DISTINCT originator_id FROM log.huajuan_events WHERE notification_id = ANY(%b)"
 _STOPPED_AT = """
 SELECT c.stopped_at, e.topic FROM operations.checkpoints c
   LEFT JOIN log.huajuan_events e ON e.notification_id = c.stopped_at
@@ -30,9 +31,13 @@ TOPIC = ReadTable.EventSkipped.TOPIC
 _read = EventMapper(keys={}).to_domain_event
 
 
-async def skipped(connection: AsyncConnection, projection: Projection) -> frozenset[int]:
-    """The positions that this version of the projection leaves out, live and in a rebuild."""
-    return await _positions(connection, [projection.schema])
+async def skipped(connection: AsyncConnection, projection: Projection) -> Skips:
+    """What this version of the projection leaves out, live and in a rebuild."""
+    positions = await _positions(connection, [projection.schema])
+    if not positions:
+        return NO_SKIPS
+    cursor = await connection.execute(_STREAMS, (list(positions),), binary=True)
+    return Skips(positions, frozenset(stream for (stream,) in await cursor.fetchall()))
 
 
 async def ignored(connection: AsyncConnection, projection: Projection) -> frozenset[int]:
@@ -58,14 +63,16 @@ async def _positions(connection: AsyncConnection, schemas: Sequence[str]) -> fro
     return frozenset(skip.position for skip in read_skips(await cursor.fetchall()))
 
 
-def skips_on_record(connection: Connection, projections: Iterable[Projection]) -> dict[str, frozenset[int]]:
+def skips_on_record(connection: Connection, projections: Iterable[Projection]) -> dict[str, Skips]:
     """For a rebuild: by the projections' schemas."""
     ids = StreamIds(connection.execute("SELECT stream_key FROM operations.installation").fetchall()[0][0])
     found = {}
     for projection in projections:
         values = {"streams": [ids.read_table(projection.schema)], "topic": TOPIC}
         rows = connection.execute(SKIPS.encode(), values, binary=True).fetchall()
-        found[projection.schema] = frozenset(skip.position for skip in read_skips(rows))
+        positions = frozenset(skip.position for skip in read_skips(rows))
+        streams = connection.execute(_STREAMS, (list(positions),), binary=True).fetchall()
+        found[projection.schema] = Skips(positions, frozenset(stream for (stream,) in streams))
     return found
 
 

@@ -7,7 +7,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from huajuan.domain.facts import Begun
-from huajuan.projections.projection import Fold, Key, Projection, Touch, of_position, of_stream
+from huajuan.projections.projection import Fold, Key, Projection, Skips, Touch, of_position, of_stream
 from huajuan.rebuilding.errors import FoldFailed
 from huajuan.rebuilding.pages import Unreadable
 
@@ -47,9 +47,9 @@ class KeptRows:
     So the hot rows stay, and no more than `rows_max` are held.
     """
 
-    def __init__(self, projection: Projection, rows_max: int, skipped: frozenset[int]) -> None:
+    def __init__(self, projection: Projection, rows_max: int, skips: Skips) -> None:
         self.projection = projection
-        self._skipped = skipped
+        self._skipped = skips.positions
         self._half = max(1, rows_max // 2)
         # A UUID is hashed and compared by Python, its number is not.
         self._has_numbers = projection.table.key_type is UUID
@@ -57,6 +57,7 @@ class KeptRows:
         self.routes = {event: self._route(touch, alone) for event, touch in projection.touches.items()}
         # An event that cannot be read is of nobody's row, and fails whoever would fold it.
         self.routes[Unreadable] = Route(None, self._refuse, False)
+        self._lost = frozenset(map(self._name, skips.streams)) if self._has_numbers else skips.streams
         self._young: dict[Any, Kept] = {}
         self._old: dict[Any, Kept] = {}
         # Those of both that are not in the table as they are now.
@@ -104,7 +105,11 @@ class KeptRows:
                     continue
                 key = name(event, position)
                 kept = changed[key] = young.get(key) or self._made_young(key)
-                kept.row = fold(kept.row, event, position)
+                try:
+                    kept.row = fold(kept.row, event, position)
+                except Exception:
+                    if kept.row is not None or key not in self._lost:
+                        raise
         except Exception as error:
             raise FoldFailed(self.projection.name, position, error) from error
 

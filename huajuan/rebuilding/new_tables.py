@@ -8,14 +8,12 @@ import psycopg
 from psycopg import sql
 
 from huajuan.event_store.reading import Recorded
-from huajuan.projections.projection import Projection
+from huajuan.projections.projection import NO_SKIPS, Projection, Skips
 from huajuan.projections.table import Table
 from huajuan.rebuilding.kept_rows import KeptRows, Work, Writing
 
 CHUNK_ROWS = 5_000
 STATISTICS_TARGET = 20
-# Positions that a projection, named by its schema, leaves out.
-Skips = Mapping[str, frozenset[int]]
 
 
 def new_schema(projection: Projection) -> str:
@@ -30,10 +28,14 @@ class NewTables:
     """`connection` autocommits and sees the new schemas alone. Each projection has a position of its own."""
 
     def __init__(
-        self, connection: psycopg.Connection, projections: Sequence[Projection], rows_max: int, skips: Skips
+        self,
+        connection: psycopg.Connection,
+        projections: Sequence[Projection],
+        rows_max: int,
+        skips: Mapping[str, Skips],
     ) -> None:
         self._connection = connection
-        self._kept = [KeptRows(p, rows_max, skips.get(p.schema, frozenset())) for p in projections]
+        self._kept = [KeptRows(p, rows_max, skips.get(p.schema, NO_SKIPS)) for p in projections]
         self.positions = {projection.schema: 0 for projection in projections}
 
     def make(self) -> None:

@@ -18,6 +18,9 @@ _MOVE = """
 UPDATE operations.rebuilds SET position = %s, head = %s, events_per_second = %s, moved_at = now() WHERE id = %s
 """
 _END = "UPDATE operations.rebuilds SET outcome = %s, differences = %s, moved_at = now(), ended_at = now() WHERE id = %s"
+SWAPPED = "swapped, not compared"
+# Said by the swap itself, so that it holds should the rebuild be killed before it has compared.
+SWAPPED = "swapped, not compared"
 # Whoever holds the lock of a table knows that no other rebuild of it is alive.
 _DIED = """
 UPDATE operations.rebuilds SET outcome = 'died', ended_at = moved_at

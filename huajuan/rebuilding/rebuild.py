@@ -9,7 +9,7 @@ from functools import partial
 import msgspec
 import psycopg
 
-from huajuan.projections.projection import Projection
+from huajuan.projections.projection import Projection, Skips
 from huajuan.projections.skips import skips_on_record
 from huajuan.rebuilding.comparing import Differences, compare
 from huajuan.rebuilding.connections import connection
@@ -17,11 +17,12 @@ from huajuan.rebuilding.errors import NeverCaughtUp, NeverLetGo
 from huajuan.rebuilding.indexing import index
 from huajuan.rebuilding.leftovers import drop
 from huajuan.rebuilding.limits import RebuildLimits
-from huajuan.rebuilding.new_tables import NewTables, Skips, new_schema, old_schema
-from huajuan.rebuilding.notes import Note, alone, end
+from huajuan.rebuilding.new_tables import NewTables, new_schema, old_schema
+from huajuan.rebuilding.notes import SWAPPED, Note, alone, end
 from huajuan.rebuilding.pages import LogPages
 from huajuan.rebuilding.progress import Tell, Telling
 from huajuan.rebuilding.swapping import Held, Live, live_tables, swap
+from huajuan.serving.stopping import seen_through
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -46,14 +47,14 @@ def rebuild(
         drop(control, _schemas(projections), limits)
         skips = skips_on_record(control, projections)
         note = Note(control, projections, 0)
+        this = _Rebuild(dsn, projections, limits, Telling(note, tell), note, skips)
         try:
             with _no_garbage_collection():
-                report = _Rebuild(dsn, projections, limits, Telling(note, tell), skips).run()
+                return this.run()
         except BaseException as error:
-            _clear_away(dsn, projections, limits, note, error)
+            if not this.is_noted:
+                _clear_away(dsn, projections, limits, note, error, is_swapped=this.is_swapped)
             raise
-        end(control, note.id, "done", [msgspec.structs.asdict(d) for d in report.differences])
-        return report
 
 
 class _Rebuild:
@@ -65,12 +66,15 @@ class _Rebuild:
         projections: Sequence[Projection],
         limits: RebuildLimits,
         telling: Telling,
-        skips: Skips,
+        note: Note,
+        skips: Mapping[str, Skips],
     ) -> None:
         self._dsn = dsn
         self._projections = projections
         self._limits = limits
         self._telling = telling
+        self._note = note
+        self.is_swapped = self.is_noted = False
         self._skips = skips
 
     def run(self) -> Report:
@@ -86,22 +90,26 @@ class _Rebuild:
             self._tables.write_all()
             index(self._dsn, self._projections, self._limits)
             self._tables.analyze()
-            still_seconds = self._swap(swapping, holding, looking)
-            return self._compare(looking, swapping, still_seconds)
+            return self._swap_and_compare(swapping, holding, looking)
 
-    def _swap(
+    def _swap_and_compare(
         self, swapping: psycopg.Connection, holding: psycopg.Connection, looking: psycopg.Connection
-    ) -> float:
-        """Again and again in short turns, so that no live table waits for the leader of another. Returns the
-        longest time for which live tables stood still. Raises `NeverLetGo`."""
+    ) -> Report:
+        """Again and again in short turns, so that no live table waits for the leader of another. Raises `NeverLetGo`.
+
+        Once swapped it is compared as well, whoever is told to stop: nobody could do it later.
+        """
         longest = 0.0
         looking.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         for _ in range(self._limits.swap_tries_max):
             self._catch_up_closely(swapping)
             began = time.monotonic()
             try:
-                last_step = partial(self._last_step, looking)
-                return max(longest, swap(swapping, holding, self._projections, self._limits, last_step))
+                with seen_through():
+                    last_step = partial(self._last_step, looking)
+                    seconds = swap(swapping, holding, self._projections, self._limits, self._note, last_step)
+                    self.is_swapped = True
+                    return self._compare(looking, swapping, max(longest, seconds))
             except Held:
                 longest = max(longest, time.monotonic() - began)
                 time.sleep(self._limits.swap_pause_seconds)
@@ -117,10 +125,11 @@ class _Rebuild:
         raise NeverCaughtUp
 
     def _bounds(self, live: Mapping[str, Live]) -> dict[str, int]:
-        """A table that is live is followed exactly, to be compared with; any other goes to the log's end."""
+        """A table that is live is followed exactly, to be compared with; any other goes to the log's end, and so
+        does one that is ahead of it, since somebody cut the log."""
         head = self._pages.head()
-        schemas = [projection.schema for projection in self._projections]
-        return {s: live[s].position if s in live and not live[s].is_stopped else head for s in schemas}
+        followed = {s: min(head, stood.position) for s, stood in live.items() if not stood.is_stopped}
+        return {p.schema: followed.get(p.schema, head) for p in self._projections}
 
     def _reached(self) -> int:
         return min(self._tables.positions.values())
@@ -148,6 +157,9 @@ class _Rebuild:
         self._telling.do("comparing")
         found = [compare(looking, p, old_schema(p), p.schema, shown_max) for p in comparable]
         looking.rollback()
+        differences = [difference for difference in found if difference.rows]
+        end(control, self._note.id, "done", [msgspec.structs.asdict(d) for d in differences])
+        self.is_noted = True
         drop(control, [old_schema(projection) for projection in self._projections], self._limits)
         return Report(
             tables=[projection.name for projection in self._projections],
@@ -155,7 +167,7 @@ class _Rebuild:
             seconds=self._telling.seconds,
             still_seconds=still_seconds,
             compared=[projection.name for projection in comparable],
-            differences=[difference for difference in found if difference.rows],
+            differences=differences,
         )
 
     def _stood_where_the_new_one_does(self, schema: str) -> bool:
@@ -172,11 +184,18 @@ def _schemas(projections: Sequence[Projection]) -> list[str]:
 
 
 def _clear_away(
-    dsn: str, projections: Sequence[Projection], limits: RebuildLimits, note: Note, error: BaseException
+    dsn: str,
+    projections: Sequence[Projection],
+    limits: RebuildLimits,
+    note: Note,
+    error: BaseException,
+    *,
+    is_swapped: bool,
 ) -> None:
     """On a new connection, for those there are may have been interrupted in mid-sentence."""
+    outcome = f"failed: {error}" if isinstance(error, Exception) else "cancelled"
     with connection(dsn) as opened:
-        end(opened, note.id, f"failed: {error}" if isinstance(error, Exception) else "cancelled")
+        end(opened, note.id, f"{SWAPPED}: {outcome}" if is_swapped else outcome)
         drop(opened, _schemas(projections), limits)
 
 

@@ -12,6 +12,7 @@ from huajuan.projections.projection import Projection
 from huajuan.projections.runner import POSITIONS_CHANNEL
 from huajuan.rebuilding.limits import RebuildLimits
 from huajuan.rebuilding.new_tables import new_schema, old_schema
+from huajuan.rebuilding.notes import SWAPPED, Note, end
 
 _LIVE = "SELECT projection, position, stopped_at FROM operations.checkpoints WHERE projection = ANY(%s)"
 # In one order, so that two swaps of other tables never wait for each other.
@@ -53,6 +54,7 @@ def swap(
     holding: psycopg.Connection,
     projections: Sequence[Projection],
     limits: RebuildLimits,
+    note: Note,
     catch_up: CatchUp,
 ) -> float:
     """`catch_up` brings the new tables to where the live ones stand, and tells where. Returns for how many
@@ -69,6 +71,7 @@ def swap(
         for projection in projections:
             _rename(swapping, projection, is_live=projection.schema in live)
             _move(swapping, projection.schema, positions[projection.schema])
+        end(swapping, note.id, SWAPPED)
         swapping.execute(_TELL, (EVENTS_CHANNEL, ""))
     return time.monotonic() - began
 

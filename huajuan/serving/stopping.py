@@ -42,7 +42,30 @@ def stop_no_more() -> None:
 def _stop(_: int, __: FrameType | None) -> None:
     stop_no_more()
     say_stopping()
-    raise StopAsked
+    if _Later.is_wanted:
+        _Later.was_told = True
+    else:
+        raise StopAsked
+
+
+class _Later:
+    """Whether a signal waits for what must not be interrupted, and whether one does."""
+
+    is_wanted = False
+    was_told = False
+
+
+@contextmanager
+def seen_through() -> Iterator[None]:
+    """What is done inside is brought to its end, and only then does a signal that came meanwhile raise `StopAsked`."""
+    _Later.is_wanted = True
+    try:
+        yield
+    finally:
+        _Later.is_wanted = False
+        was_told, _Later.was_told = _Later.was_told, False
+    if was_told:
+        raise StopAsked
 
 
 def say_stopping() -> None:

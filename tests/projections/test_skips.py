@@ -2,19 +2,28 @@
 
 import asyncio
 from typing import Any
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 from structlog.testing import capture_logs
 
 from huajuan.commands.skip_event import skip_event
+from huajuan.domain.facts import Entity
+from huajuan.domain.image import Image
+from huajuan.domain.like import Like
+from huajuan.domain.order import Order
 from huajuan.event_store.connecting import connect
+from huajuan.event_store.loading import Stream
+from huajuan.event_store.store import EventStore
+from huajuan.projections.history import HISTORY
 from huajuan.projections.projection import Projection
 from huajuan.projections.skips import NotStoppedThere, ignored, skipped, stopped_there
 from huajuan.projections.users import USERS
 from tests.desk import until
-from tests.event_store.studio import opened, register
+from tests.event_store.studio import now, opened, register
 from tests.projections.gallery import SECONDS_MAX, failing, projecting, whole_table
+from tests.rebuilding.test_rebuild import rebuilt
 
 QUICK = {"poll_seconds": 0.05}
 WHY = "it is broken"
@@ -128,12 +137,49 @@ async def test_a_newer_version_ignores_skips_made_for_an_older_one_and_says_so(d
     assert (said["projection"], said["positions"]) == ("failing_v2", [2])
 
 
+async def test_what_happens_later_to_a_skipped_row_comes_to_nothing(database_url: str) -> None:
+    """Live and in a rebuild; what is wrong with any other row still stops the table."""
+    async with projecting(database_url, (HISTORY,), **QUICK) as (store, projector):
+        ann, sun, rain = await register(store, "ann"), uuid4(), uuid4()
+        await drawn_and_liked(store, ann, sun)
+        position = await drawn_and_liked(store, ann, rain)
+        assert await projector.reach(position, HISTORY, seconds_max=SECONDS_MAX)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DELETE FROM history_v3.history")
+        connection.execute("UPDATE operations.checkpoints SET position = 0")
+        (requested,) = connection.execute(_REQUESTED, (sun,)).fetchone()  # type: ignore[misc]
+    await skip(database_url, requested, HISTORY.schema)
+    async with projecting(database_url, (HISTORY,), **QUICK) as (_, projector):
+        assert await projector.reach(position, HISTORY, seconds_max=SECONDS_MAX)
+        report = await rebuilt(database_url, (HISTORY,))
+    assert (report.compared, report.differences) == (["history"], [])
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT image_id, likecount FROM history_v3.history").fetchall() == [
+            (rain, 1)
+        ]
+
+
+_REQUESTED = (
+    "SELECT notification_id FROM log.huajuan_events WHERE originator_id = %s AND originator_version = 1"
+)
+
+
+async def drawn_and_liked(store: EventStore, person: UUID, image_id: UUID) -> int:
+    def decide(*_: object) -> list[Entity]:
+        image = Image.request(image_id, person, Order("sun", 220, 200, 30, "DDIM", "7"), 20, now())
+        image.start()
+        image.draw(f"{image_id.hex}.png", "ab" * 32)
+        return [image, Like.begin(uuid4(), person, image_id)]
+
+    return (await store.change(decide, Stream(Image, image_id))).position
+
+
 async def test_a_rebuild_can_ask_what_to_leave_out(database_url: str) -> None:
     for position in (2, 9):
         await skip(database_url, position)
     await skip(database_url, 5, "failing_v2")
     async with await connect(database_url, SECONDS_MAX) as connection:
-        found = {v: await skipped(connection, failing(on_ben, v)) for v in (1, 2, 3)}
+        found = {v: (await skipped(connection, failing(on_ben, v))).positions for v in (1, 2, 3)}
         old = {v: await ignored(connection, failing(on_ben, v)) for v in (1, 2, 3)}
     assert found == {1: {2, 9}, 2: {5}, 3: frozenset()}
     assert old == {1: frozenset(), 2: {2, 9}, 3: {2, 5, 9}}

@@ -180,6 +180,12 @@ async def test_cancelling_leaves_nothing_but_a_note(database_url: str) -> None:
     assert all_tables(database_url) == before
 
 
+async def lived(dsn: str) -> None:
+    async with projecting(dsn) as (store, projector):
+        position = await some_life(store)
+        await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+
+
 async def test_readers_and_writers_notice_nothing(database_url: str) -> None:
     async with projecting(database_url) as (store, projector):
         await some_life(store)

@@ -16,9 +16,10 @@ from huajuan.rebuilding import swapping
 from huajuan.rebuilding.connections import connection
 from huajuan.rebuilding.errors import NeverLetGo
 from huajuan.rebuilding.limits import RebuildLimits
+from huajuan.rebuilding.notes import Note
 from huajuan.rebuilding.swapping import Held, Live, swap
 from tests.projections.gallery import SECONDS_MAX, all_tables, projecting, some_life
-from tests.rebuilding.test_rebuild import LIVE, notes, rebuilt, schemas
+from tests.rebuilding.test_rebuild import LIVE, lived, notes, rebuilt, schemas
 
 _LEAD = "SELECT position FROM operations.checkpoints WHERE projection = %s FOR UPDATE"
 _MAY_LEAD = "SELECT projection, position FROM operations.checkpoints FOR UPDATE SKIP LOCKED"
@@ -30,12 +31,6 @@ def leading(dsn: str, schema: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(dsn) as leader:
         leader.execute(_LEAD, (schema,))
         yield leader
-
-
-async def lived(dsn: str) -> None:
-    async with projecting(dsn) as (store, projector):
-        position = await some_life(store)
-        await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
 
 
 def unmoved(live: Mapping[str, Live]) -> Mapping[str, int]:
@@ -61,7 +56,7 @@ async def test_between_two_tries_the_other_tables_go_on(database_url: str) -> No
         connection(database_url) as two,
     ):
         with pytest.raises(Held):
-            swap(one, two, (HISTORY, USERS), SHORT, unmoved)
+            swap(one, two, (HISTORY, USERS), SHORT, Note(two, (HISTORY, USERS), 0), unmoved)
         with psycopg.connect(database_url) as other:
             found = {schema for schema, _ in other.execute(_MAY_LEAD)}
     assert HISTORY.schema in found
@@ -115,7 +110,7 @@ async def test_nobody_leads_before_every_session_knows_the_new_names(
 
     monkeypatch.setattr(swapping, "_rename", lambda *_, **__: None)
     with First.connect(database_url, autocommit=True) as one, connection(database_url) as two:
-        swap(one, two, PROJECTIONS, SHORT, unmoved)
+        swap(one, two, PROJECTIONS, SHORT, Note(two, PROJECTIONS, 0), unmoved)
     assert seen == [[], (True,)]
     with psycopg.connect(database_url) as leader:
         assert len(leader.execute(_MAY_LEAD).fetchall()) == len(PROJECTIONS)

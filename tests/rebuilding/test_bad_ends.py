@@ -1,0 +1,62 @@
+"""A rebuild that is told to stop late, dies late, or finds a log that was cut: nobody is left in the dark."""
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from huajuan.projections.registry import PROJECTIONS
+from huajuan.rebuilding.progress import Progress
+from huajuan.rebuilding.rebuild import rebuild
+from huajuan.serving import stopping
+from huajuan.serving.stopping import StopAsked
+from tests.rebuilding.test_rebuild import LIVE, SMALL, lived, notes, rebuilt, schemas, silent
+
+
+async def test_told_to_stop_while_it_compares_it_tells_first_what_differed(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lived(database_url)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE users_v1.users SET avatar_url = 'x' WHERE id = 1")
+    monkeypatch.setattr(stopping, "stop_no_more", lambda: None)
+
+    def stop(progress: Progress) -> None:
+        if progress.doing == "comparing":
+            stopping._stop(2, None)
+
+    with pytest.raises(StopAsked):
+        rebuild(database_url, PROJECTIONS, SMALL, stop)
+    with psycopg.connect(database_url) as connection:
+        query = "SELECT outcome, differences->0->>'table' FROM operations.rebuilds"
+        assert connection.execute(query).fetchall() == [("done", "users")]
+    assert schemas(database_url) == LIVE
+    assert (await rebuilt(database_url)).differences == []
+
+
+async def test_a_rebuild_that_died_after_its_swap_says_that_it_has_not_compared(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lived(database_url)
+
+    def fail(*_: Any) -> None:
+        raise OSError("gone")
+
+    monkeypatch.setattr("huajuan.rebuilding.rebuild.compare", fail)
+    monkeypatch.setattr("huajuan.rebuilding.rebuild.end", lambda *_: None)
+    with pytest.raises(OSError, match="gone"):
+        rebuild(database_url, PROJECTIONS, SMALL, silent)
+    assert notes(database_url) == [("swapped, not compared",)]
+
+
+async def test_tables_ahead_of_a_log_that_was_cut_are_made_anew(database_url: str) -> None:
+    await lived(database_url)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE log.huajuan_events DISABLE TRIGGER ALL")
+        connection.execute("DELETE FROM log.huajuan_events WHERE notification_id > 9")
+        connection.execute("ALTER TABLE log.huajuan_events ENABLE TRIGGER ALL")
+    report = await rebuilt(database_url)
+    assert (report.position, report.compared) == (9, [])
+    with psycopg.connect(database_url) as connection:
+        query = "SELECT DISTINCT position FROM operations.checkpoints"
+        assert connection.execute(query).fetchall() == [(9,)]
