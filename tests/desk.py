@@ -32,6 +32,14 @@ async def desk_on(dsn: str, *hosts: FakeHost, **changes: Any) -> AsyncIterator[D
 
 
 @asynccontextmanager
+async def desk_before(dsn: str, *urls: str, **changes: Any) -> AsyncIterator[Desk]:
+    """As `desk_on`, with servers at these addresses instead of fake ones."""
+    with _settled(dsn, {"comfyui_urls": urls} | changes) as complete:
+        async with open_desk(complete) as desk:
+            yield desk
+
+
+@asynccontextmanager
 async def client_of(dsn: str, *hosts: FakeHost, **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the real application, over real HTTP on loopback."""
     with _settled(dsn, changes) as complete:

@@ -76,6 +76,9 @@ class Dispatcher:
             except LogError as error:
                 _logger.warning("no job taken", host=painter.url, error=type(error).__name__)
                 took = False
+            except Exception as error:  # of this round alone: the painter is not left out for ever
+                _logger.error("no job taken", host=painter.url, exc_info=error)
+                took = False
             if not took:
                 await self._rung(painter.url, self._limits.claim_every_seconds)
 
@@ -99,6 +102,8 @@ class Dispatcher:
                 await self.give_up_overdue()
             except LogError as error:
                 _logger.warning("overdue jobs left for later", error=type(error).__name__)
+            except Exception as error:  # a picture that cannot be removed must not keep the others waiting
+                _logger.error("overdue jobs left for later", exc_info=error)
             await asyncio.sleep(self._limits.overdue_every_seconds)
 
     async def give_up_overdue(self) -> int:

@@ -1,6 +1,7 @@
 """The painters: servers that draw, each with how it has been doing. Health is progress, not an answer to a question."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import NamedTuple, Protocol
@@ -11,6 +12,7 @@ import structlog
 from huajuan.dispatch.limits import DispatchLimits
 from huajuan.inference_client import ComfyUI, Drawing, Drawn, Graph, InferenceError, JobState, Limits
 
+GIVEN_UP_MAX = 1000
 _logger = structlog.get_logger(__name__)
 OnProgress = Callable[[float], None]
 
@@ -22,6 +24,7 @@ class Host(Protocol):
     async def finish(self, drawing: Drawing, on_progress: OnProgress | None = None) -> Drawn: ...
     async def find(self, prompt_id: UUID) -> JobState: ...
     async def cancel(self, prompt_id: UUID) -> None: ...
+    async def forget(self, prompt_id: UUID) -> None: ...
     async def check(self) -> object: ...
     async def misfits(self, workflow: Graph) -> list[str]: ...
 
@@ -38,6 +41,7 @@ class Painter:
         self._limits = limits
         self._failures = 0
         self._rests_until = 0.0
+        self._given_up: OrderedDict[UUID, None] = OrderedDict()
 
     @property
     def is_proven(self) -> bool:
@@ -64,6 +68,15 @@ class Painter:
         self._rests_until = asyncio.get_running_loop().time() + seconds
         _logger.warning("painter rests", host=self.url, seconds=seconds, reason=why.reason, detail=why.detail)
 
+    def give_up(self, image_id: UUID) -> None:
+        """What it has of this job leads nowhere: it is not asked for it again."""
+        self._given_up[image_id] = None
+        while len(self._given_up) > GIVEN_UP_MAX:
+            self._given_up.popitem(last=False)
+
+    def has_given_up(self, image_id: UUID) -> bool:
+        return image_id in self._given_up
+
     async def is_there(self) -> bool:
         """One that did not answer, or was never asked, is asked before it gets a job."""
         if not self.answers:
@@ -73,6 +86,11 @@ class Painter:
             except InferenceError as error:
                 self.failed(error, answers=False)
         return bool(self.answers)
+
+
+FURTHEST_FIRST = (
+    JobState.SUCCEEDED, JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED,
+)  # fmt: skip
 
 
 class Looked(NamedTuple):
@@ -122,19 +140,22 @@ class Painters:
         return 0.0 if self._unanswered_since is None else now - self._unanswered_since
 
     async def look_for(self, image_id: UUID) -> Looked:
-        """Asks all of them at once."""
-        painters = list(self.all.values())
+        """Asks all of them at once; of several that know it, the one that is furthest."""
+        painters = [painter for painter in self.all.values() if not painter.has_given_up(image_id)]
         answers = await asyncio.gather(*(p.host.find(image_id) for p in painters), return_exceptions=True)
+        known: dict[JobState, Painter] = {}
         silent: set[str] = set()
         for painter, answer in zip(painters, answers, strict=True):
             if isinstance(answer, JobState):
-                if answer is not JobState.UNKNOWN:
-                    return Looked(painter, silent)
+                known.setdefault(answer, painter)
             elif isinstance(answer, InferenceError):
                 silent.add(painter.url)
             else:
                 raise answer
-        return Looked(None, silent)
+        return Looked(next((known[state] for state in FURTHEST_FIRST if state in known), None), silent)
+
+    def others_answer(self, painter: Painter) -> bool:
+        return any(other.answers for other in self.all.values() if other is not painter)
 
 
 @asynccontextmanager

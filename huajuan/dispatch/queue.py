@@ -26,7 +26,9 @@ UPDATE operations.job_leases l
    SET holder = %(holder)s, host = NULL, fencing = fencing + 1,
        lapses_at = clock_timestamp() + make_interval(secs => %(seconds)s)
   FROM (SELECT image_id FROM operations.job_leases
-         WHERE lapses_at <= clock_timestamp() AND (deadline <= %(now)s OR %(all)s)
+         WHERE lapses_at <= clock_timestamp() AND (deadline <= %(now)s OR %(all)s AND NOT EXISTS (
+               SELECT FROM operations.job_leases o
+                WHERE o.host IS NOT NULL AND o.holder <> %(holder)s AND o.lapses_at > clock_timestamp()))
          ORDER BY turn LIMIT %(most)s FOR UPDATE SKIP LOCKED) overdue
  WHERE l.image_id = overdue.image_id
 RETURNING l.image_id, l.fencing, extract(epoch FROM clock_timestamp() - l.opened_at)::float8, l.correlation_id
@@ -126,7 +128,8 @@ class JobQueue:
         return Claimed(*found[0]) if found else None
 
     async def claim_overdue(self, now: datetime, most: int, *, all_waiting: bool = False) -> list[Claimed]:
-        """Jobs in nobody's hand whose deadline has passed, to be given up; or any that wait."""
+        """Jobs in nobody's hand whose deadline has passed, to be given up; or any that wait, unless another
+        process has one at a painter."""
         return [Claimed(*row) for row in await self._run(_CLAIM_OVERDUE, now=now, most=most, all=all_waiting)]
 
     async def renew(self, progress: Mapping[UUID, float]) -> set[UUID]:

@@ -1,17 +1,20 @@
 """The drawing room: each job in hand is a task of its own, which ends with the log knowing how the drawing ended."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Coroutine
+from typing import Any
 from uuid import UUID
 
 import structlog
 
 from huajuan.dispatch.endings import Endings
+from huajuan.dispatch.in_hand import JobInHand
+from huajuan.dispatch.leaving import leave_tidy, stop
 from huajuan.dispatch.limits import DispatchLimits
 from huajuan.dispatch.painters import Painter, Painters
 from huajuan.dispatch.queue import Claimed, JobQueue
 from huajuan.dispatch.telling import OWNER_GONE, Ending, tell_drawn, tell_failed, tell_started
-from huajuan.dispatch.trying import judge, may_be_tried_again, may_yet_be_drawn
+from huajuan.dispatch.trying import avoided_seconds, is_worth_another_try, judge, leads_nowhere
 from huajuan.dispatch.workflows import Workflows, drawing_of
 from huajuan.domain.image import Image
 from huajuan.domain.refusals import AlreadyTold
@@ -21,9 +24,9 @@ from huajuan.event_store.errors import LogError
 from huajuan.event_store.store import EventStore
 from huajuan.inference_client import (
     Cancelled,
+    DrawingFailed,
     Drawn,
     InferenceError,
-    JobLost,
     ServerUnavailable,
     TookTooLong,
 )
@@ -33,21 +36,6 @@ TOO_LONG = "the picture took too long"
 NOT_MADE = "the picture could not be made"
 LOST = "the painters lost the job too often"
 _logger = structlog.get_logger(__name__)
-
-
-class JobInHand:
-    """What this process does about one job, and how far it is."""
-
-    def __init__(self, claimed: Claimed, painter: Painter) -> None:
-        self.image_id = claimed.image_id
-        self.claimed = claimed
-        self.painter = painter
-        self.progress = 0.0
-        self.is_told = False
-        self.task: asyncio.Task[None]
-
-    def progressed(self, progress: float) -> None:
-        self.progress = progress
 
 
 class DrawingRoom:
@@ -77,7 +65,7 @@ class DrawingRoom:
     def take(self, claimed: Claimed, painter: Painter) -> "asyncio.Task[None]":
         """A job that was just claimed for this painter."""
         job = self._jobs.get(claimed.image_id)
-        if job is None:  # else the lease had lapsed while we held it, and is ours again
+        if job is None or job.is_put_back:  # else the lease had lapsed while we held it, and is ours again
             job = self._jobs[claimed.image_id] = JobInHand(claimed, painter)
             job.task = asyncio.create_task(self._draw_and_tell(job), name=f"draw {job.image_id}")
             job.task.add_done_callback(lambda task: self._forget(job, task))
@@ -93,18 +81,16 @@ class DrawingRoom:
         """The job has ended, told of by somebody else: whoever draws it may do something better."""
         job = self._jobs.get(image_id)
         if job and not job.is_told:
-            task = asyncio.create_task(self._stop(job), name=f"stop {image_id}")
-            self._stopping.add(task)
-            task.add_done_callback(self._stopping.discard)
+            self._aside(self._stop(job), f"stop {image_id}")
 
     async def keep_leases(self) -> None:
         """For ever: renew the leases of the jobs in hand, and let go of those that somebody else has taken."""
         while True:
             await asyncio.sleep(self.limits.heartbeat_seconds)
-            held = {image_id: job.progress for image_id, job in self._jobs.items()}
-            if held:
+            if held := dict(self._jobs):
                 try:
-                    await self._let_go(held.keys() - await self.queue.renew(held))
+                    ours = await self.queue.renew({job.image_id: job.progress for job in held.values()})
+                    self._let_go([job for job in held.values() if job.image_id not in ours])
                 except LogError as error:
                     _logger.warning("leases not renewed", error=type(error).__name__)
 
@@ -116,26 +102,37 @@ class DrawingRoom:
         except LogError as error:
             _logger.warning("leases left to lapse", error=type(error).__name__)
 
-    async def _let_go(self, lost: set[UUID]) -> None:
-        for image_id in lost & self._jobs.keys():
-            job = self._jobs[image_id]
-            if not job.is_told:
-                _logger.warning("job taken by another process", image_id=str(image_id))
-                job.task.cancel()
+    def _let_go(self, lost: list[JobInHand]) -> None:
+        for job in lost:
+            # One that was put back while we asked may have been claimed here again since.
+            if self._jobs.get(job.image_id) is job and not (job.is_told or job.is_put_back):
+                _logger.warning("job taken by another process", image_id=str(job.image_id))
+                self.stop(job.image_id)
+
+    def _aside(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._stopping.add(task)
+        task.add_done_callback(self._put_aside)
+
+    def _put_aside(self, task: "asyncio.Task[None]") -> None:
+        self._stopping.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            _logger.warning("not tidied up", task=task.get_name(), error=type(error).__name__)
 
     def _forget(self, job: JobInHand, task: "asyncio.Task[None]") -> None:
-        self._jobs.pop(job.image_id, None)
+        if self._jobs.get(job.image_id) is job:
+            del self._jobs[job.image_id]
         if not task.cancelled() and (error := task.exception()):
             # The lease lapses, and the job is finished by whoever takes it.
             _logger.error("job left open", image_id=str(job.image_id), exc_info=error)
 
     async def _stop(self, job: JobInHand) -> None:
         await end([job.task])
-        with suppress(InferenceError):
-            async with asyncio.timeout(self.limits.stop_seconds_max):
-                await job.painter.host.cancel(job.image_id)
         image = await self.store.find(Image, job.image_id)
-        if image is not None and not image.is_open and image.picture is None:
+        if image is None or image.is_open:  # then another process goes on with it
+            return
+        await stop(job.painter, image.id, self.limits.stop_seconds_max)
+        if image.picture is None:
             await self.pictures.remove(key_of(image.id))
 
     async def _draw_and_tell(self, job: JobInHand) -> None:
@@ -143,12 +140,15 @@ class DrawingRoom:
             image = await self._asked_for(job.claimed)
             if image is None:
                 return
+            job.was_begun = image.attempts > 0
             try:
                 made = await self._within_deadline(job, image)
             except AlreadyTold:
                 await self.queue.close(image.id)
             except InferenceError as failure:
                 await self._not_drawn(job, failure)
+            except LogError:  # which says nothing of the job: it is left for whoever takes the lapsed lease
+                raise
             except Exception as failure:
                 _logger.error("not drawn", image_id=str(image.id), exc_info=failure)
                 await self._tell_failed(image, NOT_MADE, job)
@@ -175,9 +175,7 @@ class DrawingRoom:
         except TimeoutError as error:
             if not deadline.expired():
                 raise
-            with suppress(InferenceError, TimeoutError):
-                async with asyncio.timeout(self.limits.stop_seconds_max):
-                    await job.painter.host.cancel(image.id)
+            await stop(job.painter, image.id, self.limits.stop_seconds_max)
             raise TookTooLong(TOO_LONG) from error
 
     async def _drawn(self, job: JobInHand, image: Image) -> Drawn:
@@ -188,12 +186,12 @@ class DrawingRoom:
         if image.attempts or not job.painter.is_proven:
             looked = await self.painters.look_for(image.id)
             if looked.known_by:
-                job.painter = looked.known_by
+                job.found_at(looked.known_by)
                 return await job.painter.host.finish(drawing, job.progressed)
             if job.painter.url in looked.silent:
                 raise ServerUnavailable("the painter does not answer")
             if image.attempts >= self.limits.attempts_max:
-                raise JobLost(LOST)
+                raise DrawingFailed(LOST)
         await tell_started(self.store, image.id)
         return await job.painter.host.draw(drawing, job.progressed)
 
@@ -204,39 +202,42 @@ class DrawingRoom:
             await self.queue.close(job.image_id)
             return
         judge(job.painter, failure)
-        if self._is_worth_another_try(image, failure):
+        if leads_nowhere(
+            failure, is_second_look=job.is_second_look and self.painters.others_answer(job.painter)
+        ):
+            job.painter.give_up(image.id)
+        if is_worth_another_try(image, failure, self.store.clock(), self.limits, len(self.painters)):
             _logger.warning("drawing put back", image_id=str(image.id), reason=failure.reason)
-            seconds = max(job.painter.rest_seconds, self.limits.rest_seconds_min)
+            seconds = avoided_seconds(job.painter, failure, self.limits)
+            job.is_put_back = True  # before it is: a dispatcher here may have it again at once
             await self.queue.put_back(image.id, avoid=job.painter.url, avoid_seconds=seconds)
         else:
             _logger.warning("not drawn", image_id=str(image.id), reason=failure.reason, detail=failure.detail)
             await self._tell_failed(image, failure.reason, job)
 
-    def _is_worth_another_try(self, image: Image, failure: InferenceError) -> bool:
-        if self.store.clock() >= image.deadline:
-            return False
-        spent = image.attempts >= self.limits.attempts_max
-        return may_yet_be_drawn(failure) or (not spent and may_be_tried_again(failure, len(self.painters)))
-
     async def _keep_and_tell(self, job: JobInHand, image: Image, made: Drawn) -> None:
+        job.is_told = True  # from here on it is not stopped: a file might come to be after it was removed
         try:
             picture = await self.pictures.put(image.id, made.content)
         except Exception as failure:
             _logger.error("picture not stored", image_id=str(image.id), exc_info=failure)
             await self._tell_failed(image, NOT_MADE, job)
             return
-        job.is_told = True
         ending = await tell_drawn(self.store, image, picture, made)
-        await self._close(image, ending)
+        await self._close(image, ending, job)
 
     async def _tell_failed(self, image: Image, reason: str, job: JobInHand | None = None) -> None:
         if job:
             job.is_told = True
-        await self._close(image, await tell_failed(self.store, image, reason))
+        await self._close(image, await tell_failed(self.store, image, reason), job)
 
-    async def _close(self, image: Image, ending: Ending) -> None:
+    async def _close(self, image: Image, ending: Ending, job: JobInHand | None) -> None:
         """There is no picture without payment: what an attempt may have stored goes."""
         if ending.picture is None:
             await self.pictures.remove(key_of(image.id))
         self.endings.told(image.id, ending)
         await self.queue.close(image.id)
+        drew = job.painter if job and ending.picture else None
+        elsewhere = job.was_begun if job else image.attempts > 0
+        seconds = self.limits.stop_seconds_max
+        self._aside(leave_tidy(self.painters, image.id, drew, elsewhere, seconds), f"tidy after {image.id}")

@@ -15,7 +15,7 @@ from huajuan.http.desk import Desk
 from huajuan.inference_client import DrawingFailed, OutcomeUnknown, ServerUnavailable
 from tests.commands.people import SUN, a_person, a_picture, account_of
 from tests.desk import desk_on, until
-from tests.dispatch.fake_host import FakeHost, Unreachable, png
+from tests.dispatch.fake_host import FakeHost, Unreachable, Vanished, png
 
 QUICK = DispatchLimits(rest_seconds_min=0.02, nobody_seconds_max=0.1, overdue_every_seconds=0.05)
 
@@ -150,7 +150,7 @@ async def test_an_unknown_outcome_is_asked_again_until_it_is_known(database_url:
 
 
 async def test_at_the_deadline_silence_is_no_picture(database_url: str) -> None:
-    host = Unreachable(OutcomeUnknown("silence"))
+    host = Vanished(OutcomeUnknown("silence"))
     limits = DispatchLimits(job_seconds_max=0.3, rest_seconds_min=0.02, overdue_every_seconds=0.05)
     async with desk_on(database_url, host, dispatch=limits) as desk:
         ending = await a_picture(desk, await a_person(desk, check_ins=1))

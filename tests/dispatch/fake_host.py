@@ -37,6 +37,7 @@ class FakeHost:
         self.gate.set()
         self.drawn: list[Drawing] = []
         self.cancelled: list[UUID] = []
+        self.forgotten: list[UUID] = []
         self.finished: list[Drawing] = []
         self.problems: list[str] = []
         self.known: dict[UUID, JobState] = {}
@@ -58,6 +59,9 @@ class FakeHost:
     async def cancel(self, prompt_id: UUID) -> None:
         self.cancelled.append(prompt_id)
 
+    async def forget(self, prompt_id: UUID) -> None:
+        self.forgotten.append(prompt_id)
+
     async def check(self) -> None:
         """It is there."""
 
@@ -72,6 +76,18 @@ class FakeHost:
         return Drawn(
             png(drawing.width, drawing.height), drawing.checkpoint or "first.safetensors", "fake 1.0"
         )
+
+
+class Failing(FakeHost):
+    """Answers, and fails in every job, of which it knows nothing afterwards."""
+
+    def __init__(self, error: InferenceError) -> None:
+        super().__init__()
+        self.error = error
+
+    async def draw(self, drawing: Drawing, on_progress: OnProgress | None = None) -> Drawn:
+        self.drawn.append(drawing)
+        raise self.error
 
 
 class Unreachable(FakeHost):
@@ -92,6 +108,16 @@ class Unreachable(FakeHost):
 
     async def find(self, prompt_id: UUID) -> JobState:
         raise self.error
+
+
+class Vanished(Unreachable):
+    """Was there when it was first asked, and answers nothing any more."""
+
+    async def check(self) -> None:
+        if not self.known:
+            self.known[UUID(int=0)] = JobState.UNKNOWN
+        else:
+            raise self.error
 
 
 @asynccontextmanager

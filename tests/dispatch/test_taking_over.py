@@ -131,7 +131,7 @@ async def test_a_job_in_hand_is_not_taken(database_url: str) -> None:
         waiting = asyncio.create_task(a_picture(busy, ann))
         await until(lambda: bool(host.drawn))
         async with desk_on(database_url, other) as idle:
-            assert await idle.room.queue.claim("fake:7", 5) is None
+            assert await idle.room.queue.claim("http://fake-7", 5) is None
             host.gate.set()
             assert (await waiting).picture
             assert other.drawn == []
@@ -153,7 +153,7 @@ async def test_the_leases_of_open_jobs_are_renewed(database_url: str) -> None:
         ann = await a_person(desk, check_ins=1)
         waiting = asyncio.create_task(a_picture(desk, ann))
         await asyncio.sleep(0.6)
-        assert await desk.room.queue.claim("fake:7", 5) is None
+        assert await desk.room.queue.claim("http://fake-7", 5) is None
         host.gate.set()
         assert (await waiting).picture
         assert host.known == {host.drawn[0].prompt_id: JobState.SUCCEEDED}

@@ -36,10 +36,10 @@ FAST = Limits(
 class RunningPainter:
     """A painter served by a thread of its own; faults are set directly, memory is wiped over HTTP."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.painter = Painter(faults=Faults(enabled=True))
         self._server: Server = server(self.painter)
-        self._listening = listening_socket("127.0.0.1", 0)
+        self._listening = listening_socket("127.0.0.1", port)
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self.http = httpx.Client(base_url=self.url, trust_env=False, timeout=10.0)
         self._thread = threading.Thread(target=self._serve, name="painter")

@@ -28,6 +28,20 @@ async def test_a_success_without_the_picture_is_a_failure(
     assert painter.runs(asked) == 1
 
 
+async def test_an_answer_from_the_cache_whose_file_was_deleted_is_no_picture(
+    painter: RunningPainter, comfyui: ComfyUI
+) -> None:
+    asked = drawing()
+    await comfyui.draw(asked)
+    entry = painter.http.get(f"/history/{asked.prompt_id}").json()[str(asked.prompt_id)]
+    painter.painter.files.delete(entry["outputs"]["save"]["images"][0])
+    await comfyui.forget(asked.prompt_id)
+    with pytest.raises(BadPicture, match="gone"):
+        await comfyui.draw(asked)
+    assert painter.runs(asked) == 2
+    assert (await comfyui.draw(drawing(noise_seed=asked.noise_seed))).content  # another job has its own file
+
+
 @pytest.mark.parametrize("mode", [Mode.PICTURE_TRUNCATED, Mode.PICTURE_BROKEN_OFF, Mode.PICTURE_NO_PNG])
 async def test_one_broken_transfer_is_repeated(painter: RunningPainter, comfyui: ComfyUI, mode: Mode) -> None:
     painter.fault(mode, times=1)

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from huajuan.inference_client import ComfyUI, JobState
 from huajuan.inference_client.client import socket_url
@@ -12,7 +13,15 @@ from tests.inference_client.conftest import FAST, RunningPainter, begun, drawing
 
 
 @pytest.mark.parametrize(
-    "mode", [Mode.SOCKET_DEAF, Mode.SOCKET_FROZEN, Mode.SOCKET_HUGE_FRAME, Mode.SOCKET_NOISE]
+    "mode",
+    [
+        Mode.SOCKET_REFUSED,
+        Mode.SOCKET_CLOSED,
+        Mode.SOCKET_DEAF,
+        Mode.SOCKET_FROZEN,
+        Mode.SOCKET_HUGE_FRAME,
+        Mode.SOCKET_NOISE,
+    ],
 )
 async def test_a_bad_socket_costs_no_picture(painter: RunningPainter, mode: Mode) -> None:
     painter.slow_down(0.02)
@@ -80,6 +89,20 @@ async def test_a_socket_that_breaks_is_connected_again(painter: RunningPainter, 
     after = comfyui._listener._socket
     assert after is not None
     assert after is not before
+
+
+@pytest.mark.parametrize("mode", [Mode.SOCKET_REFUSED, Mode.SOCKET_CLOSED])
+async def test_a_server_that_takes_no_socket_is_not_asked_without_pause(
+    painter: RunningPainter, comfyui: ComfyUI, mode: Mode
+) -> None:
+    painter.slow_down(0.1)
+    painter.fault(mode, times=None)
+    began = asyncio.get_running_loop().time()
+    with capture_logs() as logs:
+        assert (await comfyui.draw(drawing(steps=15))).content
+    seconds = asyncio.get_running_loop().time() - began
+    attempts = [line for line in logs if line["event"] == "the ComfyUI socket is not connected"]
+    assert 2 <= len(attempts) <= 2 + seconds / FAST.socket_retry_seconds_max
 
 
 async def test_the_socket_is_closed_with_the_client(painter: RunningPainter) -> None:

@@ -42,6 +42,17 @@ async def test_a_failed_run_says_why_without_giving_anything_away(
     assert aged.runs(asked) == 1
 
 
+async def test_what_a_failed_run_had_saved_is_not_taken_for_the_picture(
+    painter: RunningPainter, comfyui: ComfyUI
+) -> None:
+    painter.fault(Mode.PARTIAL_OUTPUTS)
+    asked = drawing()
+    with pytest.raises(DrawingFailed, match="failed while drawing, in SaveImage"):
+        await comfyui.draw(asked)
+    entry = painter.http.get(f"/history/{asked.prompt_id}").json()[str(asked.prompt_id)]
+    assert entry["outputs"]["save"]["images"]
+
+
 async def test_exhausted_memory_is_named(painter: RunningPainter, comfyui: ComfyUI) -> None:
     painter.fault(Mode.OUT_OF_MEMORY)
     with pytest.raises(DrawingFailed, match="out of memory"):

@@ -12,6 +12,7 @@ from huajuan.inference_client.painter.faults import Faults, Mode
 from huajuan.inference_client.painter.jobs import JobList
 
 WAITING_MESSAGES_MAX = 1000
+PING_TIMED_OUT = 1011
 Frame = str | bytes
 
 
@@ -47,7 +48,13 @@ class Hub:
         """One connection from accept to close."""
         if (fault := self._faults.take(Mode.SOCKET_FROZEN)) is not None:
             await asyncio.sleep(fault.seconds)
+        if self._faults.takes(Mode.SOCKET_REFUSED):
+            await socket.close()
+            return
         await socket.accept()
+        if self._faults.takes(Mode.SOCKET_CLOSED):
+            await socket.close(code=PING_TIMED_OUT)
+            return
         name = socket.query_params.get("clientId") or uuid4().hex
         outbox: asyncio.Queue[Frame] = asyncio.Queue(WAITING_MESSAGES_MAX)
         self._register(name, outbox)

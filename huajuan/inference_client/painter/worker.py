@@ -99,6 +99,7 @@ class Worker:
         if NODES[job.graph[node]["class_type"]].is_output:
             self._remember(job, node, list(results[node]))
             self._keep(job, node, list(results[node]))
+            self._fail_after_output()
 
     async def _step(self, job: Job, node: str, step: int, steps: int) -> None:
         await asyncio.sleep(self.step_seconds)
@@ -117,6 +118,10 @@ class Worker:
             raise RuntimeError("shapes cannot be multiplied, in /srv/secret/model.py")
         if self._faults.takes(Mode.OUT_OF_MEMORY):
             raise OutOfMemoryError("Allocation on device 0 would exceed allowed memory. (out of memory)")
+
+    def _fail_after_output(self) -> None:
+        if self._faults.takes(Mode.PARTIAL_OUTPUTS):
+            raise RuntimeError("a later node failed, in /srv/secret/upscaler.py")
 
     def _keep(self, job: Job, node: str, places: list[dict[str, str]]) -> None:
         if self._faults.takes(Mode.FILE_GONE):

@@ -1,0 +1,30 @@
+"""What is left at the painters when a job has ended: a record that nobody needs, or another run of the same job."""
+
+import asyncio
+from contextlib import suppress
+from uuid import UUID
+
+from huajuan.dispatch.painters import Painter, Painters
+from huajuan.inference_client import InferenceError
+
+
+async def leave_tidy(
+    painters: Painters, image_id: UUID, drew: Painter | None, elsewhere: bool, seconds_max: float
+) -> None:
+    """Best effort, once the end is on record: the painter that drew forgets the job, any other stops it."""
+    others = [painter for painter in painters.all.values() if painter is not drew] if elsewhere else []
+    stops = [stop(painter, image_id, seconds_max) for painter in others]
+    await asyncio.gather(*([_forgotten(drew, image_id, seconds_max)] if drew else []), *stops)
+
+
+async def stop(painter: Painter, image_id: UUID, seconds_max: float) -> None:
+    """Best effort. A job which has ended, or is unknown there, is left alone."""
+    with suppress(InferenceError, TimeoutError):
+        async with asyncio.timeout(seconds_max):
+            await painter.host.cancel(image_id)
+
+
+async def _forgotten(painter: Painter, image_id: UUID, seconds_max: float) -> None:
+    with suppress(InferenceError, TimeoutError):
+        async with asyncio.timeout(seconds_max):
+            await painter.host.forget(image_id)
