@@ -6,6 +6,7 @@ from huajuan.dispatch.room import DrawingRoom
 from huajuan.dispatch.telling import Ending, tell_cancelled
 from huajuan.domain.image import Image
 from huajuan.domain.refusals import ImageNotFound
+from huajuan.fail_points import at
 
 CANCELLED = "cancelled"
 
@@ -19,6 +20,8 @@ async def cancel_image(room: DrawingRoom, account_id: UUID, image_id: UUID) -> E
     if image is None or image.account_id != account_id or image.is_erased:
         raise ImageNotFound
     ending = await tell_cancelled(room.store, image, CANCELLED)
+    at("cancel.appended")
     room.endings.told(image_id, ending)
-    await room.queue.close(image_id)
+    await room.queue.end(image_id)
+    at("cancel.closed")
     return ending

@@ -18,6 +18,7 @@ from huajuan.domain.refusals import NotEnoughPoints, Refused
 from huajuan.event_store.errors import Conflict, LogBusy, LogError
 from huajuan.event_store.loading import Stream
 from huajuan.event_store.store import Decided
+from huajuan.fail_points import at
 
 WAITED_TOO_LONG = "nobody waited for it any longer"
 
@@ -43,7 +44,8 @@ async def _cancel(room: DrawingRoom, image_id: UUID) -> Ending:
     if image is None:
         raise LogBusy
     ending = await tell_cancelled(room.store, image, WAITED_TOO_LONG)
-    await room.queue.close(image_id)
+    at("wait.cancelled")
+    await room.queue.end(image_id)
     return ending
 
 
@@ -62,6 +64,7 @@ async def _ask_and_queue(room: DrawingRoom, account_id: UUID, image_id: UUID, or
         if not len(room.painters):
             raise NobodyDraws
         await room.queue.open(image_id, account_id, deadline)
+        at("ask.opened")
     except (NobodyDraws, QueueFull):
         await _refuse_without_points(room, account_id)
         raise
@@ -70,8 +73,10 @@ async def _ask_and_queue(room: DrawingRoom, account_id: UUID, image_id: UUID, or
     except (Refused, LogBusy, Conflict):  # certainly nothing was appended
         await room.queue.withdraw(image_id)
         raise
+    at("ask.appended")
     with suppress(LogError):  # it is on record, and waits until this process's lease on it lapses
         await room.queue.ready(image_id)
+    at("ask.ready")
     if len(asked.aggregates) == 1:
         return await room.store.position_of(image_id, Image.Requested.TOPIC)
     return asked.position

@@ -11,6 +11,7 @@ from huajuan.dispatch.room import TOO_LONG, DrawingRoom
 from huajuan.domain.studio import Studio
 from huajuan.event_store.ending import end
 from huajuan.event_store.errors import LogError
+from huajuan.fail_points import at
 
 NOBODY_DREW = "no painter could be reached"
 _logger = structlog.get_logger(__name__)
@@ -85,6 +86,7 @@ class Dispatcher:
     async def _take(self, painter: Painter) -> bool:
         claimed = await self.room.queue.claim(painter.url, painter.jobs_max)
         if claimed is not None:
+            at("draw.claimed")
             self.room.take(claimed, painter).add_done_callback(lambda _: self.wake())
         return claimed is not None
 
@@ -113,5 +115,6 @@ class Dispatcher:
             self.room.store.clock(), self._limits.overdue_batch_max, all_waiting=nobody
         )
         for claimed in overdue:
+            at("give_up.claimed")
             await self.room.give_up(claimed, NOBODY_DREW if nobody else TOO_LONG)
         return len(overdue)

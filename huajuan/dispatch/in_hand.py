@@ -4,6 +4,7 @@ import asyncio
 
 from huajuan.dispatch.painters import Painter
 from huajuan.dispatch.queue import Claimed
+from huajuan.fail_points import at
 
 
 class JobInHand:
@@ -22,6 +23,7 @@ class JobInHand:
 
     def progressed(self, progress: float) -> None:
         self.progress = progress
+        at("draw.progressed")
 
     def found_at(self, painter: Painter) -> None:
         """It was begun there before, and is only waited for."""

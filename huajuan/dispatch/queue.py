@@ -55,6 +55,15 @@ SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s, ima
 _WITHDRAW = """
 DELETE FROM operations.job_leases WHERE image_id = %(image)s AND holder = %(holder)s AND host IS NULL
 """
+# Whoever has had it in hand may have stored something, so the row stays for who takes it next and clears up; who
+# has it in hand now and does not hear of its end learns that it has lost it.
+_END = """
+WITH untouched AS (DELETE FROM operations.job_leases WHERE image_id = %(image)s AND fencing = 1),
+     touched AS (UPDATE operations.job_leases
+                    SET holder = NULL, host = NULL, avoid = NULL, lapses_at = clock_timestamp()
+                  WHERE image_id = %(image)s AND fencing > 1)
+SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s, %(image)s::text)
+"""
 _LET_GO = """
 WITH gone AS (UPDATE operations.job_leases SET holder = NULL, host = NULL, lapses_at = clock_timestamp()
                WHERE holder = %(holder)s RETURNING 1)
@@ -149,6 +158,10 @@ class JobQueue:
     async def close(self, image_id: UUID) -> None:
         """The job has ended, or was never asked for. Whoever waits for it hears of it."""
         await self._run(_CLOSE, image=image_id)
+
+    async def end(self, image_id: UUID) -> None:
+        """It has ended with no picture. Whoever has it in hand hears of it and closes it, or else who claims it."""
+        await self._run(_END, image=image_id)
 
     async def let_go(self) -> None:
         """All that this process has in hand waits for others at once."""

@@ -1,13 +1,12 @@
 """The drawing room: each job in hand is a task of its own, which ends with the log knowing how the drawing ended."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
 from uuid import UUID
 
 import structlog
 
 from huajuan.dispatch.endings import Endings
+from huajuan.dispatch.errands import Errands
 from huajuan.dispatch.in_hand import JobInHand
 from huajuan.dispatch.leaving import leave_tidy, stop
 from huajuan.dispatch.limits import DispatchLimits
@@ -22,6 +21,7 @@ from huajuan.event_store.caller import calling
 from huajuan.event_store.ending import end
 from huajuan.event_store.errors import LogError
 from huajuan.event_store.store import EventStore
+from huajuan.fail_points import at
 from huajuan.inference_client import (
     Cancelled,
     DrawingFailed,
@@ -60,12 +60,14 @@ class DrawingRoom:
         self.pictures = pictures
         self._checkpoint = checkpoint or None
         self._jobs: dict[UUID, JobInHand] = {}
-        self._stopping: set[asyncio.Task[None]] = set()
+        self._errands = Errands()
 
     def take(self, claimed: Claimed, painter: Painter) -> "asyncio.Task[None]":
         """A job that was just claimed for this painter."""
         job = self._jobs.get(claimed.image_id)
-        if job is None or job.is_put_back:  # else the lease had lapsed while we held it, and is ours again
+        if job and not job.is_put_back:  # the lease had lapsed while we held it, or the job has ended unheard
+            self._errands.begin(self._stop_if_ended(job), f"look at {job.image_id}")
+        else:
             job = self._jobs[claimed.image_id] = JobInHand(claimed, painter)
             job.task = asyncio.create_task(self._draw_and_tell(job), name=f"draw {job.image_id}")
             job.task.add_done_callback(lambda task: self._forget(job, task))
@@ -81,7 +83,7 @@ class DrawingRoom:
         """The job has ended, told of by somebody else: whoever draws it may do something better."""
         job = self._jobs.get(image_id)
         if job and not job.is_told:
-            self._aside(self._stop(job), f"stop {image_id}")
+            self._errands.begin(self._stop(job), f"stop {image_id}")
 
     async def keep_leases(self) -> None:
         """For ever: renew the leases of the jobs in hand, and let go of those that somebody else has taken."""
@@ -96,7 +98,7 @@ class DrawingRoom:
 
     async def close(self) -> None:
         """Leave the open jobs to whoever comes next; the painters go on drawing them."""
-        await end([*self._stopping, *(job.task for job in self._jobs.values())])
+        await end([*self._errands.tasks, *(job.task for job in self._jobs.values())])
         try:
             await self.queue.let_go()
         except LogError as error:
@@ -109,16 +111,6 @@ class DrawingRoom:
                 _logger.warning("job taken by another process", image_id=str(job.image_id))
                 self.stop(job.image_id)
 
-    def _aside(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._stopping.add(task)
-        task.add_done_callback(self._put_aside)
-
-    def _put_aside(self, task: "asyncio.Task[None]") -> None:
-        self._stopping.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            _logger.warning("not tidied up", task=task.get_name(), error=type(error).__name__)
-
     def _forget(self, job: JobInHand, task: "asyncio.Task[None]") -> None:
         if self._jobs.get(job.image_id) is job:
             del self._jobs[job.image_id]
@@ -126,14 +118,19 @@ class DrawingRoom:
             # The lease lapses, and the job is finished by whoever takes it.
             _logger.error("job left open", image_id=str(job.image_id), exc_info=error)
 
+    async def _stop_if_ended(self, job: JobInHand) -> None:
+        image = await self.store.find(Image, job.image_id)
+        if image and not image.is_open:
+            self.stop(job.image_id)
+
     async def _stop(self, job: JobInHand) -> None:
         await end([job.task])
         image = await self.store.find(Image, job.image_id)
         if image is None or image.is_open:  # then another process goes on with it
             return
         await stop(job.painter, image.id, self.limits.stop_seconds_max)
-        if image.picture is None:
-            await self.pictures.remove(key_of(image.id))
+        at("stop.asked")
+        await self._clear_up(image.id, image.picture)
 
     async def _draw_and_tell(self, job: JobInHand) -> None:
         with calling(correlation_id=job.claimed.correlation_id):
@@ -144,7 +141,7 @@ class DrawingRoom:
             try:
                 made = await self._within_deadline(job, image)
             except AlreadyTold:
-                await self.queue.close(image.id)
+                await self._asked_for(job.claimed)
             except InferenceError as failure:
                 await self._not_drawn(job, failure)
             except LogError:  # which says nothing of the job: it is left for whoever takes the lapsed lease
@@ -153,6 +150,7 @@ class DrawingRoom:
                 _logger.error("not drawn", image_id=str(image.id), exc_info=failure)
                 await self._tell_failed(image, NOT_MADE, job)
             else:
+                at("draw.drawn")
                 job.painter.proved()
                 await self._keep_and_tell(job, image, made)
 
@@ -162,7 +160,7 @@ class DrawingRoom:
         if image is None and claimed.age_seconds < self.limits.unasked_seconds_max:
             await self.queue.put_back(claimed.image_id, pause_seconds=self.limits.unasked_pause_seconds)
         elif image is None or not image.is_open:
-            await self.queue.close(claimed.image_id)
+            await self._clear_up(claimed.image_id, image.picture if image else None)
         else:
             return image
         return None
@@ -185,6 +183,7 @@ class DrawingRoom:
         drawing = drawing_of(image, await self.workflows.find(image.workflow), self._checkpoint)
         if image.attempts or not job.painter.is_proven:
             looked = await self.painters.look_for(image.id)
+            at("draw.looked")
             if looked.known_by:
                 job.found_at(looked.known_by)
                 return await job.painter.host.finish(drawing, job.progressed)
@@ -193,13 +192,12 @@ class DrawingRoom:
             if image.attempts >= self.limits.attempts_max:
                 raise DrawingFailed(LOST)
         await tell_started(self.store, image.id)
+        at("draw.started")
         return await job.painter.host.draw(drawing, job.progressed)
 
     async def _not_drawn(self, job: JobInHand, failure: InferenceError) -> None:
         """Tried again, here or elsewhere, where that may help; else the points go back."""
-        image = await self.store.find(Image, job.image_id)
-        if image is None or not image.is_open:
-            await self.queue.close(job.image_id)
+        if (image := await self._asked_for(job.claimed)) is None:
             return
         judge(job.painter, failure)
         if leads_nowhere(
@@ -211,6 +209,7 @@ class DrawingRoom:
             seconds = avoided_seconds(job.painter, failure, self.limits)
             job.is_put_back = True  # before it is: a dispatcher here may have it again at once
             await self.queue.put_back(image.id, avoid=job.painter.url, avoid_seconds=seconds)
+            at("draw.put_back")
         else:
             _logger.warning("not drawn", image_id=str(image.id), reason=failure.reason, detail=failure.detail)
             await self._tell_failed(image, failure.reason, job)
@@ -223,21 +222,29 @@ class DrawingRoom:
             _logger.error("picture not stored", image_id=str(image.id), exc_info=failure)
             await self._tell_failed(image, NOT_MADE, job)
             return
+        at("draw.stored")
         ending = await tell_drawn(self.store, image, picture, made)
+        at("tell.appended")
         await self._close(image, ending, job)
 
     async def _tell_failed(self, image: Image, reason: str, job: JobInHand | None = None) -> None:
         if job:
             job.is_told = True
-        await self._close(image, await tell_failed(self.store, image, reason), job)
+        ending = await tell_failed(self.store, image, reason)
+        at("fail.appended")
+        await self._close(image, ending, job)
 
     async def _close(self, image: Image, ending: Ending, job: JobInHand | None) -> None:
-        """There is no picture without payment: what an attempt may have stored goes."""
-        if ending.picture is None:
-            await self.pictures.remove(key_of(image.id))
         self.endings.told(image.id, ending)
-        await self.queue.close(image.id)
+        await self._clear_up(image.id, ending.picture)
+        at("tell.closed")
         drew = job.painter if job and ending.picture else None
         elsewhere = job.was_begun if job else image.attempts > 0
-        seconds = self.limits.stop_seconds_max
-        self._aside(leave_tidy(self.painters, image.id, drew, elsewhere, seconds), f"tidy after {image.id}")
+        tidying = leave_tidy(self.painters, image.id, drew, elsewhere, self.limits.stop_seconds_max)
+        self._errands.begin(tidying, f"tidy after {image.id}")
+
+    async def _clear_up(self, image_id: UUID, picture: str | None) -> None:
+        """There is no picture without payment: what any attempt may have stored goes, and then the job."""
+        if picture is None:
+            await self.pictures.remove(key_of(image_id))
+        await self.queue.close(image_id)

@@ -91,7 +91,7 @@ async def _tell(store: EventStore, image: Image, say: Callable[[Image, Account],
     try:
         decided = await store.change(decide, *streams)
     except AlreadyTold:
-        return await ending_of(store, image)
+        return await _as_told_first(store, image)
     account, told = decided.aggregates
     return Ending(told.picture, told.failure, account.balance, decided.position)
 

@@ -45,6 +45,18 @@ BEGIN
            FROM unnest(streams, topics) AS n(stream, topic)
           WHERE n.topic IN ('account.password_changed', 'account.banned', 'account.erased');
     END IF;
+    IF 'image.requested' = ANY (topics) THEN
+        -- Its job was opened before; but that does not wait for the disk, and the server may have died since.
+        INSERT INTO operations.job_leases (image_id, account_id, lapses_at, deadline, correlation_id)
+        SELECT e.originator_id, (said ->> 'account_id')::uuid, clock_timestamp(), (said ->> 'deadline')::timestamptz,
+               said ->> 'correlation_id'
+          FROM unnest(streams, topics) AS n(stream, topic)
+          JOIN log.huajuan_events e ON e.originator_id = n.stream AND e.topic = n.topic,
+               LATERAL (SELECT convert_from(e.state, 'UTF8')::json AS said) AS state
+         WHERE n.topic = 'image.requested'
+           AND NOT EXISTS (SELECT FROM operations.job_leases l WHERE l.image_id = n.stream)
+        ON CONFLICT DO NOTHING;
+    END IF;
     IF 'account.erased' = ANY (topics) THEN
         UPDATE operations.personal_keys k SET key = NULL
           FROM unnest(streams, topics) AS n(stream, topic)

@@ -127,7 +127,7 @@ async def test_one_that_comes_while_the_picture_is_put_away_leaves_no_file(
         await asyncio.sleep(0.3)  # it has heard of it by now
         may_go_on.set()
         await puts[0]
-        await until(lambda: not desk.room._jobs and not desk.room._stopping)
+        await until(lambda: not desk.room._jobs and not desk.room._errands.tasks)
         await check_cancelled(desk, ann, image_id)
 
 

@@ -43,7 +43,7 @@ async def test_the_record_of_a_failure_stays_for_who_looks_into_it(database_url:
     async with desk_on(database_url, host, dispatch=BRISK) as desk:
         ann = await a_person(desk, check_ins=1)
         await outcome(desk, ann, await asked(desk, ann))
-        await until(lambda: not desk.room._stopping)
+        await until(lambda: not desk.room._errands.tasks)
     assert (host.forgotten, host.cancelled) == ([], [])
 
 

@@ -1,14 +1,16 @@
 """Jobs whose process died: another takes them up where they were, and each comes to its one end."""
 
 import asyncio
+from datetime import timedelta
 from uuid import UUID, uuid4
 
+from huajuan.commands.generate_image import _ask
 from huajuan.dispatch.limits import DispatchLimits
 from huajuan.dispatch.queue import Claimed
 from huajuan.domain.image import Image
 from huajuan.http.desk import Desk
 from huajuan.inference_client import JobState, OutcomeUnknown
-from tests.commands.people import a_person, a_picture, account_of
+from tests.commands.people import SUN, a_person, a_picture, account_of
 from tests.commands.test_generate_image import leases, no_leases
 from tests.desk import desk_on, until
 from tests.dispatch.fake_host import FakeHost, Unreachable
@@ -143,6 +145,15 @@ async def test_a_job_never_asked_for_goes_once_its_request_can_no_longer_come(da
         await desk.room.queue.open(uuid4(), ann, desk.store.clock())
         assert await leases(desk) == 1
         await until(lambda: no_leases(desk))
+
+
+async def test_a_request_on_record_has_its_job_though_a_crash_took_the_row_back(database_url: str) -> None:
+    async with desk_on(database_url) as desk:
+        ann, image_id = await a_person(desk, check_ins=1), uuid4()
+        await desk.room.queue.open(image_id, ann, desk.store.clock())
+        await desk.room.queue.close(image_id)
+        await _ask(desk.room, ann, image_id, SUN, desk.store.clock() + timedelta(minutes=1))
+        assert (await ended(desk, image_id)).picture
 
 
 async def test_the_leases_of_open_jobs_are_renewed(database_url: str) -> None:

@@ -49,6 +49,6 @@ async def test_the_job_is_drawn_once_and_told_once(
             assert image_id in old.room._jobs  # which knows nothing of it
             assert (await outcome(new, ann, image_id)).topic == "image.drawn"
             await until(lambda: not old.room._jobs and not new.room._jobs)
-            await asyncio.gather(*old.room._stopping, *new.room._stopping, return_exceptions=True)
+            await asyncio.gather(*old.room._errands.tasks, *new.room._errands.tasks, return_exceptions=True)
             assert (await outcome(old, ann, image_id, pictures=None)).topic == "image.drawn"
             assert pair[0].painter.jobs.runs[str(image_id)] == 1

@@ -29,6 +29,7 @@ class Painter:
         await self.stop()
         self.jobs.forget_all()
         self.jobs.runs.clear()
+        self.jobs.resent.clear()
         self.hidden_until.clear()
         self.worker = Worker(self.jobs, self.hub, self.files, self.faults, self.step_seconds)
         self.start()

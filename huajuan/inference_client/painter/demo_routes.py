@@ -39,8 +39,9 @@ async def restart(painter: Here) -> Response[Any]:
 
 
 async def state(painter: Here) -> Response[Any]:
-    """The faults in force, and how often each job has run."""
-    return reply({"faults": painter.faults.listed(), "runs": dict(painter.jobs.runs)})
+    """The faults in force, how often each job has run, and how often each was sent while it was known."""
+    jobs = painter.jobs
+    return reply({"faults": painter.faults.listed(), "runs": dict(jobs.runs), "resent": dict(jobs.resent)})
 
 
 HANDLERS = [set_fault, listed, restart]

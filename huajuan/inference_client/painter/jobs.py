@@ -74,6 +74,7 @@ class JobList:
         self.running: Job | None = None
         self.ended: dict[str, Job] = {}
         self.runs: Counter[str] = Counter()
+        self.resent: Counter[str] = Counter()
         self._counter = 0
         self._posted = 0
         self._filled = asyncio.Event()
@@ -86,6 +87,8 @@ class JobList:
         """Queue a job. TypeError for the same id and number twice, and it is queued all the same."""
         if len(self.pending) >= QUEUE_JOBS_MAX:
             raise OverflowError("the queue is full")
+        if self.find(job.prompt_id):
+            self.resent[job.prompt_id] += 1
         twins = any(number == job.number and name == job.prompt_id for number, name, *_ in self.pending)
         self._posted += 1
         heapq.heappush(self.pending, (job.number, job.prompt_id, self._posted, job))

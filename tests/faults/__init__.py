@@ -1,0 +1,1 @@
+"""The kill matrix: whatever dies wherever, each picture asked for is drawn and paid, or neither."""
