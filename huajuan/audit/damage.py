@@ -47,14 +47,19 @@ class Break:
     def due(self) -> int:
         return self.position + 1
 
+    @property
+    def bad(self) -> int:
+        """The position to be named: a row before the first has one that no row may have."""
+        return self.first.position if self.position == 0 and self.first.position < 1 else self.due
+
 
 def name_damage(at: Break) -> Damage:
     """At least one row is at hand; the more, the further a swapped or moved row is found."""
     for look in _LOOKS:
         found = look(at)
         if found:
-            return Damage(at.due, *found)
-    return Damage(at.due, "replaced", "neither its content nor what follows goes on from the row before")
+            return Damage(at.bad, *found)
+    return Damage(at.bad, "replaced", "neither its content nor what follows goes on from the row before")
 
 
 Found = tuple[str, str] | None
@@ -109,7 +114,7 @@ def _inserted_or_moved(at: Break, number: int) -> Found:
     behind = at.rows[number + 1 : number + 2]
     if behind and not behind[0].follows(at.rows[number].chain):
         return "moved", f"the row that belongs here stands {number} further on"
-    last = at.position + number
+    last = at.rows[number - 1].position
     which = "it does" if number == 1 else f"the rows up to {last} do"
     return "inserted", f"{which} not belong here: the row after goes on from the row before"
 

@@ -2,11 +2,12 @@
 
 The first line is the header. Each other line is a row: `position`, `stream`, `version`, `topic`, `state` as the text
 that is stored, `chain` in hexadecimal. A state that is no UTF-8 text, which none of ours is, stands in `state_base64`.
+A line that is written otherwise than we would write it is damage, whatever it says.
 """
 
 import gzip
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Literal, get_args
 from uuid import UUID
@@ -61,9 +62,16 @@ _header_of = msgspec.json.Decoder(Header).decode
 _line_of = msgspec.json.Decoder(Line).decode
 
 
-def open_export(path: str, mode: Literal["rb", "wb"]) -> AbstractContextManager[IO[bytes]]:
+def open_export(path: str) -> AbstractContextManager[IO[bytes]]:
     """Compressed where the name ends in `.gz`."""
-    return gzip.open(path, mode, GZIP_LEVEL) if path.endswith(".gz") else Path(path).open(mode)  # type: ignore[return-value]
+    return gzip.open(path) if path.endswith(".gz") else Path(path).open("rb")  # type: ignore[return-value]
+
+
+def compressing(file: IO[bytes], path: str) -> AbstractContextManager[IO[bytes]]:
+    """To write into the opened file, compressed if it is to have a name that ends in `.gz`."""
+    if not path.endswith(".gz"):
+        return nullcontext(file)
+    return gzip.GzipFile("", "wb", GZIP_LEVEL, file)  # type: ignore[return-value]
 
 
 def chain_before(connection: psycopg.Connection, first: int) -> bytes:
@@ -99,9 +107,12 @@ def _line(
 def read_header(file: IO[bytes], path: str) -> Header:
     """Raises `AuditError` for a file that is no export."""
     try:
-        header = _header_of(file.readline(LINE_BYTES_MAX))
+        line = file.readline(LINE_BYTES_MAX)
+        header = _header_of(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, *_TORN):
         raise AuditError(f"{path} is no export: its first line is no header") from None
+    if line != _encode(header) + b"\n":
+        raise AuditError(f"{path} is no export: its first line is not written as an export writes it")
     if not 1 <= header.first <= header.last + 1:
         raise AuditError(f"{path} is no export: it says it goes from {header.first} to {header.last}")
     return header
@@ -137,8 +148,19 @@ def _rows(file: IO[bytes]) -> Iterator[Row]:
 def _row(line: bytes) -> Row:
     try:
         read = _line_of(line)
-        state = read.state.encode() if read.state is not None else read.state_base64 or b""
+        state = (read.state_base64 or b"") if read.state is None else read.state.encode()
+        chain = bytes.fromhex(read.chain)
         content = content_of(read.stream, read.version, read.topic, state)
-        return Row(read.position, content, bytes.fromhex(read.chain))
     except (msgspec.DecodeError, RecursionError, OverflowError, ValueError):
         raise Unreadable("the line is no row of a log") from None
+    # Whoever reads the file otherwise, say with the first of two states, must not read what was never proved.
+    if line != _encode(read) + b"\n" or chain.hex() != read.chain or not _has_its_state_rightly(read):
+        raise Unreadable("the line is not written as an export writes it")
+    return Row(read.position, content, chain)
+
+
+def _has_its_state_rightly(read: Line) -> bool:
+    """As text, if it is one."""
+    if read.state_base64 is None:
+        return True
+    return read.state is None and _line(0, read.stream, 0, "", read.state_base64, None).state is None

@@ -29,7 +29,10 @@ SELECT originator_version, notification_id, topic, state FROM log.huajuan_events
  WHERE originator_id = %b AND originator_version > %b AND notification_id <= %b AND topic = ANY(%b)
  ORDER BY originator_version LIMIT %b
 """
-_IS_THERE = "SELECT FROM log.huajuan_events WHERE originator_id = %b AND topic = 'account.registered'"
+_REGISTERED = """
+SELECT FROM log.huajuan_events WHERE originator_id = %b AND topic = 'account.registered' AND notification_id <= %b
+"""
+_LAST_POSSIBLE = 2**63 - 1
 
 
 class Entry(NamedTuple):
@@ -68,19 +71,20 @@ class Outcome(NamedTuple):
 def account_of(connection: psycopg.Connection, name: str) -> UUID:
     """By username, or by account id where the person is erased. Raises `AuditError` for nobody."""
     account = stream_ids(connection).account(name)
-    if _is_there(connection, account):
+    if is_registered_by(connection, account):
         return account
     try:
         account = UUID(name)
     except ValueError:
         raise AuditError(f"there is no account {name!r}") from None
-    if not _is_there(connection, account):
+    if not is_registered_by(connection, account):
         raise AuditError(f"there is no account with the id {account}")
     return account
 
 
-def _is_there(connection: psycopg.Connection, account: UUID) -> bool:
-    return connection.execute(_IS_THERE, (account,)).fetchone() is not None
+def is_registered_by(connection: psycopg.Connection, account: UUID, last: int = _LAST_POSSIBLE) -> bool:
+    """Whether the account is on record at or before the position `last`."""
+    return connection.execute(_REGISTERED.encode(), (account, last)).fetchone() is not None
 
 
 class Replay:

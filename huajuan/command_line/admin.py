@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from huajuan.command_line.opening import database_there_is, opened_store
 from huajuan.command_line.verb import CannotDo, Verb
+from huajuan.command_line.words import reason_given
 from huajuan.commands.grant_admin import grant_admin
 from huajuan.commands.revoke_admin import revoke_admin
 from huajuan.domain.refusals import AlreadyAdmin, NotAdmin, NotRegistered
@@ -25,21 +26,22 @@ def _words(parser: ArgumentParser) -> None:
     for act, text in {"grant": "make somebody an admin", "revoke": "take the role away"}.items():
         under = acts.add_parser(act, help=text, description=text)
         under.add_argument("name", help="the account's username")
-        under.add_argument("--reason", default="", help="goes on record")
+        under.add_argument("--reason", help="goes on record")
 
 
 def _act(settings: Settings, words: Namespace) -> int:
+    reason = reason_given(words.reason)
     with database_there_is(settings) as database:
-        asyncio.run(_change(settings, database.dsn, words))
+        asyncio.run(_change(settings, database.dsn, words, reason))
     sys.stdout.write(DONE[words.act_on_role].format(name=words.name) + "\n")
     return 0
 
 
-async def _change(settings: Settings, dsn: str, words: Namespace) -> None:
+async def _change(settings: Settings, dsn: str, words: Namespace, reason: str) -> None:
     async with opened_store(settings, dsn) as store:
         account_id = store.stream_ids.account(words.name)
         try:
-            await _COMMANDS[words.act_on_role](store, account_id, words.reason)
+            await _COMMANDS[words.act_on_role](store, account_id, reason)
         except tuple(_REFUSED) as refusal:
             raise CannotDo(_REFUSED[type(refusal)].format(name=words.name)) from None
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from contextlib import suppress
 
 import psycopg
 
@@ -16,9 +17,11 @@ from huajuan.command_line.redraw import REDRAW
 from huajuan.command_line.replay import REPLAY
 from huajuan.command_line.serve import SERVE
 from huajuan.command_line.status import STATUS
+from huajuan.command_line.streams import NOBODY_READS, let_go
 from huajuan.command_line.timeline import TIMELINE
 from huajuan.command_line.verb import CannotDo, Verb
 from huajuan.command_line.verify import VERIFY
+from huajuan.command_line.words import check_readable
 from huajuan.database import DatabaseUnusable
 from huajuan.embedded_postgres import EmbeddedPostgresError
 from huajuan.event_store.errors import Conflict, LogBusy, LogError
@@ -51,22 +54,35 @@ _SAID: dict[type[Exception], str] = {
 
 
 def run() -> int:
-    """Exit 0 only on success."""
-    words = _parser().parse_args()
-    verb: Verb = words.verb
-    configure_logs()
+    """Exit 0 only on success, and only when all that there was to say could be written."""
     try:
-        return verb.act(from_environment(os.environ), words)
+        check_readable(sys.argv[1:])
+        return _run(_parser().parse_args())
+    except BrokenPipeError:
+        # Who reads no more wants to hear no more.
+        return NOBODY_READS
     except _OF_THE_DATABASE as error:
         return _fail(_SAID.get(type(error), "the database does not answer"))
     except _CLEAR as error:
         return _fail(error)
+    finally:
+        let_go()
+
+
+def _run(words: argparse.Namespace) -> int:
+    verb: Verb = words.verb
+    configure_logs()
+    try:
+        status = verb.act(from_environment(os.environ), words)
+        sys.stdout.flush()
+        return status
     except StopAsked:
         return 0 if verb.ends_when_told else TOLD_TO_STOP
 
 
 def _fail(why: object) -> int:
-    sys.stderr.write(f"huajuan: {why}\n")
+    with suppress(OSError):
+        sys.stderr.write(f"huajuan: {why}\n")
     return 1
 
 

@@ -8,19 +8,21 @@ import psycopg
 
 from huajuan.audit.connecting import newest, stream_ids
 from huajuan.audit.errors import AuditError
-from huajuan.audit.exports import Header, chain_before, exported, open_export
+from huajuan.audit.exports import Header, chain_before, compressing, exported
+from huajuan.command_line.files import file_to_write
 from huajuan.command_line.progress import progress
-from huajuan.command_line.saying import log_of, whole_file
+from huajuan.command_line.saying import aside, log_of
 from huajuan.command_line.verb import Verb
+from huajuan.command_line.words import whole_number
 from huajuan.settings import Settings
 
 
 def _words(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--from", type=int, default=1, dest="first", metavar="POS", help="the first position (1)"
+        "--from", type=whole_number, default=1, dest="first", metavar="POS", help="the first position (1)"
     )
     parser.add_argument(
-        "--to", type=int, dest="last", metavar="POS", help="the last position (the log's last)"
+        "--to", type=whole_number, dest="last", metavar="POS", help="the last position (the log's last)"
     )
     parser.add_argument("--out", metavar="FILE", help="write it there, compressed if it ends in .gz")
 
@@ -28,17 +30,19 @@ def _words(parser: ArgumentParser) -> None:
 def _act(settings: Settings, words: Namespace) -> int:
     with log_of(settings) as connection:
         header = _header(connection, words.first, words.last)
-        if not words.out:
+        if words.out is None:
             _write(connection, header, sys.stdout.buffer)
             return 0
-        with whole_file(words.out) as draft, open_export(draft, "wb") as file:
-            _write(connection, header, file)
+        with file_to_write(words.out) as file, compressing(file, words.out) as lines:
+            _write(connection, header, lines)
     return 0
 
 
 def _header(connection: psycopg.Connection, first: int, last: int | None) -> Header:
     there, _ = newest(connection)
-    last = there if last is None else last
+    if last is not None and first <= there < last:
+        aside(f"the log ends at position {there}, and so does the export")
+    last = there if last is None or first <= there < last else last
     if not 1 <= first <= last <= there:
         raise AuditError(f"the log has positions 1 to {there}; {first} to {last} are none of it")
     installation = str(stream_ids(connection).installation())

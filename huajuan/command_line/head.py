@@ -2,11 +2,11 @@
 
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from huajuan.audit.connecting import newest, stream_ids
 from huajuan.audit.heads import head_at, signed, written
-from huajuan.command_line.saying import log_of, result, whole_file
+from huajuan.command_line.files import file_to_write
+from huajuan.command_line.saying import log_of, result
 from huajuan.command_line.verb import Verb
 from huajuan.serving.data_folder import head_key, make_data_folder
 from huajuan.settings import Settings
@@ -25,11 +25,11 @@ def _act(settings: Settings, words: Namespace) -> int:
         head = head_at(stream_ids(connection).installation(), position, chain, datetime.now(UTC))
     if words.sign:
         head = signed(head, head_key(make_data_folder(settings.data_folder)))
-    if words.out:
-        with whole_file(words.out) as draft:
-            Path(draft).write_bytes(written(head))
-    else:
+    if words.out is None:
         result(written(head).decode().rstrip())
+    else:
+        with file_to_write(words.out) as file:
+            file.write(written(head))
     return 0
 
 

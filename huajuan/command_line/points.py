@@ -6,40 +6,41 @@ from argparse import ArgumentParser, Namespace
 
 from huajuan.command_line.opening import database_there_is, opened_store
 from huajuan.command_line.verb import CannotDo, Verb
+from huajuan.command_line.words import reason_given, whole_number
 from huajuan.commands.adjust_points import adjust_points
 from huajuan.domain.points import ADJUSTMENT_MAX
-from huajuan.domain.refusals import NotEnoughPoints, NotRegistered, PointsUnfit, ReasonMissing
+from huajuan.domain.refusals import NotEnoughPoints, NotRegistered, PointsUnfit
 from huajuan.settings import Settings
 
 _REFUSED = {
     NotRegistered: "there is no account {name}",
     NotEnoughPoints: "{name} has fewer points than that; --force takes them all the same",
     PointsUnfit: f"points to give or take are 1 to {ADJUSTMENT_MAX:,}",
-    ReasonMissing: "a reason is one line of up to 500 characters",
 }
 
 
 def _words(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="USER", help="the account's username")
-    parser.add_argument("change", type=int, metavar="±N", help="points to give, or to take: +50, -20")
+    parser.add_argument(
+        "change", type=whole_number, metavar="±N", help="points to give, or to take: +50, -20"
+    )
     parser.add_argument("--reason", required=True, help="goes on record")
     parser.add_argument("--force", action="store_true", help="take them even if the balance falls below zero")
 
 
 def _act(settings: Settings, words: Namespace) -> int:
+    reason = reason_given(words.reason)
     with database_there_is(settings) as database:
-        balance = asyncio.run(_adjust(settings, database.dsn, words))
+        balance = asyncio.run(_adjust(settings, database.dsn, words, reason))
     sys.stdout.write(f"{words.name} has {balance} points now\n")
     return 0
 
 
-async def _adjust(settings: Settings, dsn: str, words: Namespace) -> int:
+async def _adjust(settings: Settings, dsn: str, words: Namespace, reason: str) -> int:
     async with opened_store(settings, dsn) as store:
         account_id = store.stream_ids.account(words.name)
         try:
-            decided = await adjust_points(
-                store, account_id, words.change, words.reason.strip(), forced=words.force
-            )
+            decided = await adjust_points(store, account_id, words.change, reason, forced=words.force)
         except tuple(_REFUSED) as refusal:
             raise CannotDo(_REFUSED[type(refusal)].format(name=words.name)) from None
         balance: int = decided.aggregates[0].balance

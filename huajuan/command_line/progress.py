@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
@@ -22,11 +21,19 @@ LINE_EVERY_SECONDS = 5.0
 Show = Callable[[str, int, int], None]
 
 
-class _Rate(ProgressColumn):
-    """Steps a second."""
+class _Count(ProgressColumn):
+    """Steps done, and all there are."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:,.0f}/s")
+        return Text(f"{task.completed:,.0f}/{task.total or 0:,.0f}")
+
+
+class _Rate(ProgressColumn):
+    """Steps a second, as soon as that is known."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f}/s" if speed else "")
 
 
 @contextmanager
@@ -46,13 +53,24 @@ def progress_of_stages() -> Iterator[Show]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        _Count(),
         _Rate(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as bars:
-        task = bars.add_task("", total=None)
-        yield lambda doing, done, whole: bars.update(task, description=doing, completed=done, total=whole)
+        yield _Bar(bars)
+
+
+class _Bar:
+    """There is none before it is known what is done, and how much of it."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+
+    def __call__(self, doing: str, done: int, whole: int) -> None:
+        if not self._bars.tasks:
+            self._bars.add_task(doing, total=whole)
+        self._bars.update(self._bars.task_ids[0], description=doing, completed=done, total=whole)
 
 
 class _Lines:
@@ -71,5 +89,5 @@ class _Lines:
         self._told, self._told_at = (doing, done), now
         rate = done / max(now - self._began, 1e-6)
         # Before anything is done nobody knows how long the rest will take.
-        left = f", {(whole - done) / rate:,.0f} s left" if rate else ""
-        sys.stderr.write(f"{doing}: {done:,} of {whole:,}, {rate:,.0f}/s{left}\n")
+        left = f", {rate:,.0f}/s, {(whole - done) / rate:,.0f} s left" if rate else ""
+        sys.stderr.write(f"{doing}: {done:,} of {whole:,}{left}\n")

@@ -10,7 +10,9 @@ import msgspec
 
 from huajuan.command_line.opening import database_there_is, opened_store
 from huajuan.command_line.progress import progress_of_stages
+from huajuan.command_line.saying import counted_rows
 from huajuan.command_line.verb import CannotDo, Verb
+from huajuan.command_line.words import reason_given
 from huajuan.commands.ask_for_rebuild import ask_for_rebuild
 from huajuan.projections.projection import Projection
 from huajuan.projections.registry import PROJECTIONS
@@ -25,7 +27,7 @@ NICENESS = 5
 def _words(parser: ArgumentParser) -> None:
     known = ", ".join(projection.name for projection in PROJECTIONS)
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"all unless named: {known}")
-    parser.add_argument("--reason", default="", help="goes on record")
+    parser.add_argument("--reason", help="goes on record")
     parser.add_argument(
         "--on-record", action="store_true", help="an admin's request for it is on record already"
     )
@@ -34,10 +36,10 @@ def _words(parser: ArgumentParser) -> None:
 
 def _act(settings: Settings, words: Namespace) -> int:
     """Exit 2 when the old tables were not what the log says; the new ones are."""
-    projections = _named(words.tables)
+    projections, reason = _named(words.tables), reason_given(words.reason)
     with database_there_is(settings) as database, progress_of_stages() as show:
         if not words.on_record:
-            asyncio.run(_put_on_record(settings, database.dsn, projections, words.reason))
+            asyncio.run(_put_on_record(settings, database.dsn, projections, reason))
         os.nice(NICENESS)
         report = rebuild(
             database.dsn,
@@ -76,7 +78,9 @@ def _told(report: Report) -> str:
         lines.append(f"byte for byte as before: {', '.join(same)}")
     for difference in report.differences:
         rows = ", ".join(f"{key} ({what})" for key, what in difference.first.items())
-        lines.append(f"{difference.table} differed in {difference.rows} rows and is mended: {rows}")
+        lines.append(f"{difference.table} differed in {counted_rows(difference.rows)} and is mended: {rows}")
+    if others := [name for name in report.tables if name not in report.compared]:
+        lines.append(f"not compared (it had stopped, or was new): {', '.join(others)}")
     return "\n".join(lines)
 
 

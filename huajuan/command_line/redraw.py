@@ -3,13 +3,13 @@
 import hashlib
 import re
 from argparse import ArgumentParser, Namespace
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import IO, Any
 from uuid import UUID, uuid4
 
+from huajuan.command_line.files import file_to_write
 from huajuan.command_line.opening import database_there_is, opened_pool, opened_store
-from huajuan.command_line.saying import aside, printable, result, result_as_json, whole_file
+from huajuan.command_line.saying import aside, printable, result, result_as_json
 from huajuan.command_line.stoppable import run_until_told
 from huajuan.command_line.verb import CannotDo, Verb
 from huajuan.dispatch.redrawing import NotToRedraw, Redrawn, redraw, refuse_to_redraw
@@ -40,16 +40,25 @@ def _words(parser: ArgumentParser) -> None:
 
 def _act(settings: Settings, words: Namespace) -> int:
     """Exit 2 when the pixels differ. Nothing is charged, and nothing is written to the log."""
+    with _file_to_keep_it(words.save) as file:
+        before, again = _drawn(settings, words.image)
+        if file:
+            file.write(again.drawn.content)
+    return _tell(compare(before, again.drawn.content), again, as_json=words.json)
+
+
+def _file_to_keep_it(name: str | None) -> AbstractContextManager[IO[bytes] | None]:
+    """Opened before anything is drawn, for it may turn out that nothing can be written there."""
+    return nullcontext() if name is None else file_to_write(name)
+
+
+def _drawn(settings: Settings, named: str) -> tuple[bytes, Redrawn]:
     with ExitStack() as stack:
         database = stack.enter_context(database_there_is(settings))
         try:
-            before, again = run_until_told(_redraw(settings, database.dsn, words.image, stack))
+            return run_until_told(_redraw(settings, database.dsn, named, stack))
         except (InferenceError, NotToRedraw, PlaceUnusable) as error:
             raise CannotDo(f"not redrawn: {_why(error)}") from None
-    if words.save:
-        with whole_file(words.save) as draft:
-            Path(draft).write_bytes(again.drawn.content)
-    return _tell(compare(before, again.drawn.content), again, as_json=words.json)
 
 
 def _why(error: Exception) -> str:

@@ -7,7 +7,7 @@ import psycopg
 from huajuan.audit.connecting import hold_still, newest
 from huajuan.audit.errors import AuditError
 from huajuan.audit.moments import position_at
-from huajuan.audit.replay import Replay, account_of
+from huajuan.audit.replay import Replay, account_of, is_registered_by
 from huajuan.audit.replay_all import events_to_replay, replay_all
 from huajuan.command_line.ledger import write_as
 from huajuan.command_line.progress import progress
@@ -38,9 +38,10 @@ def _act(settings: Settings, words: Namespace) -> int:
         hold_still(connection)
         if words.all:
             return _replay_all(connection, as_json=words.form == "json")
-        last = _position(connection, settings, words.as_of)
-        replay = Replay(connection, account_of(connection, words.user), last)
-        return write_as(words.form, replay)
+        last, account = _position(connection, settings, words.as_of), account_of(connection, words.user)
+        if last is not None and not is_registered_by(connection, account, last):
+            raise AuditError(f"{words.user!r} was not registered yet at position {last}")
+        return write_as(words.form, Replay(connection, account, last))
 
 
 def _position(connection: psycopg.Connection, settings: Settings, text: str | None) -> int | None:

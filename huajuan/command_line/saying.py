@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -31,6 +30,10 @@ def printable(text: object) -> str:
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text))
 
 
+def counted_rows(rows: int) -> str:
+    return "1 row" if rows == 1 else f"{rows:,} rows"
+
+
 @contextmanager
 def log_of(settings: Settings) -> Iterator[psycopg.Connection]:
     """A connection that reads the log, beside a running service or without one.
@@ -42,16 +45,3 @@ def log_of(settings: Settings) -> Iterator[psycopg.Connection]:
         reading(database.dsn) as connection,
     ):
         yield connection
-
-
-@contextmanager
-def whole_file(path: str) -> Iterator[str]:
-    """Where to write so that the file appears under its name when it is complete, or not at all."""
-    place = Path(path)
-    # The ending stays, for it may tell how the file is to be written.
-    draft = place.with_name(f".part-{place.name}")
-    try:
-        yield str(draft)
-        draft.replace(place)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from argparse import ArgumentParser, Namespace
+from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from huajuan.command_line.opening import database_there_is, opened_pool
+from huajuan.command_line.saying import counted_rows
 from huajuan.command_line.verb import Verb
 from huajuan.database import Database
 from huajuan.event_store.installation import stream_ids
@@ -23,8 +25,20 @@ from huajuan.settings import Settings
 
 COLUMNS = ("table", "position", "behind", "lag s", "events/s", "leader", "state", "last rebuild")
 NUMBERS = COLUMNS[1:5]
-# What is no terminal has no width: nothing is cut off.
+FIXED = COLUMNS[:6]
+# What is no terminal has no width: nothing is cut off but how the last rebuilds ended.
 PLAIN_WIDTH = 1000
+WIDTH_WANTED = 80
+# Room for `failed: what…`, whatever else there is.
+LAST_REBUILD_WIDTH_MIN = 12
+_MONTH_AND_DAY = slice(5, 10)
+
+
+class _Console(Console):
+    """Leaves it to the command line what comes of a reader that has left."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 class State(msgspec.Struct):
@@ -68,9 +82,9 @@ async def _look(settings: Settings, database: Database) -> State:
 
 
 def _show(state: State) -> None:
-    console = Console(file=sys.stdout, highlight=False)
+    console = _Console(file=sys.stdout, highlight=False)
     if not console.is_terminal:
-        console = Console(file=sys.stdout, highlight=False, width=PLAIN_WIDTH)
+        console = _Console(file=sys.stdout, highlight=False, width=PLAIN_WIDTH)
     console.print(Text(f"database      {state.database}"))
     console.print(
         Text(f"served by     {', '.join(state.serving) or 'nobody: no server runs on this database'}")
@@ -82,16 +96,26 @@ def _show(state: State) -> None:
 
 
 def _table(state: State) -> Table:
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for column in COLUMNS:
-        table.add_column(column, justify="right" if column in NUMBERS else "left")
-    for one in state.projections:
-        table.add_row(*_cells(one, state.serving), style="red" if one.stopped_at else None)
+        table.add_column(column, justify="right" if column in NUMBERS else "left", no_wrap=column in FIXED)
+    rows = [_cells(one, state.serving) for one in state.projections]
+    left = _left_for_last_rebuild(rows)
+    for one, cells in zip(state.projections, rows, strict=True):
+        words = [*cells, _last_rebuild(one, left)]
+        table.add_row(*map(Text, words), style="red" if one.stopped_at else None)
     return table
 
 
-def _cells(one: ProjectionOnWire, serving: list[str]) -> list[Text]:
-    words = (
+def _left_for_last_rebuild(rows: list[tuple[str, ...]]) -> int:
+    """How wide the last column may be, with one blank after each of those before it."""
+    widths = [max(map(len, column)) + 1 for column in zip(COLUMNS[:-1], *rows, strict=True)]
+    return max(WIDTH_WANTED - sum(widths), LAST_REBUILD_WIDTH_MIN)
+
+
+def _cells(one: ProjectionOnWire, serving: list[str]) -> tuple[str, ...]:
+    """All but the last one."""
+    return (
         f"{one.name} v{one.version}",
         str(one.position),
         str(one.lag_events),
@@ -99,9 +123,7 @@ def _cells(one: ProjectionOnWire, serving: list[str]) -> list[Text]:
         f"{one.events_per_second:.1f}",
         _leader(one.leader, serving),
         _state(one),
-        _last_rebuild(one),
     )
-    return [Text(word) for word in words]
 
 
 def _leader(leader: str | None, serving: list[str]) -> str:
@@ -123,9 +145,23 @@ def _progress(rebuild: RebuildOnWire | None) -> str:
     return f", {rebuild.position / rebuild.head:.0%}"
 
 
-def _last_rebuild(one: ProjectionOnWire) -> str:
+def _last_rebuild(one: ProjectionOnWire, width: int) -> str:
+    """With the day, if there is room for it. Differences are told in any case."""
     last = one.last_rebuild
-    return f"{last.outcome or 'not ended'}, {last.ended_at or last.started_at}" if last else "–"
+    if last is None:
+        return "–"
+    differed = _differed(one.name, last.differences)
+    ended = (last.outcome or "not ended") + differed
+    dated = f"{ended}, {(last.ended_at or last.started_at)[_MONTH_AND_DAY]}"
+    if len(dated) <= width:
+        return dated
+    return ended if differed or len(ended) <= width else f"{ended[: width - 1]}…"
+
+
+def _differed(table: str, differences: Any) -> str:
+    """What the note of a rebuild, which may have been of several tables, says of this one."""
+    rows = sum(one["rows"] for one in differences or [] if one["table"] == table)
+    return f", {counted_rows(rows)} differed" if rows else ""
 
 
 def _notes(projections: list[ProjectionOnWire]) -> list[str]:

@@ -12,6 +12,7 @@ from huajuan.audit.verifying import Claim, Verdict, verify
 from huajuan.command_line.progress import progress
 from huajuan.command_line.saying import log_of, result, result_as_json
 from huajuan.command_line.verb import Verb
+from huajuan.command_line.words import file_named
 from huajuan.settings import Settings
 
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -28,10 +29,13 @@ def _words(parser: ArgumentParser) -> None:
 
 def _act(settings: Settings, words: Namespace) -> int:
     key = _public_key(words.public_key)
-    heads = {path: read_head(path) for path in words.against}
+    heads = {path: read_head(file_named(path)) for path in words.against}
     if key and not heads:
         raise AuditError("--public-key says whose heads count: name them with --against")
-    verdict = _verify_file(words.file, heads, key) if words.file else _verify_log(settings, heads, key)
+    if words.file is None:
+        verdict = _verify_log(settings, heads, key)
+    else:
+        verdict = _verify_file(file_named(words.file), heads, key)
     if words.json:
         result_as_json(verdict)
     else:
@@ -55,7 +59,7 @@ def _verify_log(settings: Settings, heads: dict[str, Head], key: str | None) -> 
 
 
 def _verify_file(path: str, heads: dict[str, Head], key: str | None) -> Verdict:
-    with open_export(path, "rb") as file:
+    with open_export(path) as file:
         header = read_header(file, path)
         before = header.first - 1
         claim = Claim(header.installation, before, bytes.fromhex(header.chain), header.last)

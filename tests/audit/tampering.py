@@ -178,7 +178,7 @@ TAMPERINGS = {
 }
 BEFORE_THE_FIRST = run(
     "INSERT INTO log.huajuan_events (originator_id, originator_version, topic, state, notification_id, chain) "
-    "SELECT gen_random_uuid(), 1, topic, state, 0, chain FROM log.huajuan_events WHERE notification_id = 1"
+    f"SELECT gen_random_uuid(), 1, topic, state, {P}, chain FROM log.huajuan_events WHERE notification_id = 1"
 )
 REWRITTEN = run(at(P, "state = state || ' '"), RELINKED)
 CUT_OFF = run(f"DELETE FROM log.huajuan_events WHERE notification_id > {P}")

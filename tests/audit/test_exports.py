@@ -7,12 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
 from huajuan.audit.connecting import newest, stream_ids
 from huajuan.audit.errors import AuditError
-from huajuan.audit.exports import Header, chain_before, exported, open_export, pages_of, read_header
+from huajuan.audit.exports import (
+    Header,
+    chain_before,
+    compressing,
+    exported,
+    open_export,
+    pages_of,
+    read_header,
+)
 from huajuan.audit.heads import head_at
 from huajuan.audit.verifying import Claim, Verdict, verify
 from tests.audit.conftest import EVENTS
@@ -37,7 +46,7 @@ def text(log: str) -> bytes:
 
 
 def look(path: Path, **heads: Any) -> Verdict:
-    with open_export(str(path), "rb") as file:
+    with open_export(str(path)) as file:
         header = read_header(file, str(path))
         claim = Claim(header.installation, header.first - 1, bytes.fromhex(header.chain), header.last)
         return verify(pages_of(file), claim, heads)
@@ -73,7 +82,7 @@ def test_exports_that_follow_one_another_fit(log: str, tmp_path: Path) -> None:
         path = tmp_path / "both.jsonl"
         both = [json.loads(first.splitlines()[0]) | {"to": EVENTS}]
         path.write_bytes(
-            json.dumps(both[0]).encode()
+            msgspec.json.encode(both[0])
             + b"\n"
             + b"".join([*first.splitlines(True)[1:], *second.splitlines(True)[1:]])
         )
@@ -126,7 +135,7 @@ EDITS: dict[str, tuple[Edit | tuple[Edit, ...], int, str]] = {
     "another state beside it": (
         lambda rows: change(rows, 4, state=None, state_base64=base64.b64encode(b"{}").decode()),
         4,
-        "changed",
+        "unreadable",
     ),
 }
 
@@ -135,13 +144,13 @@ EDITS: dict[str, tuple[Edit | tuple[Edit, ...], int, str]] = {
 @pytest.mark.parametrize("ending", ["", ".gz"])
 def test_damage_to_an_export_is_found(text: bytes, tmp_path: Path, edit: str, ending: str) -> None:
     do, number, kind = EDITS[edit]
-    header, *lines = text.splitlines()
-    rows = [json.loads(line) for line in lines]
+    header, *rows_written = text.splitlines()
+    rows = [json.loads(line) for line in rows_written]
     for step in do if isinstance(do, tuple) else (do,):
         step(rows)
     path = tmp_path / f"x.jsonl{ending}"
-    with open_export(str(path), "wb") as file:
-        file.write(b"\n".join([header, *(json.dumps(row).encode() for row in rows)]) + b"\n")
+    with path.open("wb") as file, compressing(file, str(path)) as lines:
+        lines.write(b"\n".join([header, *map(msgspec.json.encode, rows)]) + b"\n")
     assert told(path) == (FIRST + number, kind)
 
 
@@ -159,7 +168,7 @@ def test_a_header_that_lies_is_found(
 ) -> None:
     header, rest = text.split(b"\n", 1)
     path = tmp_path / "x.jsonl"
-    path.write_bytes(json.dumps(json.loads(header) | keys).encode() + b"\n" + rest)
+    path.write_bytes(msgspec.json.encode(json.loads(header) | keys) + b"\n" + rest)
     assert told(path) == found
 
 

@@ -54,12 +54,24 @@ def test_tampering_is_found_and_named(log: str, name: str) -> None:
             assert verdict.position == verdict.damage.position - 1
 
 
-def test_a_row_before_the_first_is_found(log: str) -> None:
+@pytest.mark.parametrize("position", [0, -7])
+def test_a_row_before_the_first_is_found_and_the_first_is_not_blamed(log: str, position: int) -> None:
     with tampering(log) as connection:
-        BEFORE_THE_FIRST(connection, 0)
+        BEFORE_THE_FIRST(connection, position)
         damage = look(connection).damage
-        assert damage
-        assert (damage.position, damage.kind) == (1, "inserted")
+    assert damage
+    assert (damage.position, damage.kind) == (position, "inserted")
+    assert damage.says == "it does not belong here: the row after goes on from the row before"
+
+
+def test_of_rows_before_the_first_the_lowest_is_named_and_the_last(log: str) -> None:
+    with tampering(log) as connection:
+        for position in (0, -7):
+            BEFORE_THE_FIRST(connection, position)
+        damage = look(connection).damage
+    assert damage
+    assert (damage.position, damage.kind) == (-7, "inserted")
+    assert damage.says.startswith("the rows up to 0 do not belong here")
 
 
 @pytest.mark.parametrize("left", [1, 7, 8, EVENTS - 1])

@@ -24,8 +24,8 @@ def test_the_role_is_granted_revoked_and_granted_again(type_in: Type, database_u
     told = log_rows(database_url, "topic, convert_from(state, 'UTF8')::jsonb")[1:]
     assert [(topic, state["reason"], state["actor"]) for topic, state in told] == [
         ("admin.granted", "runs it", None),
-        ("admin.revoked", "", None),
-        ("admin.granted_again", "", None),
+        ("admin.revoked", "on the command line", None),
+        ("admin.granted_again", "on the command line", None),
     ]
 
 
@@ -39,6 +39,17 @@ def test_what_is_so_already_is_one_line(type_in: Type, database_url: str) -> Non
     assert type_in("admin", "revoke", "ann") == (1, "", "huajuan: ann is no admin\n")
     type_in("admin", "grant", "ann")
     assert type_in("admin", "grant", "ann") == (1, "", "huajuan: ann is an admin already\n")
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "a\nb", "\x1b[2J", "x" * 501])
+@pytest.mark.parametrize("act", [("admin", "grant", "ann"), ("admin", "revoke", "ann"), ("rebuild", "likes")])
+def test_no_reason_is_better_than_one_that_is_none(
+    type_in: Type, database_url: str, act: tuple[str, ...], reason: str
+) -> None:
+    registered(database_url, "ann")
+    line = "huajuan: a reason is one line of up to 500 characters\n"
+    assert type_in(*act, f"--reason={reason}") == (1, "", line)
+    assert [topic for (topic,) in log_rows(database_url, "topic")] == ["account.registered"]
 
 
 def test_words_that_make_no_sense_are_told_how_to_be_put(

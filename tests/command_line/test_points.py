@@ -22,6 +22,7 @@ def test_points_are_given_and_taken(type_in: Type, database_url: str) -> None:
         (("nobody", "5", "--reason", "x"), "there is no account nobody"),
         (("ann", "-5", "--reason", "x"), "ann has fewer points than that; --force takes them all the same"),
         (("ann", "0", "--reason", "x"), "points to give or take are 1 to 1,000,000"),
+        (("ann", "5", "--reason", "a\tb"), "a reason is one line of up to 500 characters"),
         (("ann", "5", "--reason", " "), "a reason is one line of up to 500 characters"),
     ],
 )
@@ -30,3 +31,12 @@ def test_what_cannot_be_is_one_line(
 ) -> None:
     registered(database_url, "ann")
     assert type_in("points", *words) == (1, "", f"huajuan: {why}\n")
+
+
+@pytest.mark.parametrize("change", ["+٥", "+1_0", "１", "5.0", "9" * 30])
+def test_a_number_is_written_in_plain_digits(
+    type_in: Type, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    with pytest.raises(SystemExit):
+        type_in("points", "ann", change, "--reason", "x")
+    assert f"{change!r} is no whole number in the digits 0 to 9" in capsys.readouterr().err

@@ -111,6 +111,14 @@ def test_another_picture_is_measured_and_kept(workshop: Workshop, monkeypatch: p
         assert new.getpixel((7, 9)) != old.getpixel((7, 9)), "2 of the 4 pixels too many are cut on the left"
 
 
+def test_where_nothing_can_be_kept_nothing_is_drawn(workshop: Workshop) -> None:
+    drawn = workshop.draw()
+    for name in ("", workshop.folder, workshop.folder / "missing" / "new.png"):
+        ran = workshop.redraw(drawn.id, "--save", name)
+        assert (ran.status, ran.out, ran.err.count("\n")) == (1, "", 1), ran.err
+        assert "drawing" not in ran.err
+
+
 def test_other_circumstances_are_told(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = workshop.draw()
     monkeypatch.setattr(discovery_routes, "VERSION", "0.34.0")

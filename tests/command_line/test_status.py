@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from huajuan.projections.process import own_name
 from huajuan.projections.registry import PROJECTIONS
@@ -35,6 +36,37 @@ def test_what_is_no_terminal_gets_no_colors_and_nothing_cut_off(type_in: Type, d
     out = type_in("status").out
     assert "\x1b" not in out
     assert f"stopped at 1 (None): {'A' * 200}" in out
+
+
+def rebuilds_ended(dsn: str, outcome: str, differences: object = None) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO operations.rebuilds (projections, head, outcome, differences, started_at, ended_at) "
+            "VALUES (ARRAY['likes_v1', 'users_v1'], 9, %s, %s, now() + interval '1 h', '2026-11-24T08:00:00Z')",
+            (outcome, differences and Jsonb(differences)),
+        )
+
+
+def row_of(out: str, table: str) -> str:
+    return next(line.rstrip() for line in out.splitlines() if line.startswith(f"{table} "))
+
+
+def test_a_long_failure_is_cut_short_and_whole_in_json(type_in: Type, database_url: str) -> None:
+    failure = "failed: likes cannot fold the event at position 4711: ZeroDivisionError"
+    rebuilds_ended(database_url, failure)
+    row = row_of(type_in("status").out, "likes")
+    assert row.endswith("…")
+    assert " failed: lik" in row
+    assert len(row) <= 80
+    told = json.loads(type_in("status", "--json").out)["projections"]
+    assert {one["name"]: one for one in told}["likes"]["last_rebuild"]["outcome"] == failure
+
+
+def test_a_rebuild_that_found_differences_says_so(type_in: Type, database_url: str) -> None:
+    rebuilds_ended(database_url, "done", [{"table": "likes", "rows": 3, "first": {}}])
+    out = type_in("status").out
+    assert row_of(out, "likes").endswith(" done, 3 rows differed")
+    assert row_of(out, "users").endswith(" done, 11-24"), "only the other table differed"
 
 
 def test_json_has_all_of_it(type_in: Type, database_url: str) -> None:

@@ -16,7 +16,7 @@ def test_a_life_is_told_newest_first(database_url: str, huajuan: Huajuan) -> Non
     said = huajuan(database_url, "timeline", "person1")
     assert said.status == 0
     lines = said.out.splitlines()
-    assert lines[-1].split("  ")[-2:] == [
+    assert [part.strip() for part in lines[-1].split("  ")[-2:]] == [
         "registered as person1 with the e-mail address person1@example.org",
         "以用户名 person1、邮箱 person1@example.org 注册",
     ]

@@ -65,7 +65,30 @@ def test_differences_are_told_and_are_no_success(lived: str) -> None:
         connection.execute("DELETE FROM point_history_v1.point_history WHERE id = 2")
     status, out, _ = run(lived, "point_history")
     assert status == 2
-    assert "point_history differed in 1 rows and is mended: 2 (only in the new table)" in out
+    assert "point_history differed in 1 row and is mended: 2 (only in the new table)" in out
+    assert "not compared" not in out
+
+
+def test_what_was_not_compared_is_told(lived: str) -> None:
+    with psycopg.connect(lived, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE operations.checkpoints SET position = 3, stopped_at = 4 WHERE projection = 'users_v1'"
+        )
+    status, out, _ = run(lived, "users", "likes")
+    assert (status, out.splitlines()[1:]) == (
+        0,
+        ["byte for byte as before: likes", "not compared (it had stopped, or was new): users"],
+    )
+
+
+def test_a_rebuild_that_nobody_gave_a_reason_for_is_on_record(lived: str) -> None:
+    assert run(lived, "likes")[0] == 0
+    query = (
+        "SELECT convert_from(state, 'UTF8')::json->>'reason' FROM log.huajuan_events "
+        "WHERE topic = 'read_table.rebuild_asked'"
+    )
+    with psycopg.connect(lived) as connection:
+        assert connection.execute(query).fetchall() == [("on the command line",)]
 
 
 def position(dsn: str) -> int:
