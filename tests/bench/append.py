@@ -28,7 +28,7 @@ OTHER_CONNECTIONS = 30
 def main() -> None:
     options = _options()
     configure_logs()
-    with _durable_server(max(options.clients)) as databases:
+    with durable_server(max(options.clients)) as databases:
         uvloop.run(_compare(databases, options))
 
 
@@ -41,7 +41,8 @@ def _options() -> argparse.Namespace:
 
 
 @contextmanager
-def _durable_server(clients_max: int) -> Iterator[Databases]:
+def durable_server(clients_max: int) -> Iterator[Databases]:
+    """On a disk, with fsync; room for every client's connections, ours and theirs."""
     settings = {"max_connections": str(2 * clients_max + OTHER_CONNECTIONS)}
     parent = DISK if DISK.is_dir() else None
     with (
@@ -56,24 +57,24 @@ async def _compare(databases: Databases, options: argparse.Namespace) -> None:
     ours, theirs = (databases.dsn(databases.create()) for _ in range(2))
     create_schema(ours)
     print(_machine(ours))
-    async with _opened_variants(ours, theirs, max(options.clients)) as (stock, raw, *others):
+    async with opened_variants(ours, theirs, max(options.clients)) as (stock, raw, *others):
         variants = (stock, raw, *others)
         rounds: dict[int, list[Round]] = {clients: [] for clients in options.clients}
         for number in range(options.rounds):
             for clients in options.clients:
-                rounds[clients].append(await _one_round(variants, number, clients, options.seconds))
+                rounds[clients].append(await one_round(variants, number, clients, options.seconds))
     print(f"Medians of {options.rounds} interleaved rounds of {options.seconds} s [lowest–highest]\n")
     print(table(stock.name, raw.name, rounds))
 
 
 @asynccontextmanager
-async def _opened_variants(ours: str, theirs: str, clients_max: int) -> AsyncIterator[list[Variant]]:
+async def opened_variants(ours: str, theirs: str, clients_max: int) -> AsyncIterator[list[Variant]]:
     makers = (stock_save(theirs, clients_max), raw_insert(ours), group_commit(ours), whole_commands(ours))
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(maker) for maker in makers]
 
 
-async def _one_round(variants: Sequence[Variant], number: int, clients: int, seconds: float) -> Round:
+async def one_round(variants: Sequence[Variant], number: int, clients: int, seconds: float) -> Round:
     """Every round begins with another variant; the samples are told in one order."""
     first = number % len(variants)
     samples = {v.name: await v.measure(clients, seconds) for v in (*variants[first:], *variants[:first])}

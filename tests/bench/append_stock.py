@@ -16,6 +16,8 @@ from tests.bench.append_variants import ACCOUNTS, Variant
 from tests.bench.measuring import Sample, Step, measure_threads
 from tests.event_store.samples import OneKey
 
+PLENTY = 1_000_000_000
+
 
 class StockMapper(EventMapper):
     """Ours, so that mapping costs both the same."""
@@ -32,8 +34,8 @@ class Stock(Application[UUID]):
 @asynccontextmanager
 async def stock_save(dsn: str, clients_max: int) -> AsyncIterator[Variant]:
     """Check-ins of cached accounts: get, decide, save."""
-    app = Stock(_environment(dsn, clients_max))
-    accounts = _register(app)
+    app = Stock(environment_of(dsn, clients_max))
+    accounts = register_all(app)
 
     async def measure(clients: int, seconds: float) -> Sample:
         shares = [accounts[n::clients] for n in range(clients)]
@@ -43,7 +45,7 @@ async def stock_save(dsn: str, clients_max: int) -> AsyncIterator[Variant]:
     app.close()
 
 
-def _environment(dsn: str, clients_max: int) -> dict[str, str]:
+def environment_of(dsn: str, clients_max: int) -> dict[str, str]:
     """A connection for each thread, and a cache that neither reads nor copies before a decision, as ours."""
     parts = conninfo_to_dict(dsn)
     return {
@@ -62,11 +64,13 @@ def _environment(dsn: str, clients_max: int) -> dict[str, str]:
     }
 
 
-def _register(app: Stock) -> list[UUID]:
+def register_all(app: Stock) -> list[UUID]:
     with on_occasion(Occasion(datetime.now(UTC))):
         accounts = [
             Account.register(uuid4(), f"user{n}", f"user{n}@example.org", "hash") for n in range(ACCOUNTS)
         ]
+        for account in accounts:
+            account.grant(PLENTY, "welcome")
     app.save(*accounts)
     return [account.id for account in accounts]
 

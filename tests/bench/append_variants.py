@@ -25,7 +25,7 @@ from tests.event_store.studio import opened, register
 
 ACCOUNTS = 400
 _ZONE = ZoneInfo("UTC")
-_INSERT = (
+INSERT = (
     "INSERT INTO raw_events (originator_id, originator_version, topic, state, chain) "
     "VALUES (%b, %b, %b, %b, sha256(''))"
 )
@@ -69,9 +69,7 @@ async def whole_commands(dsn: str) -> AsyncIterator[Variant]:
 @asynccontextmanager
 async def raw_insert(dsn: str) -> AsyncIterator[Variant]:
     """One connection a client, one row, one commit; the table has the log's shape and indexes."""
-    with psycopg.connect(dsn) as connection:
-        connection.execute("CREATE TABLE raw_events (LIKE log.huajuan_events INCLUDING ALL)")
-        connection.execute("ALTER TABLE raw_events ALTER notification_id ADD GENERATED ALWAYS AS IDENTITY")
+    make_raw_table(dsn)
 
     async def measure(clients: int, seconds: float) -> Sample:
         async with AsyncExitStack() as stack:
@@ -81,8 +79,15 @@ async def raw_insert(dsn: str) -> AsyncIterator[Variant]:
     yield Variant("raw async INSERT", measure)
 
 
+def make_raw_table(dsn: str) -> None:
+    """With the log's shape and indexes."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute("CREATE TABLE raw_events (LIKE log.huajuan_events INCLUDING ALL)")
+        connection.execute("ALTER TABLE raw_events ALTER notification_id ADD GENERATED ALWAYS AS IDENTITY")
+
+
 def _append_rows(writer: Writer) -> AsyncStep:
-    stream, versions, sample = uuid4(), itertools.count(1), _a_check_in()
+    stream, versions, sample = uuid4(), itertools.count(1), a_check_in()
 
     async def step() -> None:
         await writer.append([StoredEvent(stream, next(versions), sample.topic, sample.state)])
@@ -100,11 +105,11 @@ def _check_in_by_turns(store: EventStore, accounts: Sequence[UUID]) -> AsyncStep
 
 
 def _insert_rows(connection: psycopg.AsyncConnection) -> AsyncStep:
-    stream, versions, sample = uuid4(), itertools.count(1), _a_check_in()
+    stream, versions, sample = uuid4(), itertools.count(1), a_check_in()
 
     async def step() -> None:
         row = (stream, next(versions), sample.topic, sample.state)
-        await connection.execute(_INSERT, row, prepare=True)
+        await connection.execute(INSERT, row, prepare=True)
 
     return step
 
@@ -114,7 +119,7 @@ async def _connected(dsn: str, stack: AsyncExitStack) -> psycopg.AsyncConnection
     return await stack.enter_async_context(connection)
 
 
-def _a_check_in() -> StoredEvent:
+def a_check_in() -> StoredEvent:
     """The row that a real check-in makes."""
     with on_occasion(Occasion(datetime.now(UTC))):
         account = Account.register(uuid4(), "ann", "ann@example.org", "hash")

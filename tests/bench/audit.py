@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -19,8 +20,10 @@ from huajuan.audit.verifying import Claim, verify
 from huajuan.database import create_tables
 from huajuan.embedded_postgres import EmbeddedPostgres
 from huajuan.event_store.schema import create_schema
+from tests.bench.ground import Ground
 from tests.bench.made_log import make_log
 from tests.bench.measuring import Spread, peak_megabytes
+from tests.bench.table import Goal, Row
 from tests.postgres import Databases, passable_folder
 
 # On a disk, even where the temporary folder is in memory.
@@ -32,6 +35,7 @@ COPY_ACCOUNTS = (
     "ORDER BY originator_id, originator_version) TO STDOUT (FORMAT BINARY)"
 )
 Task = Callable[[str], None]
+GOAL = Goal(least=0.25)
 
 
 def copy_out(dsn: str) -> None:
@@ -90,6 +94,26 @@ def main() -> None:
         for events in options.events:
             dsn = _prepared(databases, events)
             _report(dsn, options.rounds)
+
+
+def rows(ground: Ground) -> Iterator[Row]:
+    """Events a second, of COPY-out of the same rows."""
+    dsn, events, names = ground.made_log(), ground.options.events, ("verify", "replay --all")
+    copied, copied_accounts, *others = ground.rounds(
+        "audit", [partial(_rate, dsn, events, name) for name in ("COPY-out", "COPY-out, accounts", *names)]
+    )
+    against = {
+        "verify": ("COPY-out", copied),
+        "replay --all": ("COPY-out of accounts' events", copied_accounts),
+    }
+    for name, ours in zip(names, others, strict=True):
+        yield Row.of(f"{name}, {events:,} events", against[name][0], ours, against[name][1], "/s", GOAL)
+
+
+def _rate(dsn: str, events: int, name: str) -> float:
+    began = time.perf_counter()
+    TASKS[name](dsn)
+    return events / (time.perf_counter() - began)
 
 
 def _options() -> argparse.Namespace:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -16,11 +17,15 @@ import httpx
 from huajuan.inference_client import Drawing, text_to_image
 from huajuan.inference_client.workflow import fill, values
 from tests.bench.append import DISK
+from tests.bench.ground import Ground, say
 from tests.bench.measuring import Spread
+from tests.bench.table import NO_GOAL, Goal, Row
 from tests.serving.person import Person
 from tests.serving.service import CHECKOUT, Service, environment
 
 STEPS = 10
+# In a round of the one table.
+PICTURES = 3
 POLL_SECONDS = 0.002
 PAINTER = [sys.executable, "-P", "-m", "huajuan.inference_client.painter"]
 
@@ -38,15 +43,43 @@ def main() -> None:
         print(f"| {milliseconds} ms | {straight} | {served} | {ratio:.2f} |", flush=True)
 
 
+def rows(ground: Ground) -> Iterator[Row]:
+    """One a painter; the goal is that of a painter which takes as long as a real one at least."""
+    for milliseconds, goal in ((0, NO_GOAL), (500, Goal(most=1.05))):
+        say(f"generate: a painter of {milliseconds} ms")
+        with _painter(milliseconds / 1000 / STEPS) as url, _service(url) as draw:
+            straight, served = taken_in_turn(partial(_straight, url), draw, PICTURES * ground.options.rounds)
+        yield Row.of(
+            f"generate over HTTP, painter at {milliseconds} ms",
+            "the same graph sent straight to it",
+            medians(served, ground.options.rounds),
+            medians(straight, ground.options.rounds),
+            "s",
+            goal,
+        )
+
+
+def medians(taken: list[float], rounds: int) -> list[float]:
+    """One a round."""
+    return [Spread.of(taken[n::rounds]).median for n in range(rounds)]
+
+
 def _in_turn(one: Callable[[], None], other: Callable[[], None], times: int) -> tuple[Spread, Spread]:
-    """After one of each that warms up."""
+    straight, served = taken_in_turn(one, other, times)
+    return Spread.of(straight), Spread.of(served)
+
+
+def taken_in_turn(
+    one: Callable[[], None], other: Callable[[], None], times: int
+) -> tuple[list[float], list[float]]:
+    """Seconds, after one of each that warms up."""
     taken: list[list[float]] = [[], []]
     for _ in range(times + 1):
         for act, seconds in zip((one, other), taken, strict=True):
             began = time.perf_counter()
             act()
             seconds.append(time.perf_counter() - began)
-    return Spread.of(taken[0][1:]), Spread.of(taken[1][1:])
+    return taken[0][1:], taken[1][1:]
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 
 import msgspec
@@ -16,20 +17,24 @@ from huajuan.database import create_tables
 from huajuan.event_store.schema import create_schema
 from huajuan.logs import configure_logs
 from huajuan.rebuilding.rebuild import Report
-from tests.bench.append import _durable_server
+from tests.bench.append import durable_server
+from tests.bench.ground import Ground, say
 from tests.bench.made_log import make_log
 from tests.bench.measuring import peak_megabytes
 from tests.bench.rebuild_load import Quiet, under_load
 from tests.bench.rebuild_stock import stock_rate
+from tests.bench.table import Goal, Row
 from tests.event_store.process import ROOT
 
+STOCK_SECONDS = 10
+ROUNDS = 3
 _COPY = "COPY (SELECT originator_id, originator_version, topic, state, notification_id FROM log.huajuan_events) TO STDOUT"
 
 
 def main() -> None:
     options = _options()
     configure_logs()
-    with _durable_server(16) as databases:
+    with durable_server(16) as databases:
         dsn = databases.dsn(databases.create())
         create_schema(dsn)
         began = time.perf_counter()
@@ -66,6 +71,23 @@ def _compare(dsn: str, events: int, options: argparse.Namespace) -> None:
             f"| {number} | {rate:,.0f} | {stock:,.0f} | {times} | {rate / copied:.3f} | {megabytes:.0f} MB | {equal} |",
             flush=True,
         )
+
+
+def rows(ground: Ground) -> Iterator[Row]:
+    """Against the stock runner, which is so slow that it is measured once; and in how much memory."""
+    dsn, events = ground.made_log(), ground.options.events
+    say("rebuild: the stock runner")
+    stock = stock_rate(dsn, STOCK_SECONDS)
+    rates, megabytes, goal = [], [], Goal(least=100)
+    for number in range(ROUNDS):
+        say(f"rebuild: round {number + 1} of {ROUNDS}")
+        report, peak = rebuilt(dsn)
+        assert report.compared, "old and new tables were not compared"
+        assert not report.differences, report.differences
+        rates.append(events / report.seconds)
+        megabytes.append(peak)
+    what = f"rebuild of all tables, {events:,} events, peak memory {max(megabytes):.0f} MB"
+    yield Row.of(what, "stock ProjectionRunner", rates, [stock] * ROUNDS, "/s", goal)
 
 
 def rebuilt(dsn: str) -> tuple[Report, float]:
