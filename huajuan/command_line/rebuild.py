@@ -21,7 +21,7 @@ from huajuan.settings import Settings
 
 TABLES_DIFFERED = 2
 # Whoever is served meanwhile comes first.
-NICENESS = 5
+NICENESS = 10
 
 
 def _words(parser: ArgumentParser) -> None:

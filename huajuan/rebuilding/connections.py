@@ -1,7 +1,9 @@
 """The connections of a rebuild: no bound on a statement's time, and the server notices when we are gone."""
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from uuid import UUID
 
 import msgspec
@@ -15,15 +17,30 @@ CHECK_MILLISECONDS = 1000
 
 
 @contextmanager
-def connection(dsn: str) -> Iterator[psycopg.Connection]:
-    """Autocommits. What a crash of the server loses of new tables is lost with all of them."""
+def connection(dsn: str, *, gently: bool = False) -> Iterator[psycopg.Connection]:
+    """Autocommits. What a crash of the server loses of new tables is lost with all of them.
+
+    `gently` is for long work: a server on this machine does it with our own priority, if it lets us. Not for what
+    the live tables wait for.
+    """
     options = (
         f"-c application_name=huajuan_rebuild -c client_connection_check_interval={CHECK_MILLISECONDS}"
         " -c synchronous_commit=off -c statement_timeout=0"
     )
     with psycopg.connect(dsn, autocommit=True, options=options) as opened:
         opened.adapters.register_loader("uuid", _FastUUID)
+        if gently:
+            _be_as_nice_as_we_are(opened)
         yield opened
+
+
+def _be_as_nice_as_we_are(opened: psycopg.Connection) -> None:
+    pid = opened.info.backend_pid
+    with suppress(OSError):
+        # On another machine, or behind a wall, that number is somebody else's or nobody's.
+        if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"postgres: "):
+            os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, 0))
+            opened.execute("SET max_parallel_workers_per_gather = 0")
 
 
 class _FastUUID(Loader):

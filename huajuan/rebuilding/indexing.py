@@ -22,7 +22,7 @@ def index(dsn: str, projections: Sequence[Projection], limits: RebuildLimits) ->
 
 
 def _make(dsn: str, schema: str, ddl: str, memory_mb: int) -> None:
-    with connection(dsn) as opened:
+    with connection(dsn, gently=True) as opened:
         opened.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
         opened.execute(f"SET maintenance_work_mem = '{memory_mb}MB'".encode())
         opened.execute(ddl.encode())

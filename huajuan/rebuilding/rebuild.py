@@ -79,8 +79,9 @@ class _Rebuild:
 
     def run(self) -> Report:
         with ExitStack() as stack:
-            reading, writing, swapping, holding, looking = (
-                stack.enter_context(connection(self._dsn)) for _ in range(5)
+            swapping, holding = (stack.enter_context(connection(self._dsn)) for _ in range(2))
+            reading, writing, looking = (
+                stack.enter_context(connection(self._dsn, gently=True)) for _ in range(3)
             )
             self._pages = LogPages(reading, _topics(self._projections), self._limits.page_events_max)
             self._tables = NewTables(writing, self._projections, self._limits.rows_kept_max, self._skips)

@@ -1,6 +1,7 @@
 """The swap waits for nobody for long, and leaves no moment in which a leader could write to the old table."""
 
 import asyncio
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -46,6 +47,17 @@ async def test_a_hung_leader_ends_the_rebuild_and_holds_up_no_other_table(databa
     assert schemas(database_url) == LIVE
     ((outcome,),) = notes(database_url)
     assert outcome.startswith("failed: a live table was held too long")
+
+
+def test_long_work_is_done_with_our_own_priority(database_url: str) -> None:
+    with connection(database_url) as usual, connection(database_url, gently=True) as gentle:
+        theirs = [os.getpriority(os.PRIO_PROCESS, c.info.backend_pid) for c in (usual, gentle)]
+        assert theirs == [0, os.getpriority(os.PRIO_PROCESS, 0)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "getpriority", lambda *_: 7)
+            with connection(database_url, gently=True) as nice:
+                patch.undo()
+                assert os.getpriority(os.PRIO_PROCESS, nice.info.backend_pid) in (7, 0)
 
 
 async def test_between_two_tries_the_other_tables_go_on(database_url: str) -> None:
