@@ -109,7 +109,9 @@ async def rebuild(request: Request[Any, Any, Any], name: FromPath[str], desk: At
         projection.name, _asking(desk, projection, reason)
     ):
         raise Refusal(409, message=phrases.IN_PROGRESS)
-    return ProjectionReply(code=200, message=phrases.WELL, projection=await _status(desk, projection))
+    # Its process may not have come so far as to say so itself.
+    begun = msgspec.structs.replace(await _status(desk, projection), rebuilding=True)
+    return ProjectionReply(code=200, message=phrases.WELL, projection=begun)
 
 
 @post(

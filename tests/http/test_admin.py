@@ -98,7 +98,8 @@ async def test_a_rebuild_is_put_on_record_and_started(
     client: httpx.AsyncClient, ada: dict[str, str], launched: list[str], module_database_url: str
 ) -> None:
     reply = await client.post("/admin/projections/likes/rebuild", json={"reason": " mended "}, headers=ada)
-    assert (reply.status_code, body(reply)["projection"]["name"]) == (200, "likes")
+    shown = body(reply)["projection"]
+    assert (reply.status_code, shown["name"], shown["rebuilding"]) == (200, "likes", True)
     assert launched == ["likes"]
     topic, state = log_rows(module_database_url, "topic, convert_from(state, 'UTF8')::jsonb")[-1]
     assert (topic, state["projection"], state["reason"]) == ("read_table.rebuild_asked", "likes_v1", "mended")
