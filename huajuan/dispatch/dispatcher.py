@@ -28,17 +28,19 @@ class Dispatcher:
     async def run(self) -> None:
         """For ever: a loop for each painter there is."""
         loops: dict[str, asyncio.Task[None]] = {}
+        leaving: set[asyncio.Task[None]] = set()
         try:
             while True:
                 await self.learn_painters()
                 painters = self.room.painters.all
                 for url in painters.keys() - loops.keys():
                     loops[url] = asyncio.create_task(self._serve(painters[url]), name=f"dispatch {url}")
-                gone = [loops.pop(url) for url in loops.keys() - painters.keys()]
-                await end(gone)
+                # Each ends by itself, for one that has just claimed a job must take it.
+                leaving |= {loops.pop(url) for url in loops.keys() - painters.keys()}
+                leaving -= {task for task in leaving if task.done()}
                 await self._rung("", self._limits.painters_every_seconds)
         finally:
-            await end(loops.values())
+            await end([*loops.values(), *leaving])
 
     async def learn_painters(self) -> None:
         """What admins have added and removed."""
@@ -70,7 +72,8 @@ class Dispatcher:
             self.wake()
 
     async def _serve(self, painter: Painter) -> None:
-        while True:
+        """For as long as it is one of ours."""
+        while self.room.painters.all.get(painter.url) is painter:
             await asyncio.sleep(painter.rest_seconds)
             try:
                 took = not painter.rest_seconds and await painter.is_there() and await self._take(painter)

@@ -204,7 +204,8 @@ async def generation_events(
     """
     last = _position(request.headers.get("last-event-id", ""))
     with answering(EVENTS_ANSWERS):
-        row, _ = await on_record(desk, generation, me.account_id)
+        row, newest = await on_record(desk, generation, me.account_id)
+        last = last if last <= newest else 0  # nobody has seen what is not there yet
         if not row.is_open and not await desk.streams.after(row.image_id, last, STATES):
             return Response(None, status_code=204)
         follower = desk.followers.enter(me.account_id, row.image_id)

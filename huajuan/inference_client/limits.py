@@ -44,7 +44,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How long a finished job may be missing from the history."""
     lost_seconds_max: float = 5.0
     """How long a job may be unknown to the server before it counts as lost."""
-    unreachable_seconds_max: float = 120.0
+    unreachable_seconds_max: float = 30.0
     seconds_without_progress_max: float = 600.0
     job_seconds_max: float = 3600.0
     """The longest wait for one job, its time in the queue included."""

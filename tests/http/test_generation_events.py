@@ -95,9 +95,9 @@ async def test_one_goes_on_behind_any_frame_and_misses_nothing_and_sees_nothing_
     for n, frame in enumerate(whole[:-1], 1):
         assert await states_of(client, ann, job, frame.id) == whole[n:]
     assert await states_of(client, ann, job, job - 1) == whole
-    for bad in ("", "abc", "-1", "1.5", "9" * 30):
+    for bad in ("", "abc", "-1", "1.5", "9" * 30, str(2**63 - 1)):
         assert await states_of(client, ann, job, bad) == whole
-    for last in (whole[-1].id, 2**63 - 1):
+    for last in (whole[-1].id,):
         async with following(client, ann, job, last) as (response, _):
             assert response.status_code == 204
 
