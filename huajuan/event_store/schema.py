@@ -14,7 +14,6 @@ from eventsourcing.postgres import (
 from psycopg.rows import DictRow, dict_row
 
 EVENTS = "log.huajuan_events"
-SNAPSHOTS = "log.huajuan_snapshots"
 EVENTS_CHANNEL = "huajuan_events"
 _SCHEMA_LOCK = 4711
 

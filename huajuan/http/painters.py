@@ -1,5 +1,6 @@
 """Admins say which painters draw, while they draw."""
 
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated, Any
 
 import msgspec
@@ -10,12 +11,15 @@ from huajuan.commands.remove_painter import remove_painter
 from huajuan.dispatch.painters import Painter
 from huajuan.domain.refusals import AlreadyPainter, NotPainter, PainterUnfit, ReasonMissing
 from huajuan.domain.studio import URL_CHARACTERS_MAX
+from huajuan.event_store.store import Decided, EventStore
 from huajuan.http import phrases
 from huajuan.http.admin import FORBIDDEN, Reason
 from huajuan.http.bodies import Unreadable, malformed, read_form
 from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Said, replies, takes
 from huajuan.http.envelope import Answers, Refusal, answering
+
+Act = Callable[[EventStore, str, Iterable[str], str], Awaitable[Decided]]
 
 
 class PainterForm(msgspec.Struct):
@@ -96,10 +100,7 @@ async def painters(desk: AtDesk) -> PaintersReply:
 )
 async def add(request: Request[Any, Any, Any], desk: AtDesk) -> PaintersReply:
     """Have one more painter draw, in every process, without a restart."""
-    with answering(_ANSWERS):
-        form = await read_form(request, PainterForm)
-        await add_painter(desk.store, form.url, desk.room.painters.configured, form.reason.strip())
-    return await _painters(desk)
+    return await _acted(request, desk, add_painter)
 
 
 @post(
@@ -112,9 +113,13 @@ async def add(request: Request[Any, Any, Any], desk: AtDesk) -> PaintersReply:
 )
 async def remove(request: Request[Any, Any, Any], desk: AtDesk) -> PaintersReply:
     """Have a painter get no more jobs. It ends those that it has."""
+    return await _acted(request, desk, remove_painter)
+
+
+async def _acted(request: Request[Any, Any, Any], desk: Desk, command: Act) -> PaintersReply:
     with answering(_ANSWERS):
         form = await read_form(request, PainterForm)
-        await remove_painter(desk.store, form.url, desk.room.painters.configured, form.reason.strip())
+        await command(desk.store, form.url, desk.room.painters.configured, form.reason.strip())
     return await _painters(desk)
 
 

@@ -16,11 +16,6 @@ class Progress(msgspec.Struct, frozen=True):
     head: int
     events_per_second: float
 
-    @property
-    def seconds_left(self) -> float | None:
-        """`None` while nothing is known."""
-        return (self.head - self.position) / self.events_per_second if self.events_per_second else None
-
 
 Tell = Callable[[Progress], None]
 
