@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.utils import TopicError
 
-from huajuan.audit.errors import AuditError
+from huajuan.audit.errors import unreadable
 from huajuan.event_store.mapper import EventMapper
 from huajuan.event_store.reading import Recorded
 
@@ -70,14 +70,10 @@ class Reader:
         try:
             return self._mapper.subjects([StoredEvent(*row[:4])])
         except _UNREADABLE:
-            raise _unreadable(row) from None
+            raise unreadable(row[4]) from None
 
     def _event(self, row: Row) -> Any:
         try:
             return self._mapper.to_domain_event(StoredEvent(*row[:4]))
         except _UNREADABLE:
-            raise _unreadable(row) from None
-
-
-def _unreadable(row: Row) -> AuditError:
-    return AuditError(f"the event at position {row[4]} cannot be read; verify finds what was done to it")
+            raise unreadable(row[4]) from None

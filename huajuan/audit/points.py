@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from huajuan.audit.errors import AuditError
+from huajuan.audit.errors import unreadable
 
 T = TypeVar("T")
 
@@ -44,7 +44,10 @@ TOPICS = list(POSTINGS)
 
 
 class Fact(msgspec.Struct):
-    """What of a stored event's state concerns points, and who and what it was about."""
+    """What of a stored event's state concerns points, and who and what it was about.
+
+    `reason` is sealed in some: see `reasons.py`.
+    """
 
     timestamp: str
     points: int = 0
@@ -55,6 +58,7 @@ class Fact(msgspec.Struct):
     image_id: UUID | None = None
     actor: UUID | None = None
     correlation_id: str | None = None
+    class_version: int = 1
 
 
 class Amounts(msgspec.Struct):
@@ -75,9 +79,7 @@ def read_state(decode: Callable[[bytes], T], state: bytes | None, position: int)
     try:
         return decode(state or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise AuditError(
-            f"the event at position {position} cannot be read; verify finds what was done to it"
-        ) from None
+        raise unreadable(position) from None
 
 
 def nothing() -> list[int]:

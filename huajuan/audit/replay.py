@@ -21,6 +21,7 @@ from huajuan.audit.points import (
     read_state,
     unconserved,
 )
+from huajuan.audit.reasons import Reasons
 from huajuan.audit.table import shown_for, table_position
 
 PAGE_EVENTS = 1_000
@@ -36,7 +37,10 @@ _LAST_POSSIBLE = 2**63 - 1
 
 
 class Entry(NamedTuple):
-    """One event that touched an account's points. `image_id` and `actor` are ids in the log."""
+    """One event that touched an account's points. `image_id` and `actor` are ids in the log.
+
+    `reason` is `(erased)` where somebody typed one for a person who is erased by now.
+    """
 
     position: int
     time: str
@@ -98,14 +102,15 @@ class Replay:
         self._account = account
         self.last = newest(connection)[0] if last is None else last
         self._table_at = table_position(connection)
+        self._reasons = Reasons(connection, account)
         self._pots = nothing()
         self._pots_at_table: list[int] | None = None
         self._fault: str | None = None
 
     def entries(self) -> Iterator[Entry]:
         for version_page in self._pages():
-            for _, position, topic, state in version_page:
-                yield self._entry(position, topic, state)
+            for version, position, topic, state in version_page:
+                yield self._entry(version, position, topic, state)
 
     def _pages(self) -> Iterator[list[tuple[int, int, str, bytes]]]:
         version = 0
@@ -117,7 +122,7 @@ class Replay:
         values = (self._account, after, self.last, TOPICS, PAGE_EVENTS)
         return self._connection.execute(_EVENTS.encode(), values, prepare=True, binary=True).fetchall()
 
-    def _entry(self, position: int, topic: str, state: bytes) -> Entry:
+    def _entry(self, version: int, position: int, topic: str, state: bytes) -> Entry:
         fact, before = read_state(fact_of, state, position), self._pots[AVAILABLE]
         post(self._pots, topic, fact)
         self._fault = self._fault or _placed(fault_of(self._pots, fact), position)
@@ -130,7 +135,7 @@ class Replay:
             self._pots[AVAILABLE] - before,
             self._pots[AVAILABLE],
             self._pots[HELD],
-            fact.reason,
+            self._reasons.of(version, position, topic, fact),
             fact.image_id,
             None if fact.actor == self._account else fact.actor,
             fact.correlation_id,

@@ -12,13 +12,13 @@ from huajuan.event_store.store import Decided, EventStore
 
 async def grant_admin(store: EventStore, account_id: UUID, reason: str) -> Decided:
     """Raises `NotRegistered` or `AlreadyAdmin`."""
-    known(await store.find(Account, account_id))
     admin_id = store.stream_ids.admin(account_id)
 
-    def decide(admin: Admin | None) -> Iterable[Entity]:
+    def decide(admin: Admin | None, account: Account | None) -> Iterable[Entity]:
+        known(account)
         if admin is None:
             return [Admin.begin(admin_id, account_id, reason)]
         admin.grant(reason)
         return [admin]
 
-    return await store.change(decide, Stream(Admin, admin_id))
+    return await store.change(decide, Stream(Admin, admin_id), Stream(Account, account_id))

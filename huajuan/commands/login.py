@@ -22,7 +22,7 @@ async def login(store: EventStore, passwords: Passwords, username: str, password
     """Raises `NotRegistered`, `WrongPassword` or `AccountBanned`, after the same work."""
     account = await store.find(Account, store.stream_ids.account(username))
     known = (
-        LoggedIn(account.id, account.username or "", account.credential, account.avatar_url)
+        LoggedIn(account.id, account.username or "", account.credential, account.avatar_url or "")
         if account
         else None
     )

@@ -13,12 +13,13 @@ from huajuan.event_store.store import Decided, EventStore
 
 async def revoke_admin(store: EventStore, account_id: UUID, reason: str) -> Decided:
     """Raises `NotRegistered` or `NotAdmin`. From here on every worker refuses them."""
-    known(await store.find(Account, account_id))
 
-    def decide(admin: Admin | None) -> Iterable[Entity]:
+    def decide(admin: Admin | None, account: Account | None) -> Iterable[Entity]:
+        known(account)
         if admin is None:
             raise NotAdmin
         admin.revoke(reason)
         return [admin]
 
-    return await store.change(decide, Stream(Admin, store.stream_ids.admin(account_id)))
+    admin_id = store.stream_ids.admin(account_id)
+    return await store.change(decide, Stream(Admin, admin_id), Stream(Account, account_id))

@@ -1,15 +1,13 @@
 """An account: a person's name, credentials and points."""
 
 from datetime import date
-from typing import Annotated, Self
+from typing import Self
 from uuid import UUID
 
-from eventsourcing.domain import Snapshot as LibrarySnapshot
 from eventsourcing.domain import event
-from eventsourcing.utils import register_topic
 
-from huajuan.domain.account_state import AccountState
-from huajuan.domain.facts import Begun, Entity, Personal, PersonalText
+from huajuan.domain.account_state import AccountSnapshot
+from huajuan.domain.facts import Begun, Entity, PersonalText, Reasoned, were_plain
 from huajuan.domain.points import CHECK_IN_REWARD
 from huajuan.domain.refusals import (
     AlreadyBanned,
@@ -26,12 +24,7 @@ class Account(Entity):
 
     TOPIC = "account"
 
-    class Snapshot(LibrarySnapshot):
-        """The account as it stood at a version, sealed whole."""
-
-        TOPIC = "account.snapshot"
-        subject = "originator_id"
-        state: Annotated[AccountState, Personal] | None  # type: ignore[assignment]
+    Snapshot = AccountSnapshot
 
     class Registered(Begun):
         TOPIC = "account.registered"
@@ -48,14 +41,18 @@ class Account(Entity):
         email: PersonalText | None
 
     class AvatarChanged(Entity.Event):
-        TOPIC = "account.avatar_changed"
-        url: str
+        """The address is empty where the avatar was taken away."""
 
-    class PointsGranted(Entity.Event):
+        TOPIC = "account.avatar_changed"
+        class_version = 2
+        url: PersonalText | None
+
+        upcast_v1_v2 = were_plain("url")
+
+    class PointsGranted(Reasoned):
         TOPIC = "account.points_granted"
         points: int
         balance: int
-        reason: str
 
     class CheckedIn(Entity.Event):
         TOPIC = "account.checked_in"
@@ -81,19 +78,16 @@ class Account(Entity):
         balance: int
         reason: str
 
-    class PointsDeducted(Entity.Event):
+    class PointsDeducted(Reasoned):
         TOPIC = "account.points_deducted"
         points: int
         balance: int
-        reason: str
 
-    class Banned(Entity.Event):
+    class Banned(Reasoned):
         TOPIC = "account.banned"
-        reason: str
 
-    class Unbanned(Entity.Event):
+    class Unbanned(Reasoned):
         TOPIC = "account.unbanned"
-        reason: str
 
     class Erased(Entity.Event):
         """The person is gone: their points are forfeited, and with the event their key is."""
@@ -113,7 +107,7 @@ class Account(Entity):
         self.email = email
         self.password_hash = password_hash
         self.credential = 1
-        self.avatar_url = ""
+        self.avatar_url: str | None = ""
         self.balance = 0
         self.held: dict[UUID, int] = {}
         self.last_check_in: date | None = None
@@ -193,23 +187,23 @@ class Account(Entity):
         self.email = email
 
     @event(AvatarChanged)
-    def _change_avatar(self, url: str) -> None:
+    def _change_avatar(self, url: str | None) -> None:
         self.avatar_url = url
 
     @event(PointsGranted)
-    def _grant(self, points: int, balance: int, reason: str) -> None:
+    def _grant(self, points: int, balance: int, reason: str | None) -> None:
         self.balance += points
 
     @event(PointsDeducted)
-    def _deduct(self, points: int, balance: int, reason: str) -> None:
+    def _deduct(self, points: int, balance: int, reason: str | None) -> None:
         self.balance -= points
 
     @event(Banned)
-    def _ban(self, reason: str) -> None:
+    def _ban(self, reason: str | None) -> None:
         self.is_banned = True
 
     @event(Unbanned)
-    def _unban(self, reason: str) -> None:
+    def _unban(self, reason: str | None) -> None:
         self.is_banned = False
 
     @event(CheckedIn)
@@ -234,6 +228,7 @@ class Account(Entity):
     @event(Erased)
     def _erase(self, available: int, held: int) -> None:
         self.username = self.email = self.password_hash = None
+        self.avatar_url = ""
         self.credential += 1
         self.balance = 0
         self.held = {}
@@ -245,6 +240,3 @@ def known(account: Account | None) -> Account:
     if account is None or account.is_erased:
         raise NotRegistered
     return account
-
-
-register_topic(Account.Snapshot.TOPIC, Account.Snapshot)

@@ -1,8 +1,13 @@
-"""What a snapshot keeps of an account."""
+"""What a snapshot keeps of an account, and the snapshot."""
 
 from datetime import date, datetime
-from typing import NotRequired, TypedDict
+from typing import Annotated, NotRequired, TypedDict
 from uuid import UUID
+
+from eventsourcing.domain import Snapshot
+from eventsourcing.utils import register_topic
+
+from huajuan.domain.facts import Personal
 
 
 class AccountState(TypedDict):
@@ -14,8 +19,19 @@ class AccountState(TypedDict):
     email: str | None
     password_hash: str | None
     credential: int
-    avatar_url: str
+    avatar_url: str | None
     balance: int
     held: dict[UUID, int]
     last_check_in: date | None
     is_banned: NotRequired[bool]
+
+
+class AccountSnapshot(Snapshot):
+    """The account as it stood at a version, sealed whole."""
+
+    TOPIC = "account.snapshot"
+    subject = "originator_id"
+    state: Annotated[AccountState, Personal] | None  # type: ignore[assignment]
+
+
+register_topic(AccountSnapshot.TOPIC, AccountSnapshot)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from eventsourcing.domain import event
 
-from huajuan.domain.facts import Begun, Entity
+from huajuan.domain.facts import Begun, Entity, Reasoned
 from huajuan.domain.refusals import AlreadyAdmin, NotAdmin
 
 
@@ -14,23 +14,23 @@ class Admin(Entity):
 
     TOPIC = "admin"
 
-    class Granted(Begun):
+    class Granted(Begun, Reasoned):
         TOPIC = "admin.granted"
+        subject = "account_id"
         account_id: UUID
-        reason: str
 
-    class GrantedAgain(Entity.Event):
+    class GrantedAgain(Reasoned):
         TOPIC = "admin.granted_again"
+        subject = "account_id"
         account_id: UUID
-        reason: str
 
-    class Revoked(Entity.Event):
+    class Revoked(Reasoned):
         TOPIC = "admin.revoked"
+        subject = "account_id"
         account_id: UUID
-        reason: str
 
     @event(Granted)
-    def __init__(self, account_id: UUID, reason: str) -> None:
+    def __init__(self, account_id: UUID, reason: str | None) -> None:
         self.account_id = account_id
         self.stands = True
 
@@ -49,9 +49,9 @@ class Admin(Entity):
         self._revoke(self.account_id, reason)
 
     @event(GrantedAgain)
-    def _grant(self, account_id: UUID, reason: str) -> None:
+    def _grant(self, account_id: UUID, reason: str | None) -> None:
         self.stands = True
 
     @event(Revoked)
-    def _revoke(self, account_id: UUID, reason: str) -> None:
+    def _revoke(self, account_id: UUID, reason: str | None) -> None:
         self.stands = False

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from eventsourcing.domain import Aggregate
@@ -20,6 +20,21 @@ class Personal:
 
 
 PersonalText = Annotated[str, Personal]
+
+
+class Plain(str):
+    """A personal text that was stored before its field was sealed."""
+
+    __slots__ = ()
+
+
+def were_plain(*fields: str) -> "staticmethod[[dict[str, Any]], None]":
+    """The upcast to the version since which these fields are sealed, where nothing else changed."""
+
+    def upcast(state: dict[str, Any]) -> None:
+        state.update({name: Plain(state[name]) for name in fields})
+
+    return staticmethod(upcast)
 
 
 @dataclass(frozen=True)
@@ -74,6 +89,15 @@ class Entity(Aggregate):
 
 class Begun(Entity.Event, Aggregate.Created):
     """The first fact of a stream."""
+
+
+class Reasoned(Entity.Event):
+    """A fact that somebody gave a reason for: their words may name the person."""
+
+    class_version = 2
+    reason: PersonalText | None
+
+    upcast_v1_v2 = were_plain("reason")
 
 
 # The library copies an inherited `Created` into each subclass, where it would lack a topic.

@@ -12,7 +12,7 @@ from eventsourcing.persistence import Mapper, StoredEvent
 from eventsourcing.utils import get_topic, resolve_topic
 
 import huajuan.domain.kinds  # noqa: F401  each event that may be read must have its class
-from huajuan.domain.facts import Personal
+from huajuan.domain.facts import Personal, Plain
 from huajuan.event_store.errors import PersonErased
 from huajuan.event_store.sealing import place_of, seal, unseal
 
@@ -145,7 +145,12 @@ class EventMapper(Mapper[UUID]):
         key = self.keys[state[spec.subject]]
         for name, decode in spec.personal.items():
             sealed = state.get(name)
-            state[name] = sealed and key and unseal(key, place_of(stream, version, name), sealed, decode)
+            if sealed is None or key is None:
+                state[name] = None
+            elif type(sealed) is Plain:
+                state[name] = str(sealed)
+            else:
+                state[name] = unseal(key, place_of(stream, version, name), sealed, decode)
 
     def _spec(self, cls: type[Any]) -> EventSpec:
         spec = self._by_class.get(cls)

@@ -10,6 +10,8 @@ import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 NONCE_BYTES = 12
+# Stands where words were that nobody can read any more.
+ERASED = "(erased)"
 _encode = msgspec.json.Encoder().encode
 
 

@@ -1,5 +1,6 @@
-"""Reads single streams of the log as they are told, by position, for those who follow them."""
+"""Reads single streams of the log as they are told, for those who follow them, and single events by position."""
 
+from typing import Any
 from uuid import UUID
 
 from eventsourcing.persistence import StoredEvent
@@ -15,6 +16,10 @@ SELECT e.originator_id, e.originator_version, e.topic, e.state, e.notification_i
   FROM log.huajuan_events e
  WHERE e.originator_id = %(stream)s AND e.notification_id + 0 > %(after)s AND e.topic = ANY(%(topics)s::text[])
  ORDER BY e.originator_version
+"""
+_AT = """
+SELECT e.originator_id, e.originator_version, e.topic, e.state, e.notification_id
+  FROM log.huajuan_events e WHERE e.notification_id = ANY(%(positions)s::bigint[])
 """
 _BEGUN_AT = """
 SELECT e.originator_id FROM log.huajuan_events e
@@ -41,10 +46,11 @@ class StreamReader:
     async def after(self, stream: UUID, position: int, topics: frozenset[str]) -> list[Recorded]:
         """The stream's events of these topics behind a position, in order. Streams read so are short."""
         values = {"stream": stream, "after": position, "topics": sorted(topics)}
-        rows = await self._statements.run(_AFTER, values)
-        stored = [(row[4], StoredEvent(*row[:4])) for row in rows]
-        await self._keys.need(self._mapper.subjects(event for _, event in stored))
-        return [Recorded(at, self._mapper.to_domain_event(event)) for at, event in stored]
+        return await self._recorded(await self._statements.run(_AFTER, values))
+
+    async def at(self, positions: list[int]) -> list[Recorded]:
+        """The events at these positions, in any order."""
+        return await self._recorded(await self._statements.run(_AT, {"positions": positions}))
 
     async def begun_at(self, position: int, topic: str) -> UUID | None:
         """The stream that the event of this topic at this position belongs to, if there is one."""
@@ -54,3 +60,8 @@ class StreamReader:
     async def newest(self, streams: list[UUID]) -> dict[UUID, int]:
         """The position of each stream's last event."""
         return dict(await self._statements.run(_NEWEST, {"streams": streams}))
+
+    async def _recorded(self, rows: list[tuple[Any, ...]]) -> list[Recorded]:
+        stored = [(row[4], StoredEvent(*row[:4])) for row in rows]
+        await self._keys.need(self._mapper.subjects(event for _, event in stored))
+        return [Recorded(at, self._mapper.to_domain_event(event)) for at, event in stored]

@@ -36,7 +36,7 @@ class ProfileThen(msgspec.Struct):
     account_id: str
     username: str | None
     email: str | None
-    avatar_url: str
+    avatar_url: str | None
     create_time: Moment
     score: int
     held: int
@@ -49,7 +49,10 @@ class ProfileThen(msgspec.Struct):
 
 
 class ProfileReply(Said, kw_only=True):
-    """The account as of `position`; `username` and `email` are `null` for a person who is erased by now."""
+    """The account as of `position`.
+
+    `username`, `email` and the address of an avatar are `null` for a person who is erased by now.
+    """
 
     position: int
     profile: ProfileThen
@@ -167,7 +170,7 @@ def _profile_on_wire(found: Profile) -> ProfileThen:
         account_id=str(then.id),
         username=then.username,
         email=then.email,
-        avatar_url="" if then.is_erased else then.avatar_url,
+        avatar_url=then.avatar_url,
         create_time=wire_time(found.registered_at),
         score=then.balance,
         held=sum(then.held.values()),

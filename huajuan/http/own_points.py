@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response, get
 
+from huajuan.event_store.sealing import ERASED
 from huajuan.http import phrases
 from huajuan.http.csv_replies import FORMAT, csv_reply, may_be_csv, wants_csv
 from huajuan.http.desk import AtDesk
@@ -118,7 +119,7 @@ async def own_point_history(request: Request[Any, Any, Any], me: Me, desk: AtDes
     limit, address = limit_of(given, desk.settings.list_rows_max), desk.settings.public_address
     with answering(HISTORY_ANSWERS):
         before = place_of(given["after"], Place) if "after" in given else LAST_PLACE
-    found = await changes_of(desk.tables, me.account_id, before, limit + 1)
+    found = await changes_of(desk.tables, desk.streams, me.account_id, before, limit + 1)
     headers = dict(NO_STORE) | {"Vary": "Accept"}
     if len(found) > limit:
         headers |= next_page(address, request.url.path, given, cursor_at(found[limit - 1].id))
@@ -133,7 +134,7 @@ def _change_on_wire(change: Change, address: str) -> ChangeOnWire:
         wire_time(change.time),
         change.change,
         change.balance,
-        change.reason,
+        change.reason or ERASED,
         change.image_id,
         change.picture and picture_address(address, change.picture),
         change.actor,

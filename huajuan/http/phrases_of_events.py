@@ -11,6 +11,7 @@ from huajuan.domain.email_claim import EmailClaim
 from huajuan.domain.favorite import Favorite
 from huajuan.domain.image import Image
 from huajuan.domain.like import Like
+from huajuan.event_store import sealing
 from huajuan.http.presenting import wire_time
 
 
@@ -95,7 +96,8 @@ SENTENCES: Mapping[type[Any], Sentence] = {
     Admin.Revoked: Sentence("被撤销管理员权限：{reason}", "lost the admin role: {reason}"),
 }
 AVATAR_TAKEN_AWAY = Sentence("移除了头像", "took the avatar away")
-ERASED = Sentence("（已抹除）", "(erased)")
+AVATAR_ERASED = Sentence("更换或移除了头像（已抹除）", "changed the avatar or took it away (erased)")
+ERASED = Sentence("（已抹除）", sealing.ERASED)
 BY_ANOTHER = Sentence("（操作者：{actor}）", " (by {actor})")
 
 
@@ -111,7 +113,7 @@ def sentence_of(happened: Happening) -> Sentence:
 def _sentence(happened: Happening) -> Sentence:
     event = happened.event
     if isinstance(event, Account.AvatarChanged) and not event.url:
-        return AVATAR_TAKEN_AWAY
+        return AVATAR_ERASED if event.url is None else AVATAR_TAKEN_AWAY
     zh, en = SENTENCES[type(event)]
     fields = {name: _plain(value) for name, value in vars(event).items()} | {"image": called(happened)}
     return Sentence(zh.format_map(_said(fields, ERASED.zh)), en.format_map(_said(fields, ERASED.en)))

@@ -4,8 +4,10 @@ from datetime import datetime
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 
 from huajuan.domain.account import Account
+from huajuan.event_store.stream_reader import StreamReader
 from huajuan.projections.history import HISTORY
 from huajuan.projections.projection import Projection, Touch, of_position
 from huajuan.projections.questions import ReadTables
@@ -16,7 +18,8 @@ from huajuan.projections.users import USERS
 class EntryRow(msgspec.Struct):
     """`change` is what was added to the available points (negative: taken), `balance` what they came to.
 
-    `reason` is `check_in`, `held`, `forfeited`, or the words of who granted, deducted or returned.
+    `reason` is `check_in`, `held`, `forfeited`, or why points were returned. The words of whoever granted or
+    deducted some may name the person, so they are in the log alone, sealed, and here there is nothing.
     """
 
     id: int
@@ -24,13 +27,13 @@ class EntryRow(msgspec.Struct):
     time: datetime
     change: int
     balance: int
-    reason: str
+    reason: str | None
     image_id: UUID | None
     actor: UUID | None
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One change as it is shown.
+    """One change as it is shown; its `reason` is nothing where it can be read by nobody.
 
     `image_id` is the image's id on the wire, if it was drawn, `picture` its storage key, if it is to be seen;
     `actor` the name of who made the change, if that was somebody else.
@@ -40,7 +43,7 @@ class Change(msgspec.Struct, frozen=True):
     time: datetime
     change: int
     balance: int
-    reason: str
+    reason: str | None
     image_id: int | None
     picture: str | None
     actor: str | None
@@ -51,7 +54,7 @@ def checked_in(_: None, event: Account.CheckedIn, position: int) -> EntryRow:
 
 
 def granted(_: None, event: Account.PointsGranted, position: int) -> EntryRow:
-    return _entry(event, position, event.points, event.balance, event.reason)
+    return _entry(event, position, event.points, event.balance, None)
 
 
 def held(_: None, event: Account.PointsHeld, position: int) -> EntryRow:
@@ -63,7 +66,7 @@ def returned(_: None, event: Account.PointsReturned, position: int) -> EntryRow:
 
 
 def deducted(_: None, event: Account.PointsDeducted, position: int) -> EntryRow:
-    return _entry(event, position, -event.points, event.balance, event.reason)
+    return _entry(event, position, -event.points, event.balance, None)
 
 
 def erased(_: None, event: Account.Erased, position: int) -> EntryRow | None:
@@ -72,7 +75,12 @@ def erased(_: None, event: Account.Erased, position: int) -> EntryRow | None:
 
 
 def _entry(
-    event: Account.Event, position: int, change: int, balance: int, reason: str, image_id: UUID | None = None
+    event: Account.Event,
+    position: int,
+    change: int,
+    balance: int,
+    reason: str | None,
+    image_id: UUID | None = None,
 ) -> EntryRow:
     return EntryRow(
         position, event.originator_id, event.timestamp, change, balance, reason, image_id, event.actor
@@ -81,7 +89,7 @@ def _entry(
 
 POINT_HISTORY = Projection(
     "point_history",
-    version=1,
+    version=2,
     table=Table("point_history", EntryRow, "id", indexes=["(account_id, id)"]),
     touches={
         Account.CheckedIn: Touch(of_position, checked_in),
@@ -102,6 +110,12 @@ SELECT p.id, p.time, p.change, p.balance, p.reason, h.id, CASE WHEN NOT h.hidden
 """
 
 
-async def changes_of(tables: ReadTables, account_id: UUID, before: int, most: int) -> list[Change]:
+async def changes_of(
+    tables: ReadTables, log: StreamReader, account_id: UUID, before: int, most: int
+) -> list[Change]:
     """Newest first, those before an id."""
-    return await tables.all(Change, _CHANGES, {"account": account_id, "before": before, "most": most})
+    asked = {"account": account_id, "before": before, "most": most}
+    changes = await tables.all(Change, _CHANGES, asked)
+    unsaid = [change.id for change in changes if change.reason is None]
+    said = {at: event.reason for at, event in await log.at(unsaid)} if unsaid else {}
+    return [replace(change, reason=said.get(change.id, change.reason)) for change in changes]

@@ -53,7 +53,7 @@ def email_changed(row: UserRow, event: Account.EmailChanged, _: int) -> UserRow:
 
 
 def avatar_changed(row: UserRow, event: Account.AvatarChanged, _: int) -> UserRow:
-    row.avatar_url = event.url
+    row.avatar_url = event.url or ""
     return row
 
 

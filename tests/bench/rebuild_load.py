@@ -16,8 +16,8 @@ from tests.projections.gallery import projecting
 
 READERS = 4
 SWAP_SECONDS = 0.25
-_SCHEMA = "SELECT oid FROM pg_namespace WHERE nspname = 'point_history_v1'"
-_READ = "SELECT count(*), max(id) FROM point_history_v1.point_history WHERE account_id = %s"
+_SCHEMA = "SELECT oid FROM pg_namespace WHERE nspname = 'point_history_v2'"
+_READ = "SELECT count(*), max(id) FROM point_history_v2.point_history WHERE account_id = %s"
 
 
 @dataclass

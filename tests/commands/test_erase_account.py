@@ -7,13 +7,19 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from huajuan.commands.adjust_points import adjust_points
+from huajuan.commands.ban_account import ban_account
 from huajuan.commands.clear_erased_accounts import clear_erased_accounts
 from huajuan.commands.erase_account import erase_account
 from huajuan.commands.favorite_image import favorite_image
+from huajuan.commands.grant_admin import grant_admin
 from huajuan.commands.like_image import like_image
 from huajuan.commands.login import login
 from huajuan.commands.register import Form, register
+from huajuan.commands.revoke_admin import revoke_admin
+from huajuan.commands.set_avatar import set_avatar
 from huajuan.commands.sweep_pictures import sweep_pictures
+from huajuan.commands.unban_account import unban_account
 from huajuan.commands.update_account import Changes, update_account
 from huajuan.domain.account import Account
 from huajuan.domain.image import Image
@@ -51,6 +57,15 @@ async def erase(desk: Desk, person: UUID) -> None:
     await erase_account(desk.store, desk.erasures, person)
     while not await clear_erased_accounts(_estate(desk)):
         await asyncio.sleep(0.01)
+
+
+async def speak_of(desk: Desk, person: UUID) -> None:
+    """Whatever somebody may type who looks after the service."""
+    await set_avatar(desk.store, person, "https://example.org/portrait_of_hers.png")
+    for change in (30, -20):
+        await adjust_points(desk.store, person, change, "overheard in the hall")
+    for act in (ban_account, unban_account, grant_admin, revoke_admin, grant_admin):
+        await act(desk.store, person, "overheard in the hall")
 
 
 async def test_pictures_likes_favorites_and_avatar_go_and_points_are_forfeited(database_url: str) -> None:
@@ -95,16 +110,26 @@ async def test_nothing_readable_is_left_and_the_log_is_whole(database_url: str) 
     async with desk_on(database_url, **QUIET, log=LogLimits(snapshot_every_events=2)) as desk:
         ann = await a_person(desk, "ann_who_leaves", 2)
         await update_account(desk.store, desk.passwords, ann, Changes(email="second@leaves.example"))
+        await speak_of(desk, ann)
         for _ in range(4):
             await picture_of(desk, ann)
         with psycopg.connect(database_url, autocommit=True) as connection:
             connection.execute("ANALYZE")
-        assert "purple giraffe" in _dump(database_url)
+        before = _dump(database_url)
+        assert "purple giraffe" in before
+        assert "portrait_of_hers" in before
         await erase(desk, ann)
         head = rows(database_url, "SELECT max(notification_id) FROM log.huajuan_events")[0][0]
         await desk.show(int(str(head)), *PROJECTIONS)
         dump = _dump(database_url)
-        for words in ("ann_who_leaves", "leaves.example", "purple giraffe", "a seed of hers"):
+        for words in (
+            "ann_who_leaves",
+            "leaves.example",
+            "purple giraffe",
+            "a seed of hers",
+            "portrait_of_hers",
+            "overheard",
+        ):
             assert words not in dump
         assert "account.erased" in dump
         assert is_whole(database_url)
@@ -187,6 +212,18 @@ async def test_many_erasures_and_other_acts_at_once_leave_one_erased_account(dat
         claims = "SELECT originator_id, array_agg(topic ORDER BY originator_version) FROM log.huajuan_events "
         for _, facts in rows(database_url, claims + "WHERE topic LIKE 'email_claim.%' GROUP BY 1"):
             assert list(facts)[-1] == "email_claim.released"  # type: ignore[call-overload]
+
+
+async def test_who_was_erased_elsewhere_gets_no_role_and_loses_none(database_url: str) -> None:
+    async with desk_on(database_url, **QUIET) as here, desk_on(database_url, **QUIET) as there:
+        ann, ben = await a_person(here), await a_person(here, "ben")
+        await grant_admin(there.store, ben, "runs it")
+        await account_of(there, ann)
+        for person in (ann, ben):
+            await erase_account(here.store, here.erasures, person)
+        for command, person in ((grant_admin, ann), (revoke_admin, ben)):
+            with pytest.raises(NotRegistered):
+                await command(there.store, person, "nobody can read this")
 
 
 async def test_an_erasure_that_died_half_way_is_finished_by_whoever_starts(database_url: str) -> None:

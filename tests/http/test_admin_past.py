@@ -162,7 +162,8 @@ async def test_one_is_found_by_the_id_in_the_log_too(
 async def test_bans_roles_and_what_is_left_of_the_erased(
     client: httpx.AsyncClient, person: Person, ada: Headers, module_database_url: str
 ) -> None:
-    await person("robespierre", checked_in=True)
+    me = await person("robespierre", checked_in=True)
+    await client.post("/auth/setavatar", json={"url": "https://example.org/r.png"}, headers=me)
     path, marks = "/admin/users/robespierre", [head(module_database_url)]
     for act in ("ban", "unban"):
         await client.post(f"{path}/{act}", json={"reason": "x"}, headers=ada)
@@ -175,9 +176,10 @@ async def test_bans_roles_and_what_is_left_of_the_erased(
     now = body(await client.get(f"{path}/profile", headers=ada))["profile"]
     assert [one["banned"] for one in then] == [False, True, False, False]
     assert [one["admin"] for one in then] == [False, False, False, True]
-    assert {(one["username"], one["email"], one["score"], one["erased"]) for one in then} == {
-        (None, None, 100, False)
+    assert {(one["username"], one["email"], one["avatar_url"], one["score"]) for one in then} == {
+        (None, None, None, 100)
     }
+    assert [one["erased"] for one in then] == [False] * 4
     assert (now["erased"], now["score"], now["avatar_url"]) == (True, 0, "")
     assert body(await client.get(f"{path}/gallery", headers=ada))["images"] == []
     points = body(await client.get(f"{path}/points", headers=ada))

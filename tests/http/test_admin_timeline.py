@@ -110,6 +110,9 @@ async def test_what_the_log_still_tells_of_the_erased(
 ) -> None:
     ann = await person("ephemeral", checked_in=True)
     await client.post("/auth/generate", json=ORDER | {"prompt": "secret wish"}, headers=ann)
+    for form in ({"change": 5, "reason": "ephemeral asked"}, {"change": -5, "reason": "ephemeral again"}):
+        reply = await client.post("/admin/users/ephemeral/points", json=form, headers=ada)
+        assert reply.status_code == 200
     erased = await client.delete("/auth/root/deleteOneUser", params={"isOwn": "true"}, headers=ann)
     assert erased.status_code == 200
     lines = (await told(client, ada, "ephemeral"))[::-1]
@@ -117,6 +120,7 @@ async def test_what_the_log_still_tells_of_the_erased(
     assert lines[0]["zh"] == "以用户名 （已抹除）、邮箱 （已抹除） 注册"
     assert "was erased and forfeited 80 available and 0 held points" in [line["en"] for line in lines]
     assert "gave an e-mail address up" in [line["en"] for line in lines]
+    assert "被扣除 5 积分，余额 80：（已抹除）（操作者：ada）" in [line["zh"] for line in lines]
     assert not re.search(r"ephemeral|secret wish", str(lines))
 
 

@@ -50,7 +50,7 @@ def test_point_balances_conserve_points_after_every_single_event() -> None:
 def test_point_history_has_a_line_for_each_change_of_the_balance_and_none_for_a_settle() -> None:
     rows = [row for _, row in sorted(rows_of(POINT_HISTORY).items()) if row.account_id == ANN]
     assert [(r.change, r.balance, r.reason, r.image_id) for r in rows] == [
-        (5, 5, "welcome", None),
+        (5, 5, None, None),
         (100, 105, "check_in", None),
         (-20, 85, "held", PICTURE),
         (-20, 65, "held", LOST),

@@ -62,7 +62,7 @@ def test_what_cannot_be_is_told_in_one_line(lived: str) -> None:
 
 def test_differences_are_told_and_are_no_success(lived: str) -> None:
     with psycopg.connect(lived, autocommit=True) as connection:
-        connection.execute("DELETE FROM point_history_v1.point_history WHERE id = 2")
+        connection.execute("DELETE FROM point_history_v2.point_history WHERE id = 2")
     status, out, _ = run(lived, "point_history")
     assert status == 2
     assert "point_history differed in 1 row and is mended: 2 (only in the new table)" in out

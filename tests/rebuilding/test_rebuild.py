@@ -73,7 +73,7 @@ async def test_a_damaged_row_is_named_and_mended(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         damage = "UPDATE users_v1.users SET avatar_url = 'x' WHERE id = 1 RETURNING account_id::text"
         (damaged,) = connection.execute(damage).fetchone()  # type: ignore[misc]
-        connection.execute("DELETE FROM point_history_v1.point_history WHERE id = 2")
+        connection.execute("DELETE FROM point_history_v2.point_history WHERE id = 2")
     report = await rebuilt(database_url)
     found = {d.table: (d.rows, d.first) for d in report.differences}
     assert found == {

@@ -10,6 +10,7 @@ import httpx
 import psycopg
 import pytest
 
+from huajuan.commands.grant_admin import grant_admin
 from huajuan.database import DATABASE_NAME
 from huajuan.domain.account import Account
 from huajuan.embedded_postgres.binaries import find_binaries
@@ -30,6 +31,7 @@ SOON: dict[str, Any] = {
 NAME, PASSWORD = "ann_who_leaves", "her_own_password"
 PROMPT, SEED = "a purple giraffe", "a_seed_of_hers"
 SECOND_EMAIL = "second@leaves.example"
+AVATAR, REASON = "https://example.org/portrait_of_hers.png", "overheard in the hall"
 _BYTES = re.compile(rb"\\\\x([0-9a-f]+)")
 
 
@@ -46,12 +48,19 @@ class Leaver(Person):
         self._headers = {"Authorization": self._post(f"{address}/login", self._new_form)["token"]}
         portrait = {"file": (f"{NAME}.png", picture("PNG"), "image/png")}
         self.ask("POST", f"{address}/auth/uploadavatar", files=portrait)
+        self.ask("POST", f"{address}/auth/setavatar", json={"url": AVATAR})
         self.ask("GET", f"{address}/auth/user/images?prompt={PROMPT}")
         self.ask("POST", f"{address}/auth/generate", json={"prompt": PROMPT, "seed": SEED}, status=400)
 
     @property
     def _new_form(self) -> dict[str, str]:
         return {"username": self.name, "password": PASSWORD}
+
+    def speak_of(self, name: str, address: str) -> None:
+        """As an admin, who gives reasons."""
+        for change in (20, -10):
+            form = {"change": change, "reason": REASON}
+            self.ask("POST", f"{address}/admin/users/{name}/points", json=form)
 
     def leave(self, address: str) -> None:
         query = {"isOwn": "true", "username": self.name}
@@ -60,6 +69,15 @@ class Leaver(Person):
     def ask(self, method: str, url: str, status: int = 200, **sent: Any) -> None:
         reply = httpx.request(method, url, headers=self._headers, trust_env=False, timeout=60, **sent)
         assert reply.status_code == status, reply.text
+
+
+def make_admin(dsn: str, *names: str) -> None:
+    async def grant() -> None:
+        async with opened(dsn) as store:
+            for name in names:
+                await grant_admin(store, store.stream_ids.account(name), REASON)
+
+    asyncio.run(grant())
 
 
 def password_hash(dsn: str, name: str) -> str:
@@ -100,9 +118,14 @@ def test_a_grep_finds_nothing_of_an_erased_person(folder: Path) -> None:
         ann.live(service.address)
         ben.check_in(service.address)
         dsn, pictures = service.postgres.dsn(DATABASE_NAME), folder / "data" / "pictures"
-        words = [NAME, "leaves.example", PROMPT, SEED, "her_own", password_hash(dsn, NAME)]
+        make_admin(dsn, NAME, ben.name)
+        ben.speak_of(NAME, service.address)
+        words = [NAME, "leaves.example", "portrait_of_hers", PROMPT, SEED, REASON, "her_own"]
+        words.append(password_hash(dsn, NAME))
         before = dump(dsn)
-        assert all(word.encode() in before for word in (NAME, "leaves.example", PROMPT, "account.registered"))
+        assert all(
+            word.encode() in before for word in (NAME, "portrait_of_hers", PROMPT, "account.registered")
+        )
         assert len(list(pictures.rglob("*.png"))) == 3
         ann.leave(service.address)
         eventually(lambda: not left(dsn) and not list(pictures.rglob("*.png")))
