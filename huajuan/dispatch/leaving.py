@@ -5,7 +5,10 @@ from contextlib import suppress
 from uuid import UUID
 
 from huajuan.dispatch.painters import Painter, Painters
-from huajuan.inference_client import InferenceError
+from huajuan.inference_client import InferenceError, JobState
+
+LOOK_PAUSE_SECONDS = 0.1
+UNDER_WAY = frozenset({JobState.QUEUED, JobState.RUNNING})
 
 
 async def leave_tidy(
@@ -22,6 +25,17 @@ async def stop(painter: Painter, image_id: UUID, seconds_max: float) -> None:
     with suppress(InferenceError, TimeoutError):
         async with asyncio.timeout(seconds_max):
             await painter.host.cancel(image_id)
+
+
+async def forget_stopped(painter: Painter, image_id: UUID, seconds_max: float) -> None:
+    """Best effort, after `stop`: the record of a job that nobody wanted any more holds its prompt and its graph."""
+    with suppress(InferenceError, TimeoutError):
+        async with asyncio.timeout(seconds_max):
+            state = await painter.host.find(image_id)
+            while state in UNDER_WAY:
+                await asyncio.sleep(LOOK_PAUSE_SECONDS)
+                state = await painter.host.find(image_id)
+            await painter.host.forget(image_id)
 
 
 async def _forgotten(painter: Painter, image_id: UUID, seconds_max: float) -> None:

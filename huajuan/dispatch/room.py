@@ -8,7 +8,7 @@ import structlog
 from huajuan.dispatch.endings import Endings
 from huajuan.dispatch.errands import Errands
 from huajuan.dispatch.in_hand import JobInHand
-from huajuan.dispatch.leaving import leave_tidy, stop
+from huajuan.dispatch.leaving import forget_stopped, leave_tidy, stop
 from huajuan.dispatch.limits import DispatchLimits
 from huajuan.dispatch.painters import Painter, Painters
 from huajuan.dispatch.queue import Claimed, JobQueue
@@ -51,8 +51,7 @@ class DrawingRoom:
         workflows: Workflows,
         checkpoint: str = "",
     ) -> None:
-        self.store = store
-        self.queue = queue
+        self.store, self.queue = store, queue
         self.painters = painters
         self.limits = limits
         self.workflows = workflows
@@ -131,6 +130,7 @@ class DrawingRoom:
         await stop(job.painter, image.id, self.limits.stop_seconds_max)
         at("stop.asked")
         await self._clear_up(image.id, image.picture)
+        await forget_stopped(job.painter, image.id, self.limits.stop_seconds_max)
 
     async def _draw_and_tell(self, job: JobInHand) -> None:
         with calling(correlation_id=job.claimed.correlation_id):

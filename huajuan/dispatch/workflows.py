@@ -23,6 +23,7 @@ from huajuan.inference_client import (
     WorkflowError,
     check_holes,
     text_to_image,
+    with_checkpoint,
 )
 
 FILE_BYTES_MAX = 1 << 20
@@ -156,9 +157,11 @@ def keep_at_start(dsn: str, place: str) -> str:
     return f"sha256:{made.digest}"
 
 
-async def try_workflow_on(painters: Painters, workflows: Workflows, pause_seconds: float) -> None:
-    """Say whether the workflow fits each host: at once, or once the host answers."""
-    workflow = await workflows.find(workflows.current)
+async def try_workflow_on(
+    painters: Painters, workflows: Workflows, pause_seconds: float, checkpoint: str = ""
+) -> None:
+    """Say whether the workflow, with the checkpoint if one is named, fits each host: at once, or once it answers."""
+    workflow = with_checkpoint(await workflows.find(workflows.current), checkpoint)
     await asyncio.gather(*(_try_on(p, workflow, pause_seconds) for p in painters.all.values()))
 
 

@@ -199,7 +199,7 @@ async def _as_it_stands(desk: Desk, new: GenerationRow) -> JobOnWire:
     try:
         return await job_now(desk, (await on_record(desk, str(new.id), new.account_id)).row)
     except LogError:
-        return job_on_wire(new, standing(new, None, None), desk.settings.public_address)
+        return job_on_wire(new, standing(new, None, None, desk.store.clock()), desk.settings.public_address)
 
 
 @contextmanager

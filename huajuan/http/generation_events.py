@@ -88,7 +88,7 @@ class Following:
 
     def _state(self, position: int, row: GenerationRow) -> bytes:
         """The same bytes whenever it is told: where the job stands in the queue is no part of it."""
-        job = job_on_wire(row, standing(row, None, None), self._desk.settings.public_address)
+        job = job_on_wire(row, standing(row, None, None, row.asked_at), self._desk.settings.public_address)
         return b"id: %d\n" % position + self._frame(b"state", job)
 
     async def _signs_of_life(self) -> list[bytes]:
@@ -98,7 +98,7 @@ class Following:
             return []
         self._looked_at = now
         place = await self._desk.queue.place(self._follower.stream)
-        stands = standing(self._row, place, self._mean_seconds)
+        stands = standing(self._row, place, self._mean_seconds, self._desk.store.clock())
         if self._shown != (stands.position, stands.progress):
             self._shown = stands.position, stands.progress
             return [self._frame(b"progress", stands)]

@@ -1,5 +1,6 @@
 """How a job is shown: what the log says of it, where it stands in the queue, and when it may be done."""
 
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -126,9 +127,10 @@ async def jobs_now(desk: Desk, rows: list[GenerationRow]) -> list[JobOnWire]:
     """With their places in the queue and when each may be done."""
     mean = await mean_seconds(desk) if any(row.is_open for row in rows) else None
     places = [await desk.queue.place(row.image_id) if row.is_open else None for row in rows]
-    address = desk.settings.public_address
+    address, now = desk.settings.public_address, desk.store.clock()
     return [
-        job_on_wire(row, standing(row, place, mean), address) for row, place in zip(rows, places, strict=True)
+        job_on_wire(row, standing(row, place, mean, now), address)
+        for row, place in zip(rows, places, strict=True)
     ]
 
 
@@ -141,23 +143,34 @@ async def mean_seconds(desk: Desk) -> float | None:
     return await service_seconds(desk.tables, desk.settings.eta_pictures_max)
 
 
-def standing(row: GenerationRow, place: Place | None, mean_seconds: float | None) -> Standing:
+def standing(row: GenerationRow, place: Place | None, mean_seconds: float | None, now: datetime) -> Standing:
     """`mean_seconds` is how long a picture takes, if that is known."""
     if row.status == RUNNING and (place is None or not place.in_hand):
         place = Place(0, in_hand=True, progress=0, hosts=1)
     if place is None or not row.is_open:
         return Standing(position=None, eta_seconds=None, progress=float(row.status == SUCCEEDED))
     progress = min(1.0, max(0.0, place.progress)) if row.status != QUEUED else 0.0
-    eta = _eta(place, progress, mean_seconds) if mean_seconds is not None else None
+    eta = None
+    if mean_seconds is not None and place.hosts:
+        took = _took_seconds(row, now) if progress else 0.0
+        eta = round(_turns_before(place) * mean_seconds + _left_seconds(progress, took, mean_seconds), 1)
     return Standing(position=0 if place.in_hand else place.ahead + 1, eta_seconds=eta, progress=progress)
 
 
-def _eta(place: Place, progress: float, mean_seconds: float) -> float | None:
-    """Each host takes the next job when it has drawn one; the job itself then takes as long as any."""
-    if not place.hosts:
-        return None
-    before = 0 if place.in_hand else (place.ahead + 1) / place.hosts
-    return round((before + 1 - progress) * mean_seconds, 1)
+def _turns_before(place: Place) -> float:
+    """Each host takes the next job when it has drawn one."""
+    return 0 if place.in_hand else (place.ahead + 1) / place.hosts
+
+
+def _left_seconds(progress: float, took_seconds: float, mean_seconds: float) -> float:
+    """Of a job itself: it takes as long as any, corrected by its own pace the more it has shown of it."""
+    if not progress:
+        return mean_seconds
+    return (1 - progress) * (took_seconds + (1 - progress) * mean_seconds)
+
+
+def _took_seconds(row: GenerationRow, now: datetime) -> float:
+    return max(0.0, (now - (row.started_at or now)).total_seconds())
 
 
 def job_on_wire(row: GenerationRow, standing: Standing, address: str) -> JobOnWire:

@@ -17,7 +17,7 @@ from huajuan.inference_client.errors import (
 from huajuan.inference_client.holes import Graph, WorkflowError, check_holes
 from huajuan.inference_client.jobs import JobState
 from huajuan.inference_client.limits import Limits
-from huajuan.inference_client.workflow import text_to_image
+from huajuan.inference_client.workflow import text_to_image, with_checkpoint
 
 __all__ = [
     "BadPicture",
@@ -39,4 +39,5 @@ __all__ = [
     "WorkflowError",
     "check_holes",
     "text_to_image",
+    "with_checkpoint",
 ]

@@ -209,6 +209,7 @@ class ComfyUI:
             canceller=self._canceller,
             listener=self._listener,
             watch=watch,
+            watches=self._watches,
             limits=self._limits,
             clock=self._clock,
             on_progress=on_progress,

@@ -46,7 +46,8 @@ class JobLost(DrawingFailed):
 
 
 class TookTooLong(DrawingFailed):
-    """A limit of time passed; `worker_stuck` says that even the request to stop had no effect."""
+    """A limit of time passed; `worker_stuck` says that nothing moved there, or that even the request to stop had no
+    effect."""
 
     def __init__(self, reason: str, detail: str = "", *, worker_stuck: bool = False) -> None:
         super().__init__(reason, detail)

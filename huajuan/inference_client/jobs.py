@@ -51,6 +51,13 @@ class Jobs:
     async def is_running(self, prompt_id: UUID) -> bool:
         return await self._find_in_queue(prompt_id) is JobState.RUNNING
 
+    async def remaining(self) -> int:
+        """How many jobs the server has yet to end, everyone's."""
+        info = (await self._transport.get("/prompt")).document().get("exec_info")
+        if not isinstance(info, dict) or not isinstance(count := info.get("queue_remaining"), int):
+            raise NoAnswer("the server does not say how long its queue is")
+        return count
+
     async def _find_by_route(self, prompt_id: UUID) -> JobState | None:
         """None when the server is too old for the route: its 404 is no JSON, that of an unknown job is."""
         answer = await self._transport.get(f"/api/jobs/{prompt_id}")

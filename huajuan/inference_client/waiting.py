@@ -10,7 +10,7 @@ from huajuan.inference_client.jobs import Jobs, JobState
 from huajuan.inference_client.limits import Limits
 from huajuan.inference_client.listener import Listener
 from huajuan.inference_client.transport import Trouble
-from huajuan.inference_client.watches import Clock, Watch
+from huajuan.inference_client.watches import Clock, Watch, Watches
 
 OnProgress = Callable[[float], None]
 POLL_GROWTH = 1.5
@@ -41,6 +41,7 @@ class Waiting:
         canceller: Canceller,
         listener: Listener,
         watch: Watch,
+        watches: Watches,
         limits: Limits,
         clock: Clock,
         on_progress: OnProgress | None,
@@ -48,7 +49,8 @@ class Waiting:
         self._prompt_id = prompt_id
         self._jobs, self._canceller, self._listener = jobs, canceller, listener
         self._watch, self._limits, self._clock, self._on_progress = watch, limits, clock, on_progress
-        self._started = clock()
+        self._watches, self._remaining = watches, 0
+        self._started = self._moved_at = clock()
         self._unreachable, self._missing, self._running = Lasting(), Lasting(), Lasting()
         self._pause_seconds = limits.poll_seconds_min
         self._reported = 0.0
@@ -61,8 +63,10 @@ class Waiting:
             if state is not None and state.has_ended:
                 return state
             self._judge(state)
+            if state is JobState.QUEUED:
+                await self._look_at_queue()
             if self._is_out_of_time(state):
-                return await self._give_up()
+                return await self._give_up(is_blocked=self._is_blocked(state))
             await self._pause()
 
     async def _look(self) -> JobState | None:
@@ -73,6 +77,17 @@ class Waiting:
         except Trouble as trouble:
             self._trouble = str(trouble)
             return None
+
+    async def _look_at_queue(self) -> None:
+        """Whether it moves: behind a dead worker a job waits for ever, and nothing else says so."""
+        try:
+            remaining = await self._jobs.remaining()
+        except Trouble as trouble:
+            self._trouble = str(trouble)
+            return
+        if remaining < self._remaining:
+            self._moved_at = self._clock()
+        self._remaining = remaining
 
     def _judge(self, state: JobState | None) -> None:
         now = self._clock()
@@ -97,13 +112,18 @@ class Waiting:
         now = self._clock()
         quiet = self._quiet_seconds(self._running.seconds(state is JobState.RUNNING, now), now)
         too_quiet = quiet > self._limits.seconds_without_progress_max
-        return too_quiet or now - self._started > self._limits.job_seconds_max
+        return too_quiet or self._is_blocked(state) or now - self._started > self._limits.job_seconds_max
+
+    def _is_blocked(self, state: JobState | None) -> bool:
+        """It waits, and nothing that the server has goes on."""
+        quiet = self._clock() - max(self._moved_at, self._watches.progressed_at)
+        return state is JobState.QUEUED and quiet > self._limits.seconds_without_progress_max
 
     def _quiet_seconds(self, running: float, now: float) -> float:
         progressed = self._watch.progressed_at
         return running if progressed is None else min(running, now - progressed)
 
-    async def _give_up(self) -> JobState:
+    async def _give_up(self, *, is_blocked: bool) -> JobState:
         """Stop the job, and see whether that helps: a job past its last checkpoint still ends well."""
         await self._ask_to_stop()
         until = self._clock() + self._limits.cancel_seconds_max
@@ -111,14 +131,15 @@ class Waiting:
         while not _is_over(state) and self._clock() < until:
             await asyncio.sleep(self._limits.poll_seconds_min)
             state = await self._look()
-        return self._verdict(state)
+        return self._verdict(state, is_blocked)
 
-    def _verdict(self, state: JobState | None) -> JobState:
+    def _verdict(self, state: JobState | None, is_blocked: bool) -> JobState:
         if state is JobState.SUCCEEDED:
             return state
         if state is None:
             raise OutcomeUnknown("the server no longer answers", self._trouble)
-        raise TookTooLong("the picture took too long", state.value, worker_stuck=not _is_over(state))
+        is_stuck = is_blocked or not _is_over(state)
+        raise TookTooLong("the picture took too long", state.value, worker_stuck=is_stuck)
 
     async def _ask_to_stop(self) -> None:
         try:

@@ -64,12 +64,13 @@ class Watch:
 
 
 class Watches:
-    """All jobs waited for through one socket, at most `jobs_max` of them."""
+    """All jobs waited for through one socket, at most `jobs_max` of them; `progressed_at` is when any last did."""
 
     def __init__(self, clock: Clock, jobs_max: int) -> None:
         self._clock = clock
         self._jobs_max = jobs_max
         self._by_job: dict[str, list[Watch]] = {}
+        self.progressed_at = float("-inf")
 
     @contextmanager
     def watch(self, prompt_id: UUID) -> Iterator[Watch]:
@@ -88,6 +89,7 @@ class Watches:
         prompt_id = event.data.get("prompt_id")
         for watch in self._by_job.get(prompt_id, ()) if isinstance(prompt_id, str) else ():
             watch.note(event)
+            self.progressed_at = max(self.progressed_at, watch.progressed_at or self.progressed_at)
 
     def note_cancel(self, prompt_id: UUID) -> None:
         for watch in self._by_job.get(str(prompt_id), ()):

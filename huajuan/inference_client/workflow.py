@@ -99,6 +99,14 @@ def fill(workflow: Graph, filling: dict[str, Value]) -> Graph:
     }
 
 
+def with_checkpoint(workflow: Graph, checkpoint: str) -> Graph:
+    """The workflow with this model named and its other holes open; as it is when no model is named."""
+    if not checkpoint:
+        return workflow
+    still_open: dict[str, Value] = {hole: f"{{{hole}}}" for hole in holes(workflow)}
+    return fill(workflow, still_open | {"checkpoint": checkpoint})
+
+
 def _filled(part: Any, filling: dict[str, Value]) -> Any:
     if isinstance(part, dict):
         return {key: _filled(value, filling) for key, value in part.items()}

@@ -7,19 +7,25 @@ import pytest
 
 from huajuan.dispatch.limits import DispatchLimits
 from huajuan.dispatch.queue import JobQueue
+from huajuan.event_store.ending import end
 from huajuan.inference_client import (
+    ComfyUI,
     DrawingFailed,
     InferenceError,
     JobLost,
+    JobState,
     OutcomeUnknown,
     Rejected,
     ServerUnavailable,
     TookTooLong,
 )
+from huajuan.inference_client.painter.faults import Mode
 from tests.commands.people import a_person
-from tests.desk import desk_on, until
+from tests.desk import desk_before, desk_on, until
+from tests.dispatch.conftest import Pair
 from tests.dispatch.fake_host import Failing, FakeHost, Vanished
-from tests.dispatch.outcome import BRISK, asked, held_back, outcome
+from tests.dispatch.outcome import BRISK, IMPATIENT, asked, held_back, outcome
+from tests.inference_client.conftest import begun, drawing
 
 BAD, GOOD = "http://fake-0", "http://fake-1"
 FAILURES = [
@@ -103,3 +109,20 @@ async def test_a_job_put_back_is_had_again_before_who_put_it_back_has_returned(
             image_id = await asked(desk, ann)
             await until(lambda: bool(bad.drawn))
         assert (await outcome(desk, ann, image_id)).topic == "image.drawn"
+
+
+async def test_a_job_behind_a_dead_worker_goes_to_another_painter(database_url: str, pair: Pair) -> None:
+    """The worker died in a job of somebody else, so that ours is not even begun there."""
+    dead, good = pair
+    dead.fault(Mode.ZOMBIE)
+    async with ComfyUI(dead.url, limits=IMPATIENT) as other:
+        await end([await begun(other, drawing(), JobState.RUNNING)])
+    async with desk_before(database_url, dead.url, good.url, dispatch=BRISK, painter=IMPATIENT) as desk:
+        ann = await a_person(desk, check_ins=1)
+        async with held_back(desk, good.url):
+            image_id = await asked(desk, ann)
+            await until(lambda: len(dead.painter.jobs.pending) == 1)
+        ended = await outcome(desk, ann, image_id)
+        assert (ended.topic, ended.attempts) == ("image.drawn", 2)
+        assert not desk.room.painters.all[dead.url].is_proven
+        assert (dead.painter.jobs.runs[str(image_id)], len(dead.painter.jobs.pending)) == (0, 0)

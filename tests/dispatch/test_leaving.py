@@ -1,9 +1,11 @@
 """What is left at the painters once a job has ended: nothing that fills their memory, and nobody drawing for nobody."""
 
+import asyncio
 from uuid import UUID
 
+from huajuan.commands.cancel_image import cancel_image
 from huajuan.dispatch.room import TOO_LONG
-from huajuan.inference_client import DrawingFailed, OutcomeUnknown
+from huajuan.inference_client import DrawingFailed, JobState, OutcomeUnknown
 from huajuan.inference_client.painter.faults import Mode
 from tests.commands.people import a_person
 from tests.desk import desk_before, desk_on, until
@@ -45,6 +47,22 @@ async def test_the_record_of_a_failure_stays_for_who_looks_into_it(database_url:
         await outcome(desk, ann, await asked(desk, ann))
         await until(lambda: not desk.room._errands.tasks)
     assert (host.forgotten, host.cancelled) == ([], [])
+
+
+async def test_what_was_cancelled_is_forgotten_once_it_has_ended_there(database_url: str) -> None:
+    """Even if it ended well after all: a server that is asked to forget what still runs does nothing."""
+    host = FakeHost()
+    host.gate.clear()
+    async with desk_on(database_url, host, dispatch=BRISK) as desk:
+        ann = await a_person(desk, check_ins=1)
+        image_id = await asked(desk, ann)
+        await until(lambda: bool(host.drawn))
+        await cancel_image(desk.room, ann, image_id)
+        await until(lambda: image_id in host.cancelled)
+        await asyncio.sleep(0.3)
+        assert host.forgotten == []
+        host.known[image_id] = JobState.SUCCEEDED
+        await until(lambda: host.forgotten == [image_id])
 
 
 async def test_what_was_drawn_elsewhere_meanwhile_is_stopped_at_the_other(

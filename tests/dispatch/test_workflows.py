@@ -13,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from huajuan.dispatch.limits import DispatchLimits
+from huajuan.dispatch.painters import open_painters
 from huajuan.dispatch.workflows import (
     REMEMBERED_MAX,
     Workflows,
@@ -26,9 +27,16 @@ from huajuan.domain.image import Image
 from huajuan.event_store.errors import LogUnavailable
 from huajuan.event_store.statements import Statements
 from huajuan.http.desk import Desk
-from huajuan.inference_client import DrawingFailed, OutcomeUnknown, ServerUnavailable, text_to_image
+from huajuan.inference_client import (
+    DrawingFailed,
+    Limits,
+    OutcomeUnknown,
+    ServerUnavailable,
+    text_to_image,
+)
 from tests.commands.people import a_person, a_picture
 from tests.desk import desk_on, until
+from tests.dispatch.conftest import Pair
 from tests.dispatch.fake_host import FakeHost, Unreachable, painters_of
 from tests.inference_client.own_workflows import own_workflow, with_input
 
@@ -193,3 +201,13 @@ async def test_each_host_is_tried_once_it_answers() -> None:
         "late": ("workflow not tried: painter unavailable", "warning"),
     }
     assert [line["problems"] for line in logs if line["host"] == "bad"] == [bad.problems]
+
+
+async def test_the_checkpoint_of_the_settings_is_looked_for_at_each_host(pair: Pair) -> None:
+    """With the other holes still open."""
+    async with open_painters([pair[0].url], Limits(), SHORT) as painters, logging() as logs:
+        await try_workflow_on(painters, Workflows(Shelf()), 0.01, "nowhere.safetensors")
+    ((problem,),) = [line["problems"] for line in logs]
+    assert problem.startswith(
+        "node checkpoint (CheckpointLoaderSimple), input ckpt_name: the server has no 'nowhere.safetensors'"
+    )

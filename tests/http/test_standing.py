@@ -1,6 +1,6 @@
 """Where a job stands and when it may be done, from its row, its place and what was measured."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -26,7 +26,7 @@ def row(status: str) -> GenerationRow:
         ("queued", Place(3, False, 0, 4), None, 4, None, 0),
         ("queued", Place(0, True, 0.5, 1), 10.0, 0, 10.0, 0),
         ("queued", None, 10.0, None, None, 0),
-        ("running", Place(0, True, 0.25, 2), 10.0, 0, 7.5, 0.25),
+        ("running", Place(0, True, 0.25, 2), 10.0, 0, 5.6, 0.25),
         ("running", Place(0, True, 7.0, 2), 10.0, 0, 0.0, 1.0),
         ("running", None, 10.0, 0, 10.0, 0),
         ("succeeded", Place(0, True, 0.5, 1), 10.0, None, None, 1.0),
@@ -43,4 +43,22 @@ def test_standing(
     progress: float,
 ) -> None:
     expected = Standing(position=position, eta_seconds=eta, progress=progress)
-    assert standing(row(status), place, mean) == expected
+    assert standing(row(status), place, mean, AT) == expected
+
+
+@pytest.mark.parametrize(
+    ("progress", "took_seconds", "eta"),
+    [
+        (0.0, 60, 10.0),  # nothing is heard of its pace yet: it may be loading its model
+        (0.25, 2.5, 7.5),
+        (0.5, 60, 32.5),
+        (0.9, 540, 54.1),
+    ],
+)
+def test_a_job_slower_than_the_others_is_not_told_to_be_nearly_done(
+    progress: float, took_seconds: float, eta: float
+) -> None:
+    slow = row("running")
+    slow.started_at = AT
+    place, now = Place(0, True, progress, 1), AT + timedelta(seconds=took_seconds)
+    assert standing(slow, place, 10.0, now).eta_seconds == eta

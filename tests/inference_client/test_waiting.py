@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from huajuan.event_store.ending import end
 from huajuan.inference_client import (
     Cancelled,
     ComfyUI,
@@ -116,6 +117,33 @@ async def test_a_job_behind_a_dead_worker_leaves_the_queue_in_time(painter: Runn
         failed = await asyncio.gather(stuck, comfyui.draw(second), return_exceptions=True)
         assert [type(error) for error in failed] == [TookTooLong, TookTooLong]
         assert await comfyui.find(second.prompt_id) is JobState.UNKNOWN
+
+
+@BOTH_AGES
+async def test_a_job_behind_a_dead_worker_is_not_waited_for_until_its_deadline(aged: RunningPainter) -> None:
+    """The worker died in somebody else's job; what nobody began is taken out of the queue again."""
+    aged.fault(Mode.ZOMBIE)
+    async with ComfyUI(aged.url, limits=limits()) as other:
+        await end([await begun(other, drawing(), JobState.RUNNING)])
+    asked = drawing()
+    async with ComfyUI(aged.url, limits=limits(seconds_without_progress_max=0.4)) as comfyui:
+        with pytest.raises(TookTooLong) as raised:
+            await asyncio.wait_for(comfyui.draw(asked), 10)
+        assert raised.value.worker_stuck
+        assert (await comfyui.find(asked.prompt_id), aged.runs(asked)) == (JobState.UNKNOWN, 0)
+
+
+@pytest.mark.parametrize("is_own", [True, False], ids=["own", "foreign"])
+async def test_a_queue_that_moves_is_waited_for(painter: RunningPainter, is_own: bool) -> None:
+    """Longer than any silence that is allowed: behind a slow job of ours, or behind several of others."""
+    painter.slow_down(0.12)
+    quick = limits(seconds_without_progress_max=0.7)
+    async with ComfyUI(painter.url, limits=quick) as comfyui, ComfyUI(painter.url, limits=quick) as other:
+        ahead = [drawing(steps=12)] if is_own else [drawing(steps=3) for _ in range(4)]
+        before = [asyncio.create_task((comfyui if is_own else other).draw(each)) for each in ahead]
+        await asyncio.sleep(0.3)
+        assert (await comfyui.draw(drawing(steps=1))).content
+        assert all(drawn.content for drawn in await asyncio.gather(*before))
 
 
 async def test_slow_progress_is_progress(painter: RunningPainter) -> None:
