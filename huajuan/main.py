@@ -107,9 +107,7 @@ async def open_desk(settings: Settings, open_painters: OpenPainters = open_paint
         versions = keep_versions(
             statements, PROJECTIONS, limits.note_use_every_seconds, limits.unused_version_hours_max
         )
-        fitting = try_workflow_on(
-            painters, workflows, settings.dispatch.fitting_pause_seconds, settings.checkpoint
-        )
+        fitting = try_workflow_on(painters, workflows, settings.dispatch, settings.checkpoint)
         claims = desk.idempotency.keep_claims()
         await enter(running(_sweeping(desk), _clearing(desk), _tidying(desk), _auditing(desk)))
         await enter(running(versions, fitting, claims, _waking(desk)))

@@ -9,9 +9,11 @@ from typing import NamedTuple
 from uuid import UUID
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, NotSupportedError
 from obstore.store import LocalStore, ObjectStore, from_url
 
+# Raised where a store cannot put on condition: the last is what obstore's own error for it derives from.
+_UNCONDITIONAL = (GenericError, NotSupportedError, RuntimeError)
 _KEY = re.compile(r"[0-9a-f]{32}\.png")
 
 
@@ -57,9 +59,26 @@ class Pictures:
         """Keep the picture so that it survives a crash of the machine; returns its key."""
         key = key_of(image_id)
         await obstore.put_async(self._store, key, picture)
-        if self._folder:
-            await asyncio.to_thread(_flush, self._folder, key)
+        await self._flush(key)
         return key
+
+    async def put_first(self, image_id: UUID, picture: bytes) -> bool:
+        """As `put`, unless there is something under the key already, which stays as it is and is kept as safe.
+
+        True if it is this picture that is kept now.
+        """
+        key = key_of(image_id)
+        is_first = await self._create(key, picture)
+        await self._flush(key)
+        return is_first
+
+    async def whole(self, key: str) -> bytes:
+        """All of a picture's bytes. Raises `PictureMissing`."""
+        try:
+            found = await obstore.get_async(self._store, _safe(key))
+            return bytes(await found.bytes_async())
+        except FileNotFoundError:
+            raise PictureMissing from None
 
     async def look(self, key: str) -> Stored:
         """Raises `PictureMissing`."""
@@ -80,6 +99,30 @@ class Pictures:
         """For good; one that is not there is gone already."""
         with contextlib.suppress(FileNotFoundError):
             await obstore.delete_async(self._store, _safe(key))
+
+    async def _create(self, key: str, picture: bytes) -> bool:
+        try:
+            await obstore.put_async(self._store, key, picture, mode="create", use_multipart=False)
+        except AlreadyExistsError:
+            return False
+        except _UNCONDITIONAL:
+            return await self._create_unless_seen(key, picture)
+        return True
+
+    async def _create_unless_seen(self, key: str, picture: bytes) -> bool:
+        """Where a remote store knows no conditions, or a disk no hard links, and says so by an error like any
+        other: of two that put at the very same moment the later one stays. What is truly wrong is wrong here too.
+        """
+        with contextlib.suppress(PictureMissing):
+            await self.look(key)
+            return False
+        await obstore.put_async(self._store, key, picture)
+        return True
+
+    async def _flush(self, key: str) -> None:
+        if self._folder:
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                await asyncio.to_thread(_flush, self._folder, key)
 
 
 def key_of(image_id: UUID) -> str:

@@ -1,12 +1,16 @@
 """Pictures: kept under keys of ours alone, read whole or in part, there again after a restart."""
 
+import asyncio
 import os
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
+import obstore
 import pytest
+from obstore.exceptions import BaseError, GenericError, NotSupportedError
 
-from huajuan.pictures import PictureMissing, Pictures, PlaceUnusable
+from huajuan.pictures import PictureMissing, Pictures, PlaceUnusable, key_of
 
 CONTENT = bytes(range(256)) * 4
 FOREIGN_KEYS = [
@@ -77,6 +81,40 @@ async def test_a_picture_put_twice_is_there_once(tmp_path: Path) -> None:
     keys = {await pictures.put(image_id, CONTENT) for _ in range(2)}
     assert os.listdir(tmp_path) == list(keys)
     assert await pictures.read(keys.pop(), 0, 1024) == CONTENT
+
+
+async def test_of_many_put_at_once_the_first_stays(pictures: Pictures) -> None:
+    image_id, made = uuid4(), [bytes([number]) * 5000 for number in range(30)]
+    is_first = await asyncio.gather(*(pictures.put_first(image_id, each) for each in made))
+    assert is_first.count(True) == 1
+    assert await pictures.whole(key_of(image_id)) == made[is_first.index(True)]
+    with pytest.raises(PictureMissing):
+        await pictures.whole(key_of(uuid4()))
+
+
+@pytest.mark.parametrize("error", [GenericError("501"), NotSupportedError("no"), RuntimeError("disabled")])
+async def test_a_store_without_conditions_is_looked_at_first(
+    monkeypatch: pytest.MonkeyPatch, pictures: Pictures, error: Exception
+) -> None:
+    really = obstore.put_async
+
+    async def put(*arguments: Any, **more: Any) -> object:
+        if more.get("mode") == "create":
+            raise error
+        return await really(*arguments, **more)
+
+    monkeypatch.setattr(obstore, "put_async", put)
+    image_id = uuid4()
+    assert [await pictures.put_first(image_id, each) for each in (CONTENT, b"later")] == [True, False]
+    assert await pictures.whole(key_of(image_id)) == CONTENT
+
+
+async def test_where_a_folder_cannot_be_written_it_is_said(tmp_path: Path) -> None:
+    pictures = Pictures.at(str(tmp_path / "pictures"))
+    (tmp_path / "pictures").rmdir()
+    (tmp_path / "pictures").touch()
+    with pytest.raises((BaseError, OSError)):
+        await pictures.put_first(uuid4(), CONTENT)
 
 
 async def test_a_folder_is_read_again_after_a_restart(tmp_path: Path) -> None:

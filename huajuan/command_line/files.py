@@ -1,6 +1,8 @@
 """Where a verb writes a file: whole or not at all, or straight through where there is a device or a pipe."""
 
+import fcntl
 import os
+import re
 import shutil
 import stat
 import sys
@@ -13,16 +15,23 @@ from uuid import uuid4
 from huajuan.command_line.verb import CannotDo
 from huajuan.command_line.words import file_named
 
+LINKS_MAX = 40
+_OPEN_HERE = re.compile(r"/proc/(?P<process>[0-9]{1,9})(/task/[0-9]{1,9})?/fd/(?P<number>[0-9]{1,9})")
+
 
 @contextmanager
 def file_to_write(name: str) -> Iterator[IO[bytes]]:
     """It appears under its name when it is complete, or not at all; links are followed.
 
-    What is there already and is no regular file is written through. Raises `CannotDo` where nothing can be written.
+    What is there already and is no regular file is written through, and so is a file that is open here, under
+    names such as `/dev/fd/3`. Raises `CannotDo` where nothing can be written.
     """
-    there = _look(file_named(name))
+    there, descriptor = _look(file_named(name)), _descriptor(name)
     if there and _is_standard_output(there):
         yield sys.stdout.buffer
+    elif there and descriptor is not None:
+        with _handed_over(name, descriptor) as file:
+            yield file
     elif there and not stat.S_ISREG(there.st_mode):
         with _opened(name, Path(name), "wb") as file:
             yield file
@@ -49,6 +58,30 @@ def _is_standard_output(there: os.stat_result) -> bool:
         return os.path.samestat(there, os.fstat(sys.stdout.fileno()))
     except (OSError, ValueError):
         return False
+
+
+def _descriptor(name: str) -> int | None:
+    """The number of an open file of this process that the name leads to, over links. Such a file has a place in
+    it, and may have no name any more: it is not to be replaced."""
+    place = Path(name)
+    for _ in range(LINKS_MAX):
+        if (found := _OPEN_HERE.fullmatch(f"{os.path.realpath(place.parent)}/{place.name}")) is not None:
+            return int(found["number"]) if int(found["process"]) == os.getpid() else None
+        if not place.is_symlink():
+            return None
+        place = place.parent / place.readlink()
+    return None
+
+
+@contextmanager
+def _handed_over(name: str, descriptor: int) -> Iterator[IO[bytes]]:
+    """What is written goes where the one who opened it stands in it. It stays open for whoever else has it."""
+    with _told_of(name):
+        if not fcntl.fcntl(descriptor, fcntl.F_GETFL) & (os.O_WRONLY | os.O_RDWR):
+            raise CannotDo(f"cannot write {name}: it is open for reading alone")
+        file = os.fdopen(os.dup(descriptor), "wb")
+    with file:
+        yield file
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from huajuan.command_line.opening import database_there_is, opened_store
 from huajuan.command_line.progress import progress_of_stages
 from huajuan.command_line.saying import counted_rows
 from huajuan.command_line.verb import CannotDo, Verb
-from huajuan.command_line.words import reason_given
+from huajuan.command_line.words import reason_given, whole_number
 from huajuan.commands.ask_for_rebuild import ask_for_rebuild
 from huajuan.projections.projection import Projection
 from huajuan.projections.registry import PROJECTIONS
@@ -29,7 +29,10 @@ def _words(parser: ArgumentParser) -> None:
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"all unless named: {known}")
     parser.add_argument("--reason", help="goes on record")
     parser.add_argument(
-        "--on-record", action="store_true", help="an admin's request for it is on record already"
+        "--on-record",
+        type=whole_number,
+        metavar="POS",
+        help="an admin's request for it is on record already, there",
     )
     parser.add_argument("--json", action="store_true", help="report in JSON")
 
@@ -38,7 +41,7 @@ def _act(settings: Settings, words: Namespace) -> int:
     """Exit 2 when the old tables were not what the log says; the new ones are."""
     projections, reason = _named(words.tables), reason_given(words.reason)
     with database_there_is(settings) as database, progress_of_stages() as show:
-        if not words.on_record:
+        if words.on_record is None:
             asyncio.run(_put_on_record(settings, database.dsn, projections, reason))
         os.nice(NICENESS)
         report = rebuild(
@@ -46,6 +49,7 @@ def _act(settings: Settings, words: Namespace) -> int:
             projections,
             settings.rebuild,
             lambda p: show(p.doing, p.position, p.head),
+            words.on_record,
         )
     text = msgspec.json.encode(report).decode() if words.json else _told(report)
     sys.stdout.write(f"{text}\n")

@@ -48,7 +48,7 @@ def _position(connection: psycopg.Connection, settings: Settings, text: str | No
     if text is None:
         return None
     if text.isascii() and text.isdigit():
-        return _known_position(connection, int(text))
+        return _known_position(connection, text.lstrip("0") or "0")
     try:
         moment = end_of(text, settings.zone)
     except BadTime:
@@ -60,11 +60,12 @@ def _position(connection: psycopg.Connection, settings: Settings, text: str | No
     return position
 
 
-def _known_position(connection: psycopg.Connection, position: int) -> int:
+def _known_position(connection: psycopg.Connection, digits: str) -> int:
+    """There may be more digits than can be read as a number at all."""
     there, _ = newest(connection)
-    if position > there:
+    if len(digits) > len(str(there)) or int(digits) > there:
         raise AuditError(f"the log ends at position {there}")
-    return position
+    return int(digits)
 
 
 def _replay_all(connection: psycopg.Connection, *, as_json: bool) -> int:

@@ -23,14 +23,16 @@ from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.status import serving, statuses
 from huajuan.settings import Settings
 
-COLUMNS = ("table", "position", "behind", "lag s", "events/s", "leader", "state", "last rebuild")
+COLUMNS = ("table", "position", "behind", "lag s", "per s", "leader", "state", "rebuild")
 NUMBERS = COLUMNS[1:5]
-FIXED = COLUMNS[:6]
-# What is no terminal has no width: nothing is cut off but how the last rebuilds ended.
+# What is no terminal has no width: the table is made to fit, and the notes below it are not cut off.
 PLAIN_WIDTH = 1000
 WIDTH_WANTED = 80
-# Room for `failed: what…`, whatever else there is.
-LAST_REBUILD_WIDTH_MIN = 12
+# Room for `failed: w…`, and for `…1:20817`, whatever else there is.
+LAST_REBUILD_WIDTH_MIN = 10
+LEADER_WIDTH_MIN = 9
+GONE = "gone"
+_LEADER = COLUMNS.index("leader")
 _MONTH_AND_DAY = slice(5, 10)
 
 
@@ -91,26 +93,37 @@ def _show(state: State) -> None:
     )
     console.print(Text(f"log position  {state.log_position}\n"))
     console.print(_table(state))
-    for note in _notes(state.projections):
+    for note in [*_gone(state), *_notes(state.projections)]:
         console.print(Text(note))
 
 
 def _table(state: State) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for column in COLUMNS:
-        table.add_column(column, justify="right" if column in NUMBERS else "left", no_wrap=column in FIXED)
-    rows = [_cells(one, state.serving) for one in state.projections]
-    left = _left_for_last_rebuild(rows)
+        table.add_column(column, justify="right" if column in NUMBERS else "left", no_wrap=True)
+    rows = _fitted([_cells(one, state.serving) for one in state.projections])
+    left = max(WIDTH_WANTED - _width(rows), LAST_REBUILD_WIDTH_MIN)
     for one, cells in zip(state.projections, rows, strict=True):
         words = [*cells, _last_rebuild(one, left)]
         table.add_row(*map(Text, words), style="red" if one.stopped_at else None)
     return table
 
 
-def _left_for_last_rebuild(rows: list[tuple[str, ...]]) -> int:
-    """How wide the last column may be, with one blank after each of those before it."""
-    widths = [max(map(len, column)) + 1 for column in zip(COLUMNS[:-1], *rows, strict=True)]
-    return max(WIDTH_WANTED - sum(widths), LAST_REBUILD_WIDTH_MIN)
+def _width(rows: list[tuple[str, ...]]) -> int:
+    """Of all columns but the last, with one blank after each."""
+    return sum(max(map(len, column)) + 1 for column in zip(COLUMNS[:-1], *rows, strict=True))
+
+
+def _fitted(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Leaders lose the beginnings of their names where there is no room for these."""
+    widest = max((len(row[_LEADER]) for row in rows), default=0)
+    too_much = _width(rows) + LAST_REBUILD_WIDTH_MIN - WIDTH_WANTED
+    room = max(widest - max(too_much, 0), LEADER_WIDTH_MIN)
+    return [(*row[:_LEADER], _end_of(row[_LEADER], room), *row[_LEADER + 1 :]) for row in rows]
+
+
+def _end_of(text: str, width: int) -> str:
+    return text if len(text) <= width else f"…{text[1 - width :]}"
 
 
 def _cells(one: ProjectionOnWire, serving: list[str]) -> tuple[str, ...]:
@@ -127,22 +140,23 @@ def _cells(one: ProjectionOnWire, serving: list[str]) -> tuple[str, ...]:
 
 
 def _leader(leader: str | None, serving: list[str]) -> str:
-    """Who led last leads still, unless it is gone."""
+    """Who led last leads still, unless it is gone: then it is named in a note below."""
     if leader is None:
         return "–"
-    return leader if leader in serving else f"{leader} (gone)"
+    return leader if leader in serving else GONE
 
 
 def _state(one: ProjectionOnWire) -> str:
+    """Where it stopped, and by what, is in a note below."""
     if one.stopped_at:
-        return f"stopped at {one.stopped_at} ({one.stopped_event}): {one.stopped_by}"
-    return f"being rebuilt{_progress(one.last_rebuild)}" if one.rebuilding else "follows"
+        return "stopped"
+    return f"rebuilt{_progress(one.last_rebuild)}" if one.rebuilding else "follows"
 
 
 def _progress(rebuild: RebuildOnWire | None) -> str:
     if rebuild is None or rebuild.position is None or not rebuild.head:
         return ""
-    return f", {rebuild.position / rebuild.head:.0%}"
+    return f" {rebuild.position / rebuild.head:.0%}"
 
 
 def _last_rebuild(one: ProjectionOnWire, width: int) -> str:
@@ -164,7 +178,21 @@ def _differed(table: str, differences: Any) -> str:
     return f", {counted_rows(rows)} differed" if rows else ""
 
 
+def _gone(state: State) -> list[str]:
+    gone = {p.leader: [q.name for q in state.projections if q.leader == p.leader] for p in state.projections}
+    return [
+        f"{GONE}: {leader}, which led {', '.join(tables)}"
+        for leader, tables in gone.items()
+        if leader and leader not in state.serving
+    ]
+
+
 def _notes(projections: list[ProjectionOnWire]) -> list[str]:
+    stops = [
+        f"{p.name} v{p.version} stopped at {p.stopped_at} ({p.stopped_event}): {p.stopped_by}"
+        for p in projections
+        if p.stopped_at
+    ]
     skips = [
         f"{p.name} v{p.version} leaves out {s.position} ({s.event}): {s.reason}"
         for p in projections
@@ -175,7 +203,7 @@ def _notes(projections: list[ProjectionOnWire]) -> list[str]:
         for p in projections
         if p.ignored_skips
     ]
-    return [*skips, *old]
+    return [*stops, *skips, *old]
 
 
 STATUS = Verb("status", "say how far the read tables are, and what stopped one", _act, _words)

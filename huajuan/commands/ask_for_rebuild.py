@@ -8,6 +8,11 @@ from huajuan.event_store.loading import Stream
 from huajuan.event_store.store import Decided, EventStore
 
 
+async def asked_earlier(store: EventStore, projection: str) -> Decided | None:
+    """By an earlier run of the same command, which may not have come so far as to begin it."""
+    return await store.made_before(Stream(ReadTable, store.stream_ids.read_table(projection)))
+
+
 async def ask_for_rebuild(store: EventStore, projection: str, reason: str) -> Decided:
     """`projection` is a projection's name with its version, such as `history_v1`. Nothing is rebuilt here."""
     table_id = store.stream_ids.read_table(projection)

@@ -3,10 +3,9 @@
 from uuid import UUID
 
 from huajuan.dispatch.room import DrawingRoom
-from huajuan.dispatch.telling import Ending, tell_cancelled
+from huajuan.dispatch.telling import Ending
 from huajuan.domain.image import Image
 from huajuan.domain.refusals import ImageNotFound
-from huajuan.fail_points import at
 
 CANCELLED = "cancelled"
 
@@ -19,9 +18,4 @@ async def cancel_image(room: DrawingRoom, account_id: UUID, image_id: UUID) -> E
     image = await room.store.find(Image, image_id)
     if image is None or image.account_id != account_id or image.is_erased:
         raise ImageNotFound
-    ending = await tell_cancelled(room.store, image, CANCELLED)
-    at("cancel.appended")
-    room.endings.told(image_id, ending)
-    await room.queue.end(image_id)
-    at("cancel.closed")
-    return ending
+    return await room.closing.cancel(image, CANCELLED)

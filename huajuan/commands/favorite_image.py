@@ -12,8 +12,10 @@ from huajuan.event_store.store import Decided, EventStore
 
 async def favorite_image(store: EventStore, account_id: UUID, image_id: UUID) -> Decided:
     """Raises `ImageNotFound` or `AlreadyFavorite`."""
-    shown(await store.find(Image, image_id))
     favorite_id = store.stream_ids.favorite(account_id, image_id)
+    if earlier := await store.made_before(Stream(Favorite, favorite_id)):
+        return earlier
+    shown(await store.find(Image, image_id))
 
     def decide(favorite: Favorite | None) -> Iterable[Entity]:
         if favorite is None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from huajuan.dispatch.errors import NobodyDraws, QueueFull
 from huajuan.dispatch.room import DrawingRoom
-from huajuan.dispatch.telling import Ending, tell_cancelled
+from huajuan.dispatch.telling import Ending
 from huajuan.domain.account import Account, known
 from huajuan.domain.facts import Entity
 from huajuan.domain.image import Image
@@ -43,10 +43,7 @@ async def _cancel(room: DrawingRoom, image_id: UUID) -> Ending:
     image = await room.store.find(Image, image_id)
     if image is None:
         raise LogBusy
-    ending = await tell_cancelled(room.store, image, WAITED_TOO_LONG)
-    at("wait.cancelled")
-    await room.queue.end(image_id)
-    return ending
+    return await room.closing.cancel(image, WAITED_TOO_LONG)
 
 
 async def ask_for_image(room: DrawingRoom, account_id: UUID, image_id: UUID, order: Order) -> int:
@@ -66,6 +63,9 @@ async def _ask_and_queue(room: DrawingRoom, account_id: UUID, image_id: UUID, or
         await room.queue.open(image_id, account_id, deadline)
         at("ask.opened")
     except (NobodyDraws, QueueFull):
+        # What an earlier run of the same command asked for has its place in the queue.
+        if await room.store.made_before(Stream(Account, account_id)):
+            return await room.store.position_of(image_id, Image.Requested.TOPIC)
         await _refuse_without_points(room, account_id)
         raise
     try:

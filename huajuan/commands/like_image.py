@@ -15,8 +15,10 @@ async def like_image(store: EventStore, account_id: UUID, image_id: UUID) -> Dec
 
     The image is looked at and not locked: all who like a picture at once would wait for each other.
     """
-    shown(await store.find(Image, image_id))
     like_id = store.stream_ids.like(account_id, image_id)
+    if earlier := await store.made_before(Stream(Like, like_id)):
+        return earlier
+    shown(await store.find(Image, image_id))
 
     def decide(like: Like | None) -> Iterable[Entity]:
         if like is None:

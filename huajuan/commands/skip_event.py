@@ -8,6 +8,11 @@ from huajuan.event_store.loading import Stream
 from huajuan.event_store.store import Decided, EventStore
 
 
+async def skipped_earlier(store: EventStore, projection: str) -> Decided | None:
+    """By an earlier run of the same command, since when the table may have gone on."""
+    return await store.made_before(Stream(ReadTable, store.stream_ids.read_table(projection)))
+
+
 async def skip_event(store: EventStore, projection: str, position: int, topic: str, reason: str) -> Decided:
     """`projection` is a projection's name with its version; only that version leaves the event out.
 

@@ -13,6 +13,9 @@ from huajuan.event_store.store import Decided, EventStore
 
 async def unlike_image(store: EventStore, account_id: UUID, image_id: UUID) -> Decided:
     """Raises `ImageNotFound` or `NotLiked`."""
+    stream = Stream(Like, store.stream_ids.like(account_id, image_id))
+    if earlier := await store.made_before(stream):
+        return earlier
     shown(await store.find(Image, image_id))
 
     def decide(like: Like | None) -> Iterable[Entity]:
@@ -21,4 +24,4 @@ async def unlike_image(store: EventStore, account_id: UUID, image_id: UUID) -> D
         like.take_back()
         return [like]
 
-    return await store.change(decide, Stream(Like, store.stream_ids.like(account_id, image_id)))
+    return await store.change(decide, stream)

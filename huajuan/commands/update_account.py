@@ -56,8 +56,19 @@ async def update_account(
 async def _append(store: EventStore, account_id: UUID, email: str | None, apply: Apply) -> Decided:
     old_email = known(await store.find(Account, account_id)).email or ""
     if email is None or fold_email(email) == fold_email(old_email):
-        return await store.change(lambda account: [apply(account)], Stream(Account, account_id))
+        return await _stay(store, account_id, None if email is None else old_email, apply)
     return await _move(store, account_id, old_email, email, apply)
+
+
+async def _stay(store: EventStore, account_id: UUID, email: str | None, apply: Apply) -> Decided:
+    """No address is claimed or released; `email` is the one that the account has to have for that."""
+
+    def decide(account: Account | None) -> Iterable[Entity]:
+        if email is not None and known(account).email != email:
+            raise _EmailChangedMeanwhile
+        return [apply(account)]
+
+    return await store.change(decide, Stream(Account, account_id))
 
 
 def _check(changes: Changes) -> None:

@@ -10,6 +10,7 @@ from uuid import UUID
 import structlog
 
 from huajuan.dispatch.limits import DispatchLimits
+from huajuan.domain.painter_address import one_of_each
 from huajuan.inference_client import ComfyUI, Drawing, Drawn, Graph, InferenceError, JobState, Limits
 
 GIVEN_UP_MAX = 1000
@@ -108,7 +109,7 @@ class Painters:
 
     def __init__(self, open_host: OpenHost, limits: DispatchLimits, configured: Iterable[str]) -> None:
         self.all: dict[str, Painter] = {}
-        self.configured = [url.rstrip("/") for url in configured]
+        self.configured = one_of_each(configured)
         self._open_host = open_host
         self._limits = limits
         self._open = AsyncExitStack()

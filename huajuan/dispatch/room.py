@@ -5,14 +5,16 @@ from uuid import UUID
 
 import structlog
 
+from huajuan.dispatch.closing import Closing
 from huajuan.dispatch.endings import Endings
 from huajuan.dispatch.errands import Errands
 from huajuan.dispatch.in_hand import JobInHand
-from huajuan.dispatch.leaving import forget_stopped, leave_tidy, stop
+from huajuan.dispatch.keeping import keep_first
+from huajuan.dispatch.leaving import forget_stopped, stop
 from huajuan.dispatch.limits import DispatchLimits
 from huajuan.dispatch.painters import Painter, Painters
 from huajuan.dispatch.queue import Claimed, JobQueue
-from huajuan.dispatch.telling import OWNER_GONE, Ending, tell_drawn, tell_failed, tell_started
+from huajuan.dispatch.telling import OWNER_GONE, tell_drawn, tell_failed, tell_started
 from huajuan.dispatch.trying import avoided_seconds, is_worth_another_try, judge, leads_nowhere
 from huajuan.dispatch.workflows import Workflows, drawing_of
 from huajuan.domain.image import Image
@@ -60,6 +62,7 @@ class DrawingRoom:
         self._checkpoint = checkpoint or None
         self._jobs: dict[UUID, JobInHand] = {}
         self._errands = Errands()
+        self.closing = Closing(store, queue, pictures, painters, self.endings, self._errands, limits)
 
     def take(self, claimed: Claimed, painter: Painter) -> "asyncio.Task[None]":
         """A job that was just claimed for this painter."""
@@ -129,7 +132,7 @@ class DrawingRoom:
             return
         await stop(job.painter, image.id, self.limits.stop_seconds_max)
         at("stop.asked")
-        await self._clear_up(image.id, image.picture)
+        await self.closing.clear_up(image.id, image.picture)
         await forget_stopped(job.painter, image.id, self.limits.stop_seconds_max)
 
     async def _draw_and_tell(self, job: JobInHand) -> None:
@@ -160,7 +163,7 @@ class DrawingRoom:
         if image is None and claimed.age_seconds < self.limits.unasked_seconds_max:
             await self.queue.put_back(claimed.image_id, pause_seconds=self.limits.unasked_pause_seconds)
         elif image is None or not image.is_open:
-            await self._clear_up(claimed.image_id, image.picture if image else None)
+            await self.closing.clear_up(claimed.image_id, image.picture if image else None)
         else:
             return image
         return None
@@ -217,34 +220,19 @@ class DrawingRoom:
     async def _keep_and_tell(self, job: JobInHand, image: Image, made: Drawn) -> None:
         job.is_told = True  # from here on it is not stopped: a file might come to be after it was removed
         try:
-            picture = await self.pictures.put(image.id, made.content)
+            kept = await keep_first(self.pictures, image, made)
         except Exception as failure:
             _logger.error("picture not stored", image_id=str(image.id), exc_info=failure)
             await self._tell_failed(image, NOT_MADE, job)
             return
         at("draw.stored")
-        ending = await tell_drawn(self.store, image, picture, made)
+        ending = await tell_drawn(self.store, image, key_of(image.id), kept)
         at("tell.appended")
-        await self._close(image, ending, job)
+        await self.closing.close(image, ending, job)
 
     async def _tell_failed(self, image: Image, reason: str, job: JobInHand | None = None) -> None:
         if job:
             job.is_told = True
         ending = await tell_failed(self.store, image, reason)
         at("fail.appended")
-        await self._close(image, ending, job)
-
-    async def _close(self, image: Image, ending: Ending, job: JobInHand | None) -> None:
-        self.endings.told(image.id, ending)
-        await self._clear_up(image.id, ending.picture)
-        at("tell.closed")
-        drew = job.painter if job and ending.picture else None
-        elsewhere = job.was_begun if job else image.attempts > 0
-        tidying = leave_tidy(self.painters, image.id, drew, elsewhere, self.limits.stop_seconds_max)
-        self._errands.begin(tidying, f"tidy after {image.id}")
-
-    async def _clear_up(self, image_id: UUID, picture: str | None) -> None:
-        """There is no picture without payment: what any attempt may have stored goes, and then the job."""
-        if picture is None:
-            await self.pictures.remove(key_of(image_id))
-        await self.queue.close(image_id)
+        await self.closing.close(image, ending, job)

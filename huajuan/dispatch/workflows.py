@@ -10,6 +10,7 @@ import msgspec
 import psycopg
 import structlog
 
+from huajuan.dispatch.limits import DispatchLimits
 from huajuan.dispatch.painters import Painter, Painters
 from huajuan.domain.image import Image
 from huajuan.event_store.errors import LogError
@@ -158,15 +159,18 @@ def keep_at_start(dsn: str, place: str) -> str:
 
 
 async def try_workflow_on(
-    painters: Painters, workflows: Workflows, pause_seconds: float, checkpoint: str = ""
+    painters: Painters, workflows: Workflows, limits: DispatchLimits, checkpoint: str = ""
 ) -> None:
-    """Say whether the workflow, with the checkpoint if one is named, fits each host: at once, or once it answers."""
+    """Say whether the workflow, with the checkpoint if one is named, fits each host: at once, or once it answers.
+
+    It gets jobs in any case.
+    """
     workflow = with_checkpoint(await workflows.find(workflows.current), checkpoint)
-    await asyncio.gather(*(_try_on(p, workflow, pause_seconds) for p in painters.all.values()))
+    await asyncio.gather(*(_try_on(p, workflow, limits) for p in painters.all.values()))
 
 
-async def _try_on(painter: Painter, workflow: Graph, pause_seconds: float) -> None:
-    is_told = False
+async def _try_on(painter: Painter, workflow: Graph, limits: DispatchLimits) -> None:
+    is_told, pause_seconds = False, limits.fitting_pause_seconds
     while True:
         try:
             problems = await painter.host.misfits(workflow)
@@ -177,6 +181,8 @@ async def _try_on(painter: Painter, workflow: Graph, pause_seconds: float) -> No
                 )
             is_told = True
             await asyncio.sleep(pause_seconds)
+            # It may be a proxy that will never say.
+            pause_seconds = min(pause_seconds * 2, limits.fitting_pause_seconds_max)
             continue
         if problems:
             _logger.error("workflow does not fit the painter", host=painter.url, problems=problems)

@@ -2,30 +2,14 @@
 
 from collections.abc import Iterable
 from typing import Self
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from eventsourcing.domain import event
 
 from huajuan.domain.facts import Begun, Entity
+from huajuan.domain.painter_address import one_of_each, painter_url, place_of
 from huajuan.domain.reasons import check_reason
-from huajuan.domain.refusals import AlreadyPainter, NotPainter, PainterUnfit
-
-URL_CHARACTERS_MAX = 500
-
-
-def painter_url(text: str) -> str:
-    """The address without a slash at its end. Raises `PainterUnfit`."""
-    url = text.strip().rstrip("/")
-    try:
-        parts = urlsplit(url)
-        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        fits = False
-    plain = url.isascii() and url.isprintable() and " " not in url and "@" not in url
-    if not fits or not plain or len(url) > URL_CHARACTERS_MAX or "?" in url or "#" in url:
-        raise PainterUnfit
-    return url
+from huajuan.domain.refusals import AlreadyPainter, NotPainter
 
 
 class Studio(Entity):
@@ -56,30 +40,33 @@ class Studio(Entity):
         return cls._create(cls.Opened, id=studio_id)
 
     def painters(self, configured: Iterable[str]) -> list[str]:
-        """All that draw, in order."""
-        here = [url.rstrip("/") for url in configured]
-        return [url for url in dict.fromkeys([*here, *self.added]) if url not in self.removed]
+        """All that draw, in order, each under one address."""
+        removed = {place_of(url) for url in self.removed}
+        return [url for url in one_of_each([*configured, *self.added]) if place_of(url) not in removed]
 
     def add(self, url: str, configured: Iterable[str], reason: str) -> None:
         check_reason(reason)
         url = painter_url(url)
-        if url in self.painters(configured):
+        if self._draws(url, configured):
             raise AlreadyPainter
         self._add(url, reason)
 
     def remove(self, url: str, configured: Iterable[str], reason: str) -> None:
         check_reason(reason)
         url = painter_url(url)
-        if url not in self.painters(configured):
+        if not self._draws(url, configured):
             raise NotPainter
         self._remove(url, reason)
+
+    def _draws(self, url: str, configured: Iterable[str]) -> bool:
+        return place_of(url) in map(place_of, self.painters(configured))
 
     @event(PainterAdded)
     def _add(self, url: str, reason: str) -> None:
         self.added.append(url)
-        self.removed.discard(url)
+        self.removed = {known for known in self.removed if place_of(known) != place_of(url)}
 
     @event(PainterRemoved)
     def _remove(self, url: str, reason: str) -> None:
-        self.added = [known for known in self.added if known != url]
+        self.added = [known for known in self.added if place_of(known) != place_of(url)]
         self.removed.add(url)

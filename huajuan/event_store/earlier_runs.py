@@ -1,6 +1,6 @@
 """Finds in the log what an earlier run of the same request changed."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from uuid import UUID
 
 from psycopg_pool import AsyncConnectionPool
@@ -15,6 +15,9 @@ SELECT originator_id, max(notification_id) FROM log.huajuan_events
  GROUP BY originator_id
 """
 
+_STREAM = """
+SELECT originator_id FROM log.huajuan_events WHERE notification_id = %(position)s AND topic = ANY(%(topics)s)
+"""
 _POSITION = """
 SELECT max(notification_id) FROM log.huajuan_events WHERE originator_id = %(stream)s AND topic = %(topic)s
 """
@@ -30,6 +33,14 @@ async def marked_positions(
         # Planned each time: which index is the shorter way depends on how long ago the first run was.
         cursor = await connection.execute(_MARKED, values, prepare=False, binary=True)
         return dict(await cursor.fetchall())
+
+
+async def stream_at(pool: AsyncConnectionPool, position: int, topics: Collection[str]) -> UUID | None:
+    values = {"position": position, "topics": list(topics)}
+    async with pool.connection() as connection:
+        cursor = await connection.execute(_STREAM, values, binary=True)
+        row = await cursor.fetchone()
+    return row[0] if row else None
 
 
 async def position_of(pool: AsyncConnectionPool, stream: UUID, topic: str) -> int:

@@ -215,6 +215,8 @@ CREATE TABLE IF NOT EXISTS operations.rebuilds (
     outcome           text,
     differences       jsonb
 );
+-- The position at which an admin's request for it is on record: it is begun once.
+ALTER TABLE operations.rebuilds ADD COLUMN IF NOT EXISTS asked bigint;
 
 -- Which versions of the read tables some process still serves from.
 CREATE TABLE IF NOT EXISTS operations.tables_in_use (

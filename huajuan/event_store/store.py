@@ -12,7 +12,7 @@ from huajuan.domain.facts import Entity, Occasion, on_occasion
 from huajuan.domain.refusals import Refused
 from huajuan.event_store.cache import AggregateCache
 from huajuan.event_store.caller import Command, caller
-from huajuan.event_store.earlier_runs import marked_positions, position_of
+from huajuan.event_store.earlier_runs import marked_positions, position_of, stream_at
 from huajuan.event_store.ending import end
 from huajuan.event_store.errors import Conflict
 from huajuan.event_store.installation import stream_ids
@@ -137,6 +137,12 @@ class EventStore:
         """Of the stream's last fact of this kind; 0 if it has none."""
         return await through_outages(
             lambda: position_of(self._pool, stream, topic), self._limits.reconnect_seconds_max
+        )
+
+    async def stream_at(self, position: int, *topics: str) -> UUID | None:
+        """Whose fact is at this position, if it is of one of these kinds."""
+        return await through_outages(
+            lambda: stream_at(self._pool, position, topics), self._limits.reconnect_seconds_max
         )
 
     def forget(self, person: UUID) -> None:

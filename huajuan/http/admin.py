@@ -7,9 +7,10 @@ import msgspec
 from litestar import Request, get, post
 from litestar.params import FromPath
 
-from huajuan.commands.ask_for_rebuild import ask_for_rebuild
-from huajuan.commands.skip_event import skip_event
+from huajuan.commands.ask_for_rebuild import ask_for_rebuild, asked_earlier
+from huajuan.commands.skip_event import skip_event, skipped_earlier
 from huajuan.domain.refusals import AlreadySkipped
+from huajuan.event_store.store import Decided
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable, malformed, read_form
 from huajuan.http.desk import AtDesk, Desk
@@ -18,9 +19,12 @@ from huajuan.http.envelope import Answers, Refusal, answering
 from huajuan.http.projections import EXAMPLE_PROJECTION, ProjectionOnWire, projection_on_wire
 from huajuan.http.queries import WHOLE_NUMBER_MAX
 from huajuan.projections.projection import Projection
+from huajuan.projections.rebuilds import was_begun
 from huajuan.projections.skips import NotStoppedThere, stopped_there
 from huajuan.projections.status import statuses
 
+# One who asks for a rebuild while one runs is told to wait so long.
+REBUILD_RETRY_SECONDS = "10"
 Reason = Annotated[str, msgspec.Meta(max_length=500), document(minLength=1)]
 
 
@@ -105,10 +109,15 @@ async def rebuild(request: Request[Any, Any, Any], name: FromPath[str], desk: At
     with answering(ACT_ANSWERS):
         form = await read_form(request, RebuildForm)
     reason = _reason(form)
-    if (await _status(desk, projection)).rebuilding or not await desk.rebuilds.start(
-        projection.name, _asking(desk, projection, reason)
-    ):
-        raise Refusal(409, message=phrases.IN_PROGRESS)
+    earlier = await asked_earlier(desk.store, projection.schema)
+    if earlier and await was_begun(desk.tables, earlier.position):
+        return ProjectionReply(code=200, message=phrases.WELL, projection=await _status(desk, projection))
+    if not earlier and (await _status(desk, projection)).rebuilding:
+        raise _still_rebuilding()
+    # One that was asked for by an earlier run may be about to begin: whichever is first, it is begun once.
+    is_begun = await desk.rebuilds.start(projection.name, _asking(desk, projection, reason, earlier))
+    if not (is_begun or earlier):
+        raise _still_rebuilding()
     # Its process may not have come so far as to say so itself.
     begun = msgspec.structs.replace(await _status(desk, projection), rebuilding=True)
     return ProjectionReply(code=200, message=phrases.WELL, projection=begun)
@@ -124,15 +133,21 @@ async def rebuild(request: Request[Any, Any, Any], name: FromPath[str], desk: At
 )
 async def skip(request: Request[Any, Any, Any], name: FromPath[str], desk: AtDesk) -> ProjectionReply:
     """Leave out the event at which a read table is stopped, and go on behind it."""
-    projection, settings = _projection(desk, name), desk.settings
+    projection = _projection(desk, name)
     with answering(ACT_ANSWERS):
         form = await read_form(request, SkipForm)
-        reason = _reason(form)
-        async with stopped_there(
-            settings.database_url, projection, form.position, settings.statement_seconds_max
-        ) as topic:
-            await skip_event(desk.store, projection.schema, form.position, topic, reason)
+        try:
+            await _skip(desk, projection, form.position, _reason(form))
+        except (NotStoppedThere, AlreadySkipped):
+            if not await skipped_earlier(desk.store, projection.schema):
+                raise
     return ProjectionReply(code=200, message=phrases.WELL, projection=await _status(desk, projection))
+
+
+async def _skip(desk: Desk, projection: Projection, position: int, reason: str) -> None:
+    dsn, seconds_max = desk.settings.database_url, desk.settings.statement_seconds_max
+    async with stopped_there(dsn, projection, position, seconds_max) as topic:
+        await skip_event(desk.store, projection.schema, position, topic, reason)
 
 
 def _projection(desk: Desk, name: str) -> Projection:
@@ -149,8 +164,19 @@ def _reason(form: RebuildForm | SkipForm) -> str:
     return reason
 
 
-def _asking(desk: Desk, projection: Projection, reason: str) -> Callable[[], Awaitable[object]]:
-    return lambda: ask_for_rebuild(desk.store, projection.schema, reason)
+def _still_rebuilding() -> Refusal:
+    return Refusal(409, {"Retry-After": REBUILD_RETRY_SECONDS}, message=phrases.IN_PROGRESS)
+
+
+def _asking(
+    desk: Desk, projection: Projection, reason: str, earlier: Decided | None
+) -> Callable[[], Awaitable[int]]:
+    """What puts the request on record, unless an earlier run did, and tells where it is."""
+
+    async def ask() -> int:
+        return (earlier or await ask_for_rebuild(desk.store, projection.schema, reason)).position
+
+    return ask
 
 
 async def _status(desk: Desk, projection: Projection) -> ProjectionOnWire:

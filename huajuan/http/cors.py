@@ -6,8 +6,15 @@ from typing import Any
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-_ALLOWED_HEADERS = b"Authorization, Content-Type, Idempotency-Key, Prefer"
-_EXPOSED_HEADERS = b"Location, Retry-After, ETag, Link, X-Request-Id, Idempotency-Replayed"
+# All that is read of a request and is not safe of itself, and all that a reply may tell beside its body.
+_ALLOWED_HEADERS = (
+    b"Authorization, Content-Type, Idempotency-Key, Prefer, Last-Event-ID, X-Request-Id, "
+    b"If-None-Match, If-Range, Range"
+)
+_EXPOSED_HEADERS = (
+    b"Location, Retry-After, ETag, Link, X-Request-Id, Idempotency-Replayed, Preference-Applied, "
+    b"Content-Disposition, Content-Range, Accept-Ranges"
+)
 _METHODS = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 _PREFLIGHT_SECONDS = b"600"
 

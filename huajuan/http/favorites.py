@@ -9,9 +9,12 @@ from litestar import Request, Response, delete, get, post
 
 from huajuan.commands.favorite_image import favorite_image
 from huajuan.commands.unfavorite_image import unfavorite_image
+from huajuan.domain.favorite import Favorite
 from huajuan.domain.image import Image, shown
 from huajuan.domain.refusals import AlreadyFavorite, ImageNotFound, NotFavorite
 from huajuan.event_store.errors import LogUnavailable
+from huajuan.event_store.loading import Stream
+from huajuan.event_store.store import Decided
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable, read_form
 from huajuan.http.desk import AtDesk, Desk
@@ -152,8 +155,7 @@ async def add_favorite(request: Request[Any, Any, Any], me: Me, desk: AtDesk) ->
 async def remove_favorite(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Said:
     """Take an image out of one's favorites."""
     with answering(REMOVE_ANSWERS):
-        image_id = await _image_of_favorite(query_of(request, Unreadable), me.account_id, desk)
-        decided = await unfavorite_image(desk.store, me.account_id, image_id)
+        decided = await _removed(query_of(request, Unreadable), me.account_id, desk)
     await desk.show(decided.position, FAVORITES)
     return Said(code=200, message=phrases.FAVORITE_REMOVED)
 
@@ -163,7 +165,30 @@ async def _image_meant(form: FavoriteForm, desk: Desk) -> UUID:
         return _known(image_id_of(form.url, desk.settings.public_address))
     if not 1 <= form.id < 2**63:
         raise Unreadable
-    return _known((await identities(desk.tables, [form.id])).get(form.id))
+    shown_now = (await identities(desk.tables, [form.id])).get(form.id)
+    # One that is gone may have been there for an earlier run of the same request.
+    return _known(shown_now or await desk.store.stream_at(form.id, Image.Drawn.TOPIC))
+
+
+async def _removed(given: dict[str, str], account_id: UUID, desk: Desk) -> Decided:
+    try:
+        image_id = await _image_of_favorite(given, account_id, desk)
+        return await unfavorite_image(desk.store, account_id, image_id)
+    except (ImageNotFound, NotFavorite):
+        if earlier := await _removed_earlier(given, account_id, desk):
+            return earlier
+        raise
+
+
+async def _removed_earlier(given: dict[str, str], account_id: UUID, desk: Desk) -> Decided | None:
+    """By an earlier run of the same request. The tables do not know the favorite any more, the log does."""
+    store, favorite_id = desk.store, None
+    if "url" not in given:
+        topics = Favorite.Added.TOPIC, Favorite.AddedAgain.TOPIC
+        favorite_id = await store.stream_at(_favorite_id(given.get("id", "")), *topics)
+    elif image_id := image_id_of(given["url"], desk.settings.public_address):
+        favorite_id = store.stream_ids.favorite(account_id, image_id)
+    return await store.made_before(Stream(Favorite, favorite_id)) if favorite_id else None
 
 
 async def _image_of_favorite(given: dict[str, str], account_id: UUID, desk: Desk) -> UUID:

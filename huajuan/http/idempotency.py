@@ -105,8 +105,13 @@ class _Keeping:
         await self._send({"type": "http.response.body", "body": bytes(self._body), "more_body": False})
 
     def _holds_for_good(self) -> bool:
-        is_passing = self._scope["state"].get(IS_PASSING) or self._start["status"] in PASSING_STATUSES
-        return not is_passing and len(self._body) <= self._idempotency.limits.reply_bytes_max
+        return not self._is_passing() and len(self._body) <= self._idempotency.limits.reply_bytes_max
+
+    def _is_passing(self) -> bool:
+        """Nothing was decided, so that the next copy may get another reply: what tells to come back, for one."""
+        says_when = any(name.lower() == b"retry-after" for name, _ in self._start["headers"])
+        is_noted = bool(self._scope["state"].get(IS_PASSING))
+        return says_when or is_noted or self._start["status"] in PASSING_STATUSES
 
     @property
     def _idempotency(self) -> Idempotency:

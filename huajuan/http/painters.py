@@ -9,8 +9,8 @@ from litestar import Request, get, post
 from huajuan.commands.add_painter import add_painter
 from huajuan.commands.remove_painter import remove_painter
 from huajuan.dispatch.painters import Painter
+from huajuan.domain.painter_address import URL_CHARACTERS_MAX
 from huajuan.domain.refusals import AlreadyPainter, NotPainter, PainterUnfit, ReasonMissing
-from huajuan.domain.studio import URL_CHARACTERS_MAX
 from huajuan.event_store.store import Decided, EventStore
 from huajuan.http import phrases
 from huajuan.http.admin import FORBIDDEN, Reason

@@ -34,6 +34,10 @@ class Rebuild(msgspec.Struct, frozen=True, kw_only=True):
     differences: Any = None
 
 
+class _Begun(msgspec.Struct):
+    is_begun: bool
+
+
 class _Found(msgspec.Struct):
     schema: str
     rebuild: str
@@ -45,6 +49,7 @@ SELECT wanted.schema, last.rebuild::text FROM unnest(%(schemas)s::text[]) AS wan
        SELECT to_jsonb(r) AS rebuild FROM operations.rebuilds r
         WHERE wanted.schema = ANY(r.projections) ORDER BY r.started_at DESC LIMIT 1) last
 """
+_BEGUN = "SELECT EXISTS (SELECT FROM operations.rebuilds WHERE asked = %(asked)s)"
 _decode = msgspec.json.Decoder(Rebuild, strict=False).decode
 
 
@@ -52,3 +57,9 @@ async def last_rebuilds(tables: ReadTables, projections: Iterable[Projection]) -
     """By the projection's name with its version; none for one that was never rebuilt."""
     values = {"schemas": [projection.schema for projection in projections]}
     return {found.schema: _decode(found.rebuild) for found in await tables.all(_Found, _LAST, values)}
+
+
+async def was_begun(tables: ReadTables, asked: int) -> bool:
+    """Whether the rebuild that is asked for at this position of the log was ever begun."""
+    found = await tables.one(_Begun, _BEGUN, {"asked": asked})
+    return found is not None and found.is_begun

@@ -12,6 +12,13 @@ class AlreadyRebuilding(RebuildFailed):
         super().__init__(f"{table} is being rebuilt already")
 
 
+class BegunBefore(RebuildFailed):
+    """One request, one rebuild: a request that was sent again begins no other."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"the rebuild that is asked for at position {position} was begun before")
+
+
 class FoldFailed(RebuildFailed):
     """An event could not be folded."""
 

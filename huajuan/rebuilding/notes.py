@@ -8,17 +8,17 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from huajuan.projections.projection import Projection
-from huajuan.rebuilding.errors import AlreadyRebuilding
+from huajuan.rebuilding.errors import AlreadyRebuilding, BegunBefore
 
 # Held by the rebuild's session, so that it is free again however the rebuild ends.
 _LOCK = "SELECT pg_try_advisory_lock(hashtext('huajuan rebuild ' || %s))"
 _UNLOCK = "SELECT pg_advisory_unlock(hashtext('huajuan rebuild ' || %s))"
-_BEGIN = "INSERT INTO operations.rebuilds (projections, head) VALUES (%s, %s) RETURNING id"
+_BEGUN = "SELECT 1 FROM operations.rebuilds WHERE asked = %s"
+_BEGIN = "INSERT INTO operations.rebuilds (projections, head, asked) VALUES (%s, %s, %s) RETURNING id"
 _MOVE = """
 UPDATE operations.rebuilds SET position = %s, head = %s, events_per_second = %s, moved_at = now() WHERE id = %s
 """
 _END = "UPDATE operations.rebuilds SET outcome = %s, differences = %s, moved_at = now(), ended_at = now() WHERE id = %s"
-SWAPPED = "swapped, not compared"
 # Said by the swap itself, so that it holds should the rebuild be killed before it has compared.
 SWAPPED = "swapped, not compared"
 # Whoever holds the lock of a table knows that no other rebuild of it is alive.
@@ -48,14 +48,26 @@ def _try(connection: psycopg.Connection, statement: str, schema: str) -> bool:
     return bool(row and row[0])
 
 
-class Note:
-    """One rebuild's row."""
+def refuse_if_begun(connection: psycopg.Connection, asked: int | None) -> None:
+    """`asked` is where the request for this rebuild is on record. Raises `BegunBefore`."""
+    if asked is not None and connection.execute(_BEGUN, (asked,)).fetchone():
+        raise BegunBefore(asked)
 
-    def __init__(self, connection: psycopg.Connection, projections: Sequence[Projection], head: int) -> None:
+
+class Note:
+    """One rebuild's row. `asked` is where the request for it is on record, if that is known."""
+
+    def __init__(
+        self,
+        connection: psycopg.Connection,
+        projections: Sequence[Projection],
+        head: int,
+        asked: int | None = None,
+    ) -> None:
         self._connection = connection
         schemas = [projection.schema for projection in projections]
         connection.execute(_DIED, (schemas,))
-        row = connection.execute(_BEGIN, (schemas, head)).fetchone()
+        row = connection.execute(_BEGIN, (schemas, head, asked)).fetchone()
         self.id: int = row[0] if row else 0
 
     def move(self, position: int, head: int, events_per_second: float) -> None:

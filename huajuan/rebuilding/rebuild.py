@@ -18,7 +18,7 @@ from huajuan.rebuilding.indexing import index
 from huajuan.rebuilding.leftovers import drop
 from huajuan.rebuilding.limits import RebuildLimits
 from huajuan.rebuilding.new_tables import NewTables, new_schema, old_schema
-from huajuan.rebuilding.notes import SWAPPED, Note, alone, end
+from huajuan.rebuilding.notes import SWAPPED, Note, alone, end, refuse_if_begun
 from huajuan.rebuilding.pages import LogPages
 from huajuan.rebuilding.progress import Tell, Telling
 from huajuan.rebuilding.swapping import Held, Live, live_tables, swap
@@ -41,12 +41,17 @@ def rebuild(
     projections: Sequence[Projection],
     limits: RebuildLimits,
     tell: Tell,
+    asked: int | None = None,
 ) -> Report:
-    """Raises `RebuildFailed`. However it ends, the live tables serve, and only a note is left of it."""
+    """Raises `RebuildFailed`. However it ends, the live tables serve, and only a note is left of it.
+
+    `asked` is where the request for it is on record: whoever comes second with it begins nothing.
+    """
     with connection(dsn) as control, alone(control, projections):
+        refuse_if_begun(control, asked)
         drop(control, _schemas(projections), limits)
         skips = skips_on_record(control, projections)
-        note = Note(control, projections, 0)
+        note = Note(control, projections, 0, asked)
         this = _Rebuild(dsn, projections, limits, Telling(note, tell), note, skips)
         try:
             with _no_garbage_collection():

@@ -22,14 +22,16 @@ class RebuildProcesses:
         self._database_url = database_url
         self._running: set[str] = set()
 
-    async def start(self, name: str, put_on_record: Callable[[], Awaitable[object]]) -> bool:
-        """Put it on record, then rebuild the projection `name`; false if this worker's last one still runs."""
+    async def start(self, name: str, put_on_record: Callable[[], Awaitable[int]]) -> bool:
+        """Put it on record, which tells at what position, then rebuild the projection `name`; false if this
+        worker's last one still runs.
+        """
         if name in self._running:
             return False
         self._running.add(name)
         try:
-            await put_on_record()
-            child = _launch(name, self._environment())
+            asked = await put_on_record()
+            child = _launch(name, asked, self._environment())
         except BaseException:
             self._running.discard(name)
             raise
@@ -48,11 +50,11 @@ class RebuildProcesses:
         return os.environ | {f"{PREFIX}DATABASE_URL": url}
 
 
-def _launch(name: str, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+def _launch(name: str, asked: int, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
     # With -P, as with us, files in the caller's folder do not pass for our modules.
     safe = ["-P"] if sys.flags.safe_path else []
     return subprocess.Popen(
-        [sys.executable, *safe, "-m", "huajuan", "rebuild", name, "--on-record"],
+        [sys.executable, *safe, "-m", "huajuan", "rebuild", name, "--on-record", str(asked)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -187,6 +187,7 @@ REFUSED = {
     ),
     "as of nonsense": (["replay", "person1", "--as-of", "tomorrow"], "--as-of 'tomorrow' is no position"),
     "as of the future": (["replay", "person1", "--as-of", "999999"], "the log ends at position 42"),
+    "as of no number": (["replay", "person1", "--as-of", "9" * 5000], "the log ends at position 42"),
     "all as of": (["replay", "--all", "--as-of", "3"], "replay --all compares with the tables"),
     "no head": (["verify", "--against", "pyproject.toml"], "pyproject.toml holds no head"),
     "head missing": (["verify", "--against", "missing.json"], "[Errno 2]"),

@@ -68,6 +68,50 @@ def test_a_device_is_written_through(lived: str, huajuan: Huajuan, tmp_path: Pat
         os.close(number)
 
 
+NAMES = pytest.mark.parametrize("named", ["/dev/fd/{}", "/proc/self/fd/{}", "a link"])
+
+
+@NAMES
+@VERBS
+def test_a_file_that_is_open_already_is_written_where_its_opener_stands(
+    lived: str, huajuan: Huajuan, tmp_path: Path, verb: str, named: str
+) -> None:
+    """`3>file`, after something else was written there; it stays that file, and goes on behind our words."""
+    file = tmp_path / "file"
+    with file.open("wb") as opened:
+        opened.write(b"before\n")
+        opened.flush()
+        name = tmp_path / "link"
+        name.symlink_to(f"/dev/fd/{opened.fileno()}")
+        said = huajuan(lived, verb, "--out", name if named == "a link" else named.format(opened.fileno()))
+        assert said.status == 0
+        opened.write(b"after\n")
+        opened.flush()
+        assert os.fstat(opened.fileno()).st_ino == file.stat().st_ino
+    lines = file.read_bytes().splitlines()
+    assert (lines[0], lines[-1], lines[1][:1]) == (b"before", b"after", b"{")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
+
+
+def test_a_file_without_a_name_gets_none(lived: str, huajuan: Huajuan, tmp_path: Path) -> None:
+    with (tmp_path / "file").open("w+b") as opened:
+        (tmp_path / "file").unlink()
+        assert huajuan(lived, "head", "--out", f"/dev/fd/{opened.fileno()}").status == 0
+        opened.seek(0)
+        assert opened.read().startswith(b"{")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_open_for_reading_alone_is_refused(lived: str, huajuan: Huajuan, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with (tmp_path / "file").open() as opened:
+        name = f"/dev/fd/{opened.fileno()}"
+        said = huajuan(lived, "head", "--out", name)
+        line = f"huajuan: cannot write {name}: it is open for reading alone\n"
+        assert (said.status, said.out, said.err) == (1, "", line)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 @VERBS
 def test_where_no_file_can_be_it_is_said_of_the_name_that_was_given(
     lived: str, huajuan: Huajuan, tmp_path: Path, verb: str

@@ -75,6 +75,41 @@ def test_json_has_all_of_it(type_in: Type, database_url: str) -> None:
     assert [one["name"] for one in told["projections"]] == [p.name for p in PROJECTIONS]
 
 
+LONG_NAME = "3f2a9c5b7d1e.a.very.long.name.of.a.machine.example.org:2081765"
+
+
+@pytest.mark.parametrize("serves", [False, True])
+@pytest.mark.parametrize("rebuilding", [False, True])
+def test_the_table_fits_eighty_columns_on_a_pipe(
+    type_in: Type, database_url: str, monkeypatch: pytest.MonkeyPatch, rebuilding: bool, serves: bool
+) -> None:
+    """Whatever the leader's machine is called, however far the log has come, and whatever has stopped."""
+
+    async def serving(_: object) -> list[str]:
+        return [LONG_NAME] * serves
+
+    monkeypatch.setattr("huajuan.command_line.status.serving", serving)
+    rebuilds_ended(database_url, "failed: likes cannot fold the event at position 4711", None)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE operations.checkpoints SET position = 99999, rate = 321, moved_at = now(), leader = %s",
+            (LONG_NAME,),
+        )
+        connection.execute(
+            "UPDATE operations.checkpoints SET stopped_at = 12345679, stopped_by = 'ZeroDivisionError' "
+            "WHERE projection = 'users_v1'"
+        )
+        if rebuilding:
+            connection.execute("SELECT pg_advisory_lock(hashtext('huajuan rebuild likes_v1'))")
+        out = type_in("status").out
+    table = [row_of(out, name) for name in ("table", *(projection.name for projection in PROJECTIONS))]
+    assert max(map(len, table)) <= 80, table
+    assert all((":2081765" if serves else " gone ") in row for row in table[1:])
+    assert (f"gone: {LONG_NAME}, which led users, " in out) != serves
+    assert "users v1 stopped at 12345679 (None): ZeroDivisionError" in out
+    assert ("rebuilt" in row_of(out, "likes")) == rebuilding
+
+
 async def test_beside_a_server_it_names_who_serves(type_in: Type, database_url: str) -> None:
     async with projecting(database_url):
 

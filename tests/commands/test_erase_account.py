@@ -182,7 +182,7 @@ async def test_a_picture_that_is_being_drawn_comes_to_nothing(database_url: str,
             host.failures.append(RuntimeError("out of paint"))
         host.gate.set()
         assert (await drawing).picture is None
-        assert files_of(desk) == set()
+        await until(lambda: files_of(desk) == set())
         while not await clear_erased_accounts(_estate(desk)):
             await asyncio.sleep(0.01)
         account = await account_of(desk, ann)

@@ -122,10 +122,10 @@ async def test_a_failed_drawing_returns_the_points_in_the_append_that_records_it
 async def test_a_picture_that_cannot_be_stored_is_not_paid(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def disk_full(*_: object) -> str:
+    async def disk_full(*_: object) -> bool:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("huajuan.pictures.Pictures.put", disk_full)
+    monkeypatch.setattr("huajuan.pictures.Pictures.put_first", disk_full)
     async with desk_on(database_url) as desk:
         ann = await a_person(desk, check_ins=1)
         ending = await a_picture(desk, ann)

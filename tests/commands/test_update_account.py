@@ -1,6 +1,8 @@
 """Updating an account: all of it or nothing, and an address is released as the new one is claimed."""
 
 import asyncio
+import copy
+from typing import Any
 
 import pytest
 
@@ -104,3 +106,27 @@ async def test_an_address_left_elsewhere_is_claimed_again_and_not_taken_for_ones
         await update_account(here.store, here.passwords, ann, first)
         with pytest.raises(refusals.EmailTaken):
             await register(there.store, there.passwords, Form("ben", "ann@example.org", "secret"), 0)
+
+
+async def test_an_address_kept_while_another_request_changes_it_is_claimed_for_all_that(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was one's own when it was looked at, and had been released when it was written."""
+    async with desk_on(database_url) as desk, desk_on(database_url) as other:
+        ann, find, looks = await a_person(desk), desk.store.find, list[object]()
+
+        async def find_and_lose_time(*which: Any) -> Any:
+            looks.append(found := await find(*which))
+            email = found and getattr(found, "email", None)
+            if len(looks) == 2:  # what the address is compared with
+                kept = copy.copy(found)
+                await update_account(other.store, other.passwords, ann, Changes(email="b@example.org"))
+                assert email == "ann@example.org"
+                return kept
+            return found
+
+        monkeypatch.setattr(desk.store, "find", find_and_lose_time)
+        await update_account(desk.store, desk.passwords, ann, Changes(email="ANN@example.org"))
+        monkeypatch.undo()
+        assert (await account_of(desk, ann)).email == "ANN@example.org"
+        assert (await holder(desk, "ann@example.org"), await holder(desk, "b@example.org")) == (ann, None)

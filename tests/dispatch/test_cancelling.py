@@ -106,20 +106,20 @@ async def test_one_that_comes_while_the_picture_is_put_away_leaves_no_file(
     database_url: str, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever writes it cannot be interrupted."""
-    real, begun, may_go_on = Pictures.put, asyncio.Event(), asyncio.Event()
+    real, begun, may_go_on = Pictures.put_first, asyncio.Event(), asyncio.Event()
 
-    async def slowly(pictures: Pictures, image_id: UUID, content: bytes) -> str:
+    async def slowly(pictures: Pictures, image_id: UUID, content: bytes) -> bool:
         begun.set()
         await may_go_on.wait()
         return await real(pictures, image_id, content)
 
-    puts: list[asyncio.Task[str]] = []
+    puts: list[asyncio.Task[bool]] = []
 
-    async def put(pictures: Pictures, image_id: UUID, content: bytes) -> str:
+    async def put(pictures: Pictures, image_id: UUID, content: bytes) -> bool:
         puts.append(asyncio.create_task(slowly(pictures, image_id, content)))
         return await asyncio.shield(puts[0])
 
-    monkeypatch.setattr(Pictures, "put", put)
+    monkeypatch.setattr(Pictures, "put_first", put)
     async with desk_before(database_url, pair[0].url, dispatch=BRISK, painter=IMPATIENT) as desk:
         ann = await a_person(desk, check_ins=1)
         image_id = await asked(desk, ann)

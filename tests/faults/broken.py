@@ -45,7 +45,7 @@ async def _tell_and_keep(self: DrawingRoom, job: JobInHand, image: Image, made: 
     at("tell.appended")
     await self.pictures.put(image.id, made.content)
     at("draw.stored")
-    await self._close(image, ending, job)
+    await self.closing.close(image, ending, job)
 
 
 async def _return_then_record(store: EventStore, image: Image, reason: str) -> Ending:

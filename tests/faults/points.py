@@ -23,7 +23,9 @@ class Kill(NamedTuple):
 
     @property
     def name(self) -> str:
-        return f"{self.victim} at {self.point}" + (f", then {self.then}" if self.then else "")
+        return f"{self.victim} at {self.point} of {self.occasion}" + (
+            f", then {self.then}" if self.then else ""
+        )
 
 
 class Place(NamedTuple):
@@ -39,10 +41,10 @@ PLACES = (
     Place(("draw.stored", "tell.appended"), "dispatcher", "draw", ("api", "dispatcher", "postgres")),
     Place(("tell.closed",), "dispatcher", "draw", ("dispatcher", "postgres")),
     Place(("draw.looked", "draw.put_back"), "dispatcher", "lost", ("dispatcher", "postgres", "painter")),
-    Place(("fail.appended",), "dispatcher", "fail", ("api", "dispatcher", "postgres")),
+    Place(("fail.appended", "close.removed"), "dispatcher", "fail", ("api", "dispatcher", "postgres")),
     Place(("give_up.claimed",), "dispatcher", "nobody", ("dispatcher", "postgres")),
     Place(("cancel.appended", "cancel.closed"), "errand", "cancel", ("errand", "dispatcher", "postgres")),
-    Place(("wait.cancelled",), "errand", "wait", ("errand", "dispatcher", "postgres")),
+    Place(("cancel.appended", "cancel.closed"), "errand", "wait", ("errand", "dispatcher", "postgres")),
     Place(("stop.asked",), "dispatcher", "cancel", ("dispatcher", "postgres", "painter")),
 )
 MATRIX = tuple(

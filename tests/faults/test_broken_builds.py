@@ -7,9 +7,12 @@ from tests.faults.driver import Driver
 from tests.faults.points import MATRIX
 
 FOUND_BY = {
-    "settle_before_store": ("dispatcher at tell.appended", "paid, and not there"),
-    "return_without_record": ("dispatcher at fail.appended", "it has 0 ends"),
-    "resend_without_look_up": ("dispatcher at draw.progressed", "sent again to a painter that knew it"),
+    "settle_before_store": ("dispatcher at tell.appended of draw", "paid, and not there"),
+    "return_without_record": ("dispatcher at fail.appended of fail", "it has 0 ends"),
+    "resend_without_look_up": (
+        "dispatcher at draw.progressed of draw",
+        "sent again to a painter that knew it",
+    ),
 }
 
 

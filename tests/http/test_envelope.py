@@ -144,34 +144,6 @@ async def test_many_requests_have_many_ids(client: httpx.AsyncClient) -> None:
     assert len({reply.headers["x-request-id"] for reply in replies}) == 50
 
 
-KNOWN, UNKNOWN = {"Origin": "http://localhost:8081"}, {"Origin": "http://evil.example"}
-ASKING = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
-
-
-@pytest.mark.parametrize("path", ["/healthz", "/nothing", "/auth/user/info"])
-async def test_a_known_origin_gets_its_headers_on_every_reply(client: httpx.AsyncClient, path: str) -> None:
-    reply = await client.get(path, headers=KNOWN)
-    assert reply.headers["access-control-allow-origin"] == "http://localhost:8081"
-    exposed = set(reply.headers["access-control-expose-headers"].split(", "))
-    assert exposed == {"Location", "Retry-After", "ETag", "Link", "X-Request-Id", "Idempotency-Replayed"}
-
-
-async def test_a_known_origin_may_ask_first(client: httpx.AsyncClient) -> None:
-    reply = await client.options("/auth/generate", headers=KNOWN | ASKING)
-    assert (reply.status_code, reply.content) == (204, b"")
-    allowed = set(reply.headers["access-control-allow-headers"].split(", "))
-    assert allowed == {"Authorization", "Content-Type", "Idempotency-Key", "Prefer"}
-    assert "POST" in reply.headers["access-control-allow-methods"]
-
-
-async def test_an_unknown_origin_gets_no_headers_and_no_error(client: httpx.AsyncClient) -> None:
-    plain = await client.get("/healthz", headers=UNKNOWN)
-    asking = await client.options("/auth/generate", headers=UNKNOWN | ASKING)
-    assert (plain.status_code, asking.status_code) == (200, 204)
-    for reply in (plain, asking):
-        assert not any(name.startswith("access-control") for name in reply.headers)
-
-
 async def test_a_client_that_goes_away_in_the_middle_of_its_body_is_no_error_of_ours(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -94,4 +94,6 @@ async def test_what_cannot_be_is_refused(database_url: str) -> None:
         assert await refused("/admin/painters", {"reason": "x"}) == (400, "请求数据格式错误")
         assert await refused("/admin/painters/remove", act()) == (404, "未找到该绘图服务器")
         await client.post("/admin/painters", json=act(), headers=ada)
-        assert await refused("/admin/painters", act()) == (409, "该绘图服务器已在使用中")
+        await client.post("/admin/painters", json=act("http://127.0.0.1:8188"), headers=ada)
+        for url in ("http://gpu-2:8188", "HTTP://GPU-2:8188/", "http://localhost:8188", "http://[::1]:8188"):
+            assert await refused("/admin/painters", act(url)) == (409, "该绘图服务器已在使用中")

@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from huajuan.projections.registry import PROJECTIONS
 from tests.desk import client_of, until
+from tests.http.keys import Send, die_before_the_reply, facts, fresh, send
 from tests.http.test_admin import make_admin
 from tests.projections.gallery import failing
 
@@ -76,3 +77,18 @@ async def test_only_that_event_can_be_skipped_and_only_once(desk: Desk) -> None:
     assert [(s["position"], s["event"], s["reason"]) for s in told["skips"]] == [
         (culprit, "account.registered", "it is broken")
     ]
+
+
+async def test_a_second_run_finds_the_event_skipped_by_the_first(desk: Desk, database_url: str) -> None:
+    """Its process died before the reply was kept, and the table has gone on since."""
+    await until(desk.has_stopped)
+    form = {"position": (await desk.look())["stopped_at"], "reason": "it is broken"}
+    skip: Send = ("POST", "/admin/projections/failing/skip", {"json": form})
+    first = await send(desk.client, skip, "k", desk.headers)
+    await until(desk.is_ready)
+    die_before_the_reply(database_url)
+    second = await send(desk.client, skip, "k", desk.headers)
+    assert (first.status_code, second.status_code, fresh([second])) == (200, 200, [second])
+    assert second.json()["projection"]["skips"][0]["position"] == form["position"]
+    assert (await send(desk.client, skip, "another", desk.headers)).status_code == 409
+    assert facts(database_url, "read_table.event_skipped") == 1

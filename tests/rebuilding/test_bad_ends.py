@@ -1,11 +1,13 @@
 """A rebuild that is told to stop late, dies late, or finds a log that was cut: nobody is left in the dark."""
 
+import asyncio
 from typing import Any
 
 import psycopg
 import pytest
 
 from huajuan.projections.registry import PROJECTIONS
+from huajuan.rebuilding.errors import RebuildFailed
 from huajuan.rebuilding.progress import Progress
 from huajuan.rebuilding.rebuild import rebuild
 from huajuan.serving import stopping
@@ -60,3 +62,23 @@ async def test_tables_ahead_of_a_log_that_was_cut_are_made_anew(database_url: st
     with psycopg.connect(database_url) as connection:
         query = "SELECT DISTINCT position FROM operations.checkpoints"
         assert connection.execute(query).fetchall() == [(9,)]
+
+
+async def test_of_those_begun_for_one_request_one_rebuilds(database_url: str) -> None:
+    """They come at the same time, or one after the other."""
+    await lived(database_url)
+    likes = [projection for projection in PROJECTIONS if projection.name == "likes"]
+
+    def attempt() -> str:
+        try:
+            rebuild(database_url, likes, SMALL, silent, 7)
+        except RebuildFailed as refused:
+            return str(refused)
+        return "rebuilt"
+
+    told = [*await asyncio.gather(*(asyncio.to_thread(attempt) for _ in range(4))), attempt()]
+    assert told.count("rebuilt") == 1
+    before = "the rebuild that is asked for at position 7 was begun before"
+    assert set(told) <= {"rebuilt", before, "likes is being rebuilt already"}
+    assert told[-1] == before
+    assert notes(database_url) == [("done",)]

@@ -46,8 +46,9 @@ def watching() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "rebuild"]
 
 
-async def nothing() -> None:
+async def nothing() -> int:
     """Nothing is put on record here."""
+    return 7
 
 
 async def test_it_has_a_session_of_its_own_and_is_not_waited_for(children: Path) -> None:
@@ -55,7 +56,7 @@ async def test_it_has_a_session_of_its_own_and_is_not_waited_for(children: Path)
     assert await processes.start("users", nothing)
     await until((children / "told").exists)
     told = json.loads((children / "told").read_text())
-    assert told["argv"] == ["huajuan", "rebuild", "users", "--on-record"]
+    assert told["argv"] == ["huajuan", "rebuild", "users", "--on-record", "7"]
     assert told["session"] == told["pid"] != os.getsid(0)
     assert told["url"] == "the database"
     assert not await processes.start("users", nothing), "one of them runs already"
@@ -78,7 +79,7 @@ async def test_an_embedded_database_is_opened_by_the_rebuild_itself(
 
 
 async def test_what_cannot_be_put_on_record_is_not_begun(children: Path) -> None:
-    async def fail() -> None:
+    async def fail() -> int:
         raise ZeroDivisionError
 
     processes = RebuildProcesses("the database")
