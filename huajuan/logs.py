@@ -2,9 +2,11 @@
 
 import logging
 import sys
+from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
 
@@ -13,6 +15,8 @@ from huajuan.tracebacks import print_told, told
 # Whatever is logged under these names is replaced: no token, password or prompt reaches a log.
 _SECRET = frozenset({"authorization", "password", "password_hash", "prompt", "token", "email", "key"})
 
+# The id of the request that is being answered; empty outside.
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 _HEALTH_CHECKS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -20,14 +24,16 @@ def configure_logs(*, readable: bool | None = None, level: int = logging.INFO) -
     """For this library and those below it, on standard error."""
     readable = sys.stderr.isatty() if readable is None else readable
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _add_request_id,
         structlog.stdlib.add_log_level,
         _time_stamper(readable),
         hide_secrets,
     ]
+    # Each request is a line, so ours do not go through the library that formats those of others.
     structlog.configure(
-        processors=[_drop_health_checks, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[_drop_health_checks, *shared, *_rendering(readable), _encoded],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.BytesLoggerFactory(_StandardError()),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -58,14 +64,38 @@ def _drop_health_checks(_: Any, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def _add_request_id(_: Any, __: str, event: EventDict) -> EventDict:
+    if name := REQUEST_ID.get():
+        event["request_id"] = name
+    return event
+
+
 def _rendering(readable: bool) -> list[Processor]:
     """Tracebacks are plain: a pretty one would print the values of variables, a database's own those of rows."""
     if readable:
         return [structlog.dev.ConsoleRenderer(exception_formatter=print_told)]
     return [
         structlog.processors.ExceptionRenderer(told),
-        structlog.processors.JSONRenderer(ensure_ascii=False),
+        _as_json,
     ]
+
+
+def _as_json(_: Any, __: str, event: EventDict) -> str:
+    return msgspec.json.encode(event, enc_hook=repr).decode()
+
+
+def _encoded(_: Any, __: str, line: Any) -> bytes:
+    return str(line).encode(errors="replace")
+
+
+class _StandardError:
+    """Whatever standard error is when a line is written."""
+
+    def write(self, line: bytes) -> None:
+        sys.stderr.buffer.write(line)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def hide_secrets(_: Any, __: str, event: EventDict) -> EventDict:

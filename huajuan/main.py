@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -31,6 +32,7 @@ from huajuan.http.app import create_app
 from huajuan.http.auditors import Auditors
 from huajuan.http.desk import Desk
 from huajuan.http.followers import Followers
+from huajuan.http.memory import Memory
 from huajuan.http.tokens import Tokens
 from huajuan.inference_client import Limits as PainterLimits
 from huajuan.logs import configure_logs
@@ -38,6 +40,7 @@ from huajuan.passwords import Passwords
 from huajuan.pictures import Pictures, beneath
 from huajuan.portraits import Portraits
 from huajuan.projections.belongings import Left, forget_statistics, left_by
+from huajuan.projections.changes import Changes, shared_changes
 from huajuan.projections.favorites import FAVORITES
 from huajuan.projections.generations import GENERATIONS
 from huajuan.projections.history import HISTORY
@@ -45,8 +48,9 @@ from huajuan.projections.likes import LIKES
 from huajuan.projections.points_audit import PointsAudit
 from huajuan.projections.projector import Projector, open_projector
 from huajuan.projections.questions import ReadTables
-from huajuan.projections.registry import PROJECTIONS
+from huajuan.projections.registry import PROJECTIONS, SCHEMAS
 from huajuan.projections.signals import Ear
+from huajuan.projections.tenancy import Tenancy
 from huajuan.projections.versions import keep_versions
 from huajuan.serving.rebuilding import RebuildProcesses
 from huajuan.serving.stopping import leave_with, told_to_stop
@@ -69,7 +73,9 @@ def application() -> ASGIApp:
     if server_pid not in (0, os.getpid()):
         leave_with(server_pid)
     settings = from_environment(os.environ)
-    return create_app(settings, lambda: open_desk(settings))
+    shared = os.environ.get(f"{PREFIX}CHANGES_FILE")
+    changes = shared_changes(Path(shared), SCHEMAS) if shared else None
+    return create_app(settings, lambda: open_desk(settings, changes=changes))
 
 
 def now() -> datetime:
@@ -77,8 +83,10 @@ def now() -> datetime:
 
 
 @asynccontextmanager
-async def open_desk(settings: Settings, open_painters: OpenPainters = open_painters) -> AsyncIterator[Desk]:
-    """Everything a worker has open, closed in the opposite order."""
+async def open_desk(
+    settings: Settings, open_painters: OpenPainters = open_painters, changes: Changes | None = None
+) -> AsyncIterator[Desk]:
+    """Everything a worker has open, closed in the opposite order. `changes` are shared by workers of one server."""
     dsn, waits = settings.database_url, settings.statement_seconds_max
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
@@ -87,7 +95,7 @@ async def open_desk(settings: Settings, open_painters: OpenPainters = open_paint
         painters = await enter(
             open_painters(settings.comfyui_urls, settings.painter_limits, settings.dispatch)
         )
-        statements = Statements(pool, settings.log.reconnect_seconds_max)
+        statements = Statements(pool, settings.log.reconnect_seconds_max, store.reads)
         sessions = Sessions(store, statements, settings.tokens_cached_max)
         workflows = await opened_workflows(statements, settings.workflow)
         room = _room(settings, store, statements, painters, workflows)
@@ -97,7 +105,7 @@ async def open_desk(settings: Settings, open_painters: OpenPainters = open_paint
             ERASURES: Forgetting(store),
             QUEUE_CHANNEL: dispatcher,
         }
-        projector = await enter(open_projector(dsn, store, PROJECTIONS, settings.projection, ears))
+        projector = await enter(open_projector(dsn, store, PROJECTIONS, settings.projection, ears, changes))
         desk = _desk(settings, store, projector, statements, sessions, dispatcher)
         stack.callback(desk.passwords.close)
         stack.callback(desk.portraits.close)
@@ -110,7 +118,7 @@ async def open_desk(settings: Settings, open_painters: OpenPainters = open_paint
         fitting = try_workflow_on(painters, workflows, settings.dispatch, settings.checkpoint)
         claims = desk.idempotency.keep_claims()
         await enter(running(_sweeping(desk), _clearing(desk), _tidying(desk), _auditing(desk)))
-        await enter(running(versions, fitting, claims, _waking(desk)))
+        await enter(running(versions, fitting, claims, _waking(desk), desk.tenancy.keep()))
         stack.enter_context(told_to_stop(desk.followers.stop))
         yield desk
 
@@ -157,6 +165,8 @@ def _desk(
         erasures=Erasures(statements),
         rebuilds=RebuildProcesses(settings.database_url),
         auditors=Auditors(settings.database_url, settings.audit),
+        tenancy=Tenancy(statements, projector.changes, settings.tenancy_seconds),
+        memory=Memory(projector.changes, settings.replies_kept_bytes_max),
     )
 
 

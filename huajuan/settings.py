@@ -73,6 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     read_own_writes_seconds_max: float = 5
     stop_seconds_max: float = 10
     tokens_cached_max: int = 10_000
+    replies_kept_bytes_max: int = 32 << 20
+    tenancy_seconds: float = 3
     lag_seconds_max: float = 30
     audit_points_every_seconds: float = 60
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import structlog
 
-from huajuan.logs import configure_logs
+from huajuan.logs import REQUEST_ID, configure_logs
 
 Said = pytest.CaptureFixture[str]
 
@@ -70,9 +70,10 @@ def test_other_libraries_lines_are_json_too(capsys: Said) -> None:
 
 def test_each_line_has_the_id_of_the_request(capsys: Said) -> None:
     configure_logs()
-    with structlog.contextvars.bound_contextvars(request_id="r-1"):
-        structlog.get_logger().info("ours")
-        logging.getLogger("somebody.else").warning("theirs")
+    token = REQUEST_ID.set("r-1")
+    structlog.get_logger().info("ours")
+    logging.getLogger("somebody.else").warning("theirs")
+    REQUEST_ID.reset(token)
     structlog.get_logger().info("later")
     assert [line.get("request_id") for line in lines(capsys)] == ["r-1", "r-1", None]
 

@@ -13,14 +13,12 @@ from huajuan.event_store.store import Decided, EventStore
 async def favorite_image(store: EventStore, account_id: UUID, image_id: UUID) -> Decided:
     """Raises `ImageNotFound` or `AlreadyFavorite`."""
     favorite_id = store.stream_ids.favorite(account_id, image_id)
-    if earlier := await store.made_before(Stream(Favorite, favorite_id)):
-        return earlier
-    shown(await store.find(Image, image_id))
 
-    def decide(favorite: Favorite | None) -> Iterable[Entity]:
+    def decide(favorite: Favorite | None, image: Image | None) -> Iterable[Entity]:
+        shown(image)
         if favorite is None:
             return [Favorite.begin(favorite_id, account_id, image_id)]
         favorite.add()
         return [favorite]
 
-    return await store.change(decide, Stream(Favorite, favorite_id))
+    return await store.change(decide, Stream(Favorite, favorite_id), beside=Stream(Image, image_id))

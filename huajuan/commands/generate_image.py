@@ -65,7 +65,7 @@ async def _ask_and_queue(room: DrawingRoom, account_id: UUID, image_id: UUID, or
     except (NobodyDraws, QueueFull):
         # What an earlier run of the same command asked for has its place in the queue.
         if await room.store.made_before(Stream(Account, account_id)):
-            return await room.store.position_of(image_id, Image.Requested.TOPIC)
+            return await room.store.earlier.position_of(image_id, Image.Requested.TOPIC)
         await _refuse_without_points(room, account_id)
         raise
     try:
@@ -78,7 +78,7 @@ async def _ask_and_queue(room: DrawingRoom, account_id: UUID, image_id: UUID, or
         await room.queue.ready(image_id)
     at("ask.ready")
     if len(asked.aggregates) == 1:
-        return await room.store.position_of(image_id, Image.Requested.TOPIC)
+        return await room.store.earlier.position_of(image_id, Image.Requested.TOPIC)
     return asked.position
 
 

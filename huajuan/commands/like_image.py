@@ -11,19 +11,14 @@ from huajuan.event_store.store import Decided, EventStore
 
 
 async def like_image(store: EventStore, account_id: UUID, image_id: UUID) -> Decided:
-    """Raises `ImageNotFound` or `AlreadyLiked`.
-
-    The image is looked at and not locked: all who like a picture at once would wait for each other.
-    """
+    """Raises `ImageNotFound` or `AlreadyLiked`."""
     like_id = store.stream_ids.like(account_id, image_id)
-    if earlier := await store.made_before(Stream(Like, like_id)):
-        return earlier
-    shown(await store.find(Image, image_id))
 
-    def decide(like: Like | None) -> Iterable[Entity]:
+    def decide(like: Like | None, image: Image | None) -> Iterable[Entity]:
+        shown(image)
         if like is None:
             return [Like.begin(like_id, account_id, image_id)]
         like.give()
         return [like]
 
-    return await store.change(decide, Stream(Like, like_id))
+    return await store.change(decide, Stream(Like, like_id), beside=Stream(Image, image_id))

@@ -13,15 +13,13 @@ from huajuan.event_store.store import Decided, EventStore
 
 async def unlike_image(store: EventStore, account_id: UUID, image_id: UUID) -> Decided:
     """Raises `ImageNotFound` or `NotLiked`."""
-    stream = Stream(Like, store.stream_ids.like(account_id, image_id))
-    if earlier := await store.made_before(stream):
-        return earlier
-    shown(await store.find(Image, image_id))
+    like_id = store.stream_ids.like(account_id, image_id)
 
-    def decide(like: Like | None) -> Iterable[Entity]:
+    def decide(like: Like | None, image: Image | None) -> Iterable[Entity]:
+        shown(image)
         if like is None:
             raise NotLiked
         like.take_back()
         return [like]
 
-    return await store.change(decide, stream)
+    return await store.change(decide, Stream(Like, like_id), beside=Stream(Image, image_id))

@@ -104,5 +104,5 @@ async def ending_of(store: EventStore, told: Image) -> Ending:
     """How a job ended that somebody else has told of, and the balance by now."""
     account = await store.find(Account, told.account_id)
     topic = Image.DrawingFailed.TOPIC if told.picture is None else Image.Drawn.TOPIC
-    position = await store.position_of(told.id, topic)
+    position = await store.earlier.position_of(told.id, topic)
     return Ending(told.picture, told.failure, account.balance if account else 0, position)

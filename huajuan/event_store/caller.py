@@ -66,6 +66,11 @@ def calling(actor: UUID | None = None, correlation_id: str | None = None) -> Ite
         _caller.reset(token)
 
 
+def answer(correlation_id: str) -> None:
+    """For the rest of this task, facts answer this request."""
+    _caller.set(Caller(correlation_id=correlation_id))
+
+
 def act_as(actor: UUID) -> None:
     """For the rest of this task, facts name this actor."""
     outer = _caller.get()

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from eventsourcing.persistence import StoredEvent
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 
 from huajuan.event_store.keys import KeyRing
 from huajuan.event_store.mapper import EventMapper
@@ -12,6 +12,10 @@ _PAGE = """
 SELECT originator_id, originator_version, topic, state, notification_id
   FROM log.huajuan_events WHERE notification_id > %b ORDER BY notification_id LIMIT %b
 """
+
+
+# As the log has them; the last column is the position.
+Rows = list[tuple[Any, ...]]
 
 
 class Recorded(NamedTuple):
@@ -28,11 +32,17 @@ class LogReader:
         self._mapper = mapper
         self._keys = keys
 
-    async def page(
+    async def ask(self, connection: AsyncConnection, after: int, events_max: int) -> AsyncCursor:
+        """For the next page, of which the cursor has the rows; in a pipeline nothing is waited for."""
+        return await connection.execute(_PAGE, (after, events_max), prepare=True, binary=True)
+
+    async def rows(self, connection: AsyncConnection, after: int, events_max: int) -> Rows:
+        return await (await self.ask(connection, after, events_max)).fetchall()
+
+    async def read(
         self,
         connection: AsyncConnection,
-        after: int,
-        events_max: int,
+        rows: Rows,
         topics: frozenset[str],
         left_out: frozenset[int] = frozenset(),
     ) -> list[Recorded]:
@@ -40,8 +50,6 @@ class LogReader:
 
         So a process passes over kinds of events that only newer ones know.
         """
-        cursor = await connection.execute(_PAGE, (after, events_max), prepare=True, binary=True)
-        rows = await cursor.fetchall()
         wanted = (row for row in rows if row[2] in topics and row[4] not in left_out)
         stored = [(row[4], StoredEvent(*row[:4])) for row in wanted]
         await self._keys.need(self._mapper.subjects(event for _, event in stored), connection)

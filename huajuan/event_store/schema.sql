@@ -263,3 +263,45 @@ BEGIN
     END LOOP;
     RETURN grams;
 END $$;
+
+-- Who alone may change the read tables, until when, and so remember what it read from them. `shared_until` keeps
+-- everybody from it: a rebuild is about to change them.
+CREATE TABLE IF NOT EXISTS operations.tenancy (
+    one          boolean PRIMARY KEY DEFAULT true CHECK (one),
+    epoch        bigint      NOT NULL DEFAULT 0,
+    tag          text        NOT NULL DEFAULT '',
+    until        timestamptz NOT NULL DEFAULT '-infinity',
+    shared_until timestamptz NOT NULL DEFAULT '-infinity'
+);
+INSERT INTO operations.tenancy DEFAULT VALUES ON CONFLICT DO NOTHING;
+
+-- The number of the tenancy, which is another one after a gap; 0 if it is not to be had, because another server serves.
+-- Under the lock nobody folds who has not seen who has it.
+-- Those who fold wait behind whoever waits for the lock, so that is not for long.
+CREATE OR REPLACE FUNCTION operations.take_tenancy(asking text, seconds float8) RETURNS bigint
+    LANGUAGE plpgsql SET lock_timeout = '50ms' AS $$
+DECLARE
+    number bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(4721);
+    IF EXISTS (SELECT FROM pg_stat_activity a
+                WHERE a.datname = current_database() AND a.application_name LIKE 'huajuan serves %'
+                  AND split_part(a.application_name, ' ', 3) <> asking) THEN
+        RETURN 0;
+    END IF;
+    UPDATE operations.tenancy t
+       SET epoch = t.epoch + (CASE WHEN t.tag = asking AND t.until > clock_timestamp() THEN 0 ELSE 1 END),
+           tag = asking, until = clock_timestamp() + make_interval(secs => seconds)
+     WHERE t.shared_until < clock_timestamp() AND (t.tag = asking OR t.until < clock_timestamp())
+    RETURNING t.epoch INTO number;
+    RETURN coalesce(number, 0);
+EXCEPTION WHEN lock_not_available THEN
+    RETURN 0;
+END $$;
+
+-- Whether the tables may be changed now. Nobody takes a tenancy before the transaction ends.
+CREATE OR REPLACE FUNCTION operations.fold_beside(folding text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(4721);
+    RETURN NOT EXISTS (SELECT FROM operations.tenancy t WHERE t.tag <> folding AND t.until > clock_timestamp());
+END $$;

@@ -12,7 +12,7 @@ from huajuan.domain.facts import Entity, Occasion, on_occasion
 from huajuan.domain.refusals import Refused
 from huajuan.event_store.cache import AggregateCache
 from huajuan.event_store.caller import Command, caller
-from huajuan.event_store.earlier_runs import marked_positions, position_of, stream_at
+from huajuan.event_store.earlier_runs import EarlierRuns
 from huajuan.event_store.ending import end
 from huajuan.event_store.errors import Conflict
 from huajuan.event_store.installation import stream_ids
@@ -21,6 +21,7 @@ from huajuan.event_store.limits import LogLimits
 from huajuan.event_store.loading import Loader, Stream
 from huajuan.event_store.mapper import EventMapper
 from huajuan.event_store.outages import through_outages
+from huajuan.event_store.shared_reads import SharedReads
 from huajuan.event_store.snapshots import Snapshots
 from huajuan.event_store.streams import StreamIds
 from huajuan.event_store.writer import Writer
@@ -29,6 +30,7 @@ A = TypeVar("A", bound=Entity)
 B = TypeVar("B", bound=Entity)
 C = TypeVar("C", bound=Entity)
 Saved = Iterable[Entity]
+Streams = Sequence[Stream[Any]]
 
 
 class Decided(NamedTuple):
@@ -52,11 +54,13 @@ class EventStore:
         self.on_appended: list[Callable[[int], None]] = []
         self.keys = KeyRing(pool, limits.keys_cached_max, limits.reconnect_seconds_max)
         self.mapper = EventMapper(keys=self.keys)
+        self.reads = SharedReads(pool)
+        self.earlier = EarlierRuns(pool, limits.reconnect_seconds_max)
         self._limits = limits
         self._pool = pool
         self._writer = Writer(dsn, limits, self._tell_appended)
         self._cache = AggregateCache(limits.aggregates_cached_max, limits.lock_seconds_max)
-        self._loader = Loader(pool, self.mapper, self.keys, limits.page_events_max)
+        self._loader = Loader(self.reads, self.mapper, self.keys, limits.page_events_max)
         self._snapshots = Snapshots(
             pool, self.mapper, limits.snapshot_every_events, limits.snapshots_waiting_max
         )
@@ -80,10 +84,9 @@ class EventStore:
     async def find(self, kind: type[A], stream: UUID) -> A | None:
         """The aggregate with every event the log had when asked. Read it at once; never change it."""
         async with self._cache.alone([stream]):
-            known = self._cache.known([stream])
+            known: dict[UUID, Any] = self._cache.known([stream])
             await self._bring_up_to_date([Stream(kind, stream)], known)
-            found: Any = known.get(stream)
-            return found  # type: ignore[no-any-return]
+            return known.get(stream)
 
     @overload
     async def change(self, decide: Callable[[A | None], Saved], a: Stream[A], /) -> Decided: ...
@@ -101,17 +104,26 @@ class EventStore:
         /,
     ) -> Decided: ...
     @overload
+    async def change(
+        self, decide: Callable[[A | None, B | None], Saved], a: Stream[A], /, *, beside: Stream[B]
+    ) -> Decided: ...
+    @overload
     async def change(self, decide: Callable[..., Saved], /, *streams: Stream[Any]) -> Decided: ...
-    async def change(self, decide: Callable[..., Saved], /, *streams: Stream[Any]) -> Decided:
+    async def change(
+        self, decide: Callable[..., Saved], /, *streams: Stream[Any], beside: Stream[Any] | None = None
+    ) -> Decided:
         """Let `decide` state facts on these aggregates and append all of them, or none.
 
         `decide` gets each stream's aggregate, or `None` where there is none yet, and returns those to
         save. It is asked again when another process was faster. Raises what it raises, and `LogError`.
 
         It is not asked when an earlier run of the same command has made this change: see `made_before`.
+
+        An aggregate `beside` these comes last, read with them as it stands. Nothing is stated on it, and it is
+        not kept from others: all who like a picture at once would wait for each other's appends.
         """
         async with self._cache.alone([stream.id for stream in streams]):
-            decided = await self._change(decide, streams)
+            decided = await self._change(decide, streams, [beside] if beside else [])
         if command := caller().command:
             command.changed()
         return decided
@@ -133,18 +145,6 @@ class EventStore:
             command.changed()
         return made
 
-    async def position_of(self, stream: UUID, topic: str) -> int:
-        """Of the stream's last fact of this kind; 0 if it has none."""
-        return await through_outages(
-            lambda: position_of(self._pool, stream, topic), self._limits.reconnect_seconds_max
-        )
-
-    async def stream_at(self, position: int, *topics: str) -> UUID | None:
-        """Whose fact is at this position, if it is of one of these kinds."""
-        return await through_outages(
-            lambda: stream_at(self._pool, position, topics), self._limits.reconnect_seconds_max
-        )
-
     def forget(self, person: UUID) -> None:
         """An erased person's key and all that was read with it leave the memory of this process."""
         self.keys.erase(person)
@@ -159,11 +159,11 @@ class EventStore:
         for listener in self.on_appended:
             listener(position)
 
-    async def _change(self, decide: Callable[..., Saved], streams: Sequence[Stream[Any]]) -> Decided:
+    async def _change(self, decide: Callable[..., Saved], streams: Streams, beside: Streams) -> Decided:
         give_up_at = asyncio.get_running_loop().time() + self._limits.conflict_seconds_max
         while True:
             try:
-                return await self._decide_and_append(decide, streams)
+                return await self._decide_and_append(decide, streams, beside)
             except Conflict:
                 # A process that has the newest facts at hand may win many times in a row over one
                 # that must read them, so what is bounded is the time and not the tries.
@@ -172,29 +172,36 @@ class EventStore:
                     raise
 
     async def _decide_and_append(
-        self, decide: Callable[..., Saved], streams: Sequence[Stream[Any]]
+        self, decide: Callable[..., Saved], streams: Streams, beside: Streams
     ) -> Decided:
         ids = [stream.id for stream in streams]
         known = self._cache.known(ids)
-        command = caller().command
-        if command is None and len(known) == len(ids):
+        if caller().command is None and not beside and len(known) == len(ids):
             # A cached state may accept at once: the log's primary key checks it.
             hasty = self._decide_on_cached(decide, ids, known)
             if hasty:
                 return await self._append(hasty)
+        decided = await self._decide_on_newest(decide, streams, beside)
+        return decided if isinstance(decided, Decided) else await self._append(decided)
+
+    async def _decide_on_newest(
+        self, decide: Callable[..., Saved], streams: Streams, beside: Streams
+    ) -> list[Entity] | Decided:
+        """What is to be saved, or what an earlier run of the command came to."""
+        asked, command = [*streams, *beside], caller().command
+        ids = [stream.id for stream in asked]
+        async with self._cache.alone([stream.id for stream in beside]):
             known = self._cache.known(ids)
-        await self._bring_up_to_date(streams, known)
-        # Looked for after the state is read: whatever comes later is refused by the primary key.
-        made = await self._made_before(command, streams, known) if command else None
-        return made or await self._append(self._decide(decide, ids, known))
+            await self._bring_up_to_date(asked, known)
+            # Looked for after the state is read: whatever comes later is refused by the primary key.
+            made = await self._made_before(command, streams, known) if command else None
+            return made or self._decide(decide, ids, known)
 
     async def _made_before(
-        self, command: Command, streams: Sequence[Stream[Any]], known: dict[UUID, Entity]
+        self, command: Command, streams: Streams, known: dict[UUID, Entity]
     ) -> Decided | None:
         ids = [stream.id for stream in streams]
-        positions = await through_outages(
-            lambda: marked_positions(self._pool, command, ids), self._limits.reconnect_seconds_max
-        )
+        positions = await self.earlier.marked(command, ids)
         if not positions:
             return None
         await self._bring_up_to_date(streams, known)
@@ -234,7 +241,7 @@ class EventStore:
             self._snapshots.consider(aggregate, len(aggregate.collect_events()))
         return Decided(tuple(saved), positions[-1])
 
-    async def _bring_up_to_date(self, streams: Sequence[Stream[Any]], known: dict[UUID, Entity]) -> None:
+    async def _bring_up_to_date(self, streams: Streams, known: dict[UUID, Entity]) -> None:
         added = await through_outages(
             lambda: self._loader.bring_up_to_date(streams, known), self._limits.reconnect_seconds_max
         )

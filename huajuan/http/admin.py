@@ -76,7 +76,7 @@ ACT_ANSWERS: Answers = {
 )
 async def projections(desk: AtDesk) -> ProjectionsReply:
     """The status of each read table. How far and how fast, who leads, what stopped it, skips, its last rebuild."""
-    found = [r.projection for r in desk.projector.runners]
+    found = desk.projector.projections
     return ProjectionsReply(code=200, message=phrases.WELL, projections=await _on_wire(desk, found))
 
 
@@ -151,7 +151,7 @@ async def _skip(desk: Desk, projection: Projection, position: int, reason: str) 
 
 
 def _projection(desk: Desk, name: str) -> Projection:
-    known = {runner.projection.name: runner.projection for runner in desk.projector.runners}
+    known = {projection.name: projection for projection in desk.projector.projections}
     if name not in known:
         raise Refusal(404, message=phrases.NO_SUCH_PROJECTION)
     return known[name]

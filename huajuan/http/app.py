@@ -20,7 +20,7 @@ from huajuan.http.admin_verify import verify_log
 from huajuan.http.api_page import DOCUMENT, PATH, ApiPage, page_router
 from huajuan.http.avatars import avatar_picture, upload_avatar
 from huajuan.http.cors import cors
-from huajuan.http.desk import Desk
+from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.document import ABOUT, COMPONENTS, SCHEME, TAGS, Document
 from huajuan.http.door import door
 from huajuan.http.envelope import EXCEPTION_HANDLERS
@@ -31,7 +31,7 @@ from huajuan.http.gallery import bring_images_back, image_feature, image_square,
 from huajuan.http.generating import generate
 from huajuan.http.generation_events import generation_events
 from huajuan.http.generations import cancel_generation, own_generation, own_generations
-from huajuan.http.guards import requires_admin, requires_token
+from huajuan.http.guards import in_order, requires_admin, requires_token
 from huajuan.http.idempotency import Replayed, keeping_replies, on_replayed, one_effect
 from huajuan.http.images import all_images, one_image, own_images, own_images_of_time
 from huajuan.http.likes import like, unlike
@@ -41,6 +41,7 @@ from huajuan.http.operations import healthz, readyz
 from huajuan.http.own_points import own_point_history, own_points
 from huajuan.http.points import score
 from huajuan.http.profile import all_users, avatar, change_avatar, update
+from huajuan.http.remembering import remembering
 from huajuan.http.statistics import statistics
 from huajuan.http.tokens import Claims
 from huajuan.settings import Settings
@@ -80,7 +81,7 @@ def create_app(settings: Settings, open_desk: OpenDesk) -> ASGIApp:
         logging_config=None,
     )
     app.state.meter = Meter()
-    return door(cors(keeping_replies(app), settings.cors_origins), app.state.meter)
+    return door(cors(remembering(keeping_replies(app), app), settings.cors_origins), app.state.meter)
 
 
 def _before_token() -> Router:
@@ -88,12 +89,12 @@ def _before_token() -> Router:
 
 
 def _behind_token() -> Router:
-    guards = [requires_token, one_effect]
+    guards = [in_order(requires_token, one_effect)]
     return Router("/", route_handlers=WITH_TOKEN, guards=guards, security=[{SCHEME: []}])
 
 
 def _behind_role() -> Router:
-    guards = [requires_token, requires_admin, one_effect]
+    guards = [in_order(requires_token, requires_admin, one_effect)]
     return Router("/", route_handlers=FOR_ADMINS, guards=guards, security=[{SCHEME: []}])
 
 
@@ -123,6 +124,7 @@ def _desk(request: Request[Any, Any, Any]) -> Desk:
     return desk
 
 
-def _me(request: Request[Any, Any, Any]) -> Claims:
+def _me(request: Request[Any, Any, Any], desk: AtDesk) -> Claims:
+    """Behind the desk, for two that wait for nothing of each other would be two tasks to the framework."""
     claims: Claims = request.scope["state"]["claims"]
     return claims

@@ -14,6 +14,7 @@ from huajuan.event_store.store import EventStore
 from huajuan.event_store.stream_reader import StreamReader
 from huajuan.http.auditors import Auditors
 from huajuan.http.followers import Followers
+from huajuan.http.memory import Memory
 from huajuan.http.tokens import Tokens
 from huajuan.passwords import Passwords
 from huajuan.pictures import Pictures
@@ -22,6 +23,7 @@ from huajuan.projections.points_audit import PointsAudit
 from huajuan.projections.projection import Projection
 from huajuan.projections.projector import Projector
 from huajuan.projections.questions import ReadTables
+from huajuan.projections.tenancy import Tenancy
 from huajuan.serving.rebuilding import RebuildProcesses
 from huajuan.sessions.attempts import Attempts
 from huajuan.sessions.idempotency import Idempotency
@@ -57,6 +59,8 @@ class Desk:
     erasures: Erasures
     rebuilds: RebuildProcesses
     auditors: Auditors
+    tenancy: Tenancy
+    memory: Memory
 
     async def show(self, position: int, *projections: Projection) -> None:
         """Wait until these tables show what was just appended, within a bound.

@@ -3,9 +3,6 @@
 import asyncio
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 from uuid import uuid4
 
@@ -14,21 +11,22 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from huajuan.event_store.caller import calling
+from huajuan.event_store.caller import answer
 from huajuan.http import phrases
 from huajuan.http.meter import Meter
+from huajuan.logs import REQUEST_ID
 
 _FIT = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 # Whom an admin asks about is nobody else's business.
+_ABOUT_OTHERS = "/admin/users/"
 _NAMED = re.compile(r"^(/admin/users/)[^/]+")
 _HEADER = b"x-request-id"
 NO_ROUTE = "none"
-_request_id: ContextVar[str] = ContextVar("request_id", default="")
 _logger = structlog.get_logger("huajuan.http")
 
 
 def request_id() -> str:
-    return _request_id.get()
+    return REQUEST_ID.get()
 
 
 def door(app: ASGIApp, meter: Meter) -> ASGIApp:
@@ -38,34 +36,26 @@ def door(app: ASGIApp, meter: Meter) -> ASGIApp:
         if scope["type"] != ScopeType.HTTP:
             await app(scope, receive, send)
             return
+        # Each request is a task of its own, and what is set here ends with it.
         name = _id_of(scope)
-        _request_id.set(name)
-        with (
-            structlog.contextvars.bound_contextvars(request_id=name),
-            calling(correlation_id=name),
-            _watched(scope, meter) as told,
-        ):
+        REQUEST_ID.set(name)
+        answer(name)
+        told, began = _Told(), time.perf_counter()
+        try:
             await _serve(app, scope, receive, send, name, told)
+        finally:
+            _note(scope, meter, told.status, time.perf_counter() - began)
 
     return enter
 
 
-@contextmanager
-def _watched(scope: Any, meter: Meter) -> Iterator["_Told"]:
-    """The request is logged and counted, however it ends."""
-    told, began = _Told(), time.perf_counter()
-    try:
-        yield told
-    finally:
-        seconds = time.perf_counter() - began
-        meter.count(scope["method"], scope.get("path_template") or NO_ROUTE, told.status, seconds)
-        _logger.info(
-            "request",
-            method=scope["method"],
-            path=_NAMED.sub(r"\1…", scope["path"]),
-            status=told.status,
-            ms=round(seconds * 1000, 1),
-        )
+def _note(scope: Any, meter: Meter, status: int, seconds: float) -> None:
+    """The request is logged and counted, however it ended."""
+    method, path = scope["method"], scope["path"]
+    meter.count(method, scope.get("path_template") or NO_ROUTE, status, seconds)
+    if path.startswith(_ABOUT_OTHERS):
+        path = _NAMED.sub(r"\1…", path)
+    _logger.info("request", method=method, path=path, status=status, ms=round(seconds * 1000, 1))
 
 
 class _Told:

@@ -167,7 +167,7 @@ async def _image_meant(form: FavoriteForm, desk: Desk) -> UUID:
         raise Unreadable
     shown_now = (await identities(desk.tables, [form.id])).get(form.id)
     # One that is gone may have been there for an earlier run of the same request.
-    return _known(shown_now or await desk.store.stream_at(form.id, Image.Drawn.TOPIC))
+    return _known(shown_now or await desk.store.earlier.stream_at(form.id, Image.Drawn.TOPIC))
 
 
 async def _removed(given: dict[str, str], account_id: UUID, desk: Desk) -> Decided:
@@ -185,7 +185,7 @@ async def _removed_earlier(given: dict[str, str], account_id: UUID, desk: Desk) 
     store, favorite_id = desk.store, None
     if "url" not in given:
         topics = Favorite.Added.TOPIC, Favorite.AddedAgain.TOPIC
-        favorite_id = await store.stream_at(_favorite_id(given.get("id", "")), *topics)
+        favorite_id = await store.earlier.stream_at(_favorite_id(given.get("id", "")), *topics)
     elif image_id := image_id_of(given["url"], desk.settings.public_address):
         favorite_id = store.stream_ids.favorite(account_id, image_id)
     return await store.made_before(Stream(Favorite, favorite_id)) if favorite_id else None

@@ -1,6 +1,7 @@
 """Guards, named by what they demand."""
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from litestar.connection import ASGIConnection
@@ -13,6 +14,7 @@ from huajuan.http.desk import Desk
 from huajuan.http.envelope import Refusal
 from huajuan.http.tokens import Claims, TokenExpired, TokenInvalid
 
+Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]
 _SCHEME = re.compile(r"^bearer\b", re.IGNORECASE)
 # A route may name keys that stand in its replies to a bad token, beside `code` and `message`.
 BESIDE_TOKEN_REFUSAL = "beside_token_refusal"
@@ -20,11 +22,21 @@ BESIDE_TOKEN_REFUSAL = "beside_token_refusal"
 INSTEAD_OF_TOKEN_REFUSAL = "instead_of_token_refusal"
 
 
+def in_order(*guards: Guard) -> Guard:
+    """As one, since the framework copies the handler for each."""
+
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        for one in guards:
+            await one(connection, handler)
+
+    return guard
+
+
 async def requires_token(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Checked before anything else; what the request leads to is done in the account's name."""
     beside = handler.opt.get(BESIDE_TOKEN_REFUSAL, {})
     desk: Desk = connection.app.state.desk
-    token = _SCHEME.sub("", connection.headers.get("authorization", "")).strip()
+    token = token_in(connection.headers.get("authorization", ""))
     if not token:
         raise _missing(handler.opt.get(INSTEAD_OF_TOKEN_REFUSAL), beside)
     claims = _verify(desk, token, beside)
@@ -32,6 +44,11 @@ async def requires_token(connection: ASGIConnection[Any, Any, Any, Any], handler
         raise Refusal(401, **beside, message=phrases.TOKEN_INVALID)
     connection.scope["state"]["claims"] = claims
     act_as(claims.account_id)
+
+
+def token_in(header: str) -> str:
+    """The token of an `Authorization` header, with or without the word before it."""
+    return _SCHEME.sub("", header).strip()
 
 
 async def is_admin(desk: Desk, claims: Claims) -> bool:

@@ -8,7 +8,7 @@ from litestar import Request, Response, get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from huajuan.event_store.errors import LogError
@@ -58,14 +58,18 @@ async def metrics(request: Request[Any, Any, Any], desk: AtDesk) -> Response[byt
     families = await _families(desk)
     alive = _gauge("huajuan_projector_alive", "1 while this worker runs its projections.", ["worker"])
     alive.add_metric([meter.worker], desk.projector.is_alive())
+    remembered = CounterMetricFamily(
+        "huajuan_replies_remembered", "Replies that this worker told from memory.", labels=["worker"]
+    )
+    remembered.add_metric([meter.worker], desk.memory.told)
     return Response(
-        generate_latest(meter.registry) + generate_latest(_registry([alive, *families])),
+        generate_latest(meter.registry) + generate_latest(_registry([alive, remembered, *families])),
         media_type=CONTENT_TYPE_LATEST,
     )
 
 
 async def _families(desk: Desk) -> list[Metric]:
-    projections = [runner.projection for runner in desk.projector.runners]
+    projections = desk.projector.projections
     up = _gauge("huajuan_database_up", "1 while the database answers.")
     try:
         async with asyncio.timeout(ANSWER_SECONDS_MAX):

@@ -105,6 +105,6 @@ def _is_moving(standing: Standing, desk: Desk) -> bool:
 async def _standings(desk: Desk) -> list[Standing] | None:
     try:
         async with asyncio.timeout(ANSWER_SECONDS_MAX):
-            return await standings(desk.tables, [r.projection for r in desk.projector.runners])
+            return await standings(desk.tables, desk.projector.projections)
     except (TimeoutError, LogError):
         return None

@@ -1,8 +1,9 @@
-"""Applies a batch of events to a read table: load the touched rows, fold in memory, write what changed."""
+"""Applies a batch of events to read tables: load the touched rows, fold in memory, tell what to write."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from msgspec.structs import astuple
 from psycopg import AsyncConnection
@@ -14,27 +15,64 @@ from huajuan.projections.table import Table
 # COPY is worth its extra round trips from about this many new rows on, and cannot be pipelined.
 COPY_ROWS_MIN = 300
 Work = list[tuple[Any, Touch, Recorded]]
+Rows = dict[Any, tuple[Any, ...]]
+
+
+class Followed(NamedTuple):
+    """A projection, and what it leaves out."""
+
+    projection: Projection
+    skips: Skips = NO_SKIPS
+
+
+class Write(NamedTuple):
+    """A statement that is still to be executed, and its values."""
+
+    statement: bytes
+    values: tuple[Any, ...]
+
+
+class Applied(NamedTuple):
+    """What is to be written, and whose rows of which schema are touched by it."""
+
+    writes: list[Write]
+    accounts: dict[str, set[UUID]]
 
 
 async def apply(
-    connection: AsyncConnection, projection: Projection, batch: Iterable[Recorded], skips: Skips = NO_SKIPS
-) -> None:
-    """Inside the caller's transaction, with the projection's schema as the search path."""
-    work = _work(projection, batch)
-    if not work:
-        return
-    table = projection.table
-    before = await _load(connection, table, {key for key, _, _ in work})
-    after = fold_rows({key: table.row(*row) for key, row in before.items()}, work, skips)
-    await _write(connection, table, before, after)
+    connection: AsyncConnection, followed: Iterable[Followed], batch: Sequence[Recorded]
+) -> Applied:
+    """Inside the caller's transaction, with the projections' schemas on the search path.
+
+    All tables are read in one round trip; what is to be written is left to the caller, who writes more.
+    """
+    works = [(one, work) for one in followed if (work := _work(one.projection, batch, one.skips))]
+    found = await _load(connection, [(one.projection.table, work) for one, work in works])
+    applied = Applied([], {})
+    for (one, work), before in zip(works, found, strict=True):
+        table = one.projection.table
+        rows = {key: table.row(*row) for key, row in before.items()}
+        after = fold_rows(rows, work, one.skips)
+        applied.writes.extend(await _writes(connection, table, before, after))
+        applied.accounts[one.projection.schema] = _accounts(table, before, after)
+    return applied
 
 
-def _work(projection: Projection, batch: Iterable[Recorded]) -> Work:
-    touches = projection.touches
+def _accounts(table: Table[Any], before: Rows, after: Mapping[Any, Any]) -> set[UUID]:
+    """Whose rows these are and were; nobody's where a table knows no accounts."""
+    if table.account_at is None:
+        return set()
+    return {row[table.account_at] for row in before.values()} | {
+        row.account_id for row in after.values() if row
+    }
+
+
+def _work(projection: Projection, batch: Iterable[Recorded], skips: Skips = NO_SKIPS) -> Work:
+    touches, left_out = projection.touches, skips.positions
     return [
         (touch.key(recorded.event, recorded.position), touch, recorded)
         for recorded in batch
-        if (touch := touches.get(type(recorded.event)))
+        if (touch := touches.get(type(recorded.event))) and recorded.position not in left_out
     ]
 
 
@@ -50,33 +88,35 @@ def fold_rows(rows: dict[Any, Any], work: Work, skips: Skips = NO_SKIPS) -> dict
     return rows
 
 
-async def _load(connection: AsyncConnection, table: Table[Any], keys: set[Any]) -> dict[Any, tuple[Any, ...]]:
-    cursor = await connection.execute(table.select.encode(), (list(keys),), prepare=True, binary=True)
-    return {row[table.key_at]: row for row in await cursor.fetchall()}
+async def _load(connection: AsyncConnection, works: Sequence[tuple[Table[Any], Work]]) -> list[Rows]:
+    """The touched rows of each table as they stand, by their keys."""
+    asked = []
+    async with connection.pipeline() if len(works) > 1 else nullcontext():
+        for table, work in works:
+            keys = list({key for key, _, _ in work})
+            asked.append(await connection.execute(table.select.encode(), (keys,), prepare=True, binary=True))
+        found = [await cursor.fetchall() for cursor in asked]
+    return [{row[table.key_at]: row for row in rows} for (table, _), rows in zip(works, found, strict=True)]
 
 
-async def _write(
-    connection: AsyncConnection,
-    table: Table[Any],
-    before: dict[Any, tuple[Any, ...]],
-    after: dict[Any, Any],
-) -> None:
+async def _writes(
+    connection: AsyncConnection, table: Table[Any], before: Rows, after: dict[Any, Any]
+) -> list[Write]:
     new, changed, gone = _differences(before, after)
+    writes = []
+    if gone:
+        writes.append(Write(table.delete.encode(), (gone,)))
+    if changed:
+        writes.append(Write(table.update.encode(), _columns(changed)))
     if len(new) >= COPY_ROWS_MIN:
         await _copy(connection, table, new)
-        new = []
-    several = sum(map(bool, (new, changed, gone))) > 1
-    async with connection.pipeline() if several else nullcontext():
-        if gone:
-            await connection.execute(table.delete.encode(), (gone,), prepare=True)
-        if changed:
-            await connection.execute(table.update.encode(), _columns(changed), prepare=True)
-        if new:
-            await connection.execute(table.insert.encode(), _columns(new), prepare=True)
+    elif new:
+        writes.append(Write(table.insert.encode(), _columns(new)))
+    return writes
 
 
 def _differences(
-    before: dict[Any, tuple[Any, ...]], after: dict[Any, Any]
+    before: Rows, after: dict[Any, Any]
 ) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], list[Any]]:
     """New rows, changed rows, and the keys of rows that are gone."""
     new, changed, gone = [], [], []

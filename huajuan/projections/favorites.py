@@ -74,7 +74,7 @@ async def favorites_of(
 ) -> list[FavoriteImage]:
     """One's favorites, oldest first, after a moment and id."""
     values = {"account": account_id, "most": most, "after_time": after[0], "after_id": after[1]}
-    return await tables.all(FavoriteImage, _FAVORITES_OF, values)
+    return await tables.quickly(FavoriteImage, _FAVORITES_OF, values)
 
 
 async def favorite(tables: ReadTables, account_id: UUID, favorite_id: int) -> FavoriteRow | None:

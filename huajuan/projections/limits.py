@@ -7,6 +7,7 @@ class ProjectionLimits(msgspec.Struct, frozen=True):
     """`foreign_grace_seconds` lets the process that appended fold first."""
 
     batch_events_max: int = 5_000
+    turn_events_max: int = 500
     poll_seconds: float = 1
     foreign_grace_seconds: float = 0.03
     retry_pause_seconds: float = 0.1

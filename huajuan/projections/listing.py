@@ -70,7 +70,10 @@ _HOLDS = "(operations.grams(h.words) @> operations.grams(%({0})s) AND position(%
 async def list_images(tables: ReadTables, wanted: Wanted, most: int) -> list[DrawnImage]:
     """At most `most` images. Raises `BadCursor`."""
     query, values = statement(wanted, most)
-    return await tables.all(DrawnImage, query, values)
+    is_plain = (
+        wanted.account_id is not None and wanted.sort == "time" and not (wanted.prompt or wanted.any_words)
+    )
+    return await (tables.quickly if is_plain else tables.all)(DrawnImage, query, values)
 
 
 def statement(wanted: Wanted, most: int) -> tuple[str, dict[str, Any]]:

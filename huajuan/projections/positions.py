@@ -1,31 +1,30 @@
 """How far each projection has folded, as far as this process has heard; waits until one is far enough."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 
 class Positions:
-    """Names are projections' schemas. Read-your-writes waits here, on a condition, without polling."""
+    """Names are projections' schemas. Read-your-writes waits here, rung and without polling."""
 
     def __init__(self) -> None:
         self._positions: dict[str, int] = {}
         self._stopped: set[str] = set()
-        self._moved = asyncio.Condition()
+        self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
 
     def __getitem__(self, name: str) -> int:
         return self._positions.get(name, 0)
 
-    async def moved(self, name: str, position: int) -> None:
-        async with self._moved:
+    def moved(self, positions: Mapping[str, int]) -> None:
+        for name, position in positions.items():
             self._positions[name] = max(position, self[name])
-            self._stopped.discard(name)
-            self._moved.notify_all()
+        self._stopped.difference_update(positions)
+        self._ring()
 
-    async def stopped(self, name: str) -> None:
+    def stopped(self, name: str) -> None:
         """Nobody needs to wait for this one."""
-        async with self._moved:
-            self._stopped.add(name)
-            self._moved.notify_all()
+        self._stopped.add(name)
+        self._ring()
 
     def is_stopped(self, name: str) -> bool:
         return name in self._stopped
@@ -35,11 +34,27 @@ class Positions:
         names = tuple(names)
 
         def settled() -> bool:
-            return all(name in self._stopped or self[name] >= position for name in names)
+            return all(self[name] >= position or name in self._stopped for name in names)
 
+        if not settled() and not await self._wait(settled, seconds_max):
+            return False
+        return self._stopped.isdisjoint(names)
+
+    async def _wait(self, settled: Callable[[], bool], seconds_max: float) -> bool:
+        rung = asyncio.get_running_loop().create_future()
+        self._waiting[rung] = settled
         try:
-            async with asyncio.timeout(seconds_max), self._moved:
-                await self._moved.wait_for(settled)
+            async with asyncio.timeout(seconds_max):
+                await rung
         except TimeoutError:
             return False
-        return not self._stopped.intersection(names)
+        finally:
+            self._waiting.pop(rung, None)
+        return True
+
+    def _ring(self) -> None:
+        """Only those who have what they wait for."""
+        for rung in [rung for rung, settled in self._waiting.items() if settled()]:
+            del self._waiting[rung]
+            if not rung.done():
+                rung.set_result(None)

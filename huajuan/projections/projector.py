@@ -7,11 +7,14 @@ from contextlib import asynccontextmanager
 from huajuan.event_store.ending import end
 from huajuan.event_store.reading import LogReader
 from huajuan.event_store.store import EventStore
+from huajuan.projections.changes import Changes, own_changes
+from huajuan.projections.following import Following
 from huajuan.projections.limits import ProjectionLimits
 from huajuan.projections.positions import Positions
 from huajuan.projections.projection import Projection
 from huajuan.projections.runner import Runner
 from huajuan.projections.signals import Ear, Signals
+from huajuan.projections.telling import Teller
 
 
 class Projector:
@@ -24,17 +27,30 @@ class Projector:
         projections: Iterable[Projection],
         limits: ProjectionLimits,
         ears: Mapping[str, Ear],
+        changes: Changes | None = None,
     ) -> None:
-        reader = LogReader(store.mapper, store.keys)
         self.positions = Positions()
-        self.runners = [Runner(dsn, p, reader, self.positions, limits) for p in projections]
-        self._signals = Signals(dsn, self.runners, self.positions, limits, store.writer_backend, ears)
+        self._following = Following(projections, self.positions)
+        self._teller = Teller(dsn, limits)
+        reader = LogReader(store.mapper, store.keys)
+        self.changes = changes or own_changes(self._following.schemas)
+        self._runner = Runner(
+            dsn, self._following, reader, self.positions, limits, self._teller, self.changes
+        )
+        own_backends = (store.writer_backend, lambda: self._teller.backend)
+        self._signals = Signals(
+            dsn, self._runner, self.positions, limits, own_backends, ears, self.changes.tag
+        )
         self._tasks: list[asyncio.Task[None]] = []
-        store.on_appended.append(self._appended_here)
+        store.on_appended.append(lambda _: self._runner.appended_here())
+
+    @property
+    def projections(self) -> list[Projection]:
+        return self._following.projections
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(r.run(), name=r.projection.schema) for r in self.runners]
-        self._tasks.append(asyncio.create_task(self._signals.run(), name="signals"))
+        kinds = (self._runner, self._teller, self._signals)
+        self._tasks = [asyncio.create_task(kind.run(), name=type(kind).__name__) for kind in kinds]
 
     async def stop(self) -> None:
         await end(self._tasks)
@@ -54,10 +70,6 @@ class Projector:
         else:
             await self.positions.reach([name], self.positions[name] + 1, seconds_max)
 
-    def _appended_here(self, position: int) -> None:
-        for runner in self.runners:
-            runner.appended_here(position)
-
 
 @asynccontextmanager
 async def open_projector(
@@ -66,9 +78,13 @@ async def open_projector(
     projections: Iterable[Projection],
     limits: ProjectionLimits | None = None,
     ears: Mapping[str, Ear] | None = None,
+    changes: Changes | None = None,
 ) -> AsyncIterator[Projector]:
-    """Runs the projections on read tables that are made; `ears` hear channels of their own."""
-    projector = Projector(dsn, store, projections, limits or ProjectionLimits(), ears or {})
+    """Runs the projections on read tables that are made; `ears` hear channels of their own.
+
+    `changes` are shared with the server's other workers, if there are any.
+    """
+    projector = Projector(dsn, store, projections, limits or ProjectionLimits(), ears or {}, changes)
     projector.start()
     try:
         yield projector

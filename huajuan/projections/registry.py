@@ -19,3 +19,4 @@ PROJECTIONS = (
     FAVORITES,
     DAILY_STATISTICS,
 )
+SCHEMAS = tuple(projection.schema for projection in PROJECTIONS)

@@ -14,7 +14,8 @@ from huajuan.event_store.schema import EVENTS_CHANNEL
 from huajuan.projections.limits import ProjectionLimits
 from huajuan.projections.positions import Positions
 from huajuan.projections.process import SERVING, own_name
-from huajuan.projections.runner import POSITIONS_CHANNEL, STOPPED, Runner
+from huajuan.projections.runner import Runner
+from huajuan.projections.telling import FOLDED_CHANNEL, STOPPED
 
 _logger = structlog.get_logger(__name__)
 
@@ -35,18 +36,20 @@ class Signals:
     def __init__(
         self,
         dsn: str,
-        runners: Iterable[Runner],
+        runner: Runner,
         positions: Positions,
         limits: ProjectionLimits,
-        own_backend: Callable[[], int],
+        own_backends: Iterable[Callable[[], int]],
         ears: Mapping[str, Ear],
+        tag: str,
     ) -> None:
         self._dsn = dsn
-        self._runners = list(runners)
+        self._runner = runner
         self._positions = positions
         self._limits = limits
-        self._own_backend = own_backend
+        self._own_backends = tuple(own_backends)
         self._ears = ears
+        self._tag = tag
 
     async def run(self) -> None:
         pause = self._limits.retry_pause_seconds
@@ -63,10 +66,10 @@ class Signals:
             pause = min(pause * 2, self._limits.retry_pause_seconds_max)
 
     async def _connect(self) -> psycopg.AsyncConnection:
-        channels = (EVENTS_CHANNEL, POSITIONS_CHANNEL, *self._ears)
+        channels = (EVENTS_CHANNEL, FOLDED_CHANNEL, *self._ears)
         statements = [f"LISTEN {channel}" for channel in channels]
-        # By this name others see that somebody serves.
-        name = sql.SQL("SET application_name = {}").format(f"{SERVING} {own_name()}")
+        # By this name others see that somebody serves, and of which server it is.
+        name = sql.SQL("SET application_name = {}").format(f"{SERVING} {self._tag} {own_name()}")
         return await connect(self._dsn, self._limits.connect_seconds_max, name, *statements)
 
     def _tell_hearing(self, *, is_hearing: bool) -> None:
@@ -75,23 +78,21 @@ class Signals:
 
     async def _listen(self, connection: psycopg.AsyncConnection) -> None:
         # Only now: what was appended before the LISTEN took effect rang no bell here.
-        self._appended_elsewhere()
+        self._runner.appended_elsewhere()
         self._tell_hearing(is_hearing=True)
         async for notify in connection.notifies():
             if ear := self._ears.get(notify.channel):
                 ear.hear(notify.payload)
-            elif notify.channel == POSITIONS_CHANNEL:
-                await self._hear_position(notify.payload)
-            elif notify.pid != self._own_backend():
-                self._appended_elsewhere()
+            elif any(notify.pid == backend() for backend in self._own_backends):
+                continue
+            elif notify.channel == FOLDED_CHANNEL:
+                self._hear_positions(notify.payload)
+            else:
+                self._runner.appended_elsewhere()
 
-    def _appended_elsewhere(self) -> None:
-        for runner in self._runners:
-            runner.appended_elsewhere()
-
-    async def _hear_position(self, payload: str) -> None:
-        name, position = payload.split()
-        if position == STOPPED:
-            await self._positions.stopped(name)
-        else:
-            await self._positions.moved(name, int(position))
+    def _hear_positions(self, payload: str) -> None:
+        news = dict(line.split() for line in payload.splitlines())
+        self._positions.moved({name: int(said) for name, said in news.items() if said != STOPPED})
+        for name, said in news.items():
+            if said == STOPPED:
+                self._positions.stopped(name)

@@ -71,7 +71,7 @@ SELECT c.position, {LAG},
  WHERE c.projection = ANY(%(schemas)s)
 """
 _SERVING = """
-SELECT substr(application_name, %(from)s) FROM pg_stat_activity
+SELECT split_part(application_name, ' ', -1) FROM pg_stat_activity
  WHERE datname = current_database() AND starts_with(application_name, %(serving)s) ORDER BY 1
 """
 
@@ -88,8 +88,8 @@ async def statuses(tables: ReadTables, ids: StreamIds, projections: Sequence[Pro
 
 async def serving(tables: ReadTables) -> list[str]:
     """The processes that serve this database now, on whatever machine."""
-    values = {"from": len(SERVING) + 2, "serving": SERVING}
-    return [process.name for process in await tables.all(_Process, _SERVING, values)]
+    found = await tables.all(_Process, _SERVING, {"serving": SERVING})
+    return [process.name for process in found]
 
 
 async def _skips(tables: ReadTables, ids: StreamIds, schemas: list[str]) -> dict[str, list[Skip]]:

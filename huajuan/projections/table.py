@@ -24,6 +24,7 @@ class Table(Generic[R]):
         self.key = key
         self.columns = row.__struct_fields__
         self.key_at = self.columns.index(key)
+        self.account_at = self.columns.index("account_id") if "account_id" in self.columns else None
         self.key_type = get_type_hints(row)[key]
         self.types = [_postgres_type(hint) for hint in get_type_hints(row).values()]
         self.ddl = _ddl(name, dict(zip(self.columns, get_type_hints(row).values(), strict=True)), key)

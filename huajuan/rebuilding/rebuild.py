@@ -22,6 +22,7 @@ from huajuan.rebuilding.notes import SWAPPED, Note, alone, end, refuse_if_begun
 from huajuan.rebuilding.pages import LogPages
 from huajuan.rebuilding.progress import Tell, Telling
 from huajuan.rebuilding.swapping import Held, Live, live_tables, swap
+from huajuan.rebuilding.tenancies import end_tenancies
 from huajuan.serving.stopping import seen_through
 
 
@@ -108,6 +109,7 @@ class _Rebuild:
         longest = 0.0
         looking.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         for _ in range(self._limits.swap_tries_max):
+            end_tenancies(swapping)
             self._catch_up_closely(swapping)
             began = time.monotonic()
             try:

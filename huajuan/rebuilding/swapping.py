@@ -9,10 +9,11 @@ from psycopg import sql
 
 from huajuan.event_store.schema import EVENTS_CHANNEL
 from huajuan.projections.projection import Projection
-from huajuan.projections.runner import POSITIONS_CHANNEL
+from huajuan.projections.telling import FOLDED_CHANNEL, words
 from huajuan.rebuilding.limits import RebuildLimits
 from huajuan.rebuilding.new_tables import new_schema, old_schema
 from huajuan.rebuilding.notes import SWAPPED, Note, end
+from huajuan.rebuilding.tenancies import allow_tenancies, is_free
 
 _LIVE = "SELECT projection, position, stopped_at FROM operations.checkpoints WHERE projection = ANY(%s)"
 # In one order, so that two swaps of other tables never wait for each other.
@@ -34,7 +35,7 @@ class Live(msgspec.Struct, frozen=True):
 
 
 class Held(Exception):
-    """A live table's leader did not let go of it in time. Nothing has changed."""
+    """A live table's leader, or a server that remembers, did not let go of it in time. Nothing has changed."""
 
 
 CatchUp = Callable[[Mapping[str, Live]], Mapping[str, int]]
@@ -65,6 +66,8 @@ def swap(
     """
     began = time.monotonic()
     with holding.transaction(), swapping.transaction():
+        if not is_free(swapping):
+            raise Held
         live = _lock(swapping, projections, limits.swap_wait_seconds_max)
         live_tables(holding, projections, _HOLD)
         positions = catch_up(live)
@@ -72,6 +75,7 @@ def swap(
             _rename(swapping, projection, is_live=projection.schema in live)
             _move(swapping, projection.schema, positions[projection.schema])
         end(swapping, note.id, SWAPPED)
+        allow_tenancies(swapping)
         swapping.execute(_TELL, (EVENTS_CHANNEL, ""))
     return time.monotonic() - began
 
@@ -96,4 +100,4 @@ def _rename(connection: psycopg.Connection, projection: Projection, *, is_live: 
 
 def _move(connection: psycopg.Connection, schema: str, position: int) -> None:
     connection.execute(_SET, (schema, position))
-    connection.execute(_TELL, (POSITIONS_CHANNEL, f"{schema} {position}"))
+    connection.execute(_TELL, (FOLDED_CHANNEL, words([(schema, position)])))

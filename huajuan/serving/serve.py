@@ -5,12 +5,15 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
+from pathlib import Path
 
 import msgspec
 
 from huajuan.database import Database, open_database
 from huajuan.dispatch.workflows import WorkflowUnusable, check_workflow, keep_at_start
 from huajuan.pictures import Pictures, PlaceUnusable
+from huajuan.projections.changes import make_changes_file
+from huajuan.projections.registry import SCHEMAS
 from huajuan.serving.announcing import say, when_ready
 from huajuan.serving.data_folder import make_data_folder, signing_key
 from huajuan.serving.painter import DemoPainter, demo_painter
@@ -44,6 +47,8 @@ def _serve(settings: Settings, stack: ExitStack) -> None:
     settings = msgspec.structs.replace(settings, workflow=workflow)
     complete, painter = _complete(settings, database, storage, painting)
     _hand_over(complete, settings.database_url)
+    if settings.workers > 1:
+        stack.enter_context(_changes_file(settings.data_folder))
     when_ready(
         _ASK_AT.get(settings.host, settings.host),
         settings.port,
@@ -104,6 +109,19 @@ def _hand_over(settings: Settings, given_database_url: str) -> None:
         f"{PREFIX}DATA_DIR": str(settings.data_folder),
         f"{PREFIX}SERVER_PID": str(os.getpid()),
     }
+
+
+@contextmanager
+def _changes_file(folder: Path) -> Iterator[None]:
+    """Memory that the workers share."""
+    path = folder / f"changes-{os.getpid()}"
+    make_changes_file(path, SCHEMAS)
+    os.environ[f"{PREFIX}CHANGES_FILE"] = str(path)
+    try:
+        yield
+    finally:
+        del os.environ[f"{PREFIX}CHANGES_FILE"]
+        path.unlink(missing_ok=True)
 
 
 def _welcome(settings: Settings, database: Database, painter: str, seconds: float) -> str:

@@ -35,14 +35,20 @@ class Sessions:
 
     async def admits(self, token: str, account_id: UUID, credential: int) -> bool:
         """Whether the account is there, not banned, has this credential still, and the token was not revoked."""
-        if token in self._admitted:
-            self._admitted.move_to_end(token)
+        if self.has_admitted(token):
             return True
         heard_before = self._heard
         good = await self._look_up(token, account_id, credential)
         if good and self._is_hearing and heard_before == self._heard:
             self._remember(token, account_id)
         return good
+
+    def has_admitted(self, token: str) -> bool:
+        """Known without a look."""
+        if token not in self._admitted:
+            return False
+        self._admitted.move_to_end(token)
+        return True
 
     async def revoke(self, token: str, expires_at: float) -> None:
         """From here on, everywhere; `expires_at` in seconds since 1970 is when it would have died anyway."""

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from huajuan.projections import engine, runner
+from huajuan.projections import batches, engine
 from tests.projections.gallery import projecting
 
 
@@ -11,11 +11,13 @@ async def lead_for_ever(dsn: str) -> None:
     real_apply = engine.apply
 
     async def apply_and_hang(*arguments):  # type: ignore[no-untyped-def]
-        await real_apply(*arguments)
+        connection = arguments[0]
+        for write in (await real_apply(*arguments)).writes:
+            await connection.execute(*write)
         print("folding", flush=True)  # noqa: T201
         await asyncio.sleep(3600)
 
-    vars(runner)["apply"] = apply_and_hang
+    vars(batches)["apply"] = apply_and_hang
     async with projecting(dsn):
         await asyncio.sleep(3600)
 

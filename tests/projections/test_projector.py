@@ -149,9 +149,7 @@ async def test_a_projection_that_was_mended_goes_on_by_itself(database_url: str)
     ):
         for name in ("ann", "ben", "cid"):
             await register(store, name)
-        assert not await projector.reach(
-            3, *[r.projection for r in projector.runners], seconds_max=SECONDS_MAX
-        )
+        assert not await projector.reach(3, *projector.projections, seconds_max=SECONDS_MAX)
     mended = failing(lambda _: False)
     async with projecting(database_url, (mended,)) as (_, projector):
         assert await projector.reach(3, mended, seconds_max=SECONDS_MAX)

@@ -1,0 +1,51 @@
+"""A proxy that lets through all but what its painter can draw: asked ever more seldom, and drawn by all the same."""
+
+import asyncio
+
+import pytest
+
+from huajuan.dispatch.limits import DispatchLimits
+from huajuan.dispatch.workflows import Workflows, try_workflow_on
+from huajuan.inference_client import Graph, ServerUnavailable
+from tests.commands.people import a_person, a_picture
+from tests.desk import desk_on, until
+from tests.dispatch.fake_host import FakeHost, painters_of
+from tests.dispatch.test_workflows import HASTY, SHORT, Shelf
+
+
+class Hidden(FakeHost):
+    """A proxy before it lets all through but what it can draw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    async def misfits(self, _: Graph) -> list[str]:
+        self.asked += 1
+        raise ServerUnavailable("404")
+
+
+async def test_a_proxy_that_never_says_is_asked_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses, enough, host = list[float](), asyncio.Event(), Hidden()
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 7:
+            enough.set()
+            await asyncio.Event().wait()
+
+    limits = DispatchLimits(fitting_pause_seconds=1, fitting_pause_seconds_max=10)
+    async with painters_of({"hidden": host}, SHORT) as painters:
+        with monkeypatch.context() as patched:
+            patched.setattr("huajuan.dispatch.workflows.asyncio.sleep", sleep)
+            trying = asyncio.create_task(try_workflow_on(painters, Workflows(Shelf(), ""), limits))
+            await enough.wait()
+        trying.cancel()
+    assert (pauses, host.asked) == ([1, 2, 4, 8, 10, 10, 10], 7)
+
+
+async def test_what_a_painter_hides_does_not_keep_it_from_drawing(database_url: str) -> None:
+    host = Hidden()
+    async with desk_on(database_url, host, dispatch=HASTY) as desk:
+        await until(lambda: host.asked > 1)
+        assert (await a_picture(desk, await a_person(desk, check_ins=1))).picture
