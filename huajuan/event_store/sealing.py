@@ -1,7 +1,7 @@
 """Seals personal fields with AES-GCM so that they can be read only while the person's key exists."""
 
-import base64
 import os
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -22,11 +22,11 @@ def new_key() -> bytes:
 def seal(key: AESGCM, place: bytes, value: Any) -> str:
     """Encrypt a JSON-able value; it can only be opened at the same `place`."""
     nonce = os.urandom(NONCE_BYTES)
-    return base64.b64encode(nonce + key.encrypt(nonce, _encode(value), place)).decode()
+    return b2a_base64(nonce + key.encrypt(nonce, _encode(value), place), newline=False).decode()
 
 
 def unseal(key: AESGCM, place: bytes, sealed: str, decode: Callable[[bytes], Any]) -> Any:
-    raw = base64.b64decode(sealed)
+    raw = a2b_base64(sealed)
     return decode(key.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], place))
 
 

@@ -33,26 +33,26 @@ def of_day(event: Any, _: int) -> date:
 
 def counted(column: str) -> Callable[[DayRow | None, Any, int], DayRow]:
     def fold(row: DayRow | None, event: Any, _: int) -> DayRow:
-        return _add(row, event, {column: 1})
+        row = row or DayRow(of_day(event, 0))
+        setattr(row, column, getattr(row, column) + 1)
+        return row
 
     return fold
 
 
 def points(column: str) -> Callable[[DayRow | None, Any, int], DayRow]:
     def fold(row: DayRow | None, event: Any, _: int) -> DayRow:
-        return _add(row, event, {column: event.points})
+        row = row or DayRow(of_day(event, 0))
+        setattr(row, column, getattr(row, column) + event.points)
+        return row
 
     return fold
 
 
 def checked_in(row: DayRow | None, event: Account.CheckedIn, _: int) -> DayRow:
-    return _add(row, event, {"check_ins": 1, "issued": event.points})
-
-
-def _add(row: DayRow | None, event: Any, amounts: dict[str, int]) -> DayRow:
     row = row or DayRow(of_day(event, 0))
-    for column, amount in amounts.items():
-        setattr(row, column, getattr(row, column) + amount)
+    row.check_ins += 1
+    row.issued += event.points
     return row
 
 

@@ -27,7 +27,13 @@ class Table(Generic[R]):
         self.account_at = self.columns.index("account_id") if "account_id" in self.columns else None
         self.key_type = get_type_hints(row)[key]
         self.types = [_postgres_type(hint) for hint in get_type_hints(row).values()]
-        self.ddl = _ddl(name, dict(zip(self.columns, get_type_hints(row).values(), strict=True)), key)
+        columns = ", ".join(f"{column} {_column_type(hint)}" for column, hint in get_type_hints(row).items())
+        self.ddl = f"CREATE TABLE IF NOT EXISTS {name} ({columns}, PRIMARY KEY ({key}))"
+        # The same in two steps, for those who fill it first.
+        self.bare_ddl, self.key_ddl = (
+            f"CREATE TABLE {name} ({columns})",
+            f"ALTER TABLE {name} ADD PRIMARY KEY ({key})",
+        )
         self.index_ddl = [_index_ddl(name, number, body) for number, body in enumerate(indexes, 1)]
         self.select, self.insert, self.update, self.delete = _statements(name, self.columns, self.types, key)
         self.copy = f"COPY {name} ({', '.join(self.columns)}) FROM STDIN (FORMAT BINARY)"
@@ -36,11 +42,6 @@ class Table(Generic[R]):
 def _postgres_type(hint: Any) -> str:
     plain = [part for part in get_args(hint) if part is not NoneType] or [hint]
     return _TYPES[plain[0]]
-
-
-def _ddl(name: str, hints: dict[str, Any], key: str) -> str:
-    columns = [f"{column} {_column_type(hint)}" for column, hint in hints.items()]
-    return f"CREATE TABLE IF NOT EXISTS {name} ({', '.join(columns)}, PRIMARY KEY ({key}))"
 
 
 def _column_type(hint: Any) -> str:

@@ -1,43 +1,49 @@
 """The rows of one new table that are at hand: folded in memory, written when they are let go."""
 
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
-from msgspec.structs import astuple
 
 from huajuan.domain.facts import Begun
 from huajuan.projections.projection import Fold, Key, Projection, Skips, Touch, of_position, of_stream
+from huajuan.rebuilding.decoding import Unreadable
 from huajuan.rebuilding.errors import FoldFailed
-from huajuan.rebuilding.pages import Unreadable
 
 
 class Kept:
-    """A row, and whether the table has it."""
+    """A row, whether the table has it, and whether as it is now."""
 
-    __slots__ = ("is_stored", "row")
+    __slots__ = ("is_changed", "is_stored", "row")
 
     def __init__(self, row: Any, *, is_stored: bool) -> None:
         self.row = row
         self.is_stored = is_stored
+        self.is_changed = False
 
 
 class Route(NamedTuple):
-    """How an event comes to its row: by the row's name at hand, or by none where nobody else touches the row."""
+    """How an event comes to its row: by the row's name at hand, which is its stream's number if `name` is none.
+
+    `begins` is an event before which there is no row.
+    """
 
     name: Key | None
     fold: Fold
-    of_stream: bool
+    begins: bool
 
 
-Work = list[tuple[Route, Any, int]]
+# Of one event: the name of its row, its fold, itself, its position, and whether it begins the row.
+Work = list[tuple[Any, Fold, Any, int, bool]]
 
 
 class Writing(msgspec.Struct):
-    """What is to be written: rows as tuples, and the keys of rows that are gone."""
+    """What is to be written: rows, and the keys of rows that are gone."""
 
-    new: list[tuple[Any, ...]]
-    changed: list[tuple[Any, ...]]
+    new: list[Any]
+    changed: list[Any]
     gone: list[Any]
 
 
@@ -53,36 +59,31 @@ class KeptRows:
         self._half = max(1, rows_max // 2)
         # A UUID is hashed and compared by Python, its number is not.
         self._has_numbers = projection.table.key_type is UUID
-        alone = all(touch.key is of_position for touch in projection.touches.values())
-        self.routes = {event: self._route(touch, alone) for event, touch in projection.touches.items()}
+        # Rows of positions that nobody else touches are only ever added.
+        self._only_adds = all(touch.key is of_position for touch in projection.touches.values())
+        self.routes = {event: self._route(event, touch) for event, touch in projection.touches.items()}
         # An event that cannot be read is of nobody's row, and fails whoever would fold it.
-        self.routes[Unreadable] = Route(None, self._refuse, False)
-        self._lost = frozenset(map(self._name, skips.streams)) if self._has_numbers else skips.streams
+        self.routes[Unreadable] = Route(lambda _, __: None, self._refuse, True)
+        self._lost = frozenset(map(self._name, skips.streams))
         self._young: dict[Any, Kept] = {}
         self._old: dict[Any, Kept] = {}
-        # Those of both that are not in the table as they are now.
-        self._changed: dict[Any, Kept] = {}
-        # Rows of positions that nobody else touches are only ever added.
-        self._added: list[tuple[Any, ...]] = []
+        self._added: list[Any] = []
         self._has_let_go = False
 
-    def _route(self, touch: Touch, alone: bool) -> Route:
-        if alone:
-            return Route(None, touch.fold, False)
+    def _route(self, event: type[Any], touch: Touch) -> Route:
         key = touch.key
+        if key is of_stream:
+            return Route(None, touch.fold, issubclass(event, Begun))
         numbered = (lambda event, position: key(event, position).int) if self._has_numbers else key
-        return Route(numbered, touch.fold, key is of_stream)
+        return Route(numbered, touch.fold, False)
 
     def unknown(self, work: Work) -> set[Any]:
         """Keys whose rows the table may have while they are not at hand."""
         if not self._has_let_go:
             return set()
-        names = {
-            route.name(event, position)
-            for route, event, position in work
-            if route.name and not (route.of_stream and isinstance(event, Begun))
-        }
-        return {self._key(unknown) for unknown in names - self._young.keys() - self._old.keys()}
+        young, old = self._young, self._old
+        names = {name for name, _, _, _, begins in work if not begins}
+        return {self._key(name) for name in names if name not in young and name not in old}
 
     def add_stored(self, rows: dict[Any, tuple[Any, ...]]) -> None:
         make = self.projection.table.row
@@ -96,60 +97,66 @@ class KeptRows:
 
     def fold(self, work: Work) -> None:
         """Raises `FoldFailed`."""
-        young, changed = self._young, self._changed
+        (self._add if self._only_adds else self._change)(self._unskipped(work))
+
+    def _add(self, work: Work) -> None:
         position = 0
         try:
-            for (name, fold, _), event, position in self._unskipped(work):
-                if name is None:
-                    self._add(fold(None, event, position))
-                    continue
-                key = name(event, position)
-                kept = changed[key] = young.get(key) or self._made_young(key)
+            for _, fold, event, position, _ in work:
+                row = fold(None, event, position)
+                if row is not None:
+                    self._added.append(row)
+        except Exception as error:
+            raise FoldFailed(self.projection.name, position, error) from error
+
+    def _change(self, work: Work) -> None:
+        young = self._young
+        position = 0
+        try:
+            for name, fold, event, position, _ in work:
+                kept = young.get(name) or self._made_young(name)
+                kept.is_changed = True
                 try:
                     kept.row = fold(kept.row, event, position)
                 except Exception:
-                    if kept.row is not None or key not in self._lost:
+                    if kept.row is not None or name not in self._lost:
                         raise
         except Exception as error:
             raise FoldFailed(self.projection.name, position, error) from error
 
-    def _add(self, row: Any) -> None:
-        if row is not None:
-            self._added.append(astuple(row))
-
     def _unskipped(self, work: Work) -> Work:
         skipped = self._skipped
-        return [one for one in work if one[2] not in skipped] if skipped else work
+        return [one for one in work if one[3] not in skipped] if skipped else work
 
     def _refuse(self, _: Any, unread: Unreadable, __: int) -> None:
         if unread.topic in self.projection.topics:
             raise unread.error
 
-    def _made_young(self, key: Any) -> Kept:
-        kept = self._old.pop(key) if key in self._old else Kept(None, is_stored=False)
-        self._young[key] = kept
+    def _made_young(self, name: Any) -> Kept:
+        kept = self._old.pop(name) if name in self._old else Kept(None, is_stored=False)
+        self._young[name] = kept
         return kept
 
     def let_go(self) -> Writing:
         """What is to be written now so that no more rows than may be are held."""
-        if len(self._young) < self._half:
-            return self._written({})
-        self._old, leaving = self._young, self._old
-        self._young = {}
+        leaving: dict[Any, Kept] = {}
+        if len(self._young) >= self._half:
+            self._young, self._old, leaving = leaving, self._young, self._old
         self._has_let_go |= bool(leaving)
-        return self._written({key: self._changed.pop(key) for key in leaving if key in self._changed})
+        return self._written(leaving.items())
 
     def all_changes(self) -> Writing:
         """What is to be written so that the table shows all that was folded."""
-        changed, self._changed = self._changed, {}
-        return self._written(changed)
+        return self._written(chain(self._old.items(), self._young.items()))
 
-    def _written(self, rows: dict[Any, Kept]) -> Writing:
+    def _written(self, rows: Iterable[tuple[Any, Kept]]) -> Writing:
         writing, self._added = Writing(self._added, [], []), []
-        for key, kept in rows.items():
+        for name, kept in rows:
+            if not kept.is_changed:
+                continue
             if kept.row is not None:
-                (writing.changed if kept.is_stored else writing.new).append(astuple(kept.row))
+                (writing.changed if kept.is_stored else writing.new).append(kept.row)
             elif kept.is_stored:
-                writing.gone.append(self._key(key))
-            kept.is_stored = kept.row is not None
+                writing.gone.append(self._key(name))
+            kept.is_stored, kept.is_changed = kept.row is not None, False
         return writing

@@ -1,6 +1,7 @@
 """Rebuilds read tables in one pass over the log, in a process of its own, while the live ones serve."""
 
 import gc
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,6 +25,9 @@ from huajuan.rebuilding.progress import Tell, Telling
 from huajuan.rebuilding.swapping import Held, Live, live_tables, swap
 from huajuan.rebuilding.tenancies import end_tenancies
 from huajuan.serving.stopping import seen_through
+
+# How long a thread may keep Python to itself while others wait for it.
+TURN_SECONDS = 0.0005
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -55,7 +59,7 @@ def rebuild(
         note = Note(control, projections, 0, asked)
         this = _Rebuild(dsn, projections, limits, Telling(note, tell), note, skips)
         try:
-            with _no_garbage_collection():
+            with _undisturbed():
                 return this.run()
         except BaseException as error:
             if not this.is_noted:
@@ -95,8 +99,7 @@ class _Rebuild:
             self._catch_up_closely(swapping)
             self._telling.do("indexing")
             self._tables.write_all()
-            index(self._dsn, self._projections, self._limits)
-            self._tables.analyze()
+            index(self._dsn, self._projections, self._tables.leave_to_key(), self._limits)
             return self._swap_and_compare(swapping, holding, looking)
 
     def _swap_and_compare(
@@ -208,12 +211,16 @@ def _clear_away(
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Rows and events hold no cycles, and looking for some costs a tenth of the time."""
+def _undisturbed() -> Iterator[None]:
+    """Rows and events hold no cycles, and looking for some costs a tenth of the time. Whoever fetches the next page
+    works little and often, and would wait for its turn each time."""
+    turn_seconds = sys.getswitchinterval()
     gc.freeze()
     gc.disable()
+    sys.setswitchinterval(TURN_SECONDS)
     try:
         yield
     finally:
+        sys.setswitchinterval(turn_seconds)
         gc.enable()
         gc.unfreeze()

@@ -11,13 +11,15 @@ import pytest
 from huajuan.domain.account import Account
 from huajuan.event_store.statements import Statements
 from huajuan.projections.projection import Projection, Touch, of_stream
+from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.table import Table
 from huajuan.projections.users import USERS
 from huajuan.projections.versions import DROP_UNUSED, drop_unused, note_use
 from huajuan.rebuilding.building import build_read_tables
+from huajuan.rebuilding.limits import RebuildLimits
 from tests.event_store.studio import opened
 from tests.projections.gallery import SECONDS_MAX, projecting, some_life, whole_table
-from tests.rebuilding.test_rebuild import schemas
+from tests.rebuilding.test_rebuild import SMALL, lived, rebuilt, schemas
 
 
 class Newer(msgspec.Struct):
@@ -50,6 +52,23 @@ async def test_old_and_new_versions_run_side_by_side(database_url: str) -> None:
             assert await projector.reach(position, USERS, seconds_max=SECONDS_MAX)
             assert await newer.reach(position, NEWER, seconds_max=SECONDS_MAX)
         assert len(whole_table(database_url, USERS)) == len(whole_table(database_url, NEWER)) == 5
+
+
+_INDEXES = """
+SELECT schemaname, indexdef, conname FROM pg_indexes
+  LEFT JOIN pg_constraint ON conname = indexname AND connamespace = schemaname::regnamespace AND contype = 'p'
+ WHERE schemaname ~ '_v[0-9]+$' ORDER BY 1, 2
+"""
+
+
+async def test_a_rebuilt_table_has_the_keys_and_indexes_of_one_that_was_made_empty(database_url: str) -> None:
+    await lived(database_url)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        made_empty = connection.execute(_INDEXES).fetchall()
+        for limits in (SMALL, RebuildLimits()):
+            await rebuilt(database_url, limits=limits)
+            assert connection.execute(_INDEXES).fetchall() == made_empty
+    assert sum(key is not None for _, _, key in made_empty) == len(PROJECTIONS)
 
 
 async def test_many_that_start_at_once_build_it_once(database_url: str) -> None:
