@@ -1,10 +1,12 @@
 """Likes and favorites under races, and of pictures that are not there."""
 
 import asyncio
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
+from huajuan.commands.delete_images import delete_images
 from huajuan.commands.favorite_image import favorite_image
 from huajuan.commands.like_image import like_image
 from huajuan.commands.unfavorite_image import unfavorite_image
@@ -73,3 +75,16 @@ async def test_what_is_not_there_cannot_be_liked_or_kept(database_url: str) -> N
         for command in (like_image, unlike_image, favorite_image):
             with pytest.raises(ImageNotFound):
                 await command(desk.store, ann, uuid4())
+
+
+async def test_an_image_that_another_process_deleted_just_now_is_not_liked(database_url: str) -> None:
+    """Although it was seen here a moment ago, and by somebody who likes it as ever."""
+    async with desk_on(database_url) as here, desk_on(database_url) as elsewhere:
+        ann, ben = await a_person(here, "ann", check_ins=1), await a_person(here, "ben")
+        picture = (await a_picture(here, ann)).picture
+        image = UUID((picture or "").removesuffix(".png"))
+        await like_image(here.store, ann, image)
+        await delete_images(elsewhere.store, elsewhere.trash, ann, [image], timedelta(days=1))
+        for account, verb in ((ben, like_image), (ann, unlike_image), (ben, favorite_image)):
+            with pytest.raises(ImageNotFound):
+                await verb(here.store, account, image)

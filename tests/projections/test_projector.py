@@ -207,3 +207,21 @@ async def test_a_projection_added_later_fills_itself_from_the_first_event(databa
     async with projecting(database_url, (*PROJECTIONS, added)) as (_, projector):
         assert await projector.reach(position, added, seconds_max=SECONDS_MAX)
     assert len(whole_table(database_url, added)) == 5
+
+
+async def test_one_that_is_far_behind_holds_nobody_up(database_url: str) -> None:
+    """By turns: those who are in front show each write at once, and the other arrives as well."""
+    async with projecting(database_url) as (store, projector):
+        position = await some_life(store, 30)
+        await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+    added = failing(lambda _: False)
+    async with projecting(database_url, (*PROJECTIONS, added), turn_events_max=2) as (store, projector):
+        ann = await register(store, "ann")
+        behind = []
+        for day in range(10):
+            position = (await check_in(store, ann, day)).position
+            assert await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+            behind.append(projector.positions[added.schema] < position)
+        assert behind[0], "else nothing was shown"
+        assert await projector.reach(position, added, seconds_max=SECONDS_MAX)
+    assert len(whole_table(database_url, added)) == 31
