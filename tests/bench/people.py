@@ -49,7 +49,7 @@ def settle(address: str, dsn: str, plenty: Plenty = Plenty()) -> Town:
     if plenty.pictures:
         uvloop.run(_draw_for_all(dsn, names, plenty))
         _wait_for_tables(people, address, plenty)
-        _analyze(dsn)
+        _tidy(dsn)
     pictures = [image["picture"] for person in people for image in person.images(address)]
     return Town(tuple(map(token_of, people)), pictures)
 
@@ -105,7 +105,8 @@ def _wait_for_tables(people: Sequence[Person], address: str, plenty: Plenty) -> 
         )
 
 
-def _analyze(dsn: str) -> None:
-    """What autovacuum would have done long ago in a database that people use."""
+def _tidy(dsn: str) -> None:
+    """What painters and autovacuum would have done long ago in a database that people use."""
     with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("DELETE FROM operations.job_leases")
         connection.execute("VACUUM ANALYZE")
