@@ -31,7 +31,7 @@ from huajuan.http.gallery import bring_images_back, image_feature, image_square,
 from huajuan.http.generating import generate
 from huajuan.http.generation_events import generation_events
 from huajuan.http.generations import cancel_generation, own_generation, own_generations
-from huajuan.http.guards import in_order, requires_admin, requires_token
+from huajuan.http.guards import ahead, requires_admin, requires_token
 from huajuan.http.idempotency import Replayed, keeping_replies, on_replayed, one_effect
 from huajuan.http.images import all_images, one_image, own_images, own_images_of_time
 from huajuan.http.likes import like, unlike
@@ -85,17 +85,17 @@ def create_app(settings: Settings, open_desk: OpenDesk) -> ASGIApp:
 
 
 def _before_token() -> Router:
-    return Router("/", route_handlers=WITHOUT_TOKEN, guards=[one_effect])
+    return Router("/", route_handlers=WITHOUT_TOKEN, before_request=ahead(one_effect))
 
 
 def _behind_token() -> Router:
-    guards = [in_order(requires_token, one_effect)]
-    return Router("/", route_handlers=WITH_TOKEN, guards=guards, security=[{SCHEME: []}])
+    guarded = ahead(requires_token, one_effect)
+    return Router("/", route_handlers=WITH_TOKEN, before_request=guarded, security=[{SCHEME: []}])
 
 
 def _behind_role() -> Router:
-    guards = [in_order(requires_token, requires_admin, one_effect)]
-    return Router("/", route_handlers=FOR_ADMINS, guards=guards, security=[{SCHEME: []}])
+    guarded = ahead(requires_token, requires_admin, one_effect)
+    return Router("/", route_handlers=FOR_ADMINS, before_request=guarded, security=[{SCHEME: []}])
 
 
 def _openapi(settings: Settings) -> OpenAPIConfig:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 
@@ -15,6 +16,7 @@ from huajuan.http.envelope import Refusal
 from huajuan.http.tokens import Claims, TokenExpired, TokenInvalid
 
 Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]
+Hook = Callable[[Request[Any, Any, Any]], Awaitable[None]]
 _SCHEME = re.compile(r"^bearer\b", re.IGNORECASE)
 # A route may name keys that stand in its replies to a bad token, beside `code` and `message`.
 BESIDE_TOKEN_REFUSAL = "beside_token_refusal"
@@ -22,14 +24,14 @@ BESIDE_TOKEN_REFUSAL = "beside_token_refusal"
 INSTEAD_OF_TOKEN_REFUSAL = "instead_of_token_refusal"
 
 
-def in_order(*guards: Guard) -> Guard:
-    """As one, since the framework copies the handler for each."""
+def ahead(*guards: Guard) -> Hook:
+    """In order, before anything else is done. The framework would copy the handler for each guard of its own."""
 
-    async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-        for one in guards:
-            await one(connection, handler)
+    async def hook(request: Request[Any, Any, Any]) -> None:
+        for guard in guards:
+            await guard(request, request.route_handler)
 
-    return guard
+    return hook
 
 
 async def requires_token(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from huajuan.event_store.errors import LogBusy, LogUnavailable
 from huajuan.event_store.store import EventStore
 from huajuan.http.door import door
+from huajuan.http.memory import Memory
 from huajuan.http.meter import Meter
 from huajuan.passwords import Passwords
 from huajuan.projections.questions import ReadTables
@@ -108,8 +109,10 @@ async def test_a_database_that_is_away(
     async def away(*_: object) -> None:
         raise LogUnavailable
 
-    for owner, name in ((EventStore, "find"), (EventStore, "change"), (ReadTables, "all")):
-        monkeypatch.setattr(owner, name, away)
+    for owner, names in ((EventStore, ("find", "change")), (ReadTables, ("all", "quickly"))):
+        for name in names:
+            monkeypatch.setattr(owner, name, away)
+    monkeypatch.setattr(Memory, "recall", lambda *_: None)
     sent = ORDER if route[1] == "/auth/generate" else SOMEBODY
     reply = await client.request(*route, json=sent, headers=ann)
     assert (reply.status_code, body(reply)) == AWAY[route]
