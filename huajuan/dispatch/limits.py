@@ -29,6 +29,8 @@ class DispatchLimits(msgspec.Struct, frozen=True):
     # How long a painter that failed is left alone, doubled each time.
     rest_seconds_min: float = 1
     rest_seconds_max: float = 60
+    # One that does not answer is only asked whether it does, and is missed as soon as it is back.
+    silent_rest_seconds_max: float = 10
     # How long a painter that does not say what it can draw is left in peace, doubled each time.
     fitting_pause_seconds: float = 10
     fitting_pause_seconds_max: float = 600

@@ -61,9 +61,9 @@ class Painter:
         self._failures, self.answers, self.has_drawn = 0, True, True
 
     def failed(self, why: InferenceError, *, answers: bool) -> None:
-        seconds = min(
-            self._limits.rest_seconds_max, self._limits.rest_seconds_min * 2 ** min(self._failures, 30)
-        )
+        limits = self._limits
+        longest = limits.rest_seconds_max if answers else limits.silent_rest_seconds_max
+        seconds = min(longest, limits.rest_seconds_min * 2 ** min(self._failures, 30))
         self._failures += 1
         self.answers = answers
         self._rests_until = asyncio.get_running_loop().time() + seconds

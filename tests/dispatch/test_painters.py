@@ -17,7 +17,9 @@ from tests.dispatch.fake_host import Failing, FakeHost, Unreachable
 from tests.dispatch.outcome import BRISK, asked, outcome
 
 WHY = ServerUnavailable("down")
-LIMITS = DispatchLimits(rest_seconds_min=1, rest_seconds_max=10, jobs_of_host_max=2)
+LIMITS = DispatchLimits(
+    rest_seconds_min=1, rest_seconds_max=10, silent_rest_seconds_max=5, jobs_of_host_max=2
+)
 
 
 class Clock:
@@ -37,15 +39,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_rests_double_up_to_a_bound(clock: Clock) -> None:
+@pytest.mark.parametrize(("answers", "begun", "longest"), [(True, [1, 2, 4, 8], 10), (False, [1, 2, 4], 5)])
+def test_rests_double_up_to_a_bound(clock: Clock, answers: bool, begun: list[int], longest: int) -> None:
+    """One that is silent is missed as soon as it is back, so it does not rest for as long."""
     painter = Painter("p", FakeHost(), LIMITS)
     rests = []
     for _ in range(2000):
-        painter.failed(WHY, answers=False)
+        painter.failed(WHY, answers=answers)
         rests.append(painter.rest_seconds)
         clock.now += painter.rest_seconds
         assert painter.rest_seconds == 0
-    assert rests == [1, 2, 4, 8, *[10] * 1996]
+    assert rests == [*begun, *[longest] * (2000 - len(begun))]
 
 
 def test_only_a_picture_closes_the_circuit(clock: Clock) -> None:
