@@ -40,7 +40,7 @@ from huajuan.passwords import Passwords
 from huajuan.pictures import Pictures, beneath
 from huajuan.portraits import Portraits
 from huajuan.projections.belongings import Left, forget_statistics, left_by
-from huajuan.projections.changes import Changes, shared_changes
+from huajuan.projections.changes import Changes, own_changes, shared_changes
 from huajuan.projections.favorites import FAVORITES
 from huajuan.projections.generations import GENERATIONS
 from huajuan.projections.history import HISTORY
@@ -96,7 +96,8 @@ async def open_desk(
             open_painters(settings.comfyui_urls, settings.painter_limits, settings.dispatch)
         )
         statements = Statements(pool, settings.log.reconnect_seconds_max, store.reads)
-        sessions = Sessions(store, statements, settings.tokens_cached_max)
+        changes = changes or own_changes(SCHEMAS)
+        sessions = Sessions(store, statements, settings.tokens_cached_max, changes)
         workflows = await opened_workflows(statements, settings.workflow)
         room = _room(settings, store, statements, painters, workflows)
         dispatcher = Dispatcher(room)

@@ -108,7 +108,7 @@ async def ban(request: Request[Any, Any, Any], username: FromPath[str], desk: At
         account_id = _account(desk, username)
         await ban_account(desk.store, account_id, form.reason.strip())
     # Others hear of it from the log; here the tokens are dead before the reply is sent.
-    desk.sessions.hear(str(account_id))
+    desk.sessions.ended(account_id)
     return Said(code=200, message=phrases.WELL)
 
 

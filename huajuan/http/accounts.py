@@ -173,7 +173,7 @@ async def _log_in(form: LoginForm, address: str, desk: Desk) -> LoggedIn:
 )
 async def logout(me: Me, desk: AtDesk) -> Said:
     """Revoke the token that this request was sent with, and no other."""
-    await desk.sessions.revoke(me.jti, me.exp)
+    await desk.sessions.revoke(me.jti, me.account_id, me.exp)
     return Said(code=200, message=phrases.LOGGED_OUT)
 
 

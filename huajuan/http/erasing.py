@@ -76,6 +76,6 @@ async def _erase(account_id: UUID, desk: Desk) -> None:
     """Others hear of it from the log; here the tokens are dead before the reply is sent."""
     with answering(ERASE_ANSWERS):
         decided = await erase_account(desk.store, desk.erasures, account_id)
-    desk.sessions.hear(str(account_id))
+    desk.sessions.ended(account_id)
     desk.erasures.wake()
     await desk.show(decided.position, USERS, POINT_BALANCES)

@@ -20,6 +20,8 @@ MADE_OF: Mapping[str, tuple[tuple[Projection, bool], ...]] = {
     "/auth/user/favoritedimages": ((FAVORITES, OWN), (HISTORY, WHOLE), (USERS, WHOLE)),
 }
 _REPLY_BYTES_MAX = 1 << 18
+# What a reply takes beside its body and its question's text.
+_BESIDE_BYTES = 2_000
 Question = tuple[UUID, str, bytes]
 
 
@@ -32,7 +34,8 @@ class Reply(NamedTuple):
 
 
 class Memory:
-    """The replies of one worker, least recently told forgotten first. `bytes_max` of bodies; 0 remembers nothing."""
+    """The replies of one worker, least recently told forgotten first. At most `bytes_max`, what is
+    around a reply included; 0 remembers nothing."""
 
     def __init__(self, changes: Changes, bytes_max: int) -> None:
         self.told = 0
@@ -58,14 +61,19 @@ class Memory:
 
     def keep(self, question: Question, reply: Reply) -> None:
         """A reply that was begun and ended while nothing changed."""
-        if len(reply.body) > min(_REPLY_BYTES_MAX, self._bytes_max):
+        taken = _bytes_of(question, reply)
+        if taken > min(_REPLY_BYTES_MAX, self._bytes_max):
             return
         self._forget(question)
         self._replies[question] = reply
-        self._bytes += len(reply.body)
+        self._bytes += taken
         while self._bytes > self._bytes_max:
             self._forget(next(iter(self._replies)))
 
     def _forget(self, question: Question) -> None:
         if reply := self._replies.pop(question, None):
-            self._bytes -= len(reply.body)
+            self._bytes -= _bytes_of(question, reply)
+
+
+def _bytes_of(question: Question, reply: Reply) -> int:
+    return _BESIDE_BYTES + len(question[2]) + len(reply.body)

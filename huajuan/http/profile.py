@@ -150,7 +150,7 @@ async def update(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Said:
         changes = Changes(form.email, form.password, avatar_url)
         decided = await update_account(desk.store, desk.passwords, me.account_id, changes)
     # Others hear of it from the log; here an older token is dead before the reply is sent.
-    desk.sessions.hear(str(me.account_id))
+    desk.sessions.ended(me.account_id)
     await desk.show(decided.position, USERS)
     return Said(code=200, message=phrases.USER_UPDATED)
 

@@ -21,6 +21,11 @@ class Positions:
         self._stopped.difference_update(positions)
         self._ring()
 
+    def are(self, positions: Mapping[str, int]) -> None:
+        """As the database has them, even if that is less: a crash of it may have lost what it had told."""
+        self._positions |= positions
+        self._ring()
+
     def stopped(self, name: str) -> None:
         """Nobody needs to wait for this one."""
         self._stopped.add(name)

@@ -67,6 +67,8 @@ class Runner:
                 async with await self._connect() as connection:
                     pause = self._limits.retry_pause_seconds
                     await self._following.learn_skips(connection)
+                    seen = await look(connection, self._following.schemas)
+                    self._positions.are({row.schema: row.position for row, _ in seen})
                     await self._fold_for_ever(connection)
             except OUTAGES as error:
                 _logger.warning("projections wait", error=type(error).__name__)

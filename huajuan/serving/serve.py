@@ -11,6 +11,7 @@ import msgspec
 
 from huajuan.database import Database, open_database
 from huajuan.dispatch.workflows import WorkflowUnusable, check_workflow, keep_at_start
+from huajuan.embedded_postgres.processes import exists
 from huajuan.pictures import Pictures, PlaceUnusable
 from huajuan.projections.changes import make_changes_file
 from huajuan.projections.registry import SCHEMAS
@@ -114,8 +115,12 @@ def _hand_over(settings: Settings, given_database_url: str) -> None:
 @contextmanager
 def _changes_file(folder: Path) -> Iterator[None]:
     """Memory that the workers share."""
-    path = folder / f"changes-{os.getpid()}"
-    make_changes_file(path, SCHEMAS)
+    for left in folder.glob("changes-*"):
+        number = left.name.removeprefix("changes-")
+        # Of a server that was killed.
+        if not (number.isdecimal() and exists(int(number))):
+            left.unlink(missing_ok=True)
+    path = make_changes_file(folder, SCHEMAS)
     os.environ[f"{PREFIX}CHANGES_FILE"] = str(path)
     try:
         yield

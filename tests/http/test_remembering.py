@@ -37,8 +37,7 @@ async def server(dsn: str, workers: int) -> AsyncIterator[list[httpx.AsyncClient
     create_tables(dsn)
     with TemporaryDirectory() as folder:
         settings = msgspec.structs.replace(QUICK, database_url=dsn, storage_url=folder, **FREE)
-        file = Path(folder) / "changes"
-        make_changes_file(file, SCHEMAS)
+        file = make_changes_file(Path(folder), SCHEMAS)
         async with AsyncExitStack() as stack:
 
             async def worker() -> httpx.AsyncClient:
@@ -181,8 +180,7 @@ async def test_a_server_remembers_again_once_it_is_alone(database_url: str) -> N
 async def test_a_table_that_was_rebuilt_is_read_anew(database_url: str) -> None:
     async with client_of(database_url, **FREE) as client:
         me = await person(client, "ann")
-        with psycopg.connect(database_url) as connection:
-            connection.execute("UPDATE users_v1.users SET avatar_url = 'nobody said so'")
+        await asyncio.to_thread(_tell_lies, database_url)
         await remembers(client, me)
         assert (await client.get(INFO, headers=me)).json()["user"]["avatar_url"] == "nobody said so"
         report = await rebuilt(database_url, (USERS,))
@@ -190,6 +188,24 @@ async def test_a_table_that_was_rebuilt_is_read_anew(database_url: str) -> None:
         assert (await client.get(INFO, headers=me)).json()["user"]["avatar_url"] == ""
         await remembers(client, me)
         assert body(await client.get(INFO, headers=me))["user"]["avatar_url"] == ""
+
+
+def _tell_lies(dsn: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute("UPDATE users_v1.users SET avatar_url = 'nobody said so'")
+
+
+async def test_questions_count_for_the_memory_they_take(database_url: str) -> None:
+    async with client_of(database_url, **FREE, replies_kept_bytes_max=20_000) as client:
+        me = await person(client, "ann")
+        await remembers(client, me)
+        for n in range(8):
+            assert (await client.get(f"{INFO}?{n}{'a' * 6_000}", headers=me)).is_success
+        before = await told_from_memory(client)
+        await client.get(f"{INFO}?0{'a' * 6_000}", headers=me)
+        assert await told_from_memory(client) == before, "the oldest is forgotten"
+        await client.get(f"{INFO}?7{'a' * 6_000}", headers=me)
+        assert await told_from_memory(client) == before + 1
 
 
 async def test_nothing_is_remembered_where_no_bytes_are_given_for_it(database_url: str) -> None:

@@ -86,8 +86,8 @@ def test_who_dies_in_between_leaves_it_unseen_until_the_next_change() -> None:
 
 
 def test_workers_share_what_they_see(tmp_path: Path) -> None:
-    make_changes_file(tmp_path / "changes", ["a_v1", "b_v1"])
-    one, other = (shared_changes(tmp_path / "changes", ["a_v1", "b_v1"]) for _ in range(2))
+    file = make_changes_file(tmp_path, ["a_v1", "b_v1"])
+    one, other = (shared_changes(file, ["a_v1", "b_v1"]) for _ in range(2))
     assert one.tag == other.tag != changes().tag
     one.tenancy(1, 2**63)
     before = of(other)
@@ -189,3 +189,18 @@ def test_every_place_is_within_the_memory(account: UUID | None) -> None:
     one = own_changes(SCHEMAS)
     for schema in SCHEMAS:
         assert one.seen([one.at(schema, account)]) is None
+
+
+def test_an_end_that_comes_late_ends_nobody_elses_change() -> None:
+    """The checkpoint is free from the commit on, so another may have begun by then; and be killed."""
+    one, account = tenant(), uuid4()
+    place = one.at("a_v1", account)
+    first = one.begin({"a_v1": {account}})
+    second = one.begin({"a_v1": {account}})
+    one.end(first)
+    assert one.seen([place]) is None
+    one.end(one.begin({"a_v1": {account}}))
+    after = one.seen([place])
+    assert after is not None
+    one.end(second)
+    assert one.seen([place]) == after
