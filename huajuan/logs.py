@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import suppress
 from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any
@@ -92,10 +93,13 @@ class _StandardError:
     """Whatever standard error is when a line is written."""
 
     def write(self, line: bytes) -> None:
-        sys.stderr.buffer.write(line)
+        """A line that cannot be written, for the terminal is closed, stops nothing."""
+        with suppress(OSError, ValueError):
+            sys.stderr.buffer.write(line)
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def hide_secrets(_: Any, __: str, event: EventDict) -> EventDict:

@@ -96,7 +96,7 @@ async def open_desk(
             open_painters(settings.comfyui_urls, settings.painter_limits, settings.dispatch)
         )
         statements = Statements(pool, settings.log.reconnect_seconds_max, store.reads)
-        changes = changes or own_changes(SCHEMAS)
+        changes = changes or own_changes([projection.schema for projection in PROJECTIONS])
         sessions = Sessions(store, statements, settings.tokens_cached_max, changes)
         workflows = await opened_workflows(statements, settings.workflow)
         room = _room(settings, store, statements, painters, workflows)

@@ -246,5 +246,5 @@ class EventStore:
             lambda: self._loader.bring_up_to_date(streams, known), self._limits.reconnect_seconds_max
         )
         self._cache.keep(known.values())
-        for i, aggregate in known.items():
-            self._snapshots.consider(aggregate, added[i])
+        for i in added.keys() & known.keys():
+            self._snapshots.consider(known[i], added[i])
