@@ -17,8 +17,8 @@ class RebuildLimits(msgspec.Struct, frozen=True):
     swap_wait_seconds_max: float = 0.25
     swap_pause_seconds: float = 0.25
     swap_tries_max: int = 240
-    # The index of words takes as long as all others. From three cores on, one is left to those who are served.
-    indexes_at_once_max: int = max(2, (os.cpu_count() or 1) - 1)
+    # A core is left to those who are being served meanwhile.
+    indexes_at_once_max: int = max(1, (os.cpu_count() or 1) - 1)
     index_memory_mb: int = 128
     drop_wait_seconds_max: float = 2
     drop_tries_max: int = 30
