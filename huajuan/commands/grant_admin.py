@@ -21,4 +21,4 @@ async def grant_admin(store: EventStore, account_id: UUID, reason: str) -> Decid
         admin.grant(reason)
         return [admin]
 
-    return await store.change(decide, Stream(Admin, admin_id), Stream(Account, account_id))
+    return await store.change(decide, Stream(Admin, admin_id), beside=Stream(Account, account_id))

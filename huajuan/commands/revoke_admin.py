@@ -22,4 +22,4 @@ async def revoke_admin(store: EventStore, account_id: UUID, reason: str) -> Deci
         return [admin]
 
     admin_id = store.stream_ids.admin(account_id)
-    return await store.change(decide, Stream(Admin, admin_id), Stream(Account, account_id))
+    return await store.change(decide, Stream(Admin, admin_id), beside=Stream(Account, account_id))

@@ -17,6 +17,7 @@ from huajuan.projections.leading import look, stop
 from huajuan.projections.limits import ProjectionLimits
 from huajuan.projections.positions import Positions
 from huajuan.projections.process import own_name
+from huajuan.projections.staying_connected import stay_connected
 from huajuan.projections.telling import STOPPED, Teller
 
 _logger = structlog.get_logger(__name__)
@@ -61,19 +62,13 @@ class Runner:
 
     async def run(self) -> None:
         """For ever; a database that is away is waited for."""
-        pause = self._limits.retry_pause_seconds
-        while True:
-            try:
-                async with await self._connect() as connection:
-                    pause = self._limits.retry_pause_seconds
-                    await self._following.learn_skips(connection)
-                    seen = await look(connection, self._following.schemas)
-                    self._positions.are({row.schema: row.position for row, _ in seen})
-                    await self._fold_for_ever(connection)
-            except OUTAGES as error:
-                _logger.warning("projections wait", error=type(error).__name__)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, self._limits.retry_pause_seconds_max)
+        await stay_connected(self._connect, self._work, self._limits, "projections wait")
+
+    async def _work(self, connection: AsyncConnection) -> None:
+        await self._following.learn_skips(connection)
+        seen = await look(connection, self._following.schemas)
+        self._positions.are({row.schema: row.position for row, _ in seen})
+        await self._fold_for_ever(connection)
 
     async def _connect(self) -> AsyncConnection:
         """Tables are found on the search path; what a crash loses of them is folded again."""

@@ -1,6 +1,5 @@
 """Hears, over one LISTEN connection a process, what other processes appended and folded."""
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
@@ -9,12 +8,12 @@ import structlog
 from psycopg import sql
 
 from huajuan.event_store.connecting import connect
-from huajuan.event_store.outages import OUTAGES
 from huajuan.event_store.schema import EVENTS_CHANNEL
 from huajuan.projections.limits import ProjectionLimits
 from huajuan.projections.positions import Positions
 from huajuan.projections.process import SERVING, own_name
 from huajuan.projections.runner import Runner
+from huajuan.projections.staying_connected import stay_connected
 from huajuan.projections.telling import FOLDED_CHANNEL, STOPPED
 
 _logger = structlog.get_logger(__name__)
@@ -52,18 +51,14 @@ class Signals:
         self._tag = tag
 
     async def run(self) -> None:
-        pause = self._limits.retry_pause_seconds
-        while True:
-            try:
-                async with await self._connect() as connection:
-                    pause = self._limits.retry_pause_seconds
-                    await self._listen(connection)
-            except OUTAGES as error:
-                _logger.warning("signals lost", error=type(error).__name__)
-            finally:
-                self._tell_hearing(is_hearing=False)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, self._limits.retry_pause_seconds_max)
+        """For ever."""
+        await stay_connected(self._connect, self._hear, self._limits, "signals lost")
+
+    async def _hear(self, connection: psycopg.AsyncConnection) -> None:
+        try:
+            await self._listen(connection)
+        finally:
+            self._tell_hearing(is_hearing=False)
 
     async def _connect(self) -> psycopg.AsyncConnection:
         channels = (EVENTS_CHANNEL, FOLDED_CHANNEL, *self._ears)

@@ -7,8 +7,8 @@ import psycopg
 import structlog
 
 from huajuan.event_store.connecting import connect
-from huajuan.event_store.outages import OUTAGES
 from huajuan.projections.limits import ProjectionLimits
+from huajuan.projections.staying_connected import stay_connected
 
 FOLDED_CHANNEL = "huajuan_folded"
 STOPPED = "stopped"
@@ -41,21 +41,13 @@ class Teller:
 
     async def run(self) -> None:
         """For ever."""
-        pause = self._limits.retry_pause_seconds
-        while True:
-            try:
-                async with await connect(
-                    self._dsn, self._limits.connect_seconds_max, "SET synchronous_commit = off"
-                ) as connection:
-                    self.backend = connection.info.backend_pid
-                    pause = self._limits.retry_pause_seconds
-                    await self._tell_for_ever(connection)
-            except OUTAGES as error:
-                _logger.warning("positions are not told", error=type(error).__name__)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, self._limits.retry_pause_seconds_max)
+        await stay_connected(self._connect, self._tell_for_ever, self._limits, "positions are not told")
+
+    async def _connect(self) -> psycopg.AsyncConnection:
+        return await connect(self._dsn, self._limits.connect_seconds_max, "SET synchronous_commit = off")
 
     async def _tell_for_ever(self, connection: psycopg.AsyncConnection) -> None:
+        self.backend = connection.info.backend_pid
         while True:
             await self._is_news.wait()
             self._is_news.clear()
