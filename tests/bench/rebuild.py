@@ -21,7 +21,7 @@ from tests.bench.append import durable_server
 from tests.bench.ground import Ground, say
 from tests.bench.made_log import make_log
 from tests.bench.measuring import peak_megabytes
-from tests.bench.rebuild_load import Quiet, under_load
+from tests.bench.rebuild_load import Load, under_load
 from tests.bench.rebuild_stock import stock_rate
 from tests.bench.table import Goal, Row
 from tests.event_store.process import ROOT
@@ -43,7 +43,7 @@ def main() -> None:
         create_tables(dsn)
         _compare(dsn, events, options)
         if options.load_seconds:
-            _told_of_load(*under_load(dsn, options.load_seconds, lambda: rebuilt(dsn)[0].still_seconds))
+            _tell_of_load(under_load(dsn, options.load_seconds, lambda: rebuilt(dsn)[0].still_seconds))
 
 
 def _options() -> argparse.Namespace:
@@ -116,20 +116,22 @@ def _copy_out(dsn: str) -> float:
     return time.perf_counter() - began
 
 
-def _told_of_load(quiet: Quiet, busy: Quiet, still_seconds: list[float]) -> None:
-    print(f"\n{len(busy.swaps)} swaps; {busy.failed} reads failed, {busy.went_back} went back in time")
+def _tell_of_load(load: Load) -> None:
+    print(f"\n{len(load.swaps)} swaps; {load.failed} reads failed, {load.went_back} went back in time")
     print(
-        "| under load | quiet p99.9 | p99.9 during two rebuilds | longest about the swaps | longest of all |"
+        "| under load | quiet p99.9 | quiet longest | p99.9 during rebuilds | longest of all | longest about each swap |"
     )
-    print("| --- | --- | --- | --- | --- |")
-    for what in ("read", "append"):
-        calm, waits = getattr(quiet, what).p999, getattr(busy, what)
-        told = [
-            f"{s * 1e3:.1f} ms ({s / calm:.1f}×)"
-            for s in (waits.p999, waits.longest_about(busy.swaps), waits.longest)
-        ]
-        print(f"| {what} | {calm * 1e3:.1f} ms | {' | '.join(told)} |")
-    print("live tables stood still for " + ", ".join(f"{s * 1e3:.0f} ms" for s in still_seconds))
+    print("| --- | --- | --- | --- | --- | --- |")
+    for what, busy in load.busy.items():
+        quiet = load.quiet[what]
+        about = map(busy.longest_about, load.swaps)
+        told = [_told(s, quiet.p999) for s in (quiet.longest, busy.p999, busy.longest, *about)]
+        print(f"| {what} | {quiet.p999 * 1e3:.1f} ms | {' | '.join(told[:3])} | {', '.join(told[3:])} |")
+    print("live tables stood still for " + ", ".join(f"{s * 1e3:.0f} ms" for s in load.still_seconds))
+
+
+def _told(seconds: float, quiet_seconds: float) -> str:
+    return f"{seconds * 1e3:.1f} ms ({seconds / quiet_seconds:.1f}×)"
 
 
 def _machine() -> str:

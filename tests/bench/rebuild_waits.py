@@ -1,0 +1,41 @@
+"""How long each of many waited, and when."""
+
+import statistics
+import time
+
+import msgspec
+
+SWAP_SECONDS = 0.25
+
+
+class Waits(msgspec.Struct):
+    """When each began, and the seconds it took."""
+
+    began: list[float] = msgspec.field(default_factory=list)
+    taken: list[float] = msgspec.field(default_factory=list)
+
+    def add(self, began: float) -> None:
+        self.began.append(began)
+        self.taken.append(time.perf_counter() - began)
+
+    def between(self, after: float, upto: float) -> "Waits":
+        """Those that began then."""
+        those = [(b, t) for b, t in zip(self.began, self.taken, strict=True) if after < b <= upto]
+        return Waits([b for b, _ in those], [t for _, t in those])
+
+    def longest_about(self, moment: float) -> float:
+        """Of those that were under way within `SWAP_SECONDS` of it."""
+        near = [
+            taken
+            for began, taken in zip(self.began, self.taken, strict=True)
+            if began - SWAP_SECONDS < moment < began + taken + SWAP_SECONDS
+        ]
+        return max(near, default=0)
+
+    @property
+    def p999(self) -> float:
+        return statistics.quantiles(self.taken, n=1000)[-1]
+
+    @property
+    def longest(self) -> float:
+        return max(self.taken)
