@@ -167,6 +167,7 @@ def _check(settings: Settings) -> None:
         "LOG_BATCH_SAVES_MAX": settings.log.batch_saves_max >= 1,
         "LOG_PAGE_EVENTS_MAX": settings.log.page_events_max >= 1,
         "LOG_SNAPSHOT_EVERY_EVENTS": settings.log.snapshot_every_events >= 1,
+        "LOG_SNAPSHOT_AFTER_EVENTS_READ": settings.log.snapshot_after_events_read >= 1,
         "PROJECTION_BATCH_EVENTS_MAX": settings.projection.batch_events_max >= 1,
         "REBUILD_INDEXES_AT_ONCE_MAX": settings.rebuild.indexes_at_once_max >= 1,
         "AUDIT_THREADS_MAX": settings.audit.threads_max >= 1,

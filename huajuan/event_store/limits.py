@@ -17,5 +17,6 @@ class LogLimits(msgspec.Struct, frozen=True):
     aggregates_cached_max: int = 10_000
     keys_cached_max: int = 50_000
     snapshot_every_events: int = 100
+    snapshot_after_events_read: int = 20
     snapshots_waiting_max: int = 1_000
     page_events_max: int = 1_000

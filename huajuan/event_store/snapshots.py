@@ -1,4 +1,4 @@
-"""Keeps a snapshot of long streams, written in the background, so that loading them stays short."""
+"""Keeps snapshots of streams, written in the background, so that loading them stays short."""
 
 import asyncio
 from collections import OrderedDict
@@ -12,6 +12,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from huajuan.domain.facts import Entity
 from huajuan.event_store.errors import PersonErased
+from huajuan.event_store.limits import LogLimits
 from huajuan.event_store.mapper import EventMapper
 
 _STORE = """
@@ -26,26 +27,31 @@ _logger = structlog.get_logger(__name__)
 class Snapshots:
     """Losing one costs only time, so the queue is bounded and drops the oldest."""
 
-    def __init__(
-        self, pool: AsyncConnectionPool, mapper: EventMapper, every_events: int, waiting_max: int
-    ) -> None:
+    def __init__(self, pool: AsyncConnectionPool, mapper: EventMapper, limits: LogLimits) -> None:
         self._pool = pool
         self._mapper = mapper
-        self._every_events = every_events
-        self._waiting_max = waiting_max
+        self._limits = limits
         self._waiting: OrderedDict[UUID, StoredEvent] = OrderedDict()
         self._wake = asyncio.Event()
 
-    def consider(self, aggregate: Entity, events_added: int) -> None:
-        """Keep a snapshot when these events crossed a multiple of the interval. Call only after a commit."""
-        before = aggregate.version - events_added
-        crossed = aggregate.version // self._every_events > before // self._every_events
-        if not crossed or not hasattr(aggregate.Snapshot, "TOPIC"):
+    def appended(self, aggregate: Entity, events: int) -> None:
+        """Keep one when these events crossed a multiple of the interval. Call only after a commit."""
+        every = self._limits.snapshot_every_events
+        if aggregate.version // every > (aggregate.version - events) // every:
+            self._keep(aggregate)
+
+    def read(self, aggregate: Entity, events: int) -> None:
+        """Keep one when so many had to be read that nobody should have to read them again."""
+        if events >= self._limits.snapshot_after_events_read:
+            self._keep(aggregate)
+
+    def _keep(self, aggregate: Entity) -> None:
+        if not hasattr(aggregate.Snapshot, "TOPIC"):
             return
         with suppress(PersonErased):
             self._waiting[aggregate.id] = self._mapper.to_stored_event(aggregate.Snapshot.take(aggregate))
             self._waiting.move_to_end(aggregate.id)
-            while len(self._waiting) > self._waiting_max:
+            while len(self._waiting) > self._limits.snapshots_waiting_max:
                 self._waiting.popitem(last=False)
             self._wake.set()
 

@@ -61,9 +61,7 @@ class EventStore:
         self._writer = Writer(dsn, limits, self._tell_appended)
         self._cache = AggregateCache(limits.aggregates_cached_max, limits.lock_seconds_max)
         self._loader = Loader(self.reads, self.mapper, self.keys, limits.page_events_max)
-        self._snapshots = Snapshots(
-            pool, self.mapper, limits.snapshot_every_events, limits.snapshots_waiting_max
-        )
+        self._snapshots = Snapshots(pool, self.mapper, limits)
         self._background: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -238,7 +236,7 @@ class EventStore:
         positions = await self._writer.append([self.mapper.to_stored_event(event) for event in events])
         self._cache.keep(saved)
         for aggregate in saved:
-            self._snapshots.consider(aggregate, len(aggregate.collect_events()))
+            self._snapshots.appended(aggregate, len(aggregate.collect_events()))
         return Decided(tuple(saved), positions[-1])
 
     async def _bring_up_to_date(self, streams: Streams, known: dict[UUID, Entity]) -> None:
@@ -247,4 +245,4 @@ class EventStore:
         )
         self._cache.keep(known.values())
         for i in added.keys() & known.keys():
-            self._snapshots.consider(known[i], added[i])
+            self._snapshots.read(known[i], added[i])

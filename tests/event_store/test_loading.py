@@ -2,6 +2,7 @@
 
 from uuid import uuid4
 
+import psycopg
 import pytest
 from eventsourcing.persistence import StoredEvent
 
@@ -26,6 +27,12 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> type[CountingMapper]:
     CountingMapper.decoded = 0
     monkeypatch.setattr("huajuan.event_store.store.EventMapper", CountingMapper)
     return CountingMapper
+
+
+def versions_of_snapshots(dsn: str) -> list[int]:
+    with psycopg.connect(dsn) as connection:
+        query = "SELECT originator_version FROM log.huajuan_snapshots"
+        return [version for (version,) in connection.execute(query).fetchall()]
 
 
 async def test_an_account_of_10_000_events_loads_like_one_of_10(
@@ -54,17 +61,27 @@ async def test_an_account_of_10_000_events_loads_like_one_of_10(
 
 
 async def test_a_long_history_without_a_snapshot_is_read_in_pages_and_gets_one(database_url: str) -> None:
-    async with opened(database_url, snapshot_every_events=1_000) as store:
+    async with opened(database_url) as store:
         ann = await register(store, "ann")
         for day in range(25):
             await check_in(store, ann, day)
-    async with opened(database_url, page_events_max=4, snapshot_every_events=10) as paging:
+    async with opened(database_url, page_events_max=4, snapshot_after_events_read=26) as paging:
         account = await paging.find(Account, ann)
         assert account
         assert (account.version, account.balance) == (26, 2500)
         await paging._snapshots.write_waiting()
-    async with opened(database_url, snapshot_every_events=10) as other:
+    async with opened(database_url) as other:
         assert await other.find(Account, ann) == account
+    assert versions_of_snapshots(database_url) == [26]
+
+
+async def test_what_is_read_quickly_gets_no_snapshot(database_url: str) -> None:
+    async with opened(database_url) as store:
+        ann = await register(store, "ann")
+    async with opened(database_url, snapshot_after_events_read=2) as store:
+        assert await store.find(Account, ann)
+        await store._snapshots.write_waiting()
+    assert versions_of_snapshots(database_url) == []
 
 
 async def test_only_the_newest_snapshot_of_an_account_is_kept(database_url: str) -> None:
@@ -73,9 +90,7 @@ async def test_only_the_newest_snapshot_of_an_account_is_kept(database_url: str)
         for day in range(20):
             await check_in(store, ann, day)
             await store._snapshots.write_waiting()
-        async with store._pool.connection() as connection:
-            cursor = await connection.execute("SELECT originator_version FROM log.huajuan_snapshots")
-            assert await cursor.fetchall() == [(20,)]
+    assert versions_of_snapshots(database_url) == [20]
 
 
 async def test_a_snapshot_is_sealed(database_url: str) -> None:
