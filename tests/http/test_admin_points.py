@@ -1,5 +1,6 @@
 """An admin is told why a balance is what it is, from the log, and whether the table agrees."""
 
+import asyncio
 import csv
 import io
 from typing import Any
@@ -87,17 +88,21 @@ async def test_csv(client: httpx.AsyncClient, ada: Headers, as_csv: dict[str, An
     assert (refused.status_code, body(refused)["error"]) == (400, "format")
 
 
-async def test_a_log_that_cannot_be_read_tells_a_client_nothing(
-    client: httpx.AsyncClient, ada: Headers, person: Person, module_database_url: str
-) -> None:
-    await person("torn", checked_in=True)
-    with psycopg.connect(module_database_url, autocommit=True) as connection:
+def _tear_the_last(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("ALTER TABLE log.huajuan_events DISABLE TRIGGER ALL")
         connection.execute(
             "UPDATE log.huajuan_events SET state = 'x' WHERE notification_id = "
             "(SELECT max(notification_id) FROM log.huajuan_events)"
         )
         connection.execute("ALTER TABLE log.huajuan_events ENABLE TRIGGER ALL")
+
+
+async def test_a_log_that_cannot_be_read_tells_a_client_nothing(
+    client: httpx.AsyncClient, ada: Headers, person: Person, module_database_url: str
+) -> None:
+    await person("torn", checked_in=True)
+    await asyncio.to_thread(_tear_the_last, module_database_url)
     for what in ("points", "timeline", "profile"):
         reply = await client.get(f"/admin/users/torn/{what}", headers=ada)
         assert reply.status_code == 500

@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import psycopg
@@ -27,10 +27,11 @@ _MAY_LEAD = "SELECT projection, position FROM operations.checkpoints FOR UPDATE 
 SHORT = RebuildLimits(swap_wait_seconds_max=0.05, swap_pause_seconds=0.05, swap_tries_max=4)
 
 
-@contextmanager
-def leading(dsn: str, schema: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(dsn) as leader:
-        leader.execute(_LEAD, (schema,))
+@asynccontextmanager
+async def leading(dsn: str, schema: str) -> AsyncIterator[psycopg.AsyncConnection]:
+    """Waits in line with a runner of this loop, which has to be able to go on meanwhile."""
+    async with await psycopg.AsyncConnection.connect(dsn) as leader:
+        await leader.execute(_LEAD, (schema,))
         yield leader
 
 
@@ -41,8 +42,9 @@ def unmoved(live: Mapping[str, Live]) -> Mapping[str, int]:
 async def test_a_hung_leader_ends_the_rebuild_and_holds_up_no_other_table(database_url: str) -> None:
     await lived(database_url)
     before = all_tables(database_url)
-    with leading(database_url, USERS.schema), pytest.raises(NeverLetGo, match="held too long"):
-        await rebuilt(database_url, limits=SHORT)
+    async with leading(database_url, USERS.schema):
+        with pytest.raises(NeverLetGo, match="held too long"):
+            await rebuilt(database_url, limits=SHORT)
     assert all_tables(database_url) == before
     assert schemas(database_url) == LIVE
     ((outcome,),) = notes(database_url)
@@ -62,12 +64,8 @@ def test_long_work_is_done_with_our_own_priority(database_url: str) -> None:
 
 async def test_between_two_tries_the_other_tables_go_on(database_url: str) -> None:
     await lived(database_url)
-    with (
-        leading(database_url, USERS.schema),
-        connection(database_url) as one,
-        connection(database_url) as two,
-    ):
-        with pytest.raises(Held):
+    async with leading(database_url, USERS.schema):
+        with connection(database_url) as one, connection(database_url) as two, pytest.raises(Held):
             swap(one, two, (HISTORY, USERS), SHORT, Note(two, (HISTORY, USERS), 0), unmoved)
         with psycopg.connect(database_url) as other:
             found = {schema for schema, _ in other.execute(_MAY_LEAD)}
@@ -78,7 +76,7 @@ async def test_a_leader_who_lets_go_late_is_waited_for(database_url: str) -> Non
     async with projecting(database_url) as (store, projector):
         position = await some_life(store)
         await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
-        with leading(database_url, USERS.schema) as leader:
+        async with leading(database_url, USERS.schema) as leader:
             rebuilding = asyncio.create_task(
                 rebuilt(database_url, limits=RebuildLimits(swap_tries_max=10_000))
             )
@@ -87,7 +85,7 @@ async def test_a_leader_who_lets_go_late_is_waited_for(database_url: str) -> Non
             assert await projector.reach(position, *others, seconds_max=SECONDS_MAX)
             await asyncio.sleep(1)
             assert not rebuilding.done()
-            leader.rollback()
+            await leader.rollback()
             report = await rebuilding
         assert report.differences == []
         assert await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
