@@ -113,7 +113,7 @@ class _Rebuild:
         looking.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         for _ in range(self._limits.swap_tries_max):
             end_tenancies(swapping)
-            self._catch_up_closely(swapping)
+            self._come_close(swapping)
             began = time.monotonic()
             try:
                 with seen_through():
@@ -125,6 +125,12 @@ class _Rebuild:
                 longest = max(longest, time.monotonic() - began)
                 time.sleep(self._limits.swap_pause_seconds)
         raise NeverLetGo
+
+    def _come_close(self, opened: psycopg.Connection) -> None:
+        """What has come in since they were written is written before the live tables wait, but for the last step."""
+        self._catch_up_closely(opened)
+        self._tables.write_all()
+        self._catch_up_closely(opened)
 
     def _catch_up_closely(self, opened: psycopg.Connection) -> None:
         """Until the last step is short enough for the live tables to wait for it. Raises `NeverCaughtUp`."""

@@ -12,11 +12,15 @@ import pytest
 from huajuan.projections.history import HISTORY
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.registry import PROJECTIONS
+from huajuan.projections.table import Table
 from huajuan.projections.users import USERS
 from huajuan.rebuilding import swapping
 from huajuan.rebuilding.connections import connection
 from huajuan.rebuilding.errors import NeverLetGo
+from huajuan.rebuilding.indexing import index
+from huajuan.rebuilding.kept_rows import Writing
 from huajuan.rebuilding.limits import RebuildLimits
+from huajuan.rebuilding.new_tables import NewTables
 from huajuan.rebuilding.notes import Note
 from huajuan.rebuilding.swapping import Held, Live, swap
 from tests.projections.gallery import SECONDS_MAX, all_tables, projecting, some_life
@@ -124,6 +128,41 @@ async def test_nobody_leads_before_every_session_knows_the_new_names(
     assert seen == [[], (True,)]
     with psycopg.connect(database_url) as leader:
         assert len(leader.execute(_MAY_LEAD).fetchall()) == len(PROJECTIONS)
+
+
+async def test_what_came_in_during_the_rebuild_is_written_before_the_live_tables_wait(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    held: list[int] = []
+
+    async with projecting(database_url) as (store, projector):
+        loop = asyncio.get_running_loop()
+
+        async def more_life() -> None:
+            position = await some_life(store, 4, "meanwhile")
+            assert await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+
+        def indexed(*words: Any) -> None:
+            asyncio.run_coroutine_threadsafe(more_life(), loop).result(SECONDS_MAX)
+            index(*words)
+
+        def write(tables: NewTables, table: Table[Any], writing: Writing) -> None:
+            written.append(len(writing.new) + len(writing.changed) + len(writing.gone))
+            real_write(tables, table, writing)
+
+        def lock(*words: Any) -> dict[str, Live]:
+            held.append(len(written))
+            return real_lock(*words)
+
+        real_write, real_lock = NewTables._write, swapping._lock
+        monkeypatch.setattr("huajuan.rebuilding.rebuild.index", indexed)
+        monkeypatch.setattr(NewTables, "_write", write)
+        monkeypatch.setattr(swapping, "_lock", lock)
+        await some_life(store)
+        report = await rebuilt(database_url, limits=RebuildLimits(last_step_events_max=0))
+    assert report.differences == []
+    assert sum(written[held[-1] :]) == 0
 
 
 async def test_a_table_that_goes_on_while_it_is_rebuilt_is_not_compared_at_another_position(
