@@ -69,6 +69,8 @@ class KeptRows:
         self._old: dict[Any, Kept] = {}
         self._added: list[Any] = []
         self._has_let_go = False
+        # What was touched since all was written, so that the few are not looked for among the many; `None` is all.
+        self._touched: set[Any] | None = None
 
     def _route(self, event: type[Any], touch: Touch) -> Route:
         key = touch.key
@@ -110,6 +112,7 @@ class KeptRows:
             raise FoldFailed(self.projection.name, position, error) from error
 
     def _change(self, work: Work) -> None:
+        self._remember(work)
         young = self._young
         position = 0
         try:
@@ -123,6 +126,12 @@ class KeptRows:
                         raise
         except Exception as error:
             raise FoldFailed(self.projection.name, position, error) from error
+
+    def _remember(self, work: Work) -> None:
+        if self._touched is not None:
+            self._touched.update(one[0] for one in work)
+            if len(self._touched) > self._half:
+                self._touched = None
 
     def _unskipped(self, work: Work) -> Work:
         skipped = self._skipped
@@ -147,7 +156,16 @@ class KeptRows:
 
     def all_changes(self) -> Writing:
         """What is to be written so that the table shows all that was folded."""
-        return self._written(chain(self._old.items(), self._young.items()))
+        touched, self._touched = self._touched, set()
+        return self._written(self._at_hand() if touched is None else self._those(touched))
+
+    def _at_hand(self) -> Iterable[tuple[Any, Kept]]:
+        return chain(self._old.items(), self._young.items())
+
+    def _those(self, names: Iterable[Any]) -> Iterable[tuple[Any, Kept]]:
+        """But for those that were let go, and so are written."""
+        found = ((name, self._young.get(name) or self._old.get(name)) for name in names)
+        return ((name, kept) for name, kept in found if kept)
 
     def _written(self, rows: Iterable[tuple[Any, Kept]]) -> Writing:
         writing, self._added = Writing(self._added, [], []), []
