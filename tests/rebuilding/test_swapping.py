@@ -69,10 +69,11 @@ def test_long_work_is_done_with_our_own_priority(database_url: str) -> None:
 async def test_between_two_tries_the_other_tables_go_on(database_url: str) -> None:
     await lived(database_url)
     async with leading(database_url, USERS.schema):
-        with connection(database_url) as one, connection(database_url) as two, pytest.raises(Held):
-            swap(one, two, (HISTORY, USERS), SHORT, Note(two, (HISTORY, USERS), 0), unmoved)
-        with psycopg.connect(database_url) as other:
-            found = {schema for schema, _ in other.execute(_MAY_LEAD)}
+        with connection(database_url) as one, connection(database_url) as two:
+            with pytest.raises(Held):
+                swap(one, two, (HISTORY, USERS), SHORT, Note(two, (HISTORY, USERS), 0), unmoved)
+            with psycopg.connect(database_url) as other:
+                found = {schema for schema, _ in other.execute(_MAY_LEAD)}
     assert HISTORY.schema in found
 
 
