@@ -1,5 +1,7 @@
 """Fixtures every test may ask for."""
 
+import signal
+
 from huajuan.logs import configure_logs
 from tests.postgres import (
     database_url,
@@ -20,3 +22,7 @@ __all__ = [
 ]
 
 configure_logs(readable=True)
+# Whoever runs the tests under `nohup` or in the background ignores these, and so would all that the tests start.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
