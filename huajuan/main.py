@@ -16,12 +16,13 @@ from huajuan.commands.sweep_pictures import keep_sweeping_pictures
 from huajuan.dispatch.avatar_files import AvatarFiles
 from huajuan.dispatch.dispatcher import Dispatcher
 from huajuan.dispatch.erasures import Erasures
+from huajuan.dispatch.fitting import keep_fitting
 from huajuan.dispatch.limits import DispatchLimits
 from huajuan.dispatch.painters import Painters, open_painters
 from huajuan.dispatch.queue import QUEUE_CHANNEL, JobQueue
 from huajuan.dispatch.room import DrawingRoom
 from huajuan.dispatch.trash import Trash
-from huajuan.dispatch.workflows import Workflows, opened_workflows, try_workflow_on
+from huajuan.dispatch.workflows import Workflows, opened_workflows
 from huajuan.event_store.forgetting import CHANNEL as ERASURES
 from huajuan.event_store.forgetting import Forgetting
 from huajuan.event_store.opening import open_event_store, open_pool
@@ -116,7 +117,7 @@ async def open_desk(
         versions = keep_versions(
             statements, PROJECTIONS, limits.note_use_every_seconds, limits.unused_version_hours_max
         )
-        fitting = try_workflow_on(painters, workflows, settings.dispatch, settings.checkpoint)
+        fitting = keep_fitting(painters, workflows, settings.dispatch, settings.checkpoint)
         claims = desk.idempotency.keep_claims()
         await enter(running(_sweeping(desk), _clearing(desk), _tidying(desk), _auditing(desk)))
         await enter(running(versions, fitting, claims, _waking(desk), desk.tenancy.keep()))

@@ -39,6 +39,8 @@ class Painter:
         # Not known before it was asked.
         self.answers: bool | None = None
         self.has_drawn = False
+        # What of the workflow does not fit it; not known before it was tried.
+        self.problems: list[str] | None = None
         self._limits = limits
         self._failures = 0
         self._rests_until = 0.0
@@ -105,10 +107,14 @@ OpenHost = Callable[[str], AbstractAsyncContextManager[Host]]
 
 
 class Painters:
-    """Use as made by `open_painters`. `configured` are the addresses in the settings."""
+    """Use as made by `open_painters`. `configured` are the addresses in the settings.
+
+    `have_come` is set when there are new ones.
+    """
 
     def __init__(self, open_host: OpenHost, limits: DispatchLimits, configured: Iterable[str]) -> None:
         self.all: dict[str, Painter] = {}
+        self.have_come = asyncio.Event()
         self.configured = one_of_each(configured)
         self._open_host = open_host
         self._limits = limits
@@ -121,6 +127,7 @@ class Painters:
         for url in [url for url in wanted if url not in self.all]:
             host = await self._open.enter_async_context(self._open_host(url))
             self.all[url] = Painter(url, host, self._limits)
+            self.have_come.set()
         for url in self.all.keys() - wanted:
             del self.all[url]
 

@@ -1,6 +1,5 @@
 """Workflows: kept by the digest of their text, so that what an event names can be drawn by again."""
 
-import asyncio
 import hashlib
 import re
 from pathlib import Path
@@ -8,10 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 import psycopg
-import structlog
 
-from huajuan.dispatch.limits import DispatchLimits
-from huajuan.dispatch.painters import Painter, Painters
 from huajuan.domain.image import Image
 from huajuan.event_store.errors import LogError
 from huajuan.event_store.statements import Statements
@@ -20,11 +16,9 @@ from huajuan.inference_client import (
     DrawingFailed,
     Graph,
     OutcomeUnknown,
-    ServerUnavailable,
     WorkflowError,
     check_holes,
     text_to_image,
-    with_checkpoint,
 )
 
 FILE_BYTES_MAX = 1 << 20
@@ -34,7 +28,6 @@ _KEEP = """
 INSERT INTO operations.workflows (digest, document) VALUES (%(digest)s, %(document)s) ON CONFLICT (digest) DO NOTHING
 """
 _FIND = "SELECT document FROM operations.workflows WHERE digest = %(digest)s"
-_logger = structlog.get_logger(__name__)
 
 
 class WorkflowUnusable(Exception):
@@ -156,37 +149,6 @@ def keep_at_start(dsn: str, place: str) -> str:
     with psycopg.connect(dsn) as connection:
         connection.execute(_KEEP, made._asdict())
     return f"sha256:{made.digest}"
-
-
-async def try_workflow_on(
-    painters: Painters, workflows: Workflows, limits: DispatchLimits, checkpoint: str = ""
-) -> None:
-    """Say whether the workflow, with the checkpoint if one is named, fits each host: at once, or once it answers.
-
-    It gets jobs in any case.
-    """
-    workflow = with_checkpoint(await workflows.find(workflows.current), checkpoint)
-    await asyncio.gather(*(_try_on(p, workflow, limits) for p in painters.all.values()))
-
-
-async def _try_on(painter: Painter, workflow: Graph, limits: DispatchLimits) -> None:
-    is_told, pause_seconds = False, limits.fitting_pause_seconds
-    while True:
-        try:
-            problems = await painter.host.misfits(workflow)
-        except ServerUnavailable as unavailable:
-            if not is_told:
-                _logger.warning(
-                    "workflow not tried: painter unavailable", host=painter.url, detail=unavailable.detail
-                )
-            is_told = True
-            await asyncio.sleep(pause_seconds)
-            # It may be a proxy that will never say.
-            pause_seconds = min(pause_seconds * 2, limits.fitting_pause_seconds_max)
-            continue
-        if problems:
-            _logger.error("workflow does not fit the painter", host=painter.url, problems=problems)
-        return
 
 
 async def _found(statements: Statements, digest: str) -> Graph | None:

@@ -33,13 +33,15 @@ class PainterOnWire(msgspec.Struct):
     """How a painter has been doing, as this process has seen it.
 
     `answers` is null before it was asked, `proven` says that its last job succeeded; `rests_seconds` is for how
-    long it gets no job.
+    long it gets no job. `problems` are what of the workflow does not fit it, by node and input; null before that was
+    tried.
     """
 
     url: str
     answers: bool | None
     proven: bool
     rests_seconds: float
+    problems: list[str] | None
 
 
 class PaintersReply(Said, kw_only=True):
@@ -51,7 +53,9 @@ class PaintersReply(Said, kw_only=True):
 
 _EXAMPLE: dict[str, Any] = {
     "message": phrases.WELL,
-    "painters": [{"url": "http://gpu-2:8188", "answers": True, "proven": True, "rests_seconds": 0.0}],
+    "painters": [
+        {"url": "http://gpu-2:8188", "answers": True, "proven": True, "rests_seconds": 0.0, "problems": []}
+    ],
     "waiting": 3,
 }
 _ANSWERS: Answers = {
@@ -132,4 +136,5 @@ async def _painters(desk: Desk) -> PaintersReply:
 
 def _on_wire(painter: Painter) -> PainterOnWire:
     proven = painter.has_drawn and painter.is_proven
-    return PainterOnWire(painter.url, painter.answers, proven, round(painter.rest_seconds, 3))
+    rests_seconds = round(painter.rest_seconds, 3)
+    return PainterOnWire(painter.url, painter.answers, proven, rests_seconds, painter.problems)

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from huajuan.dispatch.fitting import keep_fitting
 from huajuan.dispatch.limits import DispatchLimits
-from huajuan.dispatch.workflows import Workflows, try_workflow_on
+from huajuan.dispatch.workflows import Workflows
 from huajuan.inference_client import Graph, ServerUnavailable
 from tests.commands.people import a_person, a_picture
 from tests.desk import desk_on, until
@@ -37,8 +38,8 @@ async def test_a_proxy_that_never_says_is_asked_ever_more_seldom(monkeypatch: py
     limits = DispatchLimits(fitting_pause_seconds=1, fitting_pause_seconds_max=10)
     async with painters_of({"hidden": host}, SHORT) as painters:
         with monkeypatch.context() as patched:
-            patched.setattr("huajuan.dispatch.workflows.asyncio.sleep", sleep)
-            trying = asyncio.create_task(try_workflow_on(painters, Workflows(Shelf(), ""), limits))
+            patched.setattr("huajuan.dispatch.fitting.asyncio.sleep", sleep)
+            trying = asyncio.create_task(keep_fitting(painters, Workflows(Shelf(), ""), limits))
             await enough.wait()
         trying.cancel()
     assert (pauses, host.asked) == ([1, 2, 4, 8, 10, 10, 10], 7)

@@ -13,7 +13,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from huajuan.dispatch.limits import DispatchLimits
-from huajuan.dispatch.painters import open_painters
 from huajuan.dispatch.workflows import (
     REMEMBERED_MAX,
     Workflows,
@@ -21,7 +20,6 @@ from huajuan.dispatch.workflows import (
     keep_at_start,
     kept,
     read_workflow,
-    try_workflow_on,
 )
 from huajuan.domain.image import Image
 from huajuan.event_store.errors import LogUnavailable
@@ -29,15 +27,12 @@ from huajuan.event_store.statements import Statements
 from huajuan.http.desk import Desk
 from huajuan.inference_client import (
     DrawingFailed,
-    Limits,
     OutcomeUnknown,
-    ServerUnavailable,
     text_to_image,
 )
 from tests.commands.people import a_person, a_picture
 from tests.desk import desk_on, until
-from tests.dispatch.conftest import Pair
-from tests.dispatch.fake_host import FakeHost, Unreachable, painters_of
+from tests.dispatch.fake_host import FakeHost
 from tests.inference_client.own_workflows import own_workflow, with_input
 
 HASTY = DispatchLimits(fitting_pause_seconds=0.01, fitting_pause_seconds_max=0.02)
@@ -183,32 +178,3 @@ async def test_a_silent_database_is_no_reason_to_give_a_job_up(monkeypatch: pyte
     monkeypatch.setattr(shelf, "run", silent)
     with pytest.raises(OutcomeUnknown):
         await Workflows(shelf).find("ab")
-
-
-async def test_each_host_is_tried_once_it_answers() -> None:
-    good, bad, late = FakeHost(), FakeHost(), Unreachable(ServerUnavailable("down"))
-    bad.problems = ["node 5 (KSampler): the server has no such kind of node"]
-    hosts = {"good": good, "bad": bad, "late": late}
-    async with painters_of(hosts, SHORT) as painters, logging() as logs:
-        trying = asyncio.create_task(try_workflow_on(painters, Workflows(Shelf(), "", own_workflow()), HASTY))
-        await until(lambda: len(logs) == 2)
-        await asyncio.sleep(0.05)
-        assert not trying.done()
-        late.misfits = good.misfits  # type: ignore[method-assign]
-        await asyncio.wait_for(trying, 10)
-    said = {line["host"]: (line["event"], line["log_level"]) for line in logs}
-    assert said == {
-        "bad": ("workflow does not fit the painter", "error"),
-        "late": ("workflow not tried: painter unavailable", "warning"),
-    }
-    assert [line["problems"] for line in logs if line["host"] == "bad"] == [bad.problems]
-
-
-async def test_the_checkpoint_of_the_settings_is_looked_for_at_each_host(pair: Pair) -> None:
-    """With the other holes still open."""
-    async with open_painters([pair[0].url], Limits(), SHORT) as painters, logging() as logs:
-        await try_workflow_on(painters, Workflows(Shelf()), SHORT, "nowhere.safetensors")
-    ((problem,),) = [line["problems"] for line in logs]
-    assert problem.startswith(
-        "node checkpoint (CheckpointLoaderSimple), input ckpt_name: the server has no 'nowhere.safetensors'"
-    )

@@ -70,6 +70,22 @@ async def test_one_that_is_removed_ends_its_job_and_gets_no_more(database_url: s
         assert len(host.drawn) == 1
 
 
+async def test_what_does_not_fit_one_is_shown_also_of_one_that_was_added(database_url: str) -> None:
+    host = FakeHost()
+    host.problems = ["node 5 (KSampler): the server has no such kind of node"]
+    async with client_of(database_url, host, dispatch=SOON) as client:
+        ada = await admin(client, database_url)
+        await client.post("/admin/painters", json=act(), headers=ada)
+
+        async def problems() -> list[Any]:
+            reply = await client.get("/admin/painters", headers=ada)
+            return [painter["problems"] for painter in reply.json()["painters"]]
+
+        async with asyncio.timeout(10):
+            while await problems() != [host.problems, []]:
+                await asyncio.sleep(0.01)
+
+
 async def test_without_any_painter_nothing_is_charged(database_url: str) -> None:
     async with client_of(database_url, FakeHost(), dispatch=SOON) as client:
         ada = await admin(client, database_url)
