@@ -17,6 +17,7 @@ from huajuan.main import open_desk
 from huajuan.serving.port import take_port
 from huajuan.settings import Settings
 from tests.dispatch.fake_host import FakeHost, opening
+from tests.loopback import NO_TLS
 
 WAIT_SECONDS_MAX = 30
 SECRET = "a secret of at least thirty-two bytes"
@@ -44,7 +45,10 @@ async def client_of(dsn: str, *hosts: FakeHost, **changes: Any) -> AsyncIterator
     """A client of the real application, over real HTTP on loopback."""
     with _settled(dsn, changes) as complete:
         app = create_app(complete, lambda: open_desk(complete, opening(*(hosts or (FakeHost(),)))))
-        async with serving(app) as address, httpx.AsyncClient(base_url=address, timeout=30) as client:
+        async with (
+            serving(app) as address,
+            httpx.AsyncClient(base_url=address, timeout=30, verify=NO_TLS) as client,
+        ):
             yield client
 
 

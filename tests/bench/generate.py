@@ -20,6 +20,7 @@ from tests.bench.append import DISK
 from tests.bench.ground import Ground, say
 from tests.bench.measuring import Spread
 from tests.bench.table import NO_GOAL, Goal, Row
+from tests.loopback import NO_TLS
 from tests.serving.person import Person
 from tests.serving.service import CHECKOUT, Service, environment
 
@@ -103,7 +104,7 @@ def _service(painter: str) -> Iterator[Callable[[], None]]:
         with Service(Path(folder), comfyui_urls=painter, welcome_points=1_000_000) as service:
             address = service.ready().address
             ann = Person("ann", address)
-            with httpx.Client(trust_env=False, timeout=60, headers=ann._headers) as client:
+            with httpx.Client(trust_env=False, timeout=60, headers=ann._headers, verify=NO_TLS) as client:
                 yield lambda: _served(client, address)
 
 
@@ -120,7 +121,7 @@ def _straight(url: str) -> None:
         prompt_id=uuid4(), prompt="sun", width=128, height=128, steps=STEPS, sampling_method="DDIM",
         noise_seed=uuid4().int >> 64,
     )  # fmt: skip
-    with httpx.Client(trust_env=False, timeout=60) as client:
+    with httpx.Client(trust_env=False, timeout=60, verify=NO_TLS) as client:
         checkpoint = client.get(f"{url}/models/checkpoints").json()[0]
         graph = fill(text_to_image(), values(drawing, checkpoint))
         prompt_id = str(drawing.prompt_id)

@@ -13,6 +13,7 @@ from tests.commands.people import a_person
 from tests.desk import desk_before
 from tests.dispatch.outcome import BRISK, IMPATIENT, asked, outcome
 from tests.inference_client.test_painter_process import Process
+from tests.loopback import NO_TLS
 
 OPTIONS = ("--step-seconds", "0.5")
 TWICE = msgspec.structs.replace(BRISK, attempts_max=2)
@@ -30,7 +31,7 @@ class Mortal:
         self.is_over = False
 
     async def live(self) -> None:
-        async with httpx.AsyncClient(base_url=self.url, timeout=5) as http:
+        async with httpx.AsyncClient(base_url=self.url, timeout=5, verify=NO_TLS) as http:
             while not self.is_over:
                 with suppress(httpx.HTTPError):
                     if self.is_deadly and (await http.get("/queue")).json()["queue_running"]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from tests.loopback import NO_TLS
 from tests.serving.person import PASSWORD
 
 ORDER: dict[str, Any] = {
@@ -27,7 +28,7 @@ class Crowd:
 
     def _enter(self, address: str, name: str) -> str:
         form = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
-        with httpx.Client(base_url=address, trust_env=False, timeout=20) as client:
+        with httpx.Client(base_url=address, trust_env=False, timeout=20, verify=NO_TLS) as client:
             client.post("/register", json=form).raise_for_status()
             token: str = client.post("/login", json=form).json()["token"]
         return token
@@ -45,7 +46,9 @@ class Crowd:
     def _ask(self, token: str, order: dict[str, Any], seconds: float) -> None:
         with suppress(httpx.HTTPError):
             headers = {"Authorization": token}
-            httpx.post(self._generate, json=order, headers=headers, timeout=seconds, trust_env=False)
+            httpx.post(
+                self._generate, json=order, headers=headers, timeout=seconds, trust_env=False, verify=NO_TLS
+            )
 
     def is_waiting(self) -> bool:
         """Whether somebody has no answer yet, and does not know either that none will come."""

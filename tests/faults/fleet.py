@@ -19,6 +19,7 @@ import psycopg
 from huajuan.embedded_postgres import EmbeddedPostgres
 from huajuan.fail_points import FOLDER, MARK, PASSED
 from tests.faults.nursery import Nursery
+from tests.loopback import NO_TLS
 from tests.postgres import eventually, fast_folder, kill_server, passable_folder
 from tests.serving.processes import PROC
 from tests.serving.service import environment
@@ -196,19 +197,21 @@ class Fleet:
 
     def _painter_answers(self) -> bool:
         try:
-            return httpx.get(f"{self._painter}/queue", trust_env=False).is_success
+            return httpx.get(f"{self._painter}/queue", trust_env=False, verify=NO_TLS).is_success
         except httpx.HTTPError:
             return False
 
     def misbehave(self, mode: str = "", **more: object) -> None:
         """The next job goes wrong so; no mode: all goes well again."""
         body = {"mode": mode, **more} if mode else {}
-        httpx.post(f"{self._painter}/demo/faults", json=body, trust_env=False).raise_for_status()
+        httpx.post(
+            f"{self._painter}/demo/faults", json=body, trust_env=False, verify=NO_TLS
+        ).raise_for_status()
 
     def note_resent(self) -> None:
         """Which jobs were sent to this painter, in its present life, though it knew them: none should be."""
         try:
-            told = httpx.get(f"{self._painter}/demo/faults", trust_env=False, timeout=5).json()
+            told = httpx.get(f"{self._painter}/demo/faults", trust_env=False, timeout=5, verify=NO_TLS).json()
         except (httpx.HTTPError, json.JSONDecodeError):
             return
         self.resent |= set(told["resent"])

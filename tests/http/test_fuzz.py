@@ -26,6 +26,7 @@ from tests.dispatch.fake_host import FakeHost
 from tests.http.conftest import ORDER
 from tests.http.document import Documented, Json, closed, document, operations
 from tests.http.test_admin import make_admin
+from tests.loopback import NO_TLS
 
 pytestmark = pytest.mark.slow
 CASES = int(os.environ.get("HUAJUAN_FUZZ_CASES", "20"))
@@ -155,7 +156,7 @@ def visitor(module_database_url: str, request: pytest.FixtureRequest) -> Iterato
         pytest.MonkeyPatch.context() as patch,
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(service) as opened,
-        httpx.Client(base_url=opened.base_url, timeout=30) as client,
+        httpx.Client(base_url=opened.base_url, timeout=30, verify=NO_TLS) as client,
     ):
         patch.setattr(RebuildProcesses, "start", _on_record_alone)
         visitor = Visitor(client, lambda name: portal.call(make_admin, module_database_url, name))

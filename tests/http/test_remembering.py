@@ -24,6 +24,7 @@ from tests.desk import QUICK, client_of, serving, until
 from tests.dispatch.fake_host import FakeHost, opening
 from tests.http.conftest import ORDER, body
 from tests.http.test_metrics import scrape
+from tests.loopback import NO_TLS
 from tests.rebuilding.test_rebuild import rebuilt
 
 INFO, IMAGES, FAVORITES = "/auth/user/info", "/auth/user/images", "/auth/user/favoritedimages"
@@ -44,7 +45,9 @@ async def server(dsn: str, workers: int) -> AsyncIterator[list[httpx.AsyncClient
                 changes = shared_changes(file, SCHEMAS)
                 app = create_app(settings, lambda: open_desk(settings, opening(FakeHost()), changes))
                 address = await stack.enter_async_context(serving(app))
-                return await stack.enter_async_context(httpx.AsyncClient(base_url=address, timeout=30))
+                return await stack.enter_async_context(
+                    httpx.AsyncClient(base_url=address, timeout=30, verify=NO_TLS)
+                )
 
             yield [await worker() for _ in range(workers)]
 
@@ -128,7 +131,7 @@ async def test_a_dead_token_recalls_nothing(database_url: str) -> None:
 async def read_on(me: dict[str, str], clients: list[httpx.AsyncClient], ended: asyncio.Event) -> None:
     """Over connections of one's own: a client's waiting list is not fair to those who wait for one."""
     async with AsyncExitStack() as stack:
-        own = [httpx.AsyncClient(base_url=client.base_url, timeout=30) for client in clients]
+        own = [httpx.AsyncClient(base_url=client.base_url, timeout=30, verify=NO_TLS) for client in clients]
         for client in own:
             await stack.enter_async_context(client)
         newest = 0
@@ -233,7 +236,7 @@ async def test_what_a_dead_worker_was_changing_is_not_remembered_until_it_is_cha
 
         async with (
             serving(create_app(settings, noted)) as address,
-            httpx.AsyncClient(base_url=address) as client,
+            httpx.AsyncClient(base_url=address, verify=NO_TLS) as client,
         ):
             me = await person(client, "ann")
             await remembers(client, me)

@@ -11,9 +11,10 @@ import uvicorn
 from huajuan.http.app import create_app
 from huajuan.main import open_desk
 from huajuan.serving.port import take_port
-from tests.desk import WAIT_SECONDS_MAX, _settled
+from tests.desk import WAIT_SECONDS_MAX, _settled, until
 from tests.dispatch.fake_host import FakeHost, opening
 from tests.http.jobs import ask, following, next_of, someone
+from tests.loopback import NO_TLS
 
 NEVER_SECONDS = 600
 
@@ -39,9 +40,13 @@ async def test_who_follows_is_sent_home_when_the_server_stops(database_url: str,
         task = asyncio.create_task(server.serve(sockets=[listening]))
         while not server.started:
             await asyncio.sleep(0.005)
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}") as client:
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", verify=NO_TLS
+        ) as client:
             ann = await someone(client)
-            async with following(client, ann, (await ask(client, ann))["id"]) as (_, frames):
+            asked = (await ask(client, ann))["id"]
+            await until(lambda: bool(host.drawn))
+            async with following(client, ann, asked) as (_, frames):
                 await next_of(frames, "progress")
                 signal.raise_signal(signal.SIGTERM)
                 assert [frame async for frame in frames if frame.event == "state"] == []

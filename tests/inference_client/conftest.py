@@ -13,6 +13,7 @@ from huajuan.inference_client import ComfyUI, Drawing, Drawn, JobState, Limits
 from huajuan.inference_client.painter.__main__ import Server, listening_socket, server
 from huajuan.inference_client.painter.demo_painter import Painter
 from huajuan.inference_client.painter.faults import Faults, Mode
+from tests.loopback import NO_TLS
 
 FAST = Limits(
     connect_seconds_max=2.0,
@@ -41,7 +42,7 @@ class RunningPainter:
         self._server: Server = server(self.painter)
         self._listening = listening_socket("127.0.0.1", port)
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
-        self.http = httpx.Client(base_url=self.url, trust_env=False, timeout=10.0)
+        self.http = httpx.Client(base_url=self.url, trust_env=False, timeout=10.0, verify=NO_TLS)
         self._thread = threading.Thread(target=self._serve, name="painter")
         self._thread.start()
 

@@ -13,6 +13,7 @@ import pytest
 
 from huajuan.inference_client import ComfyUI, JobLost, JobState, OutcomeUnknown
 from tests.inference_client.conftest import FAST, begun, drawing
+from tests.loopback import NO_TLS
 
 COMMAND = [sys.executable, "-m", "huajuan.inference_client.painter", "--port", "0", "--exit-with-stdin"]
 
@@ -70,9 +71,9 @@ def test_it_ends_with_its_parent(process: Process, tmp_path: Path) -> None:
 
 
 def test_faults_are_not_served_unless_asked_for(process: Process) -> None:
-    answer = httpx.post(f"{process.url}/demo/faults", json={"mode": "zombie"}, trust_env=False)
+    answer = httpx.post(f"{process.url}/demo/faults", json={"mode": "zombie"}, trust_env=False, verify=NO_TLS)
     assert answer.status_code == 404
-    assert httpx.post(f"{process.url}/demo/restart", trust_env=False).status_code == 404
+    assert httpx.post(f"{process.url}/demo/restart", trust_env=False, verify=NO_TLS).status_code == 404
 
 
 async def test_a_killed_server_leaves_the_outcome_open_and_its_successor_knows_nothing(

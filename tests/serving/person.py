@@ -6,6 +6,8 @@ from typing import Any
 
 import httpx
 
+from tests.loopback import NO_TLS
+
 PASSWORD = "secret"
 SUN = {"prompt": "sun", "width": 220, "height": 200, "steps": 30, "sampling_method": "DDIM", "seed": "7"}
 REQUEST_SECONDS_MAX = 60
@@ -59,13 +61,13 @@ class Person:
 
     def _get(self, url: str) -> dict[str, Any]:
         reply: dict[str, Any] = httpx.get(
-            url, headers=self._headers, timeout=REQUEST_SECONDS_MAX, trust_env=False
+            url, headers=self._headers, timeout=REQUEST_SECONDS_MAX, trust_env=False, verify=NO_TLS
         ).json()
         return reply
 
     def _post(self, url: str, body: object) -> dict[str, Any]:
         reply: dict[str, Any] = httpx.post(
-            url, json=body, headers=self._headers, timeout=REQUEST_SECONDS_MAX, trust_env=False
+            url, json=body, headers=self._headers, timeout=REQUEST_SECONDS_MAX, trust_env=False, verify=NO_TLS
         ).json()
         return reply
 
@@ -73,4 +75,4 @@ class Person:
 def fetch(address: str, picture: str) -> httpx.Response:
     """A picture by its public URL, from this service."""
     path = httpx.URL(picture).path
-    return httpx.get(f"{address}{path}", timeout=REQUEST_SECONDS_MAX, trust_env=False)
+    return httpx.get(f"{address}{path}", timeout=REQUEST_SECONDS_MAX, trust_env=False, verify=NO_TLS)

@@ -15,6 +15,7 @@ from huajuan.database import DATABASE_NAME
 from huajuan.domain.account import Account
 from huajuan.embedded_postgres.binaries import find_binaries
 from tests.event_store.studio import opened
+from tests.loopback import NO_TLS
 from tests.postgres import eventually
 from tests.serving.person import Person
 from tests.serving.service import Service
@@ -67,7 +68,9 @@ class Leaver(Person):
         self.ask("DELETE", f"{address}/auth/root/deleteOneUser", params=query)
 
     def ask(self, method: str, url: str, status: int = 200, **sent: Any) -> None:
-        reply = httpx.request(method, url, headers=self._headers, trust_env=False, timeout=60, **sent)
+        reply = httpx.request(
+            method, url, headers=self._headers, trust_env=False, timeout=60, **sent, verify=NO_TLS
+        )
         assert reply.status_code == status, reply.text
 
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.loopback import NO_TLS
 from tests.postgres import eventually
 from tests.serving.person import Person, fetch
 from tests.serving.processes import named
@@ -69,7 +70,7 @@ def test_a_second_one_on_the_port_leaves_the_first_alone(service: Service) -> No
             f"huajuan: the port is taken: something else listens on 127.0.0.1:{service.port}. "
             "Set HUAJUAN_PORT to another.\n"
         )
-    assert httpx.get(f"{service.address}/readyz", trust_env=False).status_code == 200
+    assert httpx.get(f"{service.address}/readyz", trust_env=False, verify=NO_TLS).status_code == 200
 
 
 def test_one_on_another_port_shares_the_data(service: Service) -> None:
@@ -105,7 +106,9 @@ def test_a_killed_database_is_started_again_and_nothing_is_lost(service: Service
     assert killed
     os.kill(killed, signal.SIGKILL)
     eventually(lambda: service.postgres.running() not in (None, killed))
-    eventually(lambda: httpx.get(f"{service.address}/readyz", trust_env=False).status_code == 200)
+    eventually(
+        lambda: httpx.get(f"{service.address}/readyz", trust_env=False, verify=NO_TLS).status_code == 200
+    )
     # What a crash took from a read table is folded again a moment later.
     eventually(lambda: dan.score(service.address) == 100)
     assert dan.generate(service.address)["score"] == 80

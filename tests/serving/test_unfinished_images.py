@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.loopback import NO_TLS
 from tests.postgres import eventually
 from tests.serving.person import Person, fetch
 from tests.serving.service import CHECKOUT, PATIENCE_SECONDS, Service, environment
@@ -40,7 +41,7 @@ class Painter:
         self.url: str = json.loads(self._child.stdout.readline())["url"]
 
     def is_drawing(self) -> bool:
-        queue = httpx.get(f"{self.url}/queue", trust_env=False).json()
+        queue = httpx.get(f"{self.url}/queue", trust_env=False, verify=NO_TLS).json()
         return bool(queue["queue_running"])
 
     def kill(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.loopback import NO_TLS
 from tests.postgres import eventually
 from tests.serving.person import Person, fetch
 from tests.serving.processes import is_alive, named
@@ -40,7 +41,7 @@ def workers_of(service: Service) -> set[int]:
 
 
 def answers(service: Service) -> bool:
-    reply = httpx.get(f"{service.address}/readyz", trust_env=False, timeout=30)
+    reply = httpx.get(f"{service.address}/readyz", trust_env=False, timeout=30, verify=NO_TLS)
     return reply.status_code == httpx.codes.OK
 
 
