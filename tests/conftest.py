@@ -4,6 +4,8 @@ import signal
 
 from huajuan.logs import configure_logs
 from tests.postgres import (
+    bare_database_url,
+    bare_template_database,
     database_url,
     databases,
     module_database_url,
@@ -13,6 +15,8 @@ from tests.postgres import (
 )
 
 __all__ = [
+    "bare_database_url",
+    "bare_template_database",
     "database_url",
     "databases",
     "module_database_url",

@@ -1,4 +1,4 @@
-"""Databases for tests: one server a session, one migrated template, and a clone of it for each who asks."""
+"""Databases for tests: one server a session, templates with the tables made, and a clone for each who asks."""
 
 import fcntl
 import itertools
@@ -160,11 +160,26 @@ def databases(postgres_server: str) -> Iterator[Databases]:
 
 @pytest.fixture(scope="session")
 def template_database(databases: Databases) -> Iterator[str]:
-    """The name of a database with the project's schema in it, to be cloned and never changed."""
+    """The name of a database with the log and all read tables, empty, to be cloned and never changed."""
+    from huajuan.database import create_tables
+
+    with _frozen(databases, create_tables) as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
+def bare_template_database(databases: Databases) -> Iterator[str]:
+    """The same without any read table."""
     from huajuan.event_store.schema import create_schema
 
+    with _frozen(databases, create_schema) as name:
+        yield name
+
+
+@contextmanager
+def _frozen(databases: Databases, fill: Callable[[str], None]) -> Iterator[str]:
     name = databases.create()
-    create_schema(databases.dsn(name))
+    fill(databases.dsn(name))
     databases.freeze(name)
     yield name
     databases.drop(name)
@@ -174,6 +189,14 @@ def template_database(databases: Databases) -> Iterator[str]:
 def database_url(databases: Databases, template_database: str) -> Iterator[str]:
     """The DSN of a fresh database for this test alone."""
     name = databases.create(template_database)
+    yield databases.dsn(name)
+    databases.retire(name)
+
+
+@pytest.fixture
+def bare_database_url(databases: Databases, bare_template_database: str) -> Iterator[str]:
+    """The same for who makes the read tables."""
+    name = databases.create(bare_template_database)
     yield databases.dsn(name)
     databases.retire(name)
 

@@ -32,10 +32,10 @@ def test_each_projection_has_a_schema_of_its_own_named_with_its_version() -> Non
     assert all(re.fullmatch(r"[a-z_]+_v[0-9]+", schema) for schema in schemas)
 
 
-def test_making_the_tables_twice_changes_nothing(database_url: str) -> None:
-    create_read_tables(database_url, PROJECTIONS)
-    create_read_tables(database_url, PROJECTIONS)
-    with psycopg.connect(database_url) as connection:
+def test_making_the_tables_twice_changes_nothing(bare_database_url: str) -> None:
+    create_read_tables(bare_database_url, PROJECTIONS)
+    create_read_tables(bare_database_url, PROJECTIONS)
+    with psycopg.connect(bare_database_url) as connection:
         for projection in PROJECTIONS:
             table = sql.Identifier(projection.schema, projection.table.name)
             rows = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
