@@ -38,6 +38,7 @@ SOON: dict[str, Any] = {
     "dispatch_lease_seconds": 1,
     "dispatch_heartbeat_seconds": 0.2,
     "dispatch_claim_every_seconds": 0.2,
+    "dispatch_silent_rest_seconds_max": 0.5,
     "dispatch_unasked_seconds_max": 4,
     "dispatch_unasked_pause_seconds": 0.2,
     "dispatch_overdue_every_seconds": 0.3,
