@@ -19,6 +19,8 @@ from huajuan.event_store.errors import LogError
 from huajuan.event_store.loading import Stream
 from huajuan.event_store.store import EventStore
 
+# An erasure is put down before it is stated; after so long it never will be.
+STATING_SECONDS_MAX = 120
 _logger = structlog.get_logger(__name__)
 
 
@@ -80,11 +82,10 @@ async def keep_clearing_erased_accounts(estate: Estate, every_seconds: float) ->
 
 async def _is_clear(estate: Estate, erasure: Waiting) -> bool:
     account = await estate.store.find(Account, erasure.account_id)
-    may_be_done = erasure.age_seconds > estate.settle_seconds
-    if account is not None and account.is_erased:
-        left = await _withdraw_all(estate, account.id)
-        may_be_done = may_be_done and not left
-    return may_be_done
+    if account is None or not account.is_erased:
+        return erasure.age_seconds > STATING_SECONDS_MAX
+    left = await _withdraw_all(estate, account.id)
+    return not left and erasure.age_seconds > estate.settle_seconds
 
 
 async def _withdraw_all(estate: Estate, account_id: UUID) -> int:

@@ -21,7 +21,6 @@ from huajuan.commands.set_avatar import set_avatar
 from huajuan.commands.sweep_pictures import sweep_pictures
 from huajuan.commands.unban_account import unban_account
 from huajuan.commands.update_account import Changes, update_account
-from huajuan.domain.account import Account
 from huajuan.domain.image import Image
 from huajuan.domain.order import Order
 from huajuan.domain.refusals import NameTaken, NotRegistered
@@ -224,26 +223,3 @@ async def test_who_was_erased_elsewhere_gets_no_role_and_loses_none(database_url
         for command, person in ((grant_admin, ann), (revoke_admin, ben)):
             with pytest.raises(NotRegistered):
                 await command(there.store, person, "nobody can read this")
-
-
-async def test_an_erasure_that_died_half_way_is_finished_by_whoever_starts(database_url: str) -> None:
-    async with desk_on(database_url, **QUIET) as desk:
-        ann = await a_person(desk, "ann", 1)
-        image = await picture_of(desk, ann)
-        await erase_account(desk.store, desk.erasures, ann)
-    async with desk_on(database_url, sweep_every_seconds=0.05, erase_settle_seconds=0.0) as desk:
-
-        async def is_swept() -> bool:
-            found = await desk.store.find(Image, image)
-            return bool(found and found.is_swept)
-
-        await until(is_swept)
-
-
-async def test_an_erasure_that_was_never_stated_is_dropped(database_url: str) -> None:
-    async with desk_on(database_url, **QUIET) as desk:
-        ann = await a_person(desk, "ann")
-        await desk.erasures.put(ann)
-        assert await clear_erased_accounts(_estate(desk)) == 1
-        assert not (await account_of(desk, ann)).is_erased
-        assert await desk.store.find(Account, ann)
