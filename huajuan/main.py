@@ -53,6 +53,7 @@ from huajuan.projections.registry import PROJECTIONS, SCHEMAS
 from huajuan.projections.signals import Ear
 from huajuan.projections.tenancy import Tenancy
 from huajuan.projections.versions import keep_versions
+from huajuan.rebuilding.leftovers import keep_clearing_leftovers
 from huajuan.serving.rebuilding import RebuildProcesses
 from huajuan.serving.stopping import leave_with, told_to_stop
 from huajuan.sessions.attempts import Attempts
@@ -113,14 +114,11 @@ async def open_desk(
         stack.callback(desk.portraits.close)
         stack.callback(desk.auditors.close)
         await enter(drawing(room, dispatcher))
-        limits = settings.projection
-        versions = keep_versions(
-            statements, PROJECTIONS, limits.note_use_every_seconds, limits.unused_version_hours_max
-        )
+        tending = _tending(settings, statements)
         fitting = keep_fitting(painters, workflows, settings.dispatch, settings.checkpoint)
         claims = desk.idempotency.keep_claims()
         await enter(running(_sweeping(desk), _clearing(desk), _tidying(desk), _auditing(desk)))
-        await enter(running(versions, fitting, claims, _waking(desk), desk.tenancy.keep()))
+        await enter(running(*tending, fitting, claims, _waking(desk), desk.tenancy.keep()))
         stack.enter_context(told_to_stop(desk.followers.stop))
         yield desk
 
@@ -169,6 +167,18 @@ def _desk(
         auditors=Auditors(settings.database_url, settings.audit),
         tenancy=Tenancy(statements, projector.changes, settings.tenancy_seconds),
         memory=Memory(projector.changes, settings.replies_kept_bytes_max),
+    )
+
+
+def _tending(settings: Settings, statements: Statements) -> tuple[Coroutine[Any, Any, None], ...]:
+    """Of the read tables: old versions and what rebuilds left."""
+    limits = settings.projection
+    every_seconds, hours = limits.note_use_every_seconds, limits.unused_version_hours_max
+    return (
+        keep_versions(statements, PROJECTIONS, every_seconds, hours),
+        keep_clearing_leftovers(
+            settings.database_url, PROJECTIONS, settings.rebuild, limits.leftovers_every_seconds
+        ),
     )
 
 

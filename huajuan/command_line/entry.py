@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from contextlib import suppress
+from typing import NoReturn
 
 import psycopg
 
@@ -86,10 +87,16 @@ def _fail(why: object) -> int:
     return 1
 
 
+class _Parser(argparse.ArgumentParser):
+    """What it does not understand is a failure like others: exit 2 says that what was compared differs."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(1, f"{self.prog}: error: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="huajuan", description="画卷 huajuan: text to image on an event log."
-    )
+    parser = _Parser(prog="huajuan", description="画卷 huajuan: text to image on an event log.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for verb in VERBS:
         under = commands.add_parser(verb.name, help=verb.help, description=verb.help)

@@ -16,6 +16,7 @@ from huajuan.command_line.words import reason_given, whole_number
 from huajuan.commands.ask_for_rebuild import ask_for_rebuild
 from huajuan.projections.projection import Projection
 from huajuan.projections.registry import PROJECTIONS
+from huajuan.rebuilding.comparing import Differences
 from huajuan.rebuilding.rebuild import Report, rebuild
 from huajuan.settings import Settings
 
@@ -80,12 +81,19 @@ def _told(report: Report) -> str:
     same = [name for name in report.compared if name not in {d.table for d in report.differences}]
     if same:
         lines.append(f"byte for byte as before: {', '.join(same)}")
-    for difference in report.differences:
-        rows = ", ".join(f"{key} ({what})" for key, what in difference.first.items())
-        lines.append(f"{difference.table} differed in {counted_rows(difference.rows)} and is mended: {rows}")
+    lines += [_differed(difference) for difference in report.differences]
     if others := [name for name in report.tables if name not in report.compared]:
         lines.append(f"not compared (it had stopped, or was new): {', '.join(others)}")
+    if report.left:
+        lines.append(f"still read by somebody, and dropped later: {', '.join(report.left)}")
     return "\n".join(lines)
+
+
+def _differed(difference: Differences) -> str:
+    if difference.misshapen:
+        return f"{difference.table} was gone or had other columns, and is mended"
+    rows = ", ".join(f"{key} ({what})" for key, what in difference.first.items())
+    return f"{difference.table} differed in {counted_rows(difference.rows)} and is mended: {rows}"
 
 
 REBUILD = Verb("rebuild", "make read tables anew from the log, while the old ones serve", _act, _words)

@@ -174,7 +174,10 @@ def _last_rebuild(one: ProjectionOnWire, width: int) -> str:
 
 def _differed(table: str, differences: Any) -> str:
     """What the note of a rebuild, which may have been of several tables, says of this one."""
-    rows = sum(one["rows"] for one in differences or [] if one["table"] == table)
+    of_this = [one for one in differences or [] if one["table"] == table]
+    if any(one.get("misshapen") for one in of_this):
+        return ", other columns"
+    rows = sum(one["rows"] for one in of_this)
     return f", {counted_rows(rows)} differed" if rows else ""
 
 

@@ -102,7 +102,7 @@ EXAMPLE_PROJECTION: dict[str, Any] = {
         "position": 4600,
         "head": 4600,
         "events_per_second": 368.5,
-        "outcome": "swapped",
-        "differences": 0,
+        "outcome": "done",
+        "differences": [],
     },
 }

@@ -14,4 +14,6 @@ class ProjectionLimits(msgspec.Struct, frozen=True):
     retry_pause_seconds_max: float = 0.5
     connect_seconds_max: float = 5
     note_use_every_seconds: float = 60
+    # How often it is looked whether a rebuild that died has left anything.
+    leftovers_every_seconds: float = 60
     unused_version_hours_max: float = 24

@@ -8,6 +8,9 @@ from psycopg import sql
 from huajuan.projections.projection import Projection
 
 PROJECTIONS_LOCK = 4713
+_IS_MADE = """
+SELECT EXISTS (SELECT FROM operations.checkpoints WHERE projection = %s) AND to_regclass(%s) IS NOT NULL
+"""
 _CHECKPOINT = "INSERT INTO operations.checkpoints (projection) VALUES (%s) ON CONFLICT DO NOTHING"
 
 
@@ -22,8 +25,9 @@ def create_read_tables(dsn: str, projections: Iterable[Projection]) -> None:
 
 def is_made(connection: psycopg.Connection, projection: Projection) -> bool:
     """Whole, since it is made in one transaction. Asking again for its indexes would wait for whoever writes."""
-    known = "SELECT FROM operations.checkpoints WHERE projection = %s"
-    return connection.execute(known, (projection.schema,)).fetchone() is not None
+    table = f"{projection.schema}.{projection.table.name}"
+    row = connection.execute(_IS_MADE, (projection.schema, table)).fetchone()
+    return bool(row and row[0])
 
 
 def _create(connection: psycopg.Connection, projection: Projection) -> None:

@@ -19,12 +19,26 @@ SELECT count(*) OVER (), coalesce(o.{key}, n.{key})::text,
 """
 
 
+# A table's columns as they were made, or nothing where there is no table.
+_SHAPE = """
+SELECT array_agg(attname::text || ' ' || format_type(atttypid, atttypmod) || ' ' || attnotnull ORDER BY attnum)
+  FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
+"""
+
+
 class Differences(msgspec.Struct, frozen=True):
-    """How many rows of a table differ, and by their keys the first of them."""
+    """How many rows of a table differ, and by their keys the first of them.
+
+    A table that was `misshapen`, having other columns or being gone, had no rows to be compared.
+    """
 
     table: str
     rows: int
     first: dict[str, str]
+    misshapen: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.misshapen)
 
 
 def compare(
@@ -32,6 +46,8 @@ def compare(
 ) -> Differences:
     """The table in the schemas `old` and `new`, as the connection's transaction sees them."""
     table = projection.table
+    if _shape(connection, old, table.name) != _shape(connection, new, table.name):
+        return Differences(projection.name, 0, {}, misshapen=True)
     query = sql.SQL(_COMPARE).format(
         key=sql.Identifier(table.key),
         old=sql.Identifier(old, table.name),
@@ -39,3 +55,7 @@ def compare(
     )
     found: list[Any] = connection.execute(query, (shown_max,)).fetchall()
     return Differences(projection.name, found[0][0] if found else 0, {row[1]: row[2] for row in found})
+
+
+def _shape(connection: psycopg.Connection, schema: str, table: str) -> Any:
+    return connection.execute(_SHAPE, (f"{schema}.{table}",)).fetchone()

@@ -19,6 +19,22 @@ class BegunBefore(RebuildFailed):
         super().__init__(f"the rebuild that is asked for at position {position} was begun before")
 
 
+class NotAskedFor(RebuildFailed):
+    """Nobody asked for a rebuild of these tables there."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"at position {position} nobody asks for a rebuild of that table")
+
+
+class StillRead(RebuildFailed):
+    """What an earlier rebuild left is in the way, and somebody reads it."""
+
+    def __init__(self, schema: str) -> None:
+        super().__init__(
+            f"{schema}, which an earlier rebuild left, is still read by somebody; try again later"
+        )
+
+
 class FoldFailed(RebuildFailed):
     """An event could not be folded."""
 

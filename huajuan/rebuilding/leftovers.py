@@ -1,45 +1,85 @@
-"""Removes what a rebuild that ended badly, or ended well, has left: schemas nobody reads."""
+"""Removes what a rebuild that ended badly, or ended well, has left: schemas nobody reads, and notes nobody ends."""
 
+import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 import psycopg
+import structlog
 from psycopg import sql
 
 from huajuan.projections.projection import Projection
+from huajuan.rebuilding.connections import connection
 from huajuan.rebuilding.errors import AlreadyRebuilding
 from huajuan.rebuilding.limits import RebuildLimits
 from huajuan.rebuilding.new_tables import new_schema, old_schema
-from huajuan.rebuilding.notes import alone
+from huajuan.rebuilding.notes import alone, note_dead
 
 _THERE_ARE = "SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s)"
+_NOT_ENDED = "SELECT DISTINCT unnest(projections) FROM operations.rebuilds WHERE outcome IS NULL"
+_logger = structlog.get_logger(__name__)
+
+
+async def keep_clearing_leftovers(
+    dsn: str, projections: Sequence[Projection], limits: RebuildLimits, every_seconds: float
+) -> None:
+    """For ever, on a timer: whoever starts has just looked."""
+    while True:
+        await asyncio.sleep(every_seconds)
+        try:
+            await asyncio.to_thread(_clear, dsn, projections, limits)
+        except psycopg.Error as error:
+            _logger.warning("what rebuilds left is left for later", error=type(error).__name__)
+
+
+def _clear(dsn: str, projections: Sequence[Projection], limits: RebuildLimits) -> None:
+    with connection(dsn) as opened:
+        drop_leftovers(opened, projections, limits)
 
 
 def drop_leftovers(
-    opened: psycopg.Connection, projections: Iterable[Projection], limits: RebuildLimits
+    opened: psycopg.Connection, projections: Sequence[Projection], limits: RebuildLimits
 ) -> None:
-    """Of tables that nobody rebuilds just now. Safe at any time; as a rule there are none."""
-    by_schema = {name(p): p for p in projections for name in (new_schema, old_schema)}
-    for (schema,) in opened.execute(_THERE_ARE, (list(by_schema),)).fetchall():
-        try:
-            with alone(opened, [by_schema[schema]]):
-                drop(opened, [schema], limits)
-        except AlreadyRebuilding:
-            continue
+    """Of tables that nobody rebuilds just now. Safe at any time; as a rule there are none.
+
+    What somebody still reads is left for the next time, after one look.
+    """
+    once = RebuildLimits(drop_wait_seconds_max=limits.drop_wait_seconds_max, drop_tries_max=1)
+    for projection, schemas in _left(opened, projections):
+        with suppress(AlreadyRebuilding), alone(opened, [projection]):
+            note_dead(opened, [projection])
+            if drop(opened, schemas, once):
+                return
 
 
-def drop(opened: psycopg.Connection, schemas: Iterable[str], limits: RebuildLimits) -> None:
-    """Waits in short turns for whoever still reads, so that nobody who comes later waits behind it."""
-    milliseconds = round(limits.drop_wait_seconds_max * 1000)
-    for schema in schemas:
-        statement = sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))
-        for tries_left in reversed(range(limits.drop_tries_max)):
-            try:
-                with opened.transaction():
-                    opened.execute(f"SET LOCAL lock_timeout = {milliseconds}".encode())
-                    opened.execute(statement)
-                break
-            except psycopg.errors.LockNotAvailable:
-                if not tries_left:
-                    raise
-                time.sleep(limits.drop_wait_seconds_max)
+def _left(
+    opened: psycopg.Connection, projections: Sequence[Projection]
+) -> Iterator[tuple[Projection, list[str]]]:
+    """Each projection of which there may be something, and which schemas those are."""
+    names = {p.schema: [new_schema(p), old_schema(p)] for p in projections}
+    found = opened.execute(_THERE_ARE, ([name for two in names.values() for name in two],)).fetchall()
+    there_are = {schema for (schema,) in found}
+    not_ended = {schema for (schema,) in opened.execute(_NOT_ENDED).fetchall()}
+    for projection in projections:
+        schemas = [name for name in names[projection.schema] if name in there_are]
+        if schemas or projection.schema in not_ended:
+            yield projection, schemas
+
+
+def drop(opened: psycopg.Connection, schemas: Iterable[str], limits: RebuildLimits) -> list[str]:
+    """Returns those that somebody still reads."""
+    return [schema for schema in schemas if not _is_dropped(opened, schema, limits)]
+
+
+def _is_dropped(opened: psycopg.Connection, schema: str, limits: RebuildLimits) -> bool:
+    statement = sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))
+    milliseconds = max(1, round(limits.drop_wait_seconds_max * 1000))
+    for turn in range(limits.drop_tries_max):
+        if turn:
+            time.sleep(limits.drop_wait_seconds_max)
+        with suppress(psycopg.errors.LockNotAvailable), opened.transaction():
+            opened.execute(f"SET LOCAL lock_timeout = {milliseconds}".encode())
+            opened.execute(statement)
+            return True
+    return False

@@ -20,6 +20,7 @@ class RebuildLimits(msgspec.Struct, frozen=True):
     # A core is left to those who are being served meanwhile.
     indexes_at_once_max: int = max(1, (os.cpu_count() or 1) - 1)
     index_memory_mb: int = 128
-    drop_wait_seconds_max: float = 2
-    drop_tries_max: int = 30
+    # Who still reads what is to go is waited for in short turns, for nobody may wait behind us.
+    drop_wait_seconds_max: float = 0.5
+    drop_tries_max: int = 10
     differences_shown_max: int = 10

@@ -7,12 +7,17 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
+from huajuan.domain.read_table import ReadTable
+from huajuan.event_store.streams import StreamIds
 from huajuan.projections.projection import Projection
-from huajuan.rebuilding.errors import AlreadyRebuilding, BegunBefore
+from huajuan.rebuilding.errors import AlreadyRebuilding, BegunBefore, NotAskedFor
 
 # Held by the rebuild's session, so that it is free again however the rebuild ends.
 _LOCK = "SELECT pg_try_advisory_lock(hashtext('huajuan rebuild ' || %s))"
 _UNLOCK = "SELECT pg_advisory_unlock(hashtext('huajuan rebuild ' || %s))"
+_ASKED = """
+SELECT 1 FROM log.huajuan_events WHERE notification_id = %s AND topic = %s AND originator_id = ANY(%s)
+"""
 _BEGUN = "SELECT 1 FROM operations.rebuilds WHERE asked = %s"
 _BEGIN = "INSERT INTO operations.rebuilds (projections, head, asked) VALUES (%s, %s, %s) RETURNING id"
 _MOVE = """
@@ -48,9 +53,22 @@ def _try(connection: psycopg.Connection, statement: str, schema: str) -> bool:
     return bool(row and row[0])
 
 
-def refuse_if_begun(connection: psycopg.Connection, asked: int | None) -> None:
-    """`asked` is where the request for this rebuild is on record. Raises `BegunBefore`."""
-    if asked is not None and connection.execute(_BEGUN, (asked,)).fetchone():
+def note_dead(connection: psycopg.Connection, projections: Iterable[Projection]) -> None:
+    """Whoever holds the locks of these tables says of rebuilds that did not end that they died."""
+    connection.execute(_DIED, ([projection.schema for projection in projections],))
+
+
+def refuse_unless_asked(
+    connection: psycopg.Connection, asked: int | None, projections: Iterable[Projection]
+) -> None:
+    """`asked` is where the request for this rebuild is on record. Raises `NotAskedFor`, `BegunBefore`."""
+    if asked is None:
+        return
+    ids = StreamIds(connection.execute("SELECT stream_key FROM operations.installation").fetchall()[0][0])
+    streams = [ids.read_table(projection.schema) for projection in projections]
+    if not connection.execute(_ASKED, (asked, ReadTable.RebuildAsked.TOPIC, streams)).fetchone():
+        raise NotAskedFor(asked)
+    if connection.execute(_BEGUN, (asked,)).fetchone():
         raise BegunBefore(asked)
 
 
@@ -66,7 +84,7 @@ class Note:
     ) -> None:
         self._connection = connection
         schemas = [projection.schema for projection in projections]
-        connection.execute(_DIED, (schemas,))
+        note_dead(connection, projections)
         row = connection.execute(_BEGIN, (schemas, head, asked)).fetchone()
         self.id: int = row[0] if row else 0
 
@@ -76,4 +94,4 @@ class Note:
 
 def end(connection: psycopg.Connection, note_id: int, outcome: str, differences: Any = None) -> None:
     """How a rebuild ended: `done`, `cancelled` or `failed: …`."""
-    connection.execute(_END, (outcome, differences and Jsonb(differences), note_id))
+    connection.execute(_END, (outcome, None if differences is None else Jsonb(differences), note_id))

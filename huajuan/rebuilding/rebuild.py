@@ -4,7 +4,7 @@ import gc
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
 import msgspec
@@ -14,12 +14,12 @@ from huajuan.projections.projection import Projection, Skips
 from huajuan.projections.skips import skips_on_record
 from huajuan.rebuilding.comparing import Differences, compare
 from huajuan.rebuilding.connections import connection
-from huajuan.rebuilding.errors import NeverCaughtUp, NeverLetGo
+from huajuan.rebuilding.errors import NeverCaughtUp, NeverLetGo, StillRead
 from huajuan.rebuilding.indexing import index
 from huajuan.rebuilding.leftovers import drop
 from huajuan.rebuilding.limits import RebuildLimits
 from huajuan.rebuilding.new_tables import NewTables, new_schema, old_schema
-from huajuan.rebuilding.notes import SWAPPED, Note, alone, end, refuse_if_begun
+from huajuan.rebuilding.notes import SWAPPED, Note, alone, end, refuse_unless_asked
 from huajuan.rebuilding.pages import LogPages
 from huajuan.rebuilding.progress import Tell, Telling
 from huajuan.rebuilding.swapping import Held, Live, live_tables, swap
@@ -31,7 +31,10 @@ TURN_SECONDS = 0.0005
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a rebuild came to. Tables that were stopped, or never made, are not `compared` with anything."""
+    """What a rebuild came to. Tables that were stopped, or never made, are not `compared` with anything.
+
+    `left` are schemas of the old tables that somebody still reads; a service drops them later.
+    """
 
     tables: list[str]
     position: int
@@ -39,6 +42,7 @@ class Report(msgspec.Struct, frozen=True):
     still_seconds: float
     compared: list[str]
     differences: list[Differences]
+    left: list[str]
 
 
 def rebuild(
@@ -53,8 +57,9 @@ def rebuild(
     `asked` is where the request for it is on record: whoever comes second with it begins nothing.
     """
     with connection(dsn) as control, alone(control, projections):
-        refuse_if_begun(control, asked)
-        drop(control, _schemas(projections), limits)
+        refuse_unless_asked(control, asked, projections)
+        if still_read := drop(control, _schemas(projections), limits):
+            raise StillRead(still_read[0])
         skips = skips_on_record(control, projections)
         note = Note(control, projections, 0, asked)
         this = _Rebuild(dsn, projections, limits, Telling(note, tell), note, skips)
@@ -171,13 +176,14 @@ class _Rebuild:
     ) -> Report:
         comparable = [p for p in self._projections if self._stood_where_the_new_one_does(p.schema)]
         shown_max = self._limits.differences_shown_max
-        self._telling.do("comparing")
+        with suppress(OSError):  # whoever was told may have left
+            self._telling.do("comparing")
         found = [compare(looking, p, old_schema(p), p.schema, shown_max) for p in comparable]
         looking.rollback()
-        differences = [difference for difference in found if difference.rows]
+        differences = [difference for difference in found if difference]
         end(control, self._note.id, "done", [msgspec.structs.asdict(d) for d in differences])
         self.is_noted = True
-        drop(control, [old_schema(projection) for projection in self._projections], self._limits)
+        left = drop(control, [old_schema(projection) for projection in self._projections], self._limits)
         return Report(
             tables=[projection.name for projection in self._projections],
             position=max(self._tables.positions.values()),
@@ -185,6 +191,7 @@ class _Rebuild:
             still_seconds=still_seconds,
             compared=[projection.name for projection in comparable],
             differences=differences,
+            left=left,
         )
 
     def _stood_where_the_new_one_does(self, schema: str) -> bool:

@@ -24,6 +24,7 @@ INSERT INTO operations.checkpoints (projection, position) VALUES (%s, %s)
 ON CONFLICT (projection) DO UPDATE
    SET position = EXCLUDED.position, stopped_at = NULL, stopped_by = NULL, moved_at = now()
 """
+_IS_THERE = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
 _TELL = "SELECT pg_notify(%s, %s)"
 
 
@@ -72,7 +73,7 @@ def swap(
         live_tables(holding, projections, _HOLD)
         positions = catch_up(live)
         for projection in projections:
-            _rename(swapping, projection, is_live=projection.schema in live)
+            _rename(swapping, projection)
             _move(swapping, projection.schema, positions[projection.schema])
         end(swapping, note.id, SWAPPED)
         allow_tenancies(swapping)
@@ -90,10 +91,11 @@ def _lock(
         raise Held from error
 
 
-def _rename(connection: psycopg.Connection, projection: Projection, *, is_live: bool) -> None:
+def _rename(connection: psycopg.Connection, projection: Projection) -> None:
+    """There may be no old table: it was never made, or somebody dropped it."""
     rename = sql.SQL("ALTER SCHEMA {} RENAME TO {}")
     now, new, old = map(sql.Identifier, (projection.schema, new_schema(projection), old_schema(projection)))
-    if is_live:
+    if connection.execute(_IS_THERE, (projection.schema,)).fetchone():
         connection.execute(rename.format(now, old))
     connection.execute(rename.format(new, now))
 

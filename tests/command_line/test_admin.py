@@ -54,6 +54,7 @@ def test_no_reason_is_better_than_one_that_is_none(
 def test_words_that_make_no_sense_are_told_how_to_be_put(
     type_in: Type, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as refused:
         type_in("admin", "promote", "ann")
+    assert refused.value.code == 1, "2 says that what was compared differs"
     assert "choose from" in capsys.readouterr().err

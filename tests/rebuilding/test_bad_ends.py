@@ -6,12 +6,17 @@ from typing import Any
 import psycopg
 import pytest
 
+from huajuan.commands.ask_for_rebuild import ask_for_rebuild
+from huajuan.projections.likes import LIKES
+from huajuan.projections.projection import Projection
 from huajuan.projections.registry import PROJECTIONS
+from huajuan.projections.users import USERS
 from huajuan.rebuilding.errors import RebuildFailed
 from huajuan.rebuilding.progress import Progress
 from huajuan.rebuilding.rebuild import rebuild
 from huajuan.serving import stopping
 from huajuan.serving.stopping import StopAsked
+from tests.event_store.studio import opened
 from tests.rebuilding.test_rebuild import LIVE, SMALL, lived, notes, rebuilt, schemas, silent
 
 
@@ -33,6 +38,20 @@ async def test_told_to_stop_while_it_compares_it_tells_first_what_differed(
         query = "SELECT outcome, differences->0->>'table' FROM operations.rebuilds"
         assert connection.execute(query).fetchall() == [("done", "users")]
     assert schemas(database_url) == LIVE
+
+
+async def test_it_compares_whoever_was_told_and_has_left(database_url: str) -> None:
+    await lived(database_url)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE users_v1.users SET avatar_url = 'x' WHERE id = 1")
+
+    def leave(progress: Progress) -> None:
+        if progress.doing == "comparing":
+            raise BrokenPipeError
+
+    report = await asyncio.to_thread(rebuild, database_url, PROJECTIONS, SMALL, leave)
+    assert [difference.table for difference in report.differences] == ["users"]
+    assert notes(database_url) == [("done",)]
     assert (await rebuilt(database_url)).differences == []
 
 
@@ -67,18 +86,21 @@ async def test_tables_ahead_of_a_log_that_was_cut_are_made_anew(database_url: st
 async def test_of_those_begun_for_one_request_one_rebuilds(database_url: str) -> None:
     """They come at the same time, or one after the other."""
     await lived(database_url)
-    likes = [projection for projection in PROJECTIONS if projection.name == "likes"]
+    async with opened(database_url) as store:
+        asked = (await ask_for_rebuild(store, LIKES.schema, "to be sure")).position
 
-    def attempt() -> str:
+    def attempt(position: int = asked, *projections: Projection) -> str:
         try:
-            rebuild(database_url, likes, SMALL, silent, 7)
+            rebuild(database_url, projections or (LIKES,), SMALL, silent, position)
         except RebuildFailed as refused:
             return str(refused)
         return "rebuilt"
 
     told = [*await asyncio.gather(*(asyncio.to_thread(attempt) for _ in range(4))), attempt()]
     assert told.count("rebuilt") == 1
-    before = "the rebuild that is asked for at position 7 was begun before"
+    before = f"the rebuild that is asked for at position {asked} was begun before"
     assert set(told) <= {"rebuilt", before, "likes is being rebuilt already"}
     assert told[-1] == before
     assert notes(database_url) == [("done",)]
+    for position, table in ((asked - 1, LIKES), (asked + 99, LIKES), (asked, USERS)):
+        assert attempt(position, table) == f"at position {position} nobody asks for a rebuild of that table"

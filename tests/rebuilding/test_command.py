@@ -69,6 +69,22 @@ def test_differences_are_told_and_are_no_success(lived: str) -> None:
     assert "not compared" not in out
 
 
+def test_a_table_with_other_columns_and_one_that_is_still_read_are_told(lived: str) -> None:
+    with psycopg.connect(lived) as reader:
+        reader.execute("SELECT count(*) FROM likes_v1.likes")
+        with psycopg.connect(lived, autocommit=True) as connection:
+            connection.execute("ALTER TABLE users_v1.users ADD COLUMN note text")
+        status, out, _ = run(lived, "users", "likes", HUAJUAN_REBUILD_DROP_WAIT_SECONDS_MAX="0.02")
+    assert (status, out.splitlines()[1:]) == (
+        2,
+        [
+            "byte for byte as before: likes",
+            "users was gone or had other columns, and is mended",
+            "still read by somebody, and dropped later: likes_v1_old",
+        ],
+    )
+
+
 def test_what_was_not_compared_is_told(lived: str) -> None:
     with psycopg.connect(lived, autocommit=True) as connection:
         connection.execute(
