@@ -8,6 +8,7 @@ from contextlib import suppress
 import psycopg
 import structlog
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from huajuan.projections.projection import Projection
 from huajuan.rebuilding.connections import connection
@@ -34,7 +35,11 @@ async def keep_clearing_leftovers(
 
 
 def _clear(dsn: str, projections: Sequence[Projection], limits: RebuildLimits) -> None:
-    with connection(dsn) as opened:
+    """Nothing in it may take long: a service that stops waits for its threads."""
+    seconds = max(1, round(limits.leftovers_seconds_max))
+    bounded = make_conninfo(dsn, connect_timeout=seconds, tcp_user_timeout=seconds * 1000)
+    with connection(bounded) as opened:
+        opened.execute(f"SET statement_timeout = {seconds * 1000}".encode())
         drop_leftovers(opened, projections, limits)
 
 

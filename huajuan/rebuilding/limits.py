@@ -23,4 +23,6 @@ class RebuildLimits(msgspec.Struct, frozen=True):
     # Who still reads what is to go is waited for in short turns, for nobody may wait behind us.
     drop_wait_seconds_max: float = 0.5
     drop_tries_max: int = 10
+    # Of each step when a service looks for what dead rebuilds left.
+    leftovers_seconds_max: float = 10
     differences_shown_max: int = 10
