@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from uuid import UUID
 
 import msgspec
@@ -135,14 +136,23 @@ async def test_one_that_comes_while_the_picture_is_put_away_leaves_no_file(
 async def test_racing_with_the_end_leaves_exactly_one(database_url: str, pair: Pair) -> None:
     draw = random.Random(6)
     async with desk_before(database_url, pair[0].url, dispatch=BRISK, painter=IMPATIENT) as desk:
+        undisturbed, *people = [await a_person(desk, f"ann{n}", check_ins=1) for n in range(TIMES + 1)]
+        seconds = await seconds_of_a_picture(desk, undisturbed)
         topics: list[str] = []
-        people = [await a_person(desk, f"ann{number}", check_ins=1) for number in range(TIMES)]
-        for number, ann in enumerate(people):
+        for number, ann in enumerate(people, 1):
             image_id = await asked(desk, ann)
-            await asyncio.sleep(draw.uniform(0, 0.003 * number))
+            await asyncio.sleep(draw.uniform(0, 2 * seconds * number / TIMES))
             ending = await cancel_image(desk.room, ann, image_id)
-            ended = await outcome(desk, ann, image_id, pictures=topics.count("image.drawn"))
+            ended = await outcome(desk, ann, image_id, pictures=1 + topics.count("image.drawn"))
             assert (ending.picture is None, ending.reason) == (ended.topic == "image.cancelled", ended.reason)
             topics.append(ended.topic)
         assert set(topics) == {"image.drawn", "image.cancelled"}
         await until(lambda: is_idle(pair[0]))
+
+
+async def seconds_of_a_picture(desk: Desk, account_id: UUID) -> float:
+    """From the request to the end, as the machine is today."""
+    began = time.monotonic()
+    image_id = await asked(desk, account_id)
+    assert (await outcome(desk, account_id, image_id)).topic == "image.drawn"
+    return time.monotonic() - began
