@@ -176,6 +176,12 @@ def bare_template_database(databases: Databases) -> Iterator[str]:
         yield name
 
 
+def _clone_of(template: str, databases: Databases) -> Iterator[str]:
+    name = databases.create(template)
+    yield databases.dsn(name)
+    databases.retire(name)
+
+
 @contextmanager
 def _frozen(databases: Databases, fill: Callable[[str], None]) -> Iterator[str]:
     name = databases.create()
@@ -188,25 +194,19 @@ def _frozen(databases: Databases, fill: Callable[[str], None]) -> Iterator[str]:
 @pytest.fixture
 def database_url(databases: Databases, template_database: str) -> Iterator[str]:
     """The DSN of a fresh database for this test alone."""
-    name = databases.create(template_database)
-    yield databases.dsn(name)
-    databases.retire(name)
+    yield from _clone_of(template_database, databases)
 
 
 @pytest.fixture
 def bare_database_url(databases: Databases, bare_template_database: str) -> Iterator[str]:
     """The same for who makes the read tables."""
-    name = databases.create(bare_template_database)
-    yield databases.dsn(name)
-    databases.retire(name)
+    yield from _clone_of(bare_template_database, databases)
 
 
 @pytest.fixture(scope="module")
 def module_database_url(databases: Databases, template_database: str) -> Iterator[str]:
     """The DSN of a fresh database shared by the tests of a module."""
-    name = databases.create(template_database)
-    yield databases.dsn(name)
-    databases.retire(name)
+    yield from _clone_of(template_database, databases)
 
 
 @pytest.fixture

@@ -9,10 +9,9 @@ from psycopg import AsyncConnection, Connection
 from huajuan.domain.read_table import ReadTable
 from huajuan.event_store.connecting import connect
 from huajuan.event_store.errors import LogUnavailable
-from huajuan.event_store.installation import stream_ids
+from huajuan.event_store.installation import stream_ids, stream_ids_at_once
 from huajuan.event_store.mapper import EventMapper
 from huajuan.event_store.outages import OUTAGES
-from huajuan.event_store.streams import StreamIds
 from huajuan.projections.projection import NO_SKIPS, Projection, Skips
 
 # Values are `streams`, ids cut from the names of the tables, and `topic`.
@@ -65,7 +64,7 @@ async def _positions(connection: AsyncConnection, schemas: Sequence[str]) -> fro
 
 def skips_on_record(connection: Connection, projections: Iterable[Projection]) -> dict[str, Skips]:
     """For a rebuild: by the projections' schemas."""
-    ids = StreamIds(connection.execute("SELECT stream_key FROM operations.installation").fetchall()[0][0])
+    ids = stream_ids_at_once(connection)
     found = {}
     for projection in projections:
         values = {"streams": [ids.read_table(projection.schema)], "topic": TOPIC}

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
+import msgspec
 import psycopg
 import structlog
 from psycopg import sql
@@ -50,7 +51,7 @@ def drop_leftovers(
 
     What somebody still reads is left for the next time, after one look.
     """
-    once = RebuildLimits(drop_wait_seconds_max=limits.drop_wait_seconds_max, drop_tries_max=1)
+    once = msgspec.structs.replace(limits, drop_tries_max=1)
     for projection, schemas in _left(opened, projections):
         with suppress(AlreadyRebuilding), alone(opened, [projection]):
             note_dead(opened, [projection])

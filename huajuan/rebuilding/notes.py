@@ -8,7 +8,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from huajuan.domain.read_table import ReadTable
-from huajuan.event_store.streams import StreamIds
+from huajuan.event_store.installation import stream_ids_at_once
 from huajuan.projections.projection import Projection
 from huajuan.rebuilding.errors import AlreadyRebuilding, BegunBefore, NotAskedFor
 
@@ -64,7 +64,7 @@ def refuse_unless_asked(
     """`asked` is where the request for this rebuild is on record. Raises `NotAskedFor`, `BegunBefore`."""
     if asked is None:
         return
-    ids = StreamIds(connection.execute("SELECT stream_key FROM operations.installation").fetchall()[0][0])
+    ids = stream_ids_at_once(connection)
     streams = [ids.read_table(projection.schema) for projection in projections]
     if not connection.execute(_ASKED, (asked, ReadTable.RebuildAsked.TOPIC, streams)).fetchone():
         raise NotAskedFor(asked)

@@ -35,9 +35,9 @@ class Counting(FakeHost):
 
 
 @asynccontextmanager
-async def fitting(painters: Painters, checkpoint: str = "") -> AsyncIterator[None]:
+async def fitting(painters: Painters) -> AsyncIterator[None]:
     workflows = Workflows(Shelf(), "", own_workflow())
-    trying = asyncio.create_task(keep_fitting(painters, workflows, HASTY, checkpoint))
+    trying = asyncio.create_task(keep_fitting(painters, workflows, HASTY))
     yield
     trying.cancel()
     with suppress(asyncio.CancelledError):
