@@ -29,6 +29,7 @@ from huajuan.event_store.opening import open_event_store, open_pool
 from huajuan.event_store.statements import Statements
 from huajuan.event_store.store import EventStore
 from huajuan.event_store.stream_reader import StreamReader
+from huajuan.health import HealthChecks
 from huajuan.http.app import create_app
 from huajuan.http.auditors import Auditors
 from huajuan.http.desk import Desk
@@ -146,6 +147,7 @@ def _desk(
         store=store,
         projector=projector,
         tables=tables,
+        health=HealthChecks(),
         points_audit=PointsAudit(tables),
         passwords=Passwords(settings.bcrypt_cost, settings.bcrypt_threads_max, settings.bcrypt_waiting_max),
         tokens=Tokens(settings.jwt_secret, settings.token_hours, now, settings.tokens_cached_max),

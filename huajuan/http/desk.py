@@ -12,6 +12,7 @@ from huajuan.dispatch.room import DrawingRoom
 from huajuan.dispatch.trash import Trash
 from huajuan.event_store.store import EventStore
 from huajuan.event_store.stream_reader import StreamReader
+from huajuan.health import HealthChecks
 from huajuan.http.auditors import Auditors
 from huajuan.http.followers import Followers
 from huajuan.http.memory import Memory
@@ -40,6 +41,7 @@ class Desk:
     store: EventStore
     projector: Projector
     tables: ReadTables
+    health: HealthChecks
     points_audit: PointsAudit
     passwords: Passwords
     tokens: Tokens

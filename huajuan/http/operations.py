@@ -5,6 +5,7 @@ import asyncio
 from litestar import Response, get
 
 from huajuan.event_store.errors import LogError
+from huajuan.health import Problem
 from huajuan.http import phrases
 from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import Said, replies
@@ -13,14 +14,20 @@ from huajuan.projections.checkpoints import Standing, standings
 
 ANSWER_SECONDS_MAX = 2.0
 BALANCED, UNKNOWN = "balanced", "unknown"
+READY, DEGRADED, UNREADY = "ready", "degraded", "unready"
 RETRY_LATER = {"Retry-After": RETRY_AFTER_SECONDS}
 
 
 class ReadyReply(Said, kw_only=True):
-    """Whether the database answers, all points are accounted for, and how far each read table is behind the log."""
+    """Whether the database answers, all points are accounted for, and how far each read table is behind the log.
 
+    `status` is `ready`, `degraded` (200: something is wrong, requests are served) or `unready` (503).
+    """
+
+    status: str
     database: bool
     points: str
+    problems: list[Problem]
     projections: dict[str, Standing]
 
 
@@ -35,7 +42,10 @@ async def healthz() -> Said:
     return Said(code=200, message=phrases.WELL)
 
 
-_EXAMPLES_OF_POINTS = ((phrases.WELL, BALANCED), (phrases.UNBALANCED, "unbalanced by 20"))
+_EXAMPLES_OF_POINTS = (
+    (phrases.WELL, READY, BALANCED),
+    (phrases.UNBALANCED, DEGRADED, "unbalanced by 20"),
+)
 _EXAMPLE_TABLES = {
     "users_v1": {
         "projection": "users_v1",
@@ -57,13 +67,29 @@ _EXAMPLE_TABLES = {
             200: (
                 ReadyReply,
                 [
-                    {"message": said, "database": True, "points": points, "projections": _EXAMPLE_TABLES}
-                    for said, points in _EXAMPLES_OF_POINTS
+                    {
+                        "message": said,
+                        "status": state,
+                        "database": True,
+                        "points": points,
+                        "problems": [],
+                        "projections": _EXAMPLE_TABLES,
+                    }
+                    for said, state, points in _EXAMPLES_OF_POINTS
                 ],
             ),
             503: (
                 ReadyReply,
-                [{"message": phrases.BUSY, "database": False, "points": UNKNOWN, "projections": {}}],
+                [
+                    {
+                        "message": phrases.BUSY,
+                        "status": UNREADY,
+                        "database": False,
+                        "points": UNKNOWN,
+                        "problems": [],
+                        "projections": {},
+                    }
+                ],
             ),
         }
     ),
@@ -71,13 +97,17 @@ _EXAMPLE_TABLES = {
 async def readyz(desk: AtDesk) -> Response[ReadyReply]:
     """The database answers, and the read tables follow the log. Points that went astray show, and stop nothing."""
     found, unaccounted = await _standings(desk), desk.points_audit.unaccounted
-    ready = found is not None and desk.projector.is_alive() and all(_is_moving(s, desk) for s in found)
+    problems = desk.health.problems()
+    moving = found is not None and desk.projector.is_alive() and all(_is_moving(s, desk) for s in found)
+    ready = moving and not any(problem.blocking for problem in problems)
     status = 200 if ready else 503
     reply = ReadyReply(
         code=status,
         message=_message(ready, unaccounted),
+        status=_status(ready, bool(problems or unaccounted)),
         database=found is not None,
         points=_points(unaccounted),
+        problems=problems,
         projections={s.projection: s for s in found or ()},
     )
     return Response(reply, status_code=status, headers={} if ready else RETRY_LATER)
@@ -87,6 +117,12 @@ def _message(ready: bool, unaccounted: int | None) -> str:
     if not ready:
         return phrases.BUSY
     return phrases.UNBALANCED if unaccounted else phrases.WELL
+
+
+def _status(ready: bool, impaired: bool) -> str:
+    if not ready:
+        return UNREADY
+    return DEGRADED if impaired else READY
 
 
 def _points(unaccounted: int | None) -> str:

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import httpx
 import psycopg
 import pytest
 
 from huajuan.event_store.ending import end
-from tests.desk import client_of, until
+from huajuan.health import Problem
+from huajuan.http.app import create_app
+from tests.desk import client_of, desk_on, serving, until
+from tests.loopback import NO_TLS
 
 FORM = {"username": "ann", "email": "ann@example.org", "password": "secret"}
 
@@ -62,3 +65,21 @@ async def test_an_event_after_a_long_silence_does_not_look_like_a_long_lag(datab
         async with holding(database_url, "likes_v1"):
             assert (await client.post("/register", json=FORM)).status_code == 200
             assert await ready(client)
+
+
+async def test_a_blocking_problem_makes_it_unready_and_any_other_degraded(database_url: str) -> None:
+    found: list[Problem] = []
+    async with desk_on(database_url) as desk:
+        desk.health.add(lambda: found)
+        app = create_app(desk.settings, lambda: nullcontext(desk))
+        async with serving(app) as address, httpx.AsyncClient(base_url=address, verify=NO_TLS) as client:
+            for problems, status, state in (
+                ([], 200, "ready"),
+                ([Problem("spare", "One of two is away.", blocking=False)], 200, "degraded"),
+                ([Problem("disk", "Writes fail.", blocking=True)], 503, "unready"),
+            ):
+                found[:] = problems
+                reply = await client.get("/readyz")
+                said = reply.json()
+                assert (reply.status_code, said["status"]) == (status, state)
+                assert [one["name"] for one in said["problems"]] == [one.name for one in problems]

@@ -1,0 +1,33 @@
+"""The health checks of this process: each component reports its problems, `/readyz` and the metrics show them."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """`name` is a stable identifier, `detail` one English sentence without secrets.
+
+    A `blocking` problem makes the service not ready (503); any other makes it degraded (200).
+    """
+
+    name: str
+    detail: str
+    blocking: bool
+
+
+Check = Callable[[], Iterable[Problem]]
+
+
+@dataclass(frozen=True)
+class HealthChecks:
+    """One per process. A check does no I/O: it reports the state that a background task keeps."""
+
+    checks: list[Check] = field(default_factory=list)
+
+    def add(self, check: Check) -> None:
+        self.checks.append(check)
+
+    def problems(self) -> list[Problem]:
+        return [problem for check in self.checks for problem in check()]
