@@ -2,13 +2,14 @@
 
 import sys
 
-from huajuan.command_line.streams import make_whole
+from huajuan.command_line.streams import arguments_as_utf8, make_whole
 from huajuan.serving.stopping import TOLD_TO_STOP, StopAsked, stop_no_more, stop_on_signals
 
 
 def main() -> int:
     """Exit 0 only on success; to be told to stop is one for a service, which has no other end."""
     make_whole()
+    arguments_as_utf8()
     try:
         stop_on_signals()
         # Only now, for loading everything takes a second, and Ctrl-C must be understood in it too.

@@ -1,10 +1,10 @@
 """`admin`: who has the admin role."""
 
 import asyncio
-import sys
 from argparse import ArgumentParser, Namespace
 
 from huajuan.command_line.opening import database_there_is, opened_store
+from huajuan.command_line.saying import report_done
 from huajuan.command_line.verb import CannotDo, Verb
 from huajuan.command_line.words import reason_given
 from huajuan.commands.grant_admin import grant_admin
@@ -33,7 +33,7 @@ def _act(settings: Settings, words: Namespace) -> int:
     reason = reason_given(words.reason)
     with database_there_is(settings) as database:
         asyncio.run(_change(settings, database.dsn, words, reason))
-    sys.stdout.write(DONE[words.act_on_role].format(name=words.name) + "\n")
+    report_done(DONE[words.act_on_role].format(name=words.name))
     return 0
 
 

@@ -18,7 +18,7 @@ from huajuan.command_line.redraw import REDRAW
 from huajuan.command_line.replay import REPLAY
 from huajuan.command_line.serve import SERVE
 from huajuan.command_line.status import STATUS
-from huajuan.command_line.streams import NOBODY_READS, let_go
+from huajuan.command_line.streams import NOBODY_READS, let_go, use_utf8_output
 from huajuan.command_line.timeline import TIMELINE
 from huajuan.command_line.verb import CannotDo, Verb
 from huajuan.command_line.verify import VERIFY
@@ -73,6 +73,8 @@ def run() -> int:
 def _run(words: argparse.Namespace) -> int:
     verb: Verb = words.verb
     configure_logs()
+    if getattr(words, "json", False) or getattr(words, "form", None):
+        use_utf8_output()
     try:
         status = verb.act(from_environment(os.environ), words)
         sys.stdout.flush()

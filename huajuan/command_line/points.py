@@ -1,10 +1,10 @@
 """`points`: give an account points or take some, with a reason."""
 
 import asyncio
-import sys
 from argparse import ArgumentParser, Namespace
 
 from huajuan.command_line.opening import database_there_is, opened_store
+from huajuan.command_line.saying import report_done
 from huajuan.command_line.verb import CannotDo, Verb
 from huajuan.command_line.words import reason_given, whole_number
 from huajuan.commands.adjust_points import adjust_points
@@ -32,7 +32,7 @@ def _act(settings: Settings, words: Namespace) -> int:
     reason = reason_given(words.reason)
     with database_there_is(settings) as database:
         balance = asyncio.run(_adjust(settings, database.dsn, words, reason))
-    sys.stdout.write(f"{words.name} has {balance} points now\n")
+    report_done(f"{words.name} has {balance} points now")
     return 0
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
@@ -10,7 +9,7 @@ import msgspec
 
 from huajuan.command_line.opening import database_there_is, opened_store
 from huajuan.command_line.progress import progress_of_stages
-from huajuan.command_line.saying import counted_rows
+from huajuan.command_line.saying import counted_rows, report_done
 from huajuan.command_line.verb import CannotDo, Verb
 from huajuan.command_line.words import reason_given, whole_number
 from huajuan.commands.ask_for_rebuild import ask_for_rebuild
@@ -53,7 +52,7 @@ def _act(settings: Settings, words: Namespace) -> int:
             words.on_record,
         )
     text = msgspec.json.encode(report).decode() if words.json else _told(report)
-    sys.stdout.write(f"{text}\n")
+    report_done(text)
     return TABLES_DIFFERED if report.differences else 0
 
 

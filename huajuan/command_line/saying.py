@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -10,6 +10,7 @@ import psycopg
 
 from huajuan.audit.connecting import reading
 from huajuan.command_line.opening import database_there_is
+from huajuan.command_line.streams import let_go
 from huajuan.settings import Settings
 
 
@@ -19,6 +20,17 @@ def result(text: str) -> None:
 
 def result_as_json(found: Any) -> None:
     result(msgspec.json.encode(found).decode())
+
+
+def report_done(text: str) -> None:
+    """Report an act that is on record: output that fails must not make it look undone, for it would be repeated."""
+    try:
+        result(text)
+        sys.stdout.flush()
+    except OSError as error:
+        let_go()
+        with suppress(OSError):
+            aside(f"huajuan: done, but not written to standard output ({error.strerror}): {text}")
 
 
 def aside(text: str) -> None:

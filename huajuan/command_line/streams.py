@@ -1,13 +1,17 @@
 """The standard streams as they may be: closed from the start, full, or read by somebody who has left."""
 
+import codecs
 import io
 import os
+import re
 import signal
 import sys
 from contextlib import suppress
+from typing import TextIO
 
 # The exit status of who writes to a reader that has left, as shells have it.
 NOBODY_READS = 128 + signal.SIGPIPE
+_SINGLE_BYTE = re.compile(r"ascii|iso8859-.*|cp125[0-8]|koi8-.*|latin.*")
 
 
 def make_whole() -> None:
@@ -22,6 +26,22 @@ def make_whole() -> None:
             _put(number, flags)
     sys.stdout = sys.stdout or _text_to(1)
     sys.stderr = sys.stderr or _text_to(2)
+    for stream in (sys.stdout, sys.stderr):
+        _reconfigure(stream)
+
+
+def arguments_as_utf8() -> None:
+    """Read the arguments again as UTF-8 where the locale's encoding has one byte a character and they are UTF-8.
+
+    Such an encoding accepts any bytes, so under it a name in UTF-8 would become the name of nobody.
+    """
+    if _SINGLE_BYTE.fullmatch(codecs.lookup(sys.getfilesystemencoding()).name):
+        sys.argv[1:] = [_as_utf8(word) for word in sys.argv[1:]]
+
+
+def use_utf8_output() -> None:
+    """Machine-readable output is UTF-8 under any locale."""
+    _reconfigure(sys.stdout, "utf-8")
 
 
 def let_go() -> None:
@@ -33,6 +53,19 @@ def let_go() -> None:
             _put(number, os.O_WRONLY)
             with suppress(OSError):
                 stream.flush()
+
+
+def _as_utf8(word: str) -> str:
+    try:
+        return os.fsencode(word).decode()
+    except UnicodeError:
+        return word
+
+
+def _reconfigure(stream: TextIO, encoding: str | None = None) -> None:
+    """Characters that the encoding lacks are written as escapes: output never fails on them."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def _put(number: int, flags: int) -> None:
