@@ -11,6 +11,7 @@ from huajuan.event_store.schema import create_schema
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.rebuilding.building import build_read_tables
 from huajuan.rebuilding.limits import RebuildLimits
+from huajuan.redaction import DsnMalformed, parsed_dsn, without_dsn_secrets
 from huajuan.serving.database_watch import kept_running
 from huajuan.settings import PREFIX, Settings
 
@@ -63,12 +64,15 @@ def create_tables(
 
 def _given(dsn: str) -> Database:
     try:
+        parsed_dsn(dsn)
         with psycopg.connect(dsn, connect_timeout=CONNECT_SECONDS_MAX) as connection:
             major = connection.info.server_version // 10_000
             parts = connection.info
             where = f"PostgreSQL {major} at {parts.host or 'localhost'}:{parts.port}, database {parts.dbname}"
+    except DsnMalformed as error:
+        raise DatabaseUnusable(f"{PREFIX}DATABASE_URL: {error}") from None
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = without_dsn_secrets(str(error).strip().splitlines()[0], dsn)
         raise DatabaseUnusable(f"{PREFIX}DATABASE_URL: {reason}") from None
     if major < OLDEST_MAJOR:
         raise DatabaseUnusable(

@@ -21,6 +21,7 @@ from huajuan.projections.measures import counts
 from huajuan.projections.questions import ReadTables
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.status import serving, statuses
+from huajuan.redaction import dsn_without_secrets
 from huajuan.settings import Settings
 
 COLUMNS = ("table", "position", "behind", "lag s", "per s", "leader", "state", "rebuild")
@@ -44,7 +45,10 @@ class _Console(Console):
 
 
 class State(msgspec.Struct):
-    """All of it, as `--json` prints it; `serving` names the processes that serve this database now."""
+    """All of it, as `--json` prints it; `serving` names the processes that serve this database now.
+
+    `database_url` has `***` instead of a password.
+    """
 
     database_url: str
     database: str
@@ -55,7 +59,7 @@ class State(msgspec.Struct):
 
 def _words(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--json", action="store_true", help="for machines; has database_url, password and all"
+        "--json", action="store_true", help="for machines"
     )
 
 
@@ -75,7 +79,7 @@ async def _look(settings: Settings, database: Database) -> State:
         async with pool.connection() as connection:
             ids = await stream_ids(connection)
         return State(
-            database_url=database.dsn,
+            database_url=dsn_without_secrets(database.dsn),
             database=database.description,
             serving=await serving(tables),
             log_position=(await counts(tables)).log_position,

@@ -15,6 +15,7 @@ from huajuan.embedded_postgres.processes import exists
 from huajuan.pictures import Pictures, PlaceUnusable
 from huajuan.projections.changes import make_changes_file
 from huajuan.projections.registry import SCHEMAS
+from huajuan.redaction import address_without_secrets
 from huajuan.serving.announcing import say, when_ready
 from huajuan.serving.data_folder import make_data_folder, signing_key
 from huajuan.serving.painter import DemoPainter, demo_painter
@@ -64,7 +65,10 @@ def _storage(settings: Settings) -> str:
     try:
         Pictures.at(place)
     except PlaceUnusable as error:
-        raise SettingsError(f"{PREFIX}STORAGE_URL is {place!r}: {error}") from None
+        shown = address_without_secrets(place)
+        raise SettingsError(
+            f"{PREFIX}STORAGE_URL is {shown!r}: {str(error).replace(place, shown)}"
+        ) from None
     return place
 
 
