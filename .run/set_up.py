@@ -19,6 +19,8 @@ from progress import say, watched
 
 TURN_SECONDS = 900
 POLL_SECONDS = 0.1
+# Inside the environment: nothing need be writable beside it.
+LOCK = ".huajuan-lock"
 PIP_THAT_SERVES_ANOTHER_PYTHON = (22, 3)
 NEEDED = "Python's venv and pip are needed; on Debian and Ubuntu: apt-get install python3-venv"
 
@@ -37,6 +39,8 @@ class Environment:
         if all(self._state(part) == "fresh" for part in parts):
             return
         try:
+            if self.folder.exists():
+                self._refuse_foreign()
             with self._turn():
                 self._install(parts)
         except OSError as error:
@@ -62,8 +66,8 @@ class Environment:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         """Wait for any other ./run that sets up the same environment, and for the installer of a killed one."""
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        with self.folder.with_name(self.folder.name + ".lock").open("a") as lock:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOCK).open("a") as lock:
             _wait_for(lock)
             os.set_inheritable(lock.fileno(), True)
             yield
@@ -83,8 +87,11 @@ class Environment:
     def _make_empty(self) -> None:
         """Without pip an environment is there in a moment, and Debian's bare python3 can make it."""
         self._refuse_foreign()
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+        for path in self._content():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
         command = [sys.executable, "-m", "venv", "--without-pip", str(self.folder)]
         done = subprocess.run(command, stderr=subprocess.PIPE, check=False)
         if done.returncode:
@@ -94,10 +101,13 @@ class Environment:
     def _refuse_foreign(self) -> None:
         """A folder that somebody names is only emptied if we have filled it."""
         made_by_us = self._ours or self._mark("made").exists()
-        if not made_by_us and self.folder.exists() and any(self.folder.iterdir()):
+        if not made_by_us and self._content():
             sys.exit(
                 f"HUAJUAN_VENV={self.folder} was not made by ./run: name a folder that does not exist yet."
             )
+
+    def _content(self) -> "list[Path]":
+        return [path for path in self.folder.iterdir() if path.name != LOCK]
 
     def _install_locks(self, locks: list[Path]) -> None:
         """By uv where there is one, else by pip; a package without its hash in the lock is refused."""

@@ -94,11 +94,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def data_folder(self) -> Path:
-        return Path(self.data_dir or _default_data_dir()).expanduser().absolute()
+        return _path("DATA_DIR", self.data_dir or _default_data_dir())
 
     @property
     def storage_place(self) -> str:
-        return self.storage_url or str(self.data_folder / "pictures")
+        if "://" in self.storage_url:
+            return self.storage_url
+        return str(
+            _path("STORAGE_URL", self.storage_url) if self.storage_url else self.data_folder / "pictures"
+        )
 
     @property
     def painter_limits(self) -> PainterLimits:
@@ -214,6 +218,17 @@ def _is_zone(name: str) -> bool:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return False
     return True
+
+
+def _path(name: str, text: str) -> Path:
+    """An absolute path, `~` replaced by the home directory. Raises `SettingsError` where there is none."""
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise SettingsError(
+            f"{PREFIX}{name}: {text} cannot be found, for this account has no home directory: "
+            "set it to an absolute path"
+        ) from None
 
 
 def _default_data_dir() -> str:

@@ -135,7 +135,21 @@ def test_a_folder_that_run_did_not_make_is_not_emptied(set_up: ModuleType, check
     environment = set_up.Environment(checkout, checkout / "theirs", ours=False)
     with pytest.raises(SystemExit, match="was not made by"):
         environment.set_up(["run"])
-    assert (checkout / "theirs" / "precious").exists()
+    assert [path.name for path in (checkout / "theirs").iterdir()] == ["precious"]
+
+
+def test_nothing_is_written_beside_the_folder(
+    set_up: ModuleType, checkout: Path, installed: list[list[str]]
+) -> None:
+    """Its parent need not be writable, neither for the first set-up nor for one after a changed lock."""
+    (checkout / "opt" / "venv").mkdir(parents=True)
+    environment = set_up.Environment(checkout, checkout / "opt" / "venv", ours=False)
+    before = (checkout / "opt").stat().st_mtime_ns
+    environment.set_up(["run"])
+    (checkout / "requirements.lock").write_text("# changed")
+    environment.set_up(["run"])
+    assert len(installed) == 2
+    assert (checkout / "opt").stat().st_mtime_ns == before
 
 
 def test_a_failed_installation_says_why_and_is_not_taken_for_done(

@@ -8,7 +8,7 @@ from huajuan.audit.heads import head_at, signed, written
 from huajuan.command_line.files import file_to_write
 from huajuan.command_line.saying import log_of, result
 from huajuan.command_line.verb import Verb
-from huajuan.serving.data_folder import head_key, make_data_folder
+from huajuan.serving.data_folder import data_folder_made, head_key
 from huajuan.settings import Settings
 
 
@@ -24,7 +24,8 @@ def _act(settings: Settings, words: Namespace) -> int:
         position, chain = newest(connection)
         head = head_at(stream_ids(connection).installation(), position, chain, datetime.now(UTC))
     if words.sign:
-        head = signed(head, head_key(make_data_folder(settings.data_folder)))
+        with data_folder_made(settings.data_folder):
+            head = signed(head, head_key(settings.data_folder))
     if words.out is None:
         result(written(head).decode().rstrip())
     else:

@@ -58,9 +58,7 @@ class State(msgspec.Struct):
 
 
 def _words(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--json", action="store_true", help="for machines"
-    )
+    parser.add_argument("--json", action="store_true", help="for machines")
 
 
 def _act(settings: Settings, words: Namespace) -> int:

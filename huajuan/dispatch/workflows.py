@@ -1,6 +1,7 @@
 """Workflows: kept by the digest of their text, so that what an event names can be drawn by again."""
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -93,7 +94,7 @@ def read_workflow(place: str) -> Graph:
     if not place:
         return text_to_image()
     try:
-        with Path(place).expanduser().open("rb") as file:
+        with Path(os.path.expanduser(place)).open("rb") as file:
             content = file.read(FILE_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
         raise WorkflowUnusable(getattr(error, "strerror", None) or "it is no file") from None

@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,11 +59,14 @@ class Account:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
 
-def choose_account(data: Path) -> Account:
-    """Ourselves; or as root the owner of existing data, else the service account, made when missing."""
+def choose_account(data: Path, say: Callable[[str], None]) -> Account:
+    """Ourselves; or as root the owner of existing data, else the service account, made when missing.
+
+    `say` is told of an account that is added.
+    """
     if os.geteuid() != 0:
-        return Account(_own_name(), os.geteuid(), os.getegid(), is_other=False)
-    entry = _owner_of(data) or _existing(SERVICE_ACCOUNT) or _added() or _existing("nobody")
+        return Account(own_name(), os.geteuid(), os.getegid(), is_other=False)
+    entry = _owner_of(data) or _existing(SERVICE_ACCOUNT) or _added(say) or _existing("nobody")
     if entry is None or entry.pw_uid == 0:
         raise EmbeddedPostgresError(
             "PostgreSQL refuses to run as root, and there is no other account to run it as: "
@@ -71,7 +75,7 @@ def choose_account(data: Path) -> Account:
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, is_other=True)
 
 
-def _own_name() -> str:
+def own_name() -> str:
     """initdb needs the account to have an entry in the system's user list, so say so before it does."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
@@ -96,9 +100,10 @@ def _existing(name: str) -> pwd.struct_passwd | None:
     return None
 
 
-def _added() -> pwd.struct_passwd | None:
+def _added(say: Callable[[str], None]) -> pwd.struct_passwd | None:
     for command in _WAYS_TO_ADD:
         if shutil.which(command[0]):
+            say(f"adding the system account {SERVICE_ACCOUNT!r}, for PostgreSQL refuses to run as root")
             subprocess.run(command, capture_output=True, check=False, timeout=COMMAND_SECONDS)
             if entry := _existing(SERVICE_ACCOUNT):
                 return entry

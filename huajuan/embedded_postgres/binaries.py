@@ -29,7 +29,7 @@ def find_binaries() -> Path:
 def _candidates() -> Iterator[Path]:
     if override := os.environ.get("HUAJUAN_PG_BIN"):
         # Somebody who names a folder wants that one or an error, never another by surprise.
-        yield Path(override).absolute()
+        yield Path(os.path.expanduser(override)).absolute()
         return
     yield from _in_wheels()
     yield from sorted(_DEBIAN.glob("*/bin"), key=_debian_major, reverse=True)

@@ -17,10 +17,8 @@ PASSABLE_MODE = 0o711
 
 def make_root(root: Path) -> None:
     """Make the folder and its missing parents; as root others may pass through, but not list them."""
-    mode = PASSABLE_MODE if os.geteuid() == 0 else CLOSED_MODE
     try:
-        for folder in reversed([root, *root.parents]):
-            _make(folder, mode)
+        make_folders(root)
         writable = os.access(root, os.W_OK | os.X_OK)
     except OSError as error:
         raise _unwritable(root, error.strerror or str(error)) from error
@@ -28,10 +26,17 @@ def make_root(root: Path) -> None:
         raise _unwritable(root, "no permission to write")
 
 
-def _make(folder: Path, mode: int) -> None:
-    if not folder.is_dir():
-        folder.mkdir(exist_ok=True)
-        folder.chmod(mode)
+def make_folders(folder: Path) -> list[Path]:
+    """Make the folder and its missing parents, whatever the umask is. Returns those that were missing, parents first.
+
+    As root they can be passed through by others, but not listed.
+    """
+    mode = PASSABLE_MODE if os.geteuid() == 0 else CLOSED_MODE
+    missing = [path for path in reversed([folder, *folder.parents]) if not path.is_dir()]
+    for path in missing:
+        path.mkdir(exist_ok=True)
+        path.chmod(mode)
+    return missing
 
 
 def _unwritable(root: Path, why: str) -> EmbeddedPostgresError:

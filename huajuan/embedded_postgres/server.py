@@ -11,7 +11,7 @@ from typing import Self
 from psycopg.conninfo import make_conninfo
 
 from huajuan.embedded_postgres import data_folder
-from huajuan.embedded_postgres.account import choose_account
+from huajuan.embedded_postgres.account import choose_account, own_name
 from huajuan.embedded_postgres.binaries import binaries_for, find_binaries, version_of
 from huajuan.embedded_postgres.errors import EmbeddedPostgresError
 from huajuan.embedded_postgres.folders import let_pass, make_root, make_socket_folder, socket_folder
@@ -111,6 +111,10 @@ class EmbeddedPostgres:
 
         May be called again, as after the server was killed. Raises EmbeddedPostgresError.
         """
+        if not self.data.exists():
+            # Refused before any folder is made.
+            find_binaries()
+            own_name()
         make_root(self.root)
         reap()
         with held(self.root / "start.lock", TURN_SECONDS):
@@ -182,7 +186,7 @@ class EmbeddedPostgres:
             raise EmbeddedPostgresError(f"the database in {self.root} cannot be started: {error}") from error
 
     def _start_server(self) -> None:
-        account = choose_account(self.data)
+        account = choose_account(self.data, self._say)
         let_pass(self.root, account)
         binaries = binaries_for(account, self.root)
         with held(self.root / "server.lock", ORPHAN_SECONDS) as lock:

@@ -2,22 +2,49 @@
 
 import os
 import secrets
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from huajuan.embedded_postgres.folders import make_folders
 from huajuan.settings import PREFIX, SettingsError
 
 SECRET_BYTES = 48
 HEAD_KEY_BYTES = 32
+# Made by what comes after: a start that fails may leave them empty.
+SUBFOLDERS = ("pictures", "pictures/avatars", "postgres")
 
 
-def make_data_folder(folder: Path) -> Path:
-    """Others may pass through as root, for the database runs as an account of its own; nobody may look in."""
+@contextmanager
+def data_folder_made(folder: Path) -> Iterator[None]:
+    """Make the data folder and its missing parents. Those that are empty at the end are removed again.
+
+    As root others can pass through it, because the database runs as an account of its own; nobody else can list it.
+    Raises `SettingsError`.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o711 if os.geteuid() == 0 else 0o700)
+        missing = make_folders(folder)
+        _let_others_pass(folder)
     except OSError as error:
         raise SettingsError(f"{PREFIX}DATA_DIR: {folder} cannot be made: {error.strerror}") from None
-    return folder
+    try:
+        yield
+    finally:
+        _remove_empty([*missing, *(folder / name for name in SUBFOLDERS)] if missing else [])
+
+
+def _let_others_pass(folder: Path) -> None:
+    """Opens a folder of root's that was made beforehand, as long as nothing is in it."""
+    status = folder.stat()
+    if status.st_uid == os.geteuid() == 0 and not any(folder.iterdir()):
+        folder.chmod(stat.S_IMODE(status.st_mode) | 0o011)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    for folder in reversed(folders):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def signing_key(folder: Path) -> str:

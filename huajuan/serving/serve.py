@@ -17,7 +17,7 @@ from huajuan.projections.changes import make_changes_file
 from huajuan.projections.registry import SCHEMAS
 from huajuan.redaction import address_without_secrets
 from huajuan.serving.announcing import say, when_ready
-from huajuan.serving.data_folder import make_data_folder, signing_key
+from huajuan.serving.data_folder import data_folder_made, signing_key
 from huajuan.serving.painter import DemoPainter, demo_painter
 from huajuan.serving.port import take_port
 from huajuan.serving.rebuilding import GIVEN_DATABASE_URL
@@ -37,7 +37,7 @@ def serve(settings: Settings) -> None:
 def _serve(settings: Settings, stack: ExitStack) -> None:
     began = time.monotonic()
     listening = stack.enter_context(take_port(settings.host, settings.port))
-    make_data_folder(settings.data_folder)
+    stack.enter_context(data_folder_made(settings.data_folder))
     storage = _storage(settings)
     with _usable_workflow(settings):
         check_workflow(settings.workflow)
@@ -66,9 +66,7 @@ def _storage(settings: Settings) -> str:
         Pictures.at(place)
     except PlaceUnusable as error:
         shown = address_without_secrets(place)
-        raise SettingsError(
-            f"{PREFIX}STORAGE_URL is {shown!r}: {str(error).replace(place, shown)}"
-        ) from None
+        raise SettingsError(f"{PREFIX}STORAGE_URL is {shown!r}: {str(error).replace(place, shown)}") from None
     return place
 
 

@@ -26,8 +26,16 @@ REFUSED = {
     "a folder": ("WORKFLOW", "/", "HUAJUAN_WORKFLOW is '/': Is a directory"),
     "database": ("DATABASE_URL", NOBODY_LISTENS, "HUAJUAN_DATABASE_URL: "),
     "DSN": ("DATABASE_URL", "not a DSN, too short", "HUAJUAN_DATABASE_URL: it cannot be read: "),
-    "DSN with a password": ("DATABASE_URL", "host=127.0.0.1 port=1 password='too short'", "HUAJUAN_DATABASE_URL: "),
-    "storage with a secret": ("STORAGE_URL", "carrier://id:too short@pigeon", "HUAJUAN_STORAGE_URL is 'carrier://***@"),
+    "DSN with a password": (
+        "DATABASE_URL",
+        "host=127.0.0.1 port=1 password='too short'",
+        "HUAJUAN_DATABASE_URL: ",
+    ),
+    "storage with a secret": (
+        "STORAGE_URL",
+        "carrier://id:too short@pigeon",
+        "HUAJUAN_STORAGE_URL is 'carrier://***@",
+    ),
 }
 
 
