@@ -14,6 +14,7 @@ from huajuan.dispatch.limits import DispatchLimits
 from huajuan.event_store.limits import LogLimits
 from huajuan.http.limits import StreamLimits
 from huajuan.inference_client import Limits as PainterLimits
+from huajuan.origins import normalized_origin
 from huajuan.projections.limits import ProjectionLimits
 from huajuan.rebuilding.limits import RebuildLimits
 from huajuan.sessions.attempts import AttemptLimits
@@ -116,6 +117,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """The origins whose pages may use the API, as browsers send them. Raises `ValueError`."""
+        return tuple(map(normalized_origin, self.cors_origins))
+
+    @property
     def public_address(self) -> str:
         return (self.public_url or f"http://localhost:{self.port}").rstrip("/")
 
@@ -187,6 +193,7 @@ def _check(settings: Settings) -> None:
         "JWT_SECRET": not settings.jwt_secret or len(settings.jwt_secret.encode()) >= 32,
         "TIME_ZONE": _is_zone(settings.time_zone),
         "PUBLIC_URL": not settings.public_url or settings.public_url.startswith(("http://", "https://")),
+        "CORS_ORIGINS": _are_origins(settings),
         "COMFYUI_URLS": all(u.startswith(("http://", "https://")) for u in settings.comfyui_urls),
     }
     for name, holds in rules.items():
@@ -208,8 +215,16 @@ _NEEDS = {
     "JWT_SECRET": "must be at least 32 bytes long",
     "TIME_ZONE": "must be an IANA name such as UTC or Asia/Shanghai",
     "PUBLIC_URL": "must begin with http:// or https://",
+    "CORS_ORIGINS": "must be origins such as https://example.org:8443, without a path, separated by commas; or *",
     "COMFYUI_URLS": "must be addresses that begin with http:// or https://, separated by commas",
 }
+
+
+def _are_origins(settings: Settings) -> bool:
+    try:
+        return bool(settings.allowed_origins) or not settings.cors_origins
+    except ValueError:
+        return False
 
 
 def _is_zone(name: str) -> bool:

@@ -32,6 +32,7 @@ from huajuan.http.generating import generate
 from huajuan.http.generation_events import generation_events
 from huajuan.http.generations import cancel_generation, own_generation, own_generations
 from huajuan.http.guards import ahead, requires_admin, requires_token
+from huajuan.http.head_requests import head_as_get
 from huajuan.http.idempotency import Replayed, keeping_replies, on_replayed, one_effect
 from huajuan.http.images import all_images, one_image, own_images, own_images_of_time
 from huajuan.http.likes import like, unlike
@@ -81,7 +82,8 @@ def create_app(settings: Settings, open_desk: OpenDesk) -> ASGIApp:
         logging_config=None,
     )
     app.state.meter = Meter()
-    return door(cors(remembering(keeping_replies(app), app), settings.cors_origins), app.state.meter)
+    answering = head_as_get(cors(remembering(keeping_replies(app), app), settings.allowed_origins))
+    return door(answering, app.state.meter)
 
 
 def _before_token() -> Router:

@@ -24,6 +24,7 @@ from huajuan.http.documented import BUSY, NO_TOKEN, Exact, Said, replies
 from huajuan.http.envelope import RETRY_AFTER_SECONDS, Answers, Refusal, answering
 from huajuan.http.followers import Follower, TooManyFollowers
 from huajuan.http.generations import JOB_ANSWERS, NO_SUCH_JOB
+from huajuan.http.head_requests import is_head
 from huajuan.http.jobs import EXAMPLE_QUEUED, PATH, job_on_wire, mean_seconds, on_record, standing
 from huajuan.http.queries import whole_number
 from huajuan.http.shapes import NUMBER, schema_of
@@ -208,6 +209,8 @@ async def generation_events(
         last = last if last <= newest else 0  # nobody has seen what is not there yet
         if not row.is_open and not await desk.streams.after(row.image_id, last, STATES):
             return Response(None, status_code=204)
+        if is_head(request.scope):
+            return Response(b"", media_type=EVENT_STREAM, headers=HEADERS)
         follower = desk.followers.enter(me.account_id, row.image_id)
     return EventStream(Following(desk, me, follower, last), lambda: desk.followers.leave(follower))
 

@@ -1,0 +1,28 @@
+"""Origins as browsers write them in the `Origin` header."""
+
+from urllib.parse import urlsplit
+
+ANY, OPAQUE = "*", "null"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def normalized_origin(text: str) -> str:
+    """`HTTP://LocalHost:3000/` is `http://localhost:3000`. `*` is any origin, `null` that of a page from a file.
+
+    Raises `ValueError` for text that is no origin.
+    """
+    if text in (ANY, OPAQUE):
+        return text
+    parts = urlsplit(text)
+    has_more = parts.path not in ("", "/") or "?" in text or "#" in text or "@" in parts.netloc
+    if not parts.scheme or not parts.hostname or has_more or not text.isprintable() or set(text) & set(" *"):
+        raise ValueError(text)
+    port = f":{parts.port}" if parts.port not in (None, _DEFAULT_PORTS.get(parts.scheme)) else ""
+    return f"{parts.scheme}://{_host(parts.hostname)}{port}"
+
+
+def _host(name: str) -> str:
+    """Browsers send international names in their ASCII form."""
+    if ":" in name:
+        return f"[{name}]"
+    return name if name.isascii() else name.encode("idna").decode()
