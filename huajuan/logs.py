@@ -11,6 +11,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
 
+from huajuan.log_throttle import Throttle, ThrottleLibraryWarnings, ThrottleWarnings
 from huajuan.tracebacks import print_told, told
 
 # Whatever is logged under these names is replaced: no token, password or prompt reaches a log.
@@ -24,6 +25,7 @@ _HEALTH_CHECKS = frozenset({"/healthz", "/readyz", "/metrics"})
 def configure_logs(*, readable: bool | None = None, level: int = logging.INFO) -> None:
     """For this library and those below it, on standard error."""
     readable = sys.stderr.isatty() if readable is None else readable
+    throttle = Throttle()
     shared: list[Processor] = [
         _add_request_id,
         structlog.stdlib.add_log_level,
@@ -32,12 +34,19 @@ def configure_logs(*, readable: bool | None = None, level: int = logging.INFO) -
     ]
     # Each request is a line, so ours do not go through the library that formats those of others.
     structlog.configure(
-        processors=[_drop_health_checks, *shared, *_rendering(readable), _encoded],
+        processors=[
+            _drop_health_checks,
+            ThrottleWarnings(throttle),
+            *shared,
+            *_rendering(readable),
+            _encoded,
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.BytesLoggerFactory(_StandardError()),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(ThrottleLibraryWarnings(throttle))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -29,6 +29,7 @@ from huajuan.event_store.opening import open_event_store, open_pool
 from huajuan.event_store.statements import Statements
 from huajuan.event_store.store import EventStore
 from huajuan.event_store.stream_reader import StreamReader
+from huajuan.event_store.write_health import keep_probing
 from huajuan.health import HealthChecks
 from huajuan.http.app import create_app
 from huajuan.http.auditors import Auditors
@@ -119,7 +120,8 @@ async def open_desk(
         fitting = keep_fitting(painters, workflows, settings.dispatch, settings.checkpoint)
         claims = desk.idempotency.keep_claims()
         await enter(running(_sweeping(desk), _clearing(desk), _tidying(desk), _auditing(desk)))
-        await enter(running(*tending, fitting, claims, _waking(desk), desk.tenancy.keep()))
+        probing = keep_probing(store.write_health, pool)
+        await enter(running(*tending, fitting, claims, probing, _waking(desk), desk.tenancy.keep()))
         stack.enter_context(told_to_stop(desk.followers.stop))
         yield desk
 
@@ -147,7 +149,7 @@ def _desk(
         store=store,
         projector=projector,
         tables=tables,
-        health=HealthChecks(),
+        health=HealthChecks([store.write_health.problems]),
         points_audit=PointsAudit(tables),
         passwords=Passwords(settings.bcrypt_cost, settings.bcrypt_threads_max, settings.bcrypt_waiting_max),
         tokens=Tokens(settings.jwt_secret, settings.token_hours, now, settings.tokens_cached_max),

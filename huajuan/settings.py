@@ -16,6 +16,7 @@ from huajuan.http.limits import StreamLimits
 from huajuan.inference_client import Limits as PainterLimits
 from huajuan.origins import normalized_origin
 from huajuan.projections.limits import ProjectionLimits
+from huajuan.projections.registry import PROJECTIONS
 from huajuan.rebuilding.limits import RebuildLimits
 from huajuan.sessions.attempts import AttemptLimits
 from huajuan.sessions.idempotency import IdempotencyLimits
@@ -25,6 +26,7 @@ TOKEN_HOURS_MAX = 10 * 365 * 24
 GENERATE_WAIT_SECONDS_MAX = 24 * 3600
 LOOK_SECONDS_MIN = 0.05
 _CPUS = os.cpu_count() or 1
+_TABLES = {projection.name for projection in PROJECTIONS}
 
 
 class SettingsError(Exception):
@@ -77,6 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     replies_kept_bytes_max: int = 32 << 20
     tenancy_seconds: float = 3
     lag_seconds_max: float = 30
+    readyz_optional_tables: tuple[str, ...] = ("daily_statistics",)
     audit_points_every_seconds: float = 60
 
     log: LogLimits = LogLimits()
@@ -193,6 +196,7 @@ def _check(settings: Settings) -> None:
         "JWT_SECRET": not settings.jwt_secret or len(settings.jwt_secret.encode()) >= 32,
         "TIME_ZONE": _is_zone(settings.time_zone),
         "PUBLIC_URL": not settings.public_url or settings.public_url.startswith(("http://", "https://")),
+        "READYZ_OPTIONAL_TABLES": set(settings.readyz_optional_tables) <= _TABLES,
         "CORS_ORIGINS": _are_origins(settings),
         "COMFYUI_URLS": all(u.startswith(("http://", "https://")) for u in settings.comfyui_urls),
     }
@@ -215,6 +219,7 @@ _NEEDS = {
     "JWT_SECRET": "must be at least 32 bytes long",
     "TIME_ZONE": "must be an IANA name such as UTC or Asia/Shanghai",
     "PUBLIC_URL": "must begin with http:// or https://",
+    "READYZ_OPTIONAL_TABLES": f"must be names of read tables, separated by commas: {', '.join(sorted(_TABLES))}",
     "CORS_ORIGINS": "must be origins such as https://example.org:8443, without a path, separated by commas; or *",
     "COMFYUI_URLS": "must be addresses that begin with http:// or https://, separated by commas",
 }

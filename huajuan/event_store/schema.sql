@@ -224,6 +224,12 @@ CREATE TABLE IF NOT EXISTS operations.tables_in_use (
     seen_at timestamptz NOT NULL
 );
 
+-- One row that is updated when nothing else was written for a while, to learn whether writes succeed.
+CREATE TABLE IF NOT EXISTS operations.write_probe (
+    one        boolean PRIMARY KEY DEFAULT true CHECK (one),
+    written_at timestamptz NOT NULL
+);
+
 CREATE TABLE IF NOT EXISTS operations.revoked_tokens (
     token      text COLLATE "C" PRIMARY KEY,
     expires_at timestamptz NOT NULL

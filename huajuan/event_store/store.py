@@ -24,6 +24,7 @@ from huajuan.event_store.outages import through_outages
 from huajuan.event_store.shared_reads import SharedReads
 from huajuan.event_store.snapshots import Snapshots
 from huajuan.event_store.streams import StreamIds
+from huajuan.event_store.write_health import WriteHealth
 from huajuan.event_store.writer import Writer
 
 A = TypeVar("A", bound=Entity)
@@ -58,7 +59,8 @@ class EventStore:
         self.earlier = EarlierRuns(pool, limits.reconnect_seconds_max)
         self._limits = limits
         self._pool = pool
-        self._writer = Writer(dsn, limits, self._tell_appended)
+        self.write_health = WriteHealth()
+        self._writer = Writer(dsn, limits, self._tell_appended, self.write_health)
         self._cache = AggregateCache(limits.aggregates_cached_max, limits.lock_seconds_max)
         self._loader = Loader(self.reads, self.mapper, self.keys, limits.page_events_max)
         self._snapshots = Snapshots(pool, self.mapper, limits)

@@ -16,6 +16,7 @@ from huajuan.event_store.errors import Conflict, LogBusy, LogError, LogUnavailab
 from huajuan.event_store.limits import LogLimits
 from huajuan.event_store.outages import OUTAGES
 from huajuan.event_store.own_rows import stored_positions
+from huajuan.event_store.write_health import WriteHealth
 
 _APPEND = "SELECT base, refused FROM log.append(%b::int[], %b::uuid[], %b::bigint[], %b::text[], %b::bytea[])"
 _SESSION = "SET default_transaction_isolation = 'read committed'"
@@ -49,11 +50,16 @@ class Writer:
     """One connection and one coroutine a process. The batch is what came in during the last commit."""
 
     def __init__(
-        self, dsn: str, limits: LogLimits, on_appended: Callable[[int], None] = lambda _: None
+        self,
+        dsn: str,
+        limits: LogLimits,
+        on_appended: Callable[[int], None] = lambda _: None,
+        health: WriteHealth | None = None,
     ) -> None:
         self._dsn = dsn
         self._limits = limits
         self._on_appended = on_appended
+        self._health = health or WriteHealth()
         self._waiting: deque[Save] = deque()
         self._wake = asyncio.Event()
         self._connection: psycopg.AsyncConnection | None = None
@@ -125,6 +131,7 @@ class Writer:
             for save in batch:
                 await self._write_or_refuse([save])
         else:
+            self._health.failed(error)
             _logger.error("save failed", exc_info=error)
             _refuse_all(batch, LogError(type(error).__name__))
 
@@ -134,6 +141,7 @@ class Writer:
             try:
                 await self._write(open_saves)
             except OUTAGES as error:
+                self._health.failed(error)
                 _logger.warning("log connection lost", error=type(error).__name__, saves=len(open_saves))
                 for save in open_saves:
                     save.in_doubt = True
@@ -141,6 +149,7 @@ class Writer:
 
     async def _write(self, batch: list[Save]) -> None:
         base, refused = await self._send(batch)
+        self._health.succeeded()
         for number, save in enumerate(batch):
             if number not in refused:
                 save.tell([base + n for n in range(1, len(save.rows) + 1)])

@@ -37,7 +37,7 @@ from huajuan.http.idempotency import Replayed, keeping_replies, on_replayed, one
 from huajuan.http.images import all_images, one_image, own_images, own_images_of_time
 from huajuan.http.likes import like, unlike
 from huajuan.http.meter import Meter
-from huajuan.http.metrics import metrics
+from huajuan.http.metrics import keep_refreshing, metrics
 from huajuan.http.operations import healthz, readyz
 from huajuan.http.own_points import own_point_history, own_points
 from huajuan.http.points import score
@@ -46,6 +46,7 @@ from huajuan.http.remembering import remembering
 from huajuan.http.statistics import statistics
 from huajuan.http.tokens import Claims
 from huajuan.settings import Settings
+from huajuan.timers import running
 
 PUBLIC = (all_users, all_images, picture, avatar_picture, healthz, readyz, metrics)
 WITHOUT_TOKEN = (register, login)
@@ -116,7 +117,7 @@ def _openapi(settings: Settings) -> OpenAPIConfig:
 
 @asynccontextmanager
 async def _desk_open(app: Litestar, open_desk: OpenDesk) -> AsyncIterator[None]:
-    async with open_desk() as desk:
+    async with open_desk() as desk, running(keep_refreshing(app.state.meter, desk)):
         app.state.desk = desk
         yield
 

@@ -8,7 +8,7 @@ from litestar import Request, Response, get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from huajuan.event_store.errors import LogError
@@ -18,6 +18,7 @@ from huajuan.projections.measures import Counts, counts
 from huajuan.projections.status import Status, statuses
 
 ANSWER_SECONDS_MAX = 2.0
+REFRESH_SECONDS = 5.0
 EXAMPLE = """# HELP huajuan_projection_lag_events Events that wait to be folded.
 # TYPE huajuan_projection_lag_events gauge
 huajuan_projection_lag_events{projection="history",version="1"} 0.0
@@ -53,19 +54,29 @@ _OF_REBUILD = {
     },
 )
 async def metrics(request: Request[Any, Any, Any], desk: AtDesk) -> Response[bytes]:
-    """Metrics for Prometheus. What carries `worker` is that worker's own; the rest any worker tells alike."""
+    """Metrics for Prometheus: the series of all workers of this server, with a `worker` label, and the database's."""
     meter: Meter = request.app.state.meter
+    refresh(meter, desk)
     families = await _families(desk)
-    alive = _gauge("huajuan_projector_alive", "1 while this worker runs its projections.", ["worker"])
-    alive.add_metric([meter.worker], desk.projector.is_alive())
-    remembered = CounterMetricFamily(
-        "huajuan_replies_remembered", "Replies that this worker told from memory.", labels=["worker"]
-    )
-    remembered.add_metric([meter.worker], desk.memory.told)
     return Response(
-        generate_latest(meter.registry) + generate_latest(_registry([alive, remembered, *families])),
+        meter.exposition() + generate_latest(_registry(families)),
         media_type=CONTENT_TYPE_LATEST,
     )
+
+
+def refresh(meter: Meter, desk: Desk) -> None:
+    meter.refresh(
+        projector_alive=desk.projector.is_alive(),
+        problems=desk.health.problems(),
+        remembered=desk.memory.told,
+    )
+
+
+async def keep_refreshing(meter: Meter, desk: Desk) -> None:
+    """For ever: other workers tell of this one what it last took over."""
+    while True:
+        refresh(meter, desk)
+        await asyncio.sleep(REFRESH_SECONDS)
 
 
 async def _families(desk: Desk) -> list[Metric]:

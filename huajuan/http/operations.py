@@ -1,6 +1,7 @@
 """For those who operate the service: is this process alive, and is it ready."""
 
 import asyncio
+from collections.abc import Iterable, Iterator
 
 from litestar import Response, get
 
@@ -11,6 +12,8 @@ from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import Said, replies
 from huajuan.http.envelope import RETRY_AFTER_SECONDS
 from huajuan.projections.checkpoints import Standing, standings
+from huajuan.projections.registry import PROJECTIONS
+from huajuan.settings import Settings
 
 ANSWER_SECONDS_MAX = 2.0
 BALANCED, UNKNOWN = "balanced", "unknown"
@@ -97,9 +100,9 @@ _EXAMPLE_TABLES = {
 async def readyz(desk: AtDesk) -> Response[ReadyReply]:
     """The database answers, and the read tables follow the log. Points that went astray show, and stop nothing."""
     found, unaccounted = await _standings(desk), desk.points_audit.unaccounted
-    problems = desk.health.problems()
-    moving = found is not None and desk.projector.is_alive() and all(_is_moving(s, desk) for s in found)
-    ready = moving and not any(problem.blocking for problem in problems)
+    problems = [*desk.health.problems(), *_table_problems(found or (), desk.settings)]
+    alive = found is not None and desk.projector.is_alive()
+    ready = alive and not any(problem.blocking for problem in problems)
     status = 200 if ready else 503
     reply = ReadyReply(
         code=status,
@@ -132,10 +135,22 @@ def _points(unaccounted: int | None) -> str:
     return f"unbalanced by {unaccounted}" if unaccounted else BALANCED
 
 
-def _is_moving(standing: Standing, desk: Desk) -> bool:
-    """One that is ahead of the log follows no longer: somebody has cut the log."""
-    is_near = standing.lag_events >= 0 and standing.lag_seconds <= desk.settings.lag_seconds_max
-    return standing.stopped_at is None and is_near
+def _table_problems(found: Iterable[Standing], settings: Settings) -> Iterator[Problem]:
+    """A table that replies can do without makes the service degraded, any other one makes it unready."""
+    optional = {p.schema for p in PROJECTIONS if p.name in settings.readyz_optional_tables}
+    for standing in found:
+        table, blocking = standing.projection, standing.projection not in optional
+        if standing.stopped_at is not None:
+            detail = f"{table} stopped at position {standing.stopped_at}: {standing.stopped_by}."
+            yield Problem("read_table_stopped", detail, blocking)
+        elif standing.lag_events < 0:
+            detail = (
+                f"{table} is ahead of the log by {-standing.lag_events} events: the log has lost its end."
+            )
+            yield Problem("read_table_ahead", detail, blocking)
+        elif standing.lag_seconds > settings.lag_seconds_max:
+            detail = f"{table} is {standing.lag_events} events behind and has not moved for some time."
+            yield Problem("read_table_behind", detail, blocking)
 
 
 async def _standings(desk: Desk) -> list[Standing] | None:

@@ -5,16 +5,12 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
-from pathlib import Path
 
 import msgspec
 
 from huajuan.database import Database, open_database
 from huajuan.dispatch.workflows import WorkflowUnusable, check_workflow, keep_at_start
-from huajuan.embedded_postgres.processes import exists
 from huajuan.pictures import Pictures, PlaceUnusable
-from huajuan.projections.changes import make_changes_file
-from huajuan.projections.registry import SCHEMAS
 from huajuan.redaction import address_without_secrets
 from huajuan.serving.announcing import say, when_ready
 from huajuan.serving.data_folder import data_folder_made, signing_key
@@ -22,6 +18,7 @@ from huajuan.serving.painter import DemoPainter, demo_painter
 from huajuan.serving.port import take_port
 from huajuan.serving.rebuilding import GIVEN_DATABASE_URL
 from huajuan.serving.running import APPLICATION, run_until_stopped
+from huajuan.serving.shared_files import shared_files
 from huajuan.settings import PREFIX, Settings, SettingsError
 
 # An address that means "every interface" is asked over loopback.
@@ -50,7 +47,7 @@ def _serve(settings: Settings, stack: ExitStack) -> None:
     complete, painter = _complete(settings, database, storage, painting)
     _hand_over(complete, settings.database_url)
     if settings.workers > 1:
-        stack.enter_context(_changes_file(settings.data_folder))
+        stack.enter_context(shared_files(settings.data_folder))
     when_ready(
         _ASK_AT.get(settings.host, settings.host),
         settings.port,
@@ -112,23 +109,6 @@ def _hand_over(settings: Settings, given_database_url: str) -> None:
         f"{PREFIX}DATA_DIR": str(settings.data_folder),
         f"{PREFIX}SERVER_PID": str(os.getpid()),
     }
-
-
-@contextmanager
-def _changes_file(folder: Path) -> Iterator[None]:
-    """Memory that the workers share."""
-    for left in folder.glob("changes-*"):
-        number = left.name.removeprefix("changes-")
-        # Of a server that was killed.
-        if not (number.isdecimal() and exists(int(number))):
-            left.unlink(missing_ok=True)
-    path = make_changes_file(folder, SCHEMAS)
-    os.environ[f"{PREFIX}CHANGES_FILE"] = str(path)
-    try:
-        yield
-    finally:
-        del os.environ[f"{PREFIX}CHANGES_FILE"]
-        path.unlink(missing_ok=True)
 
 
 def _welcome(settings: Settings, database: Database, painter: str, seconds: float) -> str:

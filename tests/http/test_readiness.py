@@ -83,3 +83,35 @@ async def test_a_blocking_problem_makes_it_unready_and_any_other_degraded(databa
                 said = reply.json()
                 assert (reply.status_code, said["status"]) == (status, state)
                 assert [one["name"] for one in said["problems"]] == [one.name for one in problems]
+
+
+async def _stopped(dsn: str, table: str, position: int | None) -> None:
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        await connection.execute(
+            "UPDATE operations.checkpoints SET stopped_at = %s, stopped_by = 'KeyError' WHERE projection = %s",
+            (position, table),
+        )
+
+
+@pytest.mark.parametrize(
+    ("optional", "table", "status"),
+    [
+        (("daily_statistics",), "daily_statistics_v1", "degraded"),
+        (("daily_statistics",), "likes_v1", "unready"),
+        (("likes",), "likes_v1", "degraded"),
+        ((), "daily_statistics_v1", "unready"),
+    ],
+)
+async def test_a_stopped_table_that_replies_can_do_without_only_degrades(
+    database_url: str, optional: tuple[str, ...], table: str, status: str
+) -> None:
+    async with client_of(database_url, readyz_optional_tables=optional) as client:
+        assert (await client.get("/readyz")).json()["status"] == "ready"
+        await _stopped(database_url, table, 7)
+        reply = await client.get("/readyz")
+        assert (reply.status_code, reply.json()["status"]) == (503 if status == "unready" else 200, status)
+        (problem,) = reply.json()["problems"]
+        assert (problem["name"], problem["blocking"]) == ("read_table_stopped", status == "unready")
+        assert problem["detail"] == f"{table} stopped at position 7: KeyError."
+        await _stopped(database_url, table, None)
+        assert (await client.get("/readyz")).json()["status"] == "ready"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.loopback import NO_TLS
 from tests.postgres import eventually
@@ -51,6 +52,33 @@ def test_each_worker_answers(service: Service) -> None:
             assert answers(service)
 
 
+def scrape(service: Service) -> dict[str, set[str]]:
+    """The workers by the name of each series."""
+    text = httpx.get(f"{service.address}/metrics", trust_env=False, timeout=30, verify=NO_TLS).text
+    found: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if worker := sample.labels.get("worker"):
+                found.setdefault(sample.name, set()).add(worker)
+    return found
+
+
+def test_each_workers_metrics_hold_the_series_of_all(service: Service) -> None:
+    workers = workers_of(service)
+    for standing in workers:
+        with standing_still(standing):
+            assert answers(service), "the other one has a series now, and the one that stands still later"
+    everybody = set(map(str, workers))
+    names = (
+        *("huajuan_http_requests_total", "huajuan_http_request_seconds_count"),
+        *("huajuan_projector_alive", "huajuan_replies_remembered_total"),
+    )
+    for standing in workers:
+        with standing_still(standing):
+            found = scrape(service)
+            assert {name: found[name] for name in names} == dict.fromkeys(names, everybody)
+
+
 def test_everybody_reads_at_once_what_they_wrote(service: Service) -> None:
     def story(number: int) -> None:
         at = service.address
@@ -80,6 +108,7 @@ def test_a_killed_worker_is_replaced(service: Service) -> None:
     os.kill(killed, signal.SIGKILL)
     eventually(lambda: killed not in workers_of(service))
     assert answers(service)
+    assert str(killed) not in scrape(service)["huajuan_http_requests_total"]
 
 
 def test_nothing_outlives_a_killed_service_but_its_data(service: Service, module_folder: Path) -> None:
