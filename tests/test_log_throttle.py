@@ -25,11 +25,9 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch, capsys: Said) -> Clock:
-    """Set by the test; standard error is captured before the log takes it over."""
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(logs, "Throttle", lambda: Throttle(clock))
-    configure_logs(readable=False)
     return clock
 
 
@@ -38,6 +36,7 @@ def lines(said: Said) -> list[dict[str, Any]]:
 
 
 def test_one_a_minute_with_a_count(clock: Clock, capsys: Said) -> None:
+    configure_logs(readable=False)
     logger = structlog.get_logger("huajuan.a")
     for saves in range(1000):
         logger.warning("log connection lost", error="ReadOnlySqlTransaction", saves=saves)
@@ -51,6 +50,7 @@ def test_one_a_minute_with_a_count(clock: Clock, capsys: Said) -> None:
 
 
 def test_warnings_that_differ_in_more_than_numbers_are_all_written(clock: Clock, capsys: Said) -> None:
+    configure_logs(readable=False)
     logger = structlog.get_logger("huajuan.b")
     for server in ("http://a", "http://b"):
         logger.warning("server unreachable", host=server)
@@ -60,6 +60,7 @@ def test_warnings_that_differ_in_more_than_numbers_are_all_written(clock: Clock,
 
 @pytest.mark.parametrize("level", ["info", "error"])
 def test_other_levels_are_all_written(clock: Clock, capsys: Said, level: str) -> None:
+    configure_logs(readable=False)
     logger = structlog.get_logger("huajuan.c")
     for _ in range(3):
         getattr(logger, level)("request", status=503)
@@ -67,6 +68,7 @@ def test_other_levels_are_all_written(clock: Clock, capsys: Said, level: str) ->
 
 
 def test_those_of_libraries_too(clock: Clock, capsys: Said) -> None:
+    configure_logs(readable=False)
     library = logging.getLogger("psycopg.pool")
     for attempt in range(10):
         library.warning("error connecting: attempt %d after %.1f s", attempt, attempt / 3)
