@@ -12,7 +12,7 @@ import msgspec
 from huajuan.audit.limits import AuditLimits
 from huajuan.dispatch.limits import DispatchLimits
 from huajuan.event_store.limits import LogLimits
-from huajuan.http.limits import StreamLimits
+from huajuan.http.limits import HTTP_RANGES, HttpLimits, StreamLimits
 from huajuan.inference_client import Limits as PainterLimits
 from huajuan.origins import normalized_origin
 from huajuan.projections.limits import ProjectionLimits
@@ -91,6 +91,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rebuild: RebuildLimits = RebuildLimits()
     audit: AuditLimits = AuditLimits()
     streams: StreamLimits = StreamLimits()
+    http: HttpLimits = HttpLimits()
 
     @property
     def zone(self) -> ZoneInfo:
@@ -133,6 +134,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     """Raises `SettingsError` for a value that cannot be."""
     settings: Settings = _read(Settings, PREFIX, environment)
     _check(settings)
+    _check_ranges(settings)
     return settings
 
 
@@ -203,6 +205,12 @@ def _check(settings: Settings) -> None:
     for name, holds in rules.items():
         if not holds:
             raise SettingsError(f"{PREFIX}{name} {_NEEDS.get(name, 'must be at least 1')}")
+
+
+def _check_ranges(settings: Settings) -> None:
+    for name, (least, most) in HTTP_RANGES.items():
+        if not least <= getattr(settings.http, name) <= most:
+            raise SettingsError(f"{PREFIX}HTTP_{name.upper()} must be {least} to {most}")
 
 
 _NEEDS = {

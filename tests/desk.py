@@ -14,7 +14,9 @@ from huajuan.database import create_tables
 from huajuan.http.app import create_app
 from huajuan.http.desk import Desk
 from huajuan.main import open_desk
+from huajuan.serving.open_files import reserved_descriptors
 from huajuan.serving.port import take_port
+from huajuan.serving.protocol_factory import HttpProtocolFactory
 from huajuan.settings import Settings
 from tests.dispatch.fake_host import FakeHost, opening
 from tests.loopback import NO_TLS
@@ -46,7 +48,7 @@ async def client_of(dsn: str, *hosts: FakeHost, **changes: Any) -> AsyncIterator
     with _settled(dsn, changes) as complete:
         app = create_app(complete, lambda: open_desk(complete, opening(*(hosts or (FakeHost(),)))))
         async with (
-            serving(app) as address,
+            serving(app, complete) as address,
             httpx.AsyncClient(base_url=address, timeout=30, verify=NO_TLS) as client,
         ):
             yield client
@@ -78,10 +80,13 @@ class Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[str]:
+async def serving(app: Any, settings: Settings = QUICK) -> AsyncIterator[str]:
     """The address of a server that runs until the end."""
+    protocol: Any = HttpProtocolFactory(settings.http, reserved_descriptors(settings))
     with take_port("127.0.0.1", 0) as listening:
-        server = Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
+        server = Server(
+            uvicorn.Config(app, http=protocol, ws="none", log_config=None, access_log=False, lifespan="on")
+        )
         task = asyncio.create_task(server.serve(sockets=[listening]))
         while not server.started and not task.done():
             await asyncio.sleep(0.005)

@@ -41,8 +41,17 @@ _POLICY = "; ".join(
         "img-src 'self' data: blob:",
         f"script-src 'self' 'sha256-{_START_DIGEST}'",
         "style-src 'self' 'unsafe-inline'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
     )
 )
+_REVALIDATED = {"Cache-Control": "no-cache"}
+_PAGE_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
 _STYLE = """
 body { margin: 0; background: #faf9f6; }
 .swagger-ui .info { margin: 2rem 0 1rem; }
@@ -54,7 +63,6 @@ _PAGE = f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>画卷 huajuan: API</title>
 <link rel="icon" href="data:,">
@@ -86,12 +94,15 @@ class ApiPage(OpenAPIRenderPlugin):
 
 def page_router() -> Router:
     """Where the page stands; what is not there is answered as everywhere else."""
-    return Router(PATH, route_handlers=[], include_in_schema=False, after_request=_only_what_is_there)
+    return Router(PATH, route_handlers=[], include_in_schema=False, after_request=_finish)
 
 
-async def _only_what_is_there(response: Response[Any]) -> Response[Any]:
+async def _finish(response: Response[Any]) -> Response[Any]:
     if response.status_code == NotFoundException.status_code:
         raise NotFoundException
+    response.headers = _REVALIDATED | response.headers
+    if response.media_type == MediaType.HTML:
+        response.headers |= _PAGE_HEADERS
     return response
 
 

@@ -19,6 +19,7 @@ from huajuan.http.admin_timeline import timeline
 from huajuan.http.admin_verify import verify_log
 from huajuan.http.api_page import DOCUMENT, PATH, ApiPage, page_router
 from huajuan.http.avatars import avatar_picture, upload_avatar
+from huajuan.http.compression import compressing
 from huajuan.http.cors import cors
 from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.document import ABOUT, COMPONENTS, SCHEME, TAGS, Document
@@ -83,8 +84,8 @@ def create_app(settings: Settings, open_desk: OpenDesk) -> ASGIApp:
         logging_config=None,
     )
     app.state.meter = Meter()
-    answering = head_as_get(cors(remembering(keeping_replies(app), app), settings.allowed_origins))
-    return door(answering, app.state.meter)
+    inner = remembering(compressing(keeping_replies(app)), app)
+    return door(head_as_get(cors(inner, settings.allowed_origins)), app.state.meter)
 
 
 def _before_token() -> Router:

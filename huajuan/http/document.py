@@ -27,7 +27,15 @@ ABOUT = """People register, check in for points, spend 20 of them to have a pict
 
 Every JSON reply carries `code`, equal to the HTTP status. An error nobody planned for is a 500 whose `request_id`
 leads to its lines of the log. An unknown path is 404, a wrong method 405, and both have the same shape.
-"""
+
+So have the replies to requests that no route gets, after which the connection is closed: 400 `{BAD_REQUEST}` is no
+HTTP/1 request, 408 `{REQUEST_TIMEOUT}` does not arrive in time, 414 `{REQUEST_LINE_TOO_LONG}` has too long an address,
+431 `{HEADERS_TOO_LARGE}` too many or too large headers, chunk extensions or trailers, and 503 `{BUSY}` finds all
+connections in use.
+
+Replies carry `Cache-Control: no-store` unless they say otherwise. Replies to GET are compressed for clients that send
+`Accept-Encoding: gzip`, but never pictures and event streams.
+""".format_map(vars(phrases))
 TAGS = [
     Tag("Account", "Registering, logging in, and what is known of a user."),
     Tag("Points", "Checking in for points, and what became of them."),

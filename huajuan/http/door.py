@@ -21,6 +21,9 @@ _FIT = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _ABOUT_OTHERS = "/admin/users/"
 _NAMED = re.compile(r"^(/admin/users/)[^/]+")
 _HEADER = b"x-request-id"
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+# Of every reply that does not say itself how long it may be kept.
+_NO_STORE = (b"cache-control", b"no-store")
 NO_ROUTE = "none"
 _logger = structlog.get_logger("huajuan.http")
 
@@ -68,7 +71,10 @@ async def _serve(app: ASGIApp, scope: Scope, receive: Receive, send: Send, name:
     async def send_with_id(message: Message) -> None:
         if message["type"] == "http.response.start":
             told.status = message["status"]
-            message["headers"] = [*message["headers"], (_HEADER, name.encode())]
+            headers = [*message["headers"], (_HEADER, name.encode()), _NO_SNIFFING]
+            if not any(header == b"cache-control" for header, _ in headers):
+                headers.append(_NO_STORE)
+            message["headers"] = headers
         await send(message)
 
     try:

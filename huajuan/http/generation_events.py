@@ -38,7 +38,7 @@ EVENT_STREAM = "text/event-stream"
 STATES = frozenset(
     kind.TOPIC for kind in (Image.Requested, Image.Started, Image.Drawn, Image.DrawingFailed, Image.Cancelled)
 )
-HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 HEARTBEAT = b": still here\n\n"
 _logger = structlog.get_logger(__name__)
 

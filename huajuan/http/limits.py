@@ -13,3 +13,37 @@ class StreamLimits(msgspec.Struct, frozen=True):
     account_open_max: int = 10
     look_seconds: float = 1
     heartbeat_seconds: float = 15
+
+
+class HttpLimits(msgspec.Struct, frozen=True):
+    """Bounds of one HTTP connection, and of all connections of a process.
+
+    A head must arrive within `head_seconds`. A body may take longer than `body_seconds`, and a reply longer than
+    `write_stall_seconds`, while it moves at least `BYTES_A_SECOND_MIN` on average in each such period.
+    `connections_max` 0 derives the bound from the open files limit.
+    """
+
+    request_line_bytes_max: int = 16_384
+    header_bytes_max: int = 32_768
+    headers_max: int = 100
+    head_seconds: float = 15
+    body_seconds: float = 30
+    write_stall_seconds: float = 30
+    keep_alive_seconds: float = 75
+    connections_max: int = 0
+    unsent_bytes_max: int = 128 << 20
+
+
+BYTES_A_SECOND_MIN = 4_096
+# Least and greatest value of each field of `HttpLimits`.
+HTTP_RANGES: dict[str, tuple[float, float]] = {
+    "request_line_bytes_max": (256, 65_000),
+    "header_bytes_max": (1_024, 1 << 20),
+    "headers_max": (10, 10_000),
+    "head_seconds": (0.1, 3_600),
+    "body_seconds": (0.1, 3_600),
+    "write_stall_seconds": (0.1, 3_600),
+    "keep_alive_seconds": (0, 86_400),
+    "connections_max": (0, 60_000),
+    "unsent_bytes_max": (1 << 20, 1 << 40),
+}

@@ -6,6 +6,7 @@ from litestar import Litestar
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from huajuan.http.compression import coding_for
 from huajuan.http.desk import Desk
 from huajuan.http.guards import token_in
 from huajuan.http.memory import MADE_OF, Question, Reply
@@ -28,7 +29,9 @@ def remembering(app: ASGIApp, litestar: Litestar) -> ASGIApp:
         if claims is None or seen is None:
             await app(scope, receive, send)
             return
-        question = (claims.account_id, scope["path"], scope["query_string"])
+        # A query has no space in it.
+        variant = b" " + coding_for(scope)
+        question = (claims.account_id, scope["path"], scope["query_string"] + variant)
         if reply := desk.memory.recall(question, seen):
             scope["path_template"] = scope["path"]
             await _tell(send, reply)

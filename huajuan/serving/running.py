@@ -5,11 +5,14 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from typing import Any
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from huajuan.serving.open_files import raise_open_files_limit, reserved_descriptors
+from huajuan.serving.protocol_factory import HttpProtocolFactory
 from huajuan.serving.stopping import heeded, say_stopping
 from huajuan.settings import Settings
 
@@ -25,10 +28,14 @@ class WorkersDidNotStart(Exception):
 
 def run_until_stopped(settings: Settings, listening: socket.socket) -> None:
     """Raises `WorkersDidNotStart`."""
+    raise_open_files_limit()
+    protocol: Any = HttpProtocolFactory(settings.http, reserved_descriptors(settings))
     config = uvicorn.Config(
         APPLICATION,
         factory=True,
         workers=settings.workers,
+        http=protocol,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -49,7 +49,7 @@ async def test_a_job_is_followed_to_its_end(
     async with following(client, ann, job) as (response, frames):
         assert response.headers["content-type"].partition(";")[0] == "text/event-stream"
         assert (response.headers["cache-control"], response.headers["x-accel-buffering"]) == (
-            "no-cache",
+            "no-store",
             "no",
         )
         told = [await next_of(frames, "state"), await next_of(frames, "state")]

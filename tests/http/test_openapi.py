@@ -41,6 +41,12 @@ def test_every_operation_has_a_name_of_its_own() -> None:
     assert len(names) == len(set(names)) > 20
 
 
+def test_the_document_names_the_replies_to_requests_that_no_route_gets() -> None:
+    about = document()["info"]["description"]
+    for said in ("408 `请求超时`", "414 `请求地址过长`", "431 `请求头过大`", "400 `请求无效`"):
+        assert said in about
+
+
 @each_operation
 def test_an_operation_says_in_a_line_what_it_does(operation: Documented) -> None:
     assert 0 < len(operation.says["summary"]) < 80

@@ -32,10 +32,15 @@ def environment(**settings: object) -> dict[str, str]:
     return clean | {"PYTHONPATH": str(CHECKOUT), "HUAJUAN_BCRYPT_COST": "4"} | named
 
 
+def _limited(open_files: int) -> list[str]:
+    """What starts a command with so many descriptors; 0 leaves the limit as it is."""
+    return ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh"] if open_files else []
+
+
 class Service:
     """Started at once. What it keeps is in `folder / "data"`, so that another may carry on with it."""
 
-    def __init__(self, folder: Path, port: int = 0, **settings: object) -> None:
+    def __init__(self, folder: Path, port: int = 0, *, open_files: int = 0, **settings: object) -> None:
         self.port = port or free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.postgres = EmbeddedPostgres(folder / "data" / "postgres")
@@ -43,7 +48,11 @@ class Service:
         given = {"data_dir": folder / "data", "port": self.port, **settings}
         with self._told.open("wb") as told:
             self.process = subprocess.Popen(
-                COMMAND, stdin=subprocess.DEVNULL, stderr=told, env=environment(**given), cwd=folder
+                [*_limited(open_files), *COMMAND],
+                stdin=subprocess.DEVNULL,
+                stderr=told,
+                env=environment(**given),
+                cwd=folder,
             )
 
     @property
