@@ -5,6 +5,7 @@ import hashlib
 
 import bcrypt
 
+from huajuan.domain.credentials import spell_password, spellings_of_password
 from huajuan.threads import Threads
 
 
@@ -17,18 +18,27 @@ class Passwords:
         self._nobodys = bcrypt.hashpw(_digest("nobody's password"), bcrypt.gensalt(cost))
 
     async def hash(self, password: str) -> str:
-        """Raises `TooManyWaiting`."""
-        salted = await self._threads.run(lambda: bcrypt.hashpw(_digest(password), bcrypt.gensalt(self._cost)))
+        """Of the NFC form. Raises `TooManyWaiting`."""
+        salted = await self._threads.run(
+            lambda: bcrypt.hashpw(_digest(spell_password(password)), bcrypt.gensalt(self._cost))
+        )
         return salted.decode()
 
     async def match(self, password: str, password_hash: str | None) -> bool:
-        """Whether they match. Without a hash the same work is done, so that time tells nothing."""
+        """Whether they match. Without a hash the same work is done, so that time tells nothing.
+
+        Hashes from before NFC was the rule are of the password as it was sent, so up to three spellings are tried.
+        """
         known = password_hash.encode() if password_hash else self._nobodys
-        same = await self._threads.run(lambda: bcrypt.checkpw(_digest(password), known))
+        same = await self._threads.run(lambda: _matches_in_some_spelling(password, known))
         return same and password_hash is not None
 
     def close(self) -> None:
         self._threads.close()
+
+
+def _matches_in_some_spelling(password: str, known: bytes) -> bool:
+    return any(bcrypt.checkpw(_digest(spelling), known) for spelling in spellings_of_password(password))
 
 
 def _digest(password: str) -> bytes:

@@ -13,6 +13,7 @@ from huajuan.audit.limits import AuditLimits
 from huajuan.dispatch.limits import DispatchLimits
 from huajuan.event_store.limits import LogLimits
 from huajuan.http.limits import HTTP_RANGES, HttpLimits, StreamLimits
+from huajuan.http.links import ascii_address
 from huajuan.inference_client import Limits as PainterLimits
 from huajuan.origins import normalized_origin
 from huajuan.projections.limits import ProjectionLimits
@@ -197,9 +198,9 @@ def _check(settings: Settings) -> None:
         "STREAMS_LOOK_SECONDS": settings.streams.look_seconds >= LOOK_SECONDS_MIN,
         "JWT_SECRET": not settings.jwt_secret or len(settings.jwt_secret.encode()) >= 32,
         "TIME_ZONE": _is_zone(settings.time_zone),
-        "PUBLIC_URL": not settings.public_url or settings.public_url.startswith(("http://", "https://")),
         "READYZ_OPTIONAL_TABLES": set(settings.readyz_optional_tables) <= _TABLES,
         "CORS_ORIGINS": _are_origins(settings),
+        "PUBLIC_URL": not settings.public_url or _is_address(settings.public_url),
         "COMFYUI_URLS": all(u.startswith(("http://", "https://")) for u in settings.comfyui_urls),
     }
     for name, holds in rules.items():
@@ -226,9 +227,9 @@ _NEEDS = {
     "IDEMPOTENCY_LEASE_SECONDS": "must be more than HUAJUAN_IDEMPOTENCY_HEARTBEAT_SECONDS",
     "JWT_SECRET": "must be at least 32 bytes long",
     "TIME_ZONE": "must be an IANA name such as UTC or Asia/Shanghai",
-    "PUBLIC_URL": "must begin with http:// or https://",
     "READYZ_OPTIONAL_TABLES": f"must be names of read tables, separated by commas: {', '.join(sorted(_TABLES))}",
     "CORS_ORIGINS": "must be origins such as https://example.org:8443, without a path, separated by commas; or *",
+    "PUBLIC_URL": "must begin with http:// or https:// and a host, without ? and #",
     "COMFYUI_URLS": "must be addresses that begin with http:// or https://, separated by commas",
 }
 
@@ -238,6 +239,14 @@ def _are_origins(settings: Settings) -> bool:
         return bool(settings.allowed_origins) or not settings.cors_origins
     except ValueError:
         return False
+
+
+def _is_address(url: str) -> bool:
+    try:
+        ascii_address(url)
+    except ValueError:
+        return False
+    return url.startswith(("http://", "https://")) and not set("?#") & set(url)
 
 
 def _is_zone(name: str) -> bool:

@@ -33,6 +33,9 @@ SELECT originator_version, notification_id, topic, state FROM log.huajuan_events
 _REGISTERED = """
 SELECT FROM log.huajuan_events WHERE originator_id = %b AND topic = 'account.registered' AND notification_id <= %b
 """
+_REGISTERED_AT = """
+SELECT originator_id FROM log.huajuan_events WHERE notification_id = %b AND topic = 'account.registered'
+"""
 _LAST_POSSIBLE = 2**63 - 1
 
 
@@ -84,6 +87,12 @@ def account_of(connection: psycopg.Connection, name: str) -> UUID:
     if not is_registered_by(connection, account):
         raise AuditError(f"there is no account with the id {account}")
     return account
+
+
+def account_registered_at(connection: psycopg.Connection, position: int) -> UUID | None:
+    """By the position of the registration, which is the account's id on the wire."""
+    row = connection.execute(_REGISTERED_AT.encode(), (position,)).fetchone()
+    return row[0] if row else None
 
 
 def is_registered_by(connection: psycopg.Connection, account: UUID, last: int = _LAST_POSSIBLE) -> bool:

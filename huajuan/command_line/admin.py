@@ -3,6 +3,7 @@
 import asyncio
 from argparse import ArgumentParser, Namespace
 
+from huajuan.command_line.accounts import account_named, account_words
 from huajuan.command_line.opening import database_there_is, opened_store
 from huajuan.command_line.saying import report_done
 from huajuan.command_line.verb import CannotDo, Verb
@@ -25,25 +26,26 @@ def _words(parser: ArgumentParser) -> None:
     acts = parser.add_subparsers(dest="act_on_role", required=True, metavar="ACT")
     for act, text in {"grant": "make somebody an admin", "revoke": "take the role away"}.items():
         under = acts.add_parser(act, help=text, description=text)
-        under.add_argument("name", help="the account's username")
+        account_words(under)
         under.add_argument("--reason", help="goes on record")
 
 
 def _act(settings: Settings, words: Namespace) -> int:
     reason = reason_given(words.reason)
     with database_there_is(settings) as database:
-        asyncio.run(_change(settings, database.dsn, words, reason))
-    report_done(DONE[words.act_on_role].format(name=words.name))
+        name = asyncio.run(_change(settings, database.dsn, words, reason))
+    report_done(DONE[words.act_on_role].format(name=name))
     return 0
 
 
-async def _change(settings: Settings, dsn: str, words: Namespace, reason: str) -> None:
+async def _change(settings: Settings, dsn: str, words: Namespace, reason: str) -> str:
     async with opened_store(settings, dsn) as store:
-        account_id = store.stream_ids.account(words.name)
+        whom = await account_named(store, words)
         try:
-            await _COMMANDS[words.act_on_role](store, account_id, reason)
+            await _COMMANDS[words.act_on_role](store, whom.account_id, reason)
         except tuple(_REFUSED) as refusal:
-            raise CannotDo(_REFUSED[type(refusal)].format(name=words.name)) from None
+            raise CannotDo(_REFUSED[type(refusal)].format(name=whom.name)) from None
+    return whom.name
 
 
 ADMIN = Verb("admin", "grant or revoke the admin role", _act, _words)

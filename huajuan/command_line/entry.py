@@ -20,6 +20,7 @@ from huajuan.command_line.serve import SERVE
 from huajuan.command_line.status import STATUS
 from huajuan.command_line.streams import NOBODY_READS, let_go, use_utf8_output
 from huajuan.command_line.timeline import TIMELINE
+from huajuan.command_line.users import USERS
 from huajuan.command_line.verb import CannotDo, Verb
 from huajuan.command_line.verify import VERIFY
 from huajuan.command_line.words import check_readable
@@ -34,7 +35,7 @@ from huajuan.serving.running import WorkersDidNotStart
 from huajuan.serving.stopping import TOLD_TO_STOP, StopAsked
 from huajuan.settings import SettingsError, from_environment
 
-VERBS = (SERVE, STATUS, REBUILD, VERIFY, HEAD, EXPORT, REPLAY, TIMELINE, POINTS, ADMIN, REDRAW)
+VERBS = (SERVE, STATUS, REBUILD, VERIFY, HEAD, EXPORT, REPLAY, TIMELINE, POINTS, ADMIN, USERS, REDRAW)
 _CLEAR = (
     AddressUnusable,
     AuditError,

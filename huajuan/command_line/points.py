@@ -3,6 +3,7 @@
 import asyncio
 from argparse import ArgumentParser, Namespace
 
+from huajuan.command_line.accounts import account_named, account_words
 from huajuan.command_line.opening import database_there_is, opened_store
 from huajuan.command_line.saying import report_done
 from huajuan.command_line.verb import CannotDo, Verb
@@ -20,7 +21,7 @@ _REFUSED = {
 
 
 def _words(parser: ArgumentParser) -> None:
-    parser.add_argument("name", metavar="USER", help="the account's username")
+    account_words(parser)
     parser.add_argument(
         "change", type=whole_number, metavar="±N", help="points to give, or to take: +50, -20"
     )
@@ -31,20 +32,18 @@ def _words(parser: ArgumentParser) -> None:
 def _act(settings: Settings, words: Namespace) -> int:
     reason = reason_given(words.reason)
     with database_there_is(settings) as database:
-        balance = asyncio.run(_adjust(settings, database.dsn, words, reason))
-    report_done(f"{words.name} has {balance} points now")
+        report_done(asyncio.run(_adjust(settings, database.dsn, words, reason)))
     return 0
 
 
-async def _adjust(settings: Settings, dsn: str, words: Namespace, reason: str) -> int:
+async def _adjust(settings: Settings, dsn: str, words: Namespace, reason: str) -> str:
     async with opened_store(settings, dsn) as store:
-        account_id = store.stream_ids.account(words.name)
+        whom = await account_named(store, words)
         try:
-            decided = await adjust_points(store, account_id, words.change, reason, forced=words.force)
+            decided = await adjust_points(store, whom.account_id, words.change, reason, forced=words.force)
         except tuple(_REFUSED) as refusal:
-            raise CannotDo(_REFUSED[type(refusal)].format(name=words.name)) from None
-        balance: int = decided.aggregates[0].balance
-        return balance
+            raise CannotDo(_REFUSED[type(refusal)].format(name=whom.name)) from None
+    return f"{whom.name} has {decided.aggregates[0].balance} points now"
 
 
 POINTS = Verb("points", "give an account points or take some, with a reason", _act, _words)

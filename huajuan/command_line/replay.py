@@ -7,8 +7,9 @@ import psycopg
 from huajuan.audit.connecting import hold_still, newest
 from huajuan.audit.errors import AuditError
 from huajuan.audit.moments import position_at
-from huajuan.audit.replay import Replay, account_of, is_registered_by
+from huajuan.audit.replay import Replay, is_registered_by
 from huajuan.audit.replay_all import events_to_replay, replay_all
+from huajuan.command_line.accounts import ID_HELP, account_number, audited_account
 from huajuan.command_line.ledger import write_as
 from huajuan.command_line.progress import progress
 from huajuan.command_line.saying import aside, log_of, result, result_as_json
@@ -19,7 +20,8 @@ from huajuan.settings import Settings
 
 def _words(parser: ArgumentParser) -> None:
     whom = parser.add_mutually_exclusive_group(required=True)
-    whom.add_argument("user", nargs="?", metavar="USER", help="a username, or an account id")
+    whom.add_argument("name", nargs="?", metavar="NAME", help="a username, or an account id in the log")
+    whom.add_argument("--id", type=account_number, metavar="N", help=ID_HELP)
     whom.add_argument("--all", action="store_true", help="every account, against the table of balances")
     parser.add_argument(
         "--as-of", metavar="TIME|POSITION", help="only up to 2026-11-24, 2026-11-24T10:00:00Z, or a position"
@@ -38,9 +40,9 @@ def _act(settings: Settings, words: Namespace) -> int:
         hold_still(connection)
         if words.all:
             return _replay_all(connection, as_json=words.form == "json")
-        last, account = _position(connection, settings, words.as_of), account_of(connection, words.user)
+        last, account = _position(connection, settings, words.as_of), audited_account(connection, words)
         if last is not None and not is_registered_by(connection, account, last):
-            raise AuditError(f"{words.user!r} was not registered yet at position {last}")
+            raise AuditError(f"{words.name or words.id!r} was not registered yet at position {last}")
         return write_as(words.form, Replay(connection, account, last))
 
 

@@ -7,8 +7,8 @@ from uuid import UUID
 import psycopg
 
 from huajuan.audit.connecting import hold_still
-from huajuan.audit.replay import account_of
 from huajuan.audit.timeline import Happening, happenings
+from huajuan.command_line.accounts import account_words, audited_account
 from huajuan.command_line.saying import log_of, printable, result, result_as_json
 from huajuan.command_line.verb import Verb
 from huajuan.http.happenings import LineOnWire, line_of
@@ -20,7 +20,7 @@ _LINE = "{:>10}  {:<27}  {}  {}"
 
 
 def _words(parser: ArgumentParser) -> None:
-    parser.add_argument("user", metavar="USER", help="a username, or an account id")
+    account_words(parser, "a username, or an account id in the log")
     parser.add_argument("--json", action="store_true", help="for machines: one line an event")
 
 
@@ -28,7 +28,7 @@ def _act(settings: Settings, words: Namespace) -> int:
     tell = result_as_json if words.json else _tell
     with log_of(settings) as connection:
         hold_still(connection)
-        for happened in _all(connection, account_of(connection, words.user)):
+        for happened in _all(connection, audited_account(connection, words)):
             tell(line_of(happened))
     return 0
 

@@ -10,7 +10,7 @@ from huajuan.domain.avatar import check_avatar
 from huajuan.domain.credentials import check_password
 from huajuan.domain.email_claim import EmailClaim, check_email, fold_email
 from huajuan.domain.facts import Entity
-from huajuan.domain.refusals import Refused
+from huajuan.domain.refusals import Refused, WrongPassword
 from huajuan.event_store.errors import LogBusy
 from huajuan.event_store.loading import Stream
 from huajuan.event_store.store import Decided, EventStore
@@ -22,23 +22,31 @@ Apply = Callable[[Account | None], Account]
 
 @dataclass(frozen=True)
 class Changes:
-    """What is `None` stays as it is."""
+    """What is `None` stays as it is. `proven` is the credential whose password was shown, if one was."""
 
     email: str | None = None
     password: str | None = None
     avatar_url: str | None = None
+    proven: int | None = None
+
+
+async def updated_earlier(store: EventStore, account_id: UUID) -> Decided | None:
+    """By an earlier run of the same command, since when the old password may be another."""
+    return await store.made_before(Stream(Account, account_id))
 
 
 async def update_account(
     store: EventStore, passwords: Passwords, account_id: UUID, changes: Changes
 ) -> Decided:
-    """One append for everything. Raises `FormRefused` or `NotRegistered`."""
-    _check(changes)
+    """One append for everything. Raises `FormRefused`, `NotRegistered` or `WrongPassword`."""
+    check_changes(changes)
     known(await store.find(Account, account_id))
     password_hash = await passwords.hash(changes.password) if changes.password is not None else None
 
     def apply(found: Account | None) -> Account:
         account = known(found)
+        if changes.proven not in (None, account.credential):
+            raise WrongPassword
         if password_hash is not None:
             account.change_password(password_hash)
         if changes.avatar_url is not None:
@@ -71,7 +79,8 @@ async def _stay(store: EventStore, account_id: UUID, email: str | None, apply: A
     return await store.change(decide, Stream(Account, account_id))
 
 
-def _check(changes: Changes) -> None:
+def check_changes(changes: Changes) -> None:
+    """Raises `FormRefused` for what no account can have."""
     if changes.email is not None:
         check_email(changes.email)
     if changes.password is not None:

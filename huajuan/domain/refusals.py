@@ -20,6 +20,7 @@ Refused
 ├── AlreadyLiked  NotLiked
 ├── AlreadyFavorite  NotFavorite
 ├── AlreadyAdmin  NotAdmin
+├── LastAdmin                without this account there would be no admin
 └── AlreadySkipped           the read table leaves this event out already
 """
 
@@ -49,7 +50,7 @@ class NameMissing(FormRefused):
 
 
 class NameUnfit(FormRefused):
-    """The username is too long or holds control characters."""
+    """The username is too long, cannot be seen whole, or cannot stand in a path of a URL."""
 
 
 class NameTaken(FormRefused):
@@ -138,6 +139,10 @@ class AlreadyAdmin(Refused):
 
 class NotAdmin(Refused):
     """The account does not have the admin role."""
+
+
+class LastAdmin(Refused):
+    """Without this account the service would have no admin."""
 
 
 class PainterUnfit(FormRefused):

@@ -121,6 +121,9 @@ CREATE INDEX IF NOT EXISTS likes_about_image ON log.huajuan_events
     (left(split_part(encode(state, 'escape'), '"image_id":"', 2), 36), notification_id)
     WHERE topic IN ('like.given', 'like.given_again', 'like.taken_back');
 
+-- Every account that was ever made an admin, each once.
+CREATE INDEX IF NOT EXISTS admins_granted ON log.huajuan_events (notification_id) WHERE topic = 'admin.granted';
+
 -- What the service needs to run and no rebuild touches.
 
 CREATE TABLE IF NOT EXISTS operations.installation (

@@ -2,9 +2,9 @@
 
 import hashlib
 import hmac
-import unicodedata
 from uuid import UUID
 
+from huajuan.domain.credentials import spell_name
 from huajuan.domain.email_claim import fold_email
 
 
@@ -16,7 +16,7 @@ class StreamIds:
 
     def account(self, username: str) -> UUID:
         """Usernames differ by case; two spellings of one character are the same."""
-        return self._cut("account", unicodedata.normalize("NFC", username))
+        return self._cut("account", spell_name(username))
 
     def installation(self) -> UUID:
         """A name for this log that says nothing of its key."""

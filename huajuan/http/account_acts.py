@@ -9,6 +9,7 @@ from litestar.params import FromPath
 
 from huajuan.commands.adjust_points import adjust_points
 from huajuan.commands.ban_account import ban_account
+from huajuan.commands.last_admin import sparing_last_admin
 from huajuan.commands.unban_account import unban_account
 from huajuan.domain import refusals
 from huajuan.domain.points import ADJUSTMENT_MAX
@@ -51,10 +52,11 @@ ANSWERS: Answers = {
     refusals.NotEnoughPoints: Refusal(409, message=phrases.NOT_ENOUGH_POINTS),
     refusals.AlreadyBanned: Refusal(409, message=phrases.ALREADY_BANNED),
     refusals.NotBanned: Refusal(409, message=phrases.NOT_BANNED),
+    refusals.LastAdmin: Refusal(409, message=phrases.LAST_ADMIN),
 }
 
 
-def _replies(success: Any, bad: tuple[str, ...], conflict: str) -> Any:
+def _replies(success: Any, bad: tuple[str, ...], *conflicts: str) -> Any:
     return replies(
         {
             200: success,
@@ -62,7 +64,7 @@ def _replies(success: Any, bad: tuple[str, ...], conflict: str) -> Any:
             401: (Said, NO_TOKEN),
             403: (Said, [{"message": phrases.NOT_ADMIN}]),
             404: (Said, [{"message": phrases.USER_UNKNOWN}]),
-            409: (Said, [{"message": conflict}]),
+            409: (Said, [{"message": text} for text in conflicts]),
             413: (Said, TOO_LARGE),
             503: (Said, BUSY),
         }
@@ -98,15 +100,18 @@ async def adjust(request: Request[Any, Any, Any], username: FromPath[str], desk:
     operation_id="Ban",
     operation_class=named(takes(ReasonForm, {"reason": "spam"}, "reason")),
     responses=_replies(
-        (Said, [{"message": phrases.WELL}]), (phrases.REASON_MISSING,), phrases.ALREADY_BANNED
+        (Said, [{"message": phrases.WELL}]),
+        (phrases.REASON_MISSING,),
+        *(phrases.ALREADY_BANNED, phrases.LAST_ADMIN),
     ),
 )
 async def ban(request: Request[Any, Any, Any], username: FromPath[str], desk: AtDesk) -> Said:
-    """Ban somebody. Their tokens are dead, and nobody logs in to the account."""
+    """Ban somebody. Their tokens are dead, and nobody logs in to the account. The last admin cannot be banned."""
     with answering(ANSWERS):
         form = await read_form(request, ReasonForm)
-        account_id = _account(desk, username)
-        await ban_account(desk.store, account_id, form.reason.strip())
+        account_id, seconds_max = _account(desk, username), desk.settings.statement_seconds_max
+        async with sparing_last_admin(desk.store, desk.settings.database_url, account_id, seconds_max):
+            await ban_account(desk.store, account_id, form.reason.strip())
     # Others hear of it from the log; here the tokens are dead before the reply is sent.
     desk.sessions.ended(account_id)
     return Said(code=200, message=phrases.WELL)

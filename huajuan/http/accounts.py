@@ -10,7 +10,13 @@ from huajuan.commands.login import login as log_in
 from huajuan.commands.register import Form
 from huajuan.commands.register import register as register_account
 from huajuan.domain import refusals
-from huajuan.domain.credentials import PASSWORD_CHARACTERS_MIN, USERNAME_CHARACTERS_MAX, spell_name
+from huajuan.domain.credentials import (
+    PASSWORD_CHARACTERS_MAX,
+    PASSWORD_CHARACTERS_MIN,
+    USERNAME_CHARACTERS_MAX,
+    is_password_too_long,
+    spell_name,
+)
 from huajuan.event_store.errors import LogError, LogUnavailable
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable, malformed, read_form
@@ -25,11 +31,19 @@ from huajuan.projections.users import USERS, user
 from huajuan.sessions.attempts import TooManyFailures
 from huajuan.threads import TooManyWaiting
 
-PASSWORD_CHARACTERS_MAX = 1024
-Password = Annotated[str, msgspec.Meta(max_length=PASSWORD_CHARACTERS_MAX)]
+Password = Annotated[str, document(maxLength=PASSWORD_CHARACTERS_MAX)]
 
 
-class RegisterForm(msgspec.Struct):
+class PasswordForm(msgspec.Struct):
+    """A body with passwords, of up to 1024 characters in NFC each; a longer one makes it unreadable."""
+
+    def __post_init__(self) -> None:
+        given = (getattr(self, name, None) for name in ("password", "old_password"))
+        if any(is_password_too_long(password) for password in given if password):
+            raise ValueError
+
+
+class RegisterForm(PasswordForm):
     """An application for an account."""
 
     email: Annotated[str, document(format="email")] = ""
@@ -37,7 +51,7 @@ class RegisterForm(msgspec.Struct):
     password: Annotated[Password, document(minLength=PASSWORD_CHARACTERS_MIN)] = ""
 
 
-class LoginForm(msgspec.Struct):
+class LoginForm(PasswordForm):
     """A name and its password."""
 
     username: str = ""
@@ -100,7 +114,11 @@ INFO_ANSWERS: Answers = {
     ),
 )
 async def register(request: Request[Any, Any, Any], desk: AtDesk) -> Said:
-    """Open an account."""
+    """Open an account.
+
+    A name has up to 30 characters: none that cannot be seen, none of `/ \\ ? # %`, no white space at an end. It is
+    neither `.` nor `..`, and begins with no combining mark.
+    """
     with answering(REGISTER_ANSWERS):
         form = await read_form(request, RegisterForm)
         concerns(request, desk.store.stream_ids.account(form.username))
@@ -139,15 +157,15 @@ async def login(request: Request[Any, Any, Any], desk: AtDesk) -> LoggedInReply:
     with answering(LOGIN_ANSWERS):
         form = await read_form(request, LoginForm)
         concerns(request, desk.store.stream_ids.account(form.username))
-        known = await _log_in(form, request.client.host if request.client else "", desk)
+        known = await prove_password(form, request, desk)
     return LoggedInReply(
         code=200, message=phrases.LOGGED_IN, token=desk.tokens.issue(known), avatar=known.avatar_url
     )
 
 
-async def _log_in(form: LoginForm, address: str, desk: Desk) -> LoggedIn:
+async def prove_password(form: LoginForm, request: Request[Any, Any, Any], desk: Desk) -> LoggedIn:
     """Counted beforehand, so that of many attempts at once none slips past the limit."""
-    who = spell_name(form.username), address
+    who = spell_name(form.username), request.client.host if request.client else ""
     try:
         await desk.attempts.begin(*who)
     except TooManyFailures as failures:

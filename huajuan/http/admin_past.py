@@ -14,6 +14,7 @@ from huajuan.http import phrases
 from huajuan.http.as_of import AS_OF, UNKNOWN, AsOf, as_of_in, audit_replies, audited, place_in, position_of
 from huajuan.http.desk import AtDesk
 from huajuan.http.documented import Said, asks_of_path
+from huajuan.http.links import next_page
 from huajuan.http.points import NO_STORE
 from huajuan.http.presenting import (
     EXAMPLE_IMAGE,
@@ -23,7 +24,7 @@ from huajuan.http.presenting import (
     picture_address,
     wire_time,
 )
-from huajuan.http.queries import limit_of, next_page, query_of
+from huajuan.http.queries import limit_of, query_of
 from huajuan.projections.cursors import cursor_at
 
 _BEGINNING: Place = (datetime.min.replace(tzinfo=UTC), 0)
@@ -137,7 +138,7 @@ async def past_gallery(
         last = found[limit - 1]
         later = cursor_at((last.time, last.id))
         # Later pages are of the same moment.
-        headers |= next_page(address, request.url.path, given | {"as_of": str(position)}, later)
+        headers |= next_page(request, address, given | {"as_of": str(position)}, later)
     images = [_image_on_wire(image, owner, address) for image in found[:limit]]
     reply = GalleryReply(code=200, message=phrases.WELL, position=position, images=images)
     return Response(reply, headers=headers)

@@ -22,10 +22,11 @@ from huajuan.http.as_of import AS_OF, UNKNOWN, AsOf, as_of_in, audit_replies, au
 from huajuan.http.csv_replies import FORMAT, csv_reply, may_be_csv, wants_csv
 from huajuan.http.desk import AtDesk
 from huajuan.http.documented import Said, asks_of_path
+from huajuan.http.links import next_page
 from huajuan.http.own_points import Place
 from huajuan.http.points import NO_STORE
 from huajuan.http.presenting import EXAMPLE_PICTURE, Address, Moment, picture_address, wire_time
-from huajuan.http.queries import limit_of, next_page, query_of
+from huajuan.http.queries import limit_of, query_of
 from huajuan.projections.cursors import cursor_at
 
 
@@ -124,7 +125,7 @@ async def replayed_points(
     headers = dict(NO_STORE) | {"Vary": "Accept"}
     if len(found.entries) > limit:
         later = cursor_at(found.entries[limit - 1].position)
-        headers |= next_page(settings.public_address, request.url.path, given, later)
+        headers |= next_page(request, settings.public_address, given, later)
     entries = [_on_wire(entry, found, settings.public_address) for entry in found.entries[:limit]]
     if as_csv:
         return csv_reply(EntryOnWire, entries, headers)

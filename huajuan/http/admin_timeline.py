@@ -13,9 +13,10 @@ from huajuan.http.as_of import audit_replies, audited, place_in
 from huajuan.http.desk import AtDesk
 from huajuan.http.documented import Said, asks_of_path
 from huajuan.http.happenings import LineOnWire, line_of
+from huajuan.http.links import next_page
 from huajuan.http.own_points import LAST_PLACE, Place
 from huajuan.http.points import NO_STORE
-from huajuan.http.queries import limit_of, next_page, query_of
+from huajuan.http.queries import limit_of, query_of
 from huajuan.projections.cursors import cursor_at
 
 
@@ -62,7 +63,7 @@ async def timeline(
     headers = dict(NO_STORE)
     if len(found) > limit:
         earlier = cursor_at(found[limit - 1].position)
-        headers |= next_page(settings.public_address, request.url.path, given, earlier)
+        headers |= next_page(request, settings.public_address, given, earlier)
     lines = [line_of(happened) for happened in found[:limit]]
     return Response(TimelineReply(code=200, message=phrases.WELL, timeline=lines), headers=headers)
 

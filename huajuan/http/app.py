@@ -12,6 +12,7 @@ from litestar.types import ASGIApp
 from huajuan.http import painters
 from huajuan.http.account_acts import adjust, ban, unban
 from huajuan.http.accounts import login, logout, register, user_info
+from huajuan.http.accounts_by_id import with_ids
 from huajuan.http.admin import projections, rebuild, skip
 from huajuan.http.admin_past import past_gallery, past_profile
 from huajuan.http.admin_points import replayed_points
@@ -99,7 +100,9 @@ def _behind_token() -> Router:
 
 def _behind_role() -> Router:
     guarded = ahead(requires_token, requires_admin, one_effect)
-    return Router("/", route_handlers=FOR_ADMINS, before_request=guarded, security=[{SCHEME: []}])
+    return Router(
+        "/", route_handlers=[*with_ids(FOR_ADMINS)], before_request=guarded, security=[{SCHEME: []}]
+    )
 
 
 def _openapi(settings: Settings) -> OpenAPIConfig:

@@ -19,7 +19,6 @@ from huajuan.logs import REQUEST_ID
 _FIT = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 # Whom an admin asks about is nobody else's business.
 _ABOUT_OTHERS = "/admin/users/"
-_NAMED = re.compile(r"^(/admin/users/)[^/]+")
 _HEADER = b"x-request-id"
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 # Of every reply that does not say itself how long it may be kept.
@@ -57,7 +56,7 @@ def _note(scope: Any, meter: Meter, status: int, seconds: float) -> None:
     method, path = scope["method"], scope["path"]
     meter.count(method, scope.get("path_template") or NO_ROUTE, status, seconds)
     if path.startswith(_ABOUT_OTHERS):
-        path = _NAMED.sub(r"\1…", path)
+        path = scope.get("path_template") or f"{_ABOUT_OTHERS}…"
     _logger.info("request", method=method, path=path, status=status, ms=round(seconds * 1000, 1))
 
 

@@ -6,8 +6,9 @@ from uuid import UUID
 from litestar import Request, delete
 
 from huajuan.commands.erase_account import erase_account
+from huajuan.commands.last_admin import sparing_last_admin
 from huajuan.domain.credentials import spell_name
-from huajuan.domain.refusals import NotRegistered
+from huajuan.domain.refusals import LastAdmin, NotRegistered
 from huajuan.http import phrases
 from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import BUSY, NO_TOKEN, Explained, Said, asks, replies
@@ -18,7 +19,10 @@ from huajuan.http.tokens import Claims, Me
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.users import USERS
 
-ERASE_ANSWERS: Answers = {NotRegistered: Refusal(404, message=phrases.USER_UNKNOWN)}
+ERASE_ANSWERS: Answers = {
+    NotRegistered: Refusal(404, message=phrases.USER_UNKNOWN),
+    LastAdmin: Refusal(409, message=phrases.LAST_ADMIN),
+}
 
 
 @delete(
@@ -45,6 +49,7 @@ ERASE_ANSWERS: Answers = {NotRegistered: Refusal(404, message=phrases.USER_UNKNO
             ),
             401: (Said, NO_TOKEN),
             404: (Said, [{"message": phrases.USER_UNKNOWN}]),
+            409: (Said, [{"message": phrases.LAST_ADMIN}]),
             503: (Said, BUSY),
         }
     ),
@@ -52,7 +57,8 @@ ERASE_ANSWERS: Answers = {NotRegistered: Refusal(404, message=phrases.USER_UNKNO
 async def erase(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Said:
     """Erase an account for good.
 
-    Its pictures, likes and favorites go, its points are forfeited, and its name stays taken.
+    Its pictures, likes and favorites go, its points are forfeited, and its name stays taken. The last admin cannot be
+    erased.
     """
     given = query_of(request)
     name = spell_name(given.get("username", me.username))
@@ -74,8 +80,10 @@ async def _erase_another(name: str, me: Claims, desk: Desk) -> Said:
 
 async def _erase(account_id: UUID, desk: Desk) -> None:
     """Others hear of it from the log; here the tokens are dead before the reply is sent."""
+    dsn, seconds_max = desk.settings.database_url, desk.settings.statement_seconds_max
     with answering(ERASE_ANSWERS):
-        decided = await erase_account(desk.store, desk.erasures, account_id)
+        async with sparing_last_admin(desk.store, dsn, account_id, seconds_max):
+            decided = await erase_account(desk.store, desk.erasures, account_id)
     desk.sessions.ended(account_id)
     desk.erasures.wake()
     await desk.show(decided.position, USERS, POINT_BALANCES)

@@ -21,6 +21,7 @@ from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Explained, Said, asks, document, replies, takes
 from huajuan.http.envelope import Answers, Refusal, answering
 from huajuan.http.guards import INSTEAD_OF_TOKEN_REFUSAL
+from huajuan.http.links import next_page
 from huajuan.http.presenting import (
     EXAMPLE_IMAGE,
     EXAMPLE_PICTURE,
@@ -28,7 +29,7 @@ from huajuan.http.presenting import (
     favorite_on_wire,
     image_id_of,
 )
-from huajuan.http.queries import limit_of, next_page, query_of, unfit, whole_number
+from huajuan.http.queries import limit_of, query_of, unfit, whole_number
 from huajuan.http.tokens import Me
 from huajuan.projections.cursors import BadCursor, cursor_at, place_of
 from huajuan.projections.favorites import FAVORITES, FavoriteImage, favorite, favorites_of
@@ -99,7 +100,7 @@ async def favorites(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Re
         found = await favorites_of(desk.tables, me.account_id, limit + 1, _place(given.get("after")))
     page, headers = found[:limit], {}
     if len(found) > limit:
-        headers = next_page(address, request.url.path, given, _cursor(page[-1]))
+        headers = next_page(request, address, given, _cursor(page[-1]))
     images = [favorite_on_wire(image, address) for image in page]
     return Response(FavoritesReply(code=200, message=phrases.FAVORITES, images=images), headers=headers)
 

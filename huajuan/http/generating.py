@@ -44,6 +44,7 @@ from huajuan.http.jobs import (
     on_record,
     standing,
 )
+from huajuan.http.links import location
 from huajuan.http.orders import OrderForm, read_order
 from huajuan.http.preferring import RESPOND_ASYNC, prefers
 from huajuan.http.presenting import EXAMPLE_PICTURE, Address, picture_address
@@ -189,7 +190,8 @@ async def _ask(desk: Desk, account_id: UUID, order: Order) -> Response[Any]:
     await desk.show(position, GENERATIONS, POINT_BALANCES, POINT_HISTORY)
     new = GenerationRow(image_id, account_id, position, desk.store.clock(), PICTURE_COST)
     job = await _as_it_stands(desk, new)
-    headers = {"Location": f"{PATH}/{job.id}", "Preference-Applied": RESPOND_ASYNC}
+    headers = location(desk.settings.public_address, f"{PATH}/{job.id}")
+    headers |= {"Preference-Applied": RESPOND_ASYNC}
     reply = AskedReply(code=202, success=True, message=phrases.WELL, **asdict(job))
     return Response(reply, status_code=202, headers=headers)
 

@@ -25,8 +25,9 @@ from huajuan.http.jobs import (
     number_of,
     on_record,
 )
+from huajuan.http.links import next_page
 from huajuan.http.points import NO_STORE
-from huajuan.http.queries import limit_of, next_page, query_of, unfit
+from huajuan.http.queries import limit_of, query_of, unfit
 from huajuan.http.tokens import Me
 from huajuan.projections.cursors import BadCursor, cursor_at, place_of
 from huajuan.projections.generations import GENERATIONS, Status, generation_of, generations_of
@@ -87,7 +88,7 @@ async def own_generations(request: Request[Any, Any, Any], me: Me, desk: AtDesk)
     headers = dict(NO_STORE)
     if len(found) > limit:
         after = cursor_at(found[limit - 1].id)
-        headers |= next_page(desk.settings.public_address, request.url.path, given, after)
+        headers |= next_page(request, desk.settings.public_address, given, after)
     jobs = await jobs_now(desk, found[:limit])
     return Response(JobsReply(code=200, message=phrases.WELL, generations=jobs), headers=headers)
 

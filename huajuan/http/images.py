@@ -5,17 +5,18 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, get
 
+from huajuan.domain.credentials import spell_name
 from huajuan.event_store.errors import LogUnavailable
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable
 from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import BUSY, NO_TOKEN, Explained, Said, asks, replies
 from huajuan.http.envelope import Answers, Refusal, answering
+from huajuan.http.links import next_page
 from huajuan.http.presenting import EXAMPLE_IMAGE, ImageOnWire, image_id_of, image_on_wire
 from huajuan.http.queries import (
     LIST_PARAMETERS,
     limit_of,
-    next_page,
     query_of,
     unfit,
     wanted_of,
@@ -181,7 +182,7 @@ async def _listed(
     found = await list_images(desk.tables, wanted, limit + 1)
     page, headers = found[:limit], {}
     if len(found) > limit:
-        headers = next_page(address, request.url.path, given, cursor_behind(page[-1], wanted))
+        headers = next_page(request, address, given, cursor_behind(page[-1], wanted))
     images = [image_on_wire(image, address) for image in page]
     return Response(ImagesReply(code=200, message=message, images=images), headers=headers)
 
@@ -191,7 +192,7 @@ async def _find(given: dict[str, str], desk: Desk) -> DrawnImage | None:
         image_id = image_id_of(given["url"], desk.settings.public_address)
         return await image_by_picture(desk.tables, f"{image_id.hex}.png") if image_id else None
     if "username" in given:
-        return await first_image_of(desk.tables, given["username"])
+        return await first_image_of(desk.tables, spell_name(given["username"]))
     return await image_by_id(desk.tables, _image_id(given.get("id", "")))
 
 

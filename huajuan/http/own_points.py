@@ -11,9 +11,10 @@ from huajuan.http.csv_replies import FORMAT, csv_reply, may_be_csv, wants_csv
 from huajuan.http.desk import AtDesk
 from huajuan.http.documented import BUSY, NO_TOKEN, Explained, Said, asks, replies
 from huajuan.http.envelope import Answers, answering
+from huajuan.http.links import next_page
 from huajuan.http.points import NO_STORE
 from huajuan.http.presenting import EXAMPLE_PICTURE, Address, Moment, picture_address, wire_time
-from huajuan.http.queries import limit_of, next_page, query_of, unfit
+from huajuan.http.queries import limit_of, query_of, unfit
 from huajuan.http.tokens import Me
 from huajuan.projections.cursors import BadCursor, cursor_at, place_of
 from huajuan.projections.point_balances import points_of
@@ -122,7 +123,7 @@ async def own_point_history(request: Request[Any, Any, Any], me: Me, desk: AtDes
     found = await changes_of(desk.tables, desk.streams, me.account_id, before, limit + 1)
     headers = dict(NO_STORE) | {"Vary": "Accept"}
     if len(found) > limit:
-        headers |= next_page(address, request.url.path, given, cursor_at(found[limit - 1].id))
+        headers |= next_page(request, address, given, cursor_at(found[limit - 1].id))
     history = [_change_on_wire(change, address) for change in found[:limit]]
     if as_csv:
         return csv_reply(ChangeOnWire, history, headers)

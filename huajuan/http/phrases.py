@@ -32,6 +32,7 @@ FORM = {
 }
 USER_UNKNOWN = "用户不存在"
 AVATAR_UNFIT = "头像地址不合法"
+PASSWORD_WRONG = "密码错误"
 UPDATE = {
     refusals.NotRegistered: USER_UNKNOWN,
     refusals.EmailMissing: FORM[refusals.EmailMissing],
@@ -39,10 +40,10 @@ UPDATE = {
     refusals.EmailMalformed: FORM[refusals.EmailMalformed],
     refusals.EmailTaken: FORM[refusals.EmailTaken],
     refusals.AvatarUnfit: AVATAR_UNFIT,
+    refusals.WrongPassword: PASSWORD_WRONG,
 }
 DATABASE_AWAY = "数据库暂时不可用"
 LOGGED_IN = "登录成功"
-PASSWORD_WRONG = "密码错误"
 ACCOUNT_BANNED = "账号已被封禁"
 TOO_MANY_FAILURES = "尝试次数过多，请稍后再试"
 LOGGED_OUT = "退出成功"
@@ -148,3 +149,4 @@ KEY_REUSED = "幂等键已用于其他请求"
 POINTS_UNFIT = "积分数量不合法"
 ALREADY_BANNED = "该账号已被封禁"
 NOT_BANNED = "该账号未被封禁"
+LAST_ADMIN = "最后一位管理员不可被封禁或删除"

@@ -1,23 +1,28 @@
 """One's avatar and account, and who else there is."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, get, post, put
 
+from huajuan.commands.login import LoggedIn
 from huajuan.commands.set_avatar import set_avatar
-from huajuan.commands.update_account import Changes, update_account
-from huajuan.domain.refusals import AvatarUnfit, NotRegistered
+from huajuan.commands.update_account import Changes, check_changes, update_account, updated_earlier
+from huajuan.domain.account import Account
+from huajuan.domain.refusals import AccountBanned, AvatarUnfit, NotRegistered
 from huajuan.event_store.errors import LogUnavailable
+from huajuan.event_store.store import Decided
 from huajuan.http import phrases
-from huajuan.http.accounts import Password
+from huajuan.http.accounts import LoginForm, Password, PasswordForm, prove_password
 from huajuan.http.bodies import Unreadable, read_form
-from huajuan.http.desk import AtDesk
+from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Explained, Said, asks, document, replies, takes
 from huajuan.http.envelope import Answers, Refusal, answering
+from huajuan.http.links import next_page
 from huajuan.http.presenting import PublicUser, public_user
-from huajuan.http.queries import limit_of, next_page, query_of, unfit, whole_number
-from huajuan.http.tokens import Me
+from huajuan.http.queries import limit_of, query_of, unfit, whole_number
+from huajuan.http.tokens import Claims, Me
 from huajuan.projections.users import USERS, user, users
 
 
@@ -35,14 +40,24 @@ class AvatarReply(msgspec.Struct, kw_only=True):
     data: str | None
 
 
-class UpdateForm(msgspec.Struct):
+class UpdateForm(PasswordForm):
     """What is to change; `avator_url` is another spelling of `avatar_url`."""
 
     email: str | None = None
     password: Password | None = None
+    old_password: Annotated[
+        Password | None,
+        document(description="Sent with a new password it must be right; without one it is ignored."),
+    ] = None
     avatar_url: str | None = None
     avator_url: str | None = None
     username: Annotated[Any, document(readOnly=True, description="Never changes.")] = None
+
+
+class UpdatedReply(Said, kw_only=True):
+    """`token` is there where the password is new: it takes the place of the one that this request was sent with."""
+
+    token: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class UsersReply(Said, kw_only=True):
@@ -63,6 +78,7 @@ SET_ANSWERS: Answers = {
 }
 GET_ANSWERS: Answers = {LogUnavailable: no_avatar(500, phrases.AVATAR_QUERY_FAILED)}
 UPDATE_ANSWERS: Answers = {
+    AccountBanned: Refusal(401, message=phrases.TOKEN_INVALID),
     Unreadable: Refusal(400, message=phrases.MALFORMED, error=phrases.MALFORMED),
     LogUnavailable: Refusal(500, message=phrases.USER_NOT_UPDATED, error=phrases.DATABASE_AWAY),
     **{k: Refusal(500, message=phrases.USER_NOT_UPDATED, error=text) for k, text in phrases.UPDATE.items()},
@@ -128,10 +144,17 @@ async def avatar(me: Me, desk: AtDesk) -> AvatarReply:
     operation_class=takes(UpdateForm, {"email": "new@qq.com", "avatar_url": AVATAR_URL}),
     responses=replies(
         {
-            200: (Said, [{"message": phrases.USER_UPDATED}]),
+            200: (
+                UpdatedReply,
+                [
+                    {"message": phrases.USER_UPDATED},
+                    {"message": phrases.USER_UPDATED, "token": "eyJhbGciOiJIUzI1NiI…"},
+                ],
+            ),
             400: (Explained, [{"message": phrases.MALFORMED, "error": phrases.MALFORMED}]),
             401: (Said, NO_TOKEN),
             413: (Said, TOO_LARGE),
+            429: (Said, [{"message": phrases.TOO_MANY_FAILURES}]),
             500: (
                 Explained,
                 [{"message": phrases.USER_NOT_UPDATED, "error": text} for text in NOT_UPDATED_BECAUSE],
@@ -140,19 +163,38 @@ async def avatar(me: Me, desk: AtDesk) -> AvatarReply:
         }
     ),
 )
-async def update(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Said:
-    """Change e-mail, password and avatar: all of it, or nothing."""
+async def update(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> UpdatedReply:
+    """Change e-mail, password and avatar: all of it, or nothing.
+
+    A new password ends every session; its `token` goes on with this one. An `old_password` that is sent with it must
+    be right, and a wrong one counts as a failed log-in.
+    """
     with answering(UPDATE_ANSWERS):
         form = await read_form(request, UpdateForm)
         if form.username is not None:
             raise Refusal(500, message=phrases.USER_NOT_UPDATED, error=phrases.NAME_FIXED)
-        avatar_url = form.avatar_url if form.avatar_url is not None else form.avator_url
-        changes = Changes(form.email, form.password, avatar_url)
-        decided = await update_account(desk.store, desk.passwords, me.account_id, changes)
+        decided = await updated_earlier(desk.store, me.account_id) or await _update(form, me, request, desk)
+    token = _new_token(decided.aggregates[0], desk) if form.password is not None else msgspec.UNSET
     # Others hear of it from the log; here an older token is dead before the reply is sent.
     desk.sessions.ended(me.account_id)
     await desk.show(decided.position, USERS)
-    return Said(code=200, message=phrases.USER_UPDATED)
+    return UpdatedReply(code=200, message=phrases.USER_UPDATED, token=token)
+
+
+async def _update(form: UpdateForm, me: Claims, request: Request[Any, Any, Any], desk: Desk) -> Decided:
+    avatar_url = form.avatar_url if form.avatar_url is not None else form.avator_url
+    changes = Changes(form.email, form.password, avatar_url)
+    check_changes(changes)
+    if form.password is not None and form.old_password is not None:
+        known = await prove_password(LoginForm(me.username, form.old_password), request, desk)
+        changes = replace(changes, proven=known.credential)
+    return await update_account(desk.store, desk.passwords, me.account_id, changes)
+
+
+def _new_token(account: Account, desk: Desk) -> str:
+    return desk.tokens.issue(
+        LoggedIn(account.id, account.username or "", account.credential, account.avatar_url or "")
+    )
 
 
 @get(
@@ -191,7 +233,7 @@ async def all_users(request: Request[Any, Any, Any], desk: AtDesk) -> Response[U
     with answering(USERS_ANSWERS):
         found = await users(desk.tables, limit + 1, _after(given))
     page = found[:limit]
-    headers = next_page(address, request.url.path, given, str(page[-1].id)) if len(found) > limit else {}
+    headers = next_page(request, address, given, str(page[-1].id)) if len(found) > limit else {}
     reply = UsersReply(code=200, message=phrases.USERS_LISTED, users=[public_user(found) for found in page])
     return Response(reply, headers=headers)
 

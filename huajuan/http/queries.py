@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from typing import Any, TypeVar, get_args
-from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from litestar import Request
 
+from huajuan.domain.credentials import spell_name
 from huajuan.http import phrases
 from huajuan.http.envelope import Refusal
 from huajuan.http.orders import SAMPLING_METHODS
@@ -57,7 +57,7 @@ def wanted_of(given: dict[str, str], zone: ZoneInfo) -> Wanted:
     return Wanted(
         sort=_read(given, "sort", _one_of(*get_args(Sort))) or "time",  # type: ignore[arg-type]
         descending=order == "desc",
-        username=given.get("username"),
+        username=_read(given, "username", spell_name),
         prompt=given.get("prompt"),
         width=_read(given, "width", whole_number),
         height=_read(given, "height", whole_number),
@@ -75,11 +75,6 @@ def limit_of(given: dict[str, str], most: int) -> int:
     if limit is not None and not 1 <= limit <= most:
         raise unfit("limit")
     return limit or most
-
-
-def next_page(address: str, path: str, given: dict[str, str], after: str) -> dict[str, str]:
-    """The header that leads to the next page."""
-    return {"Link": f'<{address}{path}?{urlencode({**given, "after": after})}>; rel="next"'}
 
 
 def whole_number(text: str) -> int:

@@ -33,6 +33,20 @@ REGISTER = {
     "long name": (FORM | {"username": "x" * 31}, 500, failed("名字不合法")),
     "control character": (FORM | {"username": "a\u0007b"}, 500, failed("名字不合法")),
     "a name that turns its line round": (FORM | {"username": "a\u202eb"}, 500, failed("名字不合法")),
+    **{
+        f"a name with {name!a}": (FORM | {"username": name}, 500, failed("名字不合法"))
+        for name in (
+            "a/b", "a\\b", "a?b", "a#b", "a%b", ".", "..", " a", "a\u3000", "czh0\u2060", "\u3164", "a\ufe0f",
+            "a\u2800b", "a\U000e0041", "a\U000e0fff", "\u0301a", "a\ue000", "e\u0301" * 31, "a\u0315\u0300" * 50_000,
+        )
+    },
+    "another spelling of a name that is taken": (
+        FORM | {"username": "tàken", "email": "x@y.zz"}, 500, failed("用户名已存在"),
+    ),
+    "a short password in many code points": (FORM | {"password": "e\u0301" * 5}, 500, failed("密码少于6位")),
+    "a long password in many code points": (
+        {"username": "long", "email": "long@example.org", "password": "e\u0301" * 1024}, 200, {"message": "注册成功"},
+    ),
     "username a number": (FORM | {"username": 1}, 400, {"message": "请求数据格式错误"}),
     "password a list": (FORM | {"password": []}, 400, {"message": "请求数据格式错误"}),
     "password too long": (FORM | {"password": "x" * 1025}, 400, {"message": "请求数据格式错误"}),
@@ -49,6 +63,7 @@ REGISTER = {
 @pytest.mark.parametrize("row", REGISTER)
 async def test_register(client: httpx.AsyncClient, row: str) -> None:
     await client.post("/register", json=TAKEN)
+    await client.post("/register", json=TAKEN | {"username": "ta\u0300ken", "email": "grave@example.org"})
     sent, status, expected = REGISTER[row]
     reply = await client.post("/register", json=sent)
     assert (reply.status_code, body(reply)) == (status, expected)
