@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
+from huajuan.setting_ranges import OWN, range_of
 from huajuan.settings import Settings, SettingsError, from_environment
 
 DEFAULTS = {
@@ -29,7 +30,10 @@ DEFAULTS = {
     "generate_wait_seconds": 300,
     "bcrypt_cost": 12,
 }
-GROUPS = ("log", "projection", "dispatch", "painter", "audit")
+GROUPS = (
+    *("log", "projection", "dispatch", "painter", "login", "idempotency", "rebuild", "audit", "streams"),
+    "http",
+)
 REFUSED = {
     "PORT": ["0", "65536", "abc", "80.5", "-1"],
     "WORKERS": ["0", "257", "two"],
@@ -72,24 +76,95 @@ def bounds() -> list[tuple[str, str, type]]:
     return [(group, name, kind) for group, limits in groups.items() for name, kind in limits.items()]
 
 
+def numbers() -> dict[str, Any]:
+    """Every setting that is a number, by the name of its variable without HUAJUAN_, with its default."""
+    own = {
+        n.upper(): getattr(Settings(), n) for n, k in get_type_hints(Settings).items() if k in (int, float)
+    }
+    grouped = {f"{g}_{n}".upper(): getattr(getattr(Settings(), g), n) for g, n, _ in bounds()}
+    return own | grouped
+
+
+def another(name: str, kind: type) -> Any:
+    """A value beside the default."""
+    allowed, default = range_of(name), numbers()[name]
+    return kind(default + 1 if default + 1 in allowed else default - 1)
+
+
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_nothing_need_be_set(name: str) -> None:
     assert getattr(from_environment({}), name) == DEFAULTS[name]
 
 
 def test_every_number_is_set_by_the_variable_of_its_name() -> None:
-    numbers = {n: k for n, k in get_type_hints(Settings).items() if k in (int, float)}
-    assert len(numbers) > 10
-    for name, kind in numbers.items():
-        settings = from_environment({f"HUAJUAN_{name.upper()}": "16"})
-        assert settings == msgspec.structs.replace(Settings(), **{name: kind(16)})
+    kinds = {n: k for n, k in get_type_hints(Settings).items() if k in (int, float)}
+    assert len(kinds) > 10
+    for name, kind in kinds.items():
+        value = another(name.upper(), kind)
+        settings = from_environment({f"HUAJUAN_{name.upper()}": str(value)})
+        assert settings == msgspec.structs.replace(Settings(), **{name: value})
 
 
 @pytest.mark.parametrize(("group", "name", "kind"), bounds())
 def test_every_bound_has_a_variable(group: str, name: str, kind: type) -> None:
-    settings = from_environment({f"HUAJUAN_{group}_{name}".upper(): "77"})
-    changed = msgspec.structs.replace(getattr(Settings(), group), **{name: kind(77)})
+    variable = f"{group}_{name}".upper()
+    value = another(variable, kind)
+    settings = from_environment({f"HUAJUAN_{variable}": str(value)})
+    changed = msgspec.structs.replace(getattr(Settings(), group), **{name: value})
     assert settings == msgspec.structs.replace(Settings(), **{group: changed})
+
+
+@pytest.mark.parametrize("name", numbers())
+def test_every_number_has_a_range_with_its_default_in_it(name: str) -> None:
+    allowed = range_of(name)
+    assert 0 <= allowed.least < allowed.most < 2**53
+    assert numbers()[name] in allowed
+
+
+def test_every_group_is_looked_at_and_no_range_is_left_of_a_setting_that_is_gone() -> None:
+    groups = [n for n, hint in get_type_hints(Settings).items() if hasattr(hint, "__struct_fields__")]
+    assert sorted(groups) == sorted(GROUPS)
+    assert set(OWN) <= set(numbers())
+
+
+ODD = [
+    "1e400",
+    "-1",
+    "nan",
+    "inf",
+    "-inf",
+    "1_0",
+    " 5",
+    "5\n",
+    "\uff15",
+    "0x5",
+    "five",
+    "9" * 400,
+    "5,5",
+    "+5",
+]
+
+
+@pytest.mark.parametrize("name", numbers())
+def test_a_number_out_of_its_range_is_refused_in_one_line(name: str) -> None:
+    allowed = range_of(name)
+    outside = [str(allowed.most + 1), str(10**19), *ODD]
+    for text in outside if allowed.least == 0 else ["0", *outside]:
+        with pytest.raises(SettingsError) as refused:
+            from_environment({f"HUAJUAN_{name}": text})
+        assert str(refused.value).startswith(f"HUAJUAN_{name} is {text[:100]!r}: it must be a")
+        assert str(refused.value).endswith(f" number from {allowed}")
+        assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_choice_that_is_none_names_those_that_are() -> None:
+    with pytest.raises(SettingsError, match=r"^HUAJUAN_CHECK_IN_LIMIT is 'hourly': .* daily, none$"):
+        from_environment({"HUAJUAN_CHECK_IN_LIMIT": "hourly"})
+
+
+def test_a_lease_outlives_its_heartbeat() -> None:
+    with pytest.raises(SettingsError, match=r"^HUAJUAN_DISPATCH_LEASE_SECONDS must be more than"):
+        from_environment({"HUAJUAN_DISPATCH_HEARTBEAT_SECONDS": "20"})
 
 
 def test_a_bound_is_found_under_the_name_an_operator_reads() -> None:

@@ -29,6 +29,7 @@ POSTINGS: Mapping[str, tuple[Posting, ...]] = {
     "account.registered": (),
     "account.points_granted": (Posting(GRANTED, 1), Posting(AVAILABLE, 1)),
     "account.checked_in": (Posting(GRANTED, 1), Posting(AVAILABLE, 1)),
+    "account.check_in_reset": (),
     "account.points_held": (Posting(AVAILABLE, -1), Posting(HELD, 1)),
     "account.points_settled": (Posting(HELD, -1), Posting(SPENT, 1)),
     "account.points_returned": (Posting(HELD, -1), Posting(AVAILABLE, 1)),

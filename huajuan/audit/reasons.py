@@ -12,7 +12,7 @@ from huajuan.audit.points import Fact
 from huajuan.event_store.sealing import ERASED, place_of, unseal
 
 # Of the topics whose reason is personal, the version since which it is sealed.
-SEALED_SINCE = {"account.points_granted": 2, "account.points_deducted": 2}
+SEALED_SINCE = {"account.points_granted": 2, "account.points_deducted": 2, "account.check_in_reset": 2}
 _KEY = "SELECT key FROM operations.personal_keys WHERE subject_id = %b AND key IS NOT NULL"
 _text = msgspec.json.Decoder(str).decode
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from psycopg_pool import AsyncConnectionPool
 
 from huajuan.database import Database, DatabaseUnusable, open_database, reach_database
-from huajuan.event_store.opening import open_event_store, open_pool
+from huajuan.event_store.after_commit import after_commit
+from huajuan.event_store.opening import open_pool
 from huajuan.event_store.store import EventStore
 from huajuan.serving.announcing import say
 from huajuan.settings import Settings
@@ -24,9 +25,17 @@ def database_there_is(settings: Settings, *, as_it_stands: bool = False) -> Iter
     root = settings.data_folder / "postgres"
     if not settings.database_url and not root.exists():
         raise DatabaseUnusable(f"there is no database in {settings.data_folder}; `huajuan serve` makes one")
-    opened = reach_database if as_it_stands else open_database
-    with opened(settings, say) as database:
+    opened = (reach_database if as_it_stands else open_database)(settings, say)
+    database = opened.__enter__()
+    try:
         yield database
+    except BaseException as error:
+        if not opened.__exit__(type(error), error, error.__traceback__):
+            raise
+    else:
+        # What was done is done: that something could not be closed does not make it a failure.
+        with after_commit("close the database"):
+            opened.__exit__(None, None, None)
 
 
 @asynccontextmanager
@@ -39,8 +48,11 @@ async def opened_pool(settings: Settings, dsn: str) -> AsyncIterator[AsyncConnec
 @asynccontextmanager
 async def opened_store(settings: Settings, dsn: str) -> AsyncIterator[EventStore]:
     """What the operator appends names no actor."""
-    async with (
-        opened_pool(settings, dsn) as pool,
-        open_event_store(dsn, pool, lambda: datetime.now(UTC), settings.log) as store,
-    ):
-        yield store
+    async with opened_pool(settings, dsn) as pool:
+        store = EventStore(dsn, pool, lambda: datetime.now(UTC), settings.log)
+        await store.open()
+        try:
+            yield store
+        finally:
+            with after_commit("close the event store"):
+                await store.close()

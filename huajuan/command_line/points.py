@@ -10,12 +10,13 @@ from huajuan.command_line.verb import CannotDo, Verb
 from huajuan.command_line.words import reason_given, whole_number
 from huajuan.commands.adjust_points import adjust_points
 from huajuan.domain.points import ADJUSTMENT_MAX
-from huajuan.domain.refusals import NotEnoughPoints, NotRegistered, PointsUnfit
+from huajuan.domain.refusals import BalanceOutOfRange, NotEnoughPoints, NotRegistered, PointsUnfit
 from huajuan.settings import Settings
 
 _REFUSED = {
     NotRegistered: "there is no account {name}",
     NotEnoughPoints: "{name} has fewer points than that; --force takes them all the same",
+    BalanceOutOfRange: "{name} would have, or owe, more points than an account may",
     PointsUnfit: f"points to give or take are 1 to {ADJUSTMENT_MAX:,}",
 }
 

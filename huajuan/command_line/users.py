@@ -12,6 +12,7 @@ from huajuan.command_line.saying import report_done
 from huajuan.command_line.verb import CannotDo, Verb
 from huajuan.command_line.words import reason_given
 from huajuan.commands.ban_account import ban_account
+from huajuan.commands.reset_check_in import reset_check_in
 from huajuan.commands.unban_account import unban_account
 from huajuan.domain.refusals import AlreadyBanned, NotBanned, NotRegistered
 from huajuan.event_store.store import EventStore
@@ -29,6 +30,12 @@ class Act(NamedTuple):
 
 _UNKNOWN: dict[type[Exception], str] = {NotRegistered: "there is no account {name}"}
 ACTS = {
+    "reset-check-in": Act(
+        "let an account check in today, whatever day its last check-in was for",
+        reset_check_in,
+        "{name} may check in again",
+        _UNKNOWN,
+    ),
     "ban": Act(
         "ban somebody, an admin too: their sessions end, and nobody logs in to the account",
         ban_account,
@@ -70,4 +77,4 @@ async def _carry_out(settings: Settings, dsn: str, words: Namespace, reason: str
     return act.done.format(name=whom.name)
 
 
-USERS = Verb("users", "ban somebody, or take a ban back", _act, _words)
+USERS = Verb("users", "act on one account: ban it, take a ban back, let it check in again", _act, _words)

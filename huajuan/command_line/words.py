@@ -28,6 +28,13 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def account_number(text: str) -> int:
+    number = whole_number(text)
+    if number < 1:
+        raise ArgumentTypeError(f"{text!r} is no account's id")
+    return number
+
+
 def file_named(name: str) -> str:
     """Raises `CannotDo` for a name that names nothing, as an unset variable of a script gives it."""
     if not name:

@@ -11,7 +11,9 @@ from huajuan.event_store.store import Decided, EventStore
 
 
 async def check_in(store: EventStore, account_id: UUID, zone: ZoneInfo, *, once_a_day: bool) -> Decided:
-    """The account with its reward; a day begins at midnight in `zone`. Raises `AlreadyCheckedIn`."""
+    """The account with its reward; a day begins at midnight in `zone`. Raises `AlreadyCheckedIn`
+    or `BalanceOutOfRange`.
+    """
     today = store.clock().astimezone(zone).date()
 
     def decide(found: Account | None) -> Iterable[Entity]:

@@ -9,6 +9,7 @@ from huajuan.domain.account import Account, known
 from huajuan.domain.email_claim import EmailClaim
 from huajuan.domain.facts import Entity
 from huajuan.domain.refusals import Refused
+from huajuan.event_store.after_commit import after_commit
 from huajuan.event_store.errors import LogBusy
 from huajuan.event_store.loading import Stream
 from huajuan.event_store.store import Decided, EventStore
@@ -25,7 +26,8 @@ async def erase_account(store: EventStore, erasures: Erasures, account_id: UUID)
     for _ in range(TRIES_MAX):
         with suppress(_EmailChangedMeanwhile):
             decided = await _append(store, account_id)
-            store.forget(account_id)
+            with after_commit("forget the person"):
+                store.forget(account_id)
             return decided
     raise LogBusy
 

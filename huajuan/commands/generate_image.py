@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -15,7 +14,8 @@ from huajuan.domain.image import Image
 from huajuan.domain.order import Order
 from huajuan.domain.points import PICTURE_COST
 from huajuan.domain.refusals import NotEnoughPoints, Refused
-from huajuan.event_store.errors import Conflict, LogBusy, LogError
+from huajuan.event_store.after_commit import after_commit
+from huajuan.event_store.errors import Conflict, LogBusy
 from huajuan.event_store.loading import Stream
 from huajuan.event_store.store import Decided
 from huajuan.fail_points import at
@@ -29,9 +29,24 @@ async def generate_image(
     """Wait for the picture. A caller that goes away changes nothing: the job goes on. One that has waited for
     `wait_seconds_max` has it cancelled.
 
-    Raises what `ask_for_image` raises.
+    Raises what `ask_for_image` raises, and `EndUnknown`.
     """
-    await ask_for_image(room, account_id, image_id, order)
+    position = await ask_for_image(room, account_id, image_id, order)
+    with after_commit("wait for the picture"):
+        return await _wait(room, image_id, wait_seconds_max)
+    raise EndUnknown(image_id, position)
+
+
+class EndUnknown(Exception):
+    """The job is on record at `position`, and goes on; how it ends cannot be learned just now."""
+
+    def __init__(self, image_id: UUID, position: int) -> None:
+        super().__init__(image_id, position)
+        self.image_id = image_id
+        self.position = position
+
+
+async def _wait(room: DrawingRoom, image_id: UUID, wait_seconds_max: float) -> Ending:
     try:
         async with asyncio.timeout(wait_seconds_max):
             return await room.endings.of(image_id)
@@ -64,8 +79,8 @@ async def _ask_and_queue(room: DrawingRoom, account_id: UUID, image_id: UUID, or
         at("ask.opened")
     except (NobodyDraws, QueueFull):
         # What an earlier run of the same command asked for has its place in the queue.
-        if await room.store.made_before(Stream(Account, account_id)):
-            return await room.store.earlier.position_of(image_id, Image.Requested.TOPIC)
+        if earlier := await room.store.made_before(Stream(Account, account_id)):
+            return behind_hold(earlier)
         await _refuse_without_points(room, account_id)
         raise
     try:
@@ -74,12 +89,15 @@ async def _ask_and_queue(room: DrawingRoom, account_id: UUID, image_id: UUID, or
         await room.queue.withdraw(image_id)
         raise
     at("ask.appended")
-    with suppress(LogError):  # it is on record, and waits until this process's lease on it lapses
+    with after_commit("ready in the queue"):  # else it waits until this process's lease on it lapses
         await room.queue.ready(image_id)
     at("ask.ready")
-    if len(asked.aggregates) == 1:
-        return await room.store.earlier.position_of(image_id, Image.Requested.TOPIC)
-    return asked.position
+    return behind_hold(asked) if len(asked.aggregates) == 1 else asked.position
+
+
+def behind_hold(earlier: Decided) -> int:
+    """An earlier run's change of the account is its hold, which the request follows in the same append."""
+    return earlier.position + 1
 
 
 async def _refuse_without_points(room: DrawingRoom, account_id: UUID) -> None:

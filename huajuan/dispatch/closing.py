@@ -12,6 +12,7 @@ from huajuan.dispatch.queue import JobQueue
 from huajuan.dispatch.telling import Ending, tell_cancelled
 from huajuan.dispatch.twins import Twins
 from huajuan.domain.image import Image
+from huajuan.event_store.after_commit import after_commit
 from huajuan.event_store.store import EventStore
 from huajuan.fail_points import at
 from huajuan.pictures import Pictures, key_of
@@ -48,7 +49,8 @@ class Closing:
         ending = await tell_cancelled(self._store, image, reason)
         at("cancel.appended")
         self._endings.told(image.id, ending)
-        await self._queue.end(image.id)
+        with after_commit("end in the queue"):  # else who claims it finds that it has ended
+            await self._queue.end(image.id)
         at("cancel.closed")
         return ending
 

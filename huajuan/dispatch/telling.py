@@ -14,6 +14,7 @@ from huajuan.event_store.store import EventStore
 from huajuan.inference_client import Drawn
 
 OWNER_GONE = "the account was erased"
+RECORDED_CHARACTERS_MAX = 500
 
 
 class Ending(NamedTuple):
@@ -36,10 +37,15 @@ async def tell_drawn(store: EventStore, image: Image, picture: str, made: Drawn)
         if account.is_erased:
             image.fail(OWNER_GONE)
         else:
-            image.draw(picture, digest, made.checkpoint, made.version)
+            image.draw(picture, digest, recordable(made.checkpoint), recordable(made.version))
             account.settle(image.id)
 
     return await _tell(store, image, drawn)
+
+
+def recordable(text: str) -> str:
+    """What a server says of itself may hold anything, and must not keep a picture off the record."""
+    return "".join(letter for letter in text if letter.isprintable())[:RECORDED_CHARACTERS_MAX]
 
 
 async def tell_failed(store: EventStore, image: Image, reason: str) -> Ending:

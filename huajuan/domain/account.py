@@ -8,7 +8,7 @@ from eventsourcing.domain import event
 
 from huajuan.domain.account_state import AccountSnapshot
 from huajuan.domain.facts import Begun, Entity, PersonalText, Reasoned, were_plain
-from huajuan.domain.points import CHECK_IN_REWARD
+from huajuan.domain.points import CHECK_IN_REWARD, check_least, check_most, check_moved
 from huajuan.domain.refusals import (
     AlreadyBanned,
     AlreadyCheckedIn,
@@ -59,6 +59,11 @@ class Account(Entity):
         day: date
         points: int
         balance: int
+
+    class CheckInReset(Reasoned):
+        """The account may check in again, whatever day its last check-in was for."""
+
+        TOPIC = "account.check_in_reset"
 
     class PointsHeld(Entity.Event):
         TOPIC = "account.points_held"
@@ -131,13 +136,18 @@ class Account(Entity):
             self._change_avatar(url)
 
     def grant(self, points: int, reason: str) -> None:
+        """Raises `PointsUnfit` or `BalanceOutOfRange`."""
         if points:
+            check_moved(points)
+            self._check_room_for(points)
             self._grant(points, self.balance + points, reason)
 
     def deduct(self, points: int, reason: str, *, forced: bool = False) -> None:
-        """Below zero only if `forced`."""
+        """Below zero only if `forced`. Raises `PointsUnfit`, `NotEnoughPoints` or `BalanceOutOfRange`."""
+        check_moved(points)
         if self.balance < points and not forced:
             raise NotEnoughPoints
+        check_least(self.balance - points)
         self._deduct(points, self.balance - points, reason)
 
     def ban(self, reason: str) -> None:
@@ -153,7 +163,11 @@ class Account(Entity):
     def check_in(self, day: date, *, once_a_day: bool = True) -> None:
         if once_a_day and self.last_check_in is not None and day <= self.last_check_in:
             raise AlreadyCheckedIn(self.balance)
+        self._check_room_for(CHECK_IN_REWARD)
         self._check_in(day, CHECK_IN_REWARD, self.balance + CHECK_IN_REWARD)
+
+    def reset_check_in(self, reason: str) -> None:
+        self._reset_check_in(reason)
 
     def hold(self, image_id: UUID, points: int) -> None:
         if self.balance < points:
@@ -170,6 +184,9 @@ class Account(Entity):
 
     def erase(self) -> None:
         self._erase(self.balance, sum(self.held.values()))
+
+    def _check_room_for(self, points: int) -> None:
+        check_most(self.balance + sum(self.held.values()) + points)
 
     def _held_for(self, image_id: UUID) -> int:
         try:
@@ -210,6 +227,10 @@ class Account(Entity):
     def _check_in(self, day: date, points: int, balance: int) -> None:
         self.balance += points
         self.last_check_in = day
+
+    @event(CheckInReset)
+    def _reset_check_in(self, reason: str | None) -> None:
+        self.last_check_in = None
 
     @event(PointsHeld)
     def _hold(self, image_id: UUID, points: int, balance: int) -> None:

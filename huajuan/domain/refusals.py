@@ -12,6 +12,7 @@ Refused
 ├── AlreadyCheckedIn         the day's points are already given
 ├── NotEnoughPoints
 ├── PointsUnfit              no such number of points can be given or taken
+├── BalanceOutOfRange        the account would have, or owe, more points than an account may
 ├── ReasonMissing            an act of an admin needs a reason
 ├── AlreadyBanned  NotBanned
 ├── NothingHeld              no points are held for this image
@@ -87,6 +88,10 @@ class NotEnoughPoints(Refused):
 
 class PointsUnfit(Refused):
     """No such number of points can be given or taken."""
+
+
+class BalanceOutOfRange(Refused):
+    """The account would have, or owe, more points than an account may."""
 
 
 class ReasonMissing(Refused):

@@ -26,3 +26,7 @@ class LogUnavailable(LogError):
 
 class PersonErased(Conflict):
     """A personal field was to be written for someone who has no key any more; nothing was appended."""
+
+
+class Unstorable(Exception):
+    """A field of the fact is nothing that a read table could hold; nothing was appended."""

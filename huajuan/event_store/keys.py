@@ -33,13 +33,12 @@ class KeyRing:
         Whoever holds a connection must lend it: callers that each hold one and wait for another would
         wait for each other for ever.
         """
-        missing = self._touch(subjects)
-        if missing and connection:
-            self._add(missing, await self._fetch(connection, missing))
-        elif missing:
-            self._add(
-                missing, await through_outages(lambda: self._fetch_alone(missing), self._outage_seconds_max)
-            )
+        wanted = list(set(subjects))
+        if missing := self._touch(wanted):
+            await self._get(missing, connection)
+        # Others may have crowded some of the rest out meanwhile; what is got at once stays together.
+        if missing and self._touch(wanted):
+            await self._get(wanted, connection)
 
     async def make(self, subject: UUID) -> None:
         """Give a new person a key. An existing key, or an erased person's tombstone, stays as it is."""
@@ -57,9 +56,16 @@ class KeyRing:
     def forget_all(self) -> None:
         self._keys.clear()
 
-    def _touch(self, subjects: Iterable[UUID]) -> list[UUID]:
+    async def _get(self, wanted: list[UUID], connection: AsyncConnection | None) -> None:
+        if connection:
+            self._add(wanted, await self._fetch(connection, wanted))
+        else:
+            fetched = through_outages(lambda: self._fetch_alone(wanted), self._outage_seconds_max)
+            self._add(wanted, await fetched)
+
+    def _touch(self, subjects: list[UUID]) -> list[UUID]:
         missing = []
-        for subject in set(subjects):
+        for subject in subjects:
             if subject in self._keys:
                 self._keys.move_to_end(subject)
             else:
@@ -71,8 +77,11 @@ class KeyRing:
             await connection.execute(_INSERT, (subject, new_key()))
 
     def _add(self, wanted: list[UUID], found: dict[UUID, AESGCM | None]) -> None:
-        self._keys |= {subject: found.get(subject) for subject in wanted if subject not in self._keys}
-        while len(self._keys) > self._cached_max:
+        """More than the bound for a moment, if so many are wanted at once."""
+        for subject in wanted:
+            self._keys.setdefault(subject, found.get(subject))
+            self._keys.move_to_end(subject)
+        while len(self._keys) > max(self._cached_max, len(wanted)):
             self._keys.popitem(last=False)
 
     async def _fetch_alone(self, subjects: list[UUID]) -> dict[UUID, AESGCM | None]:

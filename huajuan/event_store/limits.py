@@ -14,6 +14,8 @@ class LogLimits(msgspec.Struct, frozen=True):
     reconnect_pause_seconds_max: float = 1
     conflict_seconds_max: float = 5
     lock_seconds_max: float = 30
+    # A clock that is behind the newest fact by no more than this stamps with that fact's time.
+    clock_behind_seconds_max: float = 3600
     aggregates_cached_max: int = 10_000
     keys_cached_max: int = 50_000
     snapshot_every_events: int = 100

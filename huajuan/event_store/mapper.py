@@ -13,10 +13,12 @@ from eventsourcing.utils import get_topic, resolve_topic
 
 import huajuan.domain.kinds  # noqa: F401  each event that may be read must have its class
 from huajuan.domain.facts import Personal, Plain
-from huajuan.event_store.errors import PersonErased
+from huajuan.event_store.errors import PersonErased, Unstorable
 from huajuan.event_store.sealing import place_of, seal, unseal
 
 _encode = msgspec.json.Encoder().encode
+# Of 64 bits without a sign.
+_IN_NO_TABLE = frozenset({"noise_seed"})
 _NOT_STORED_IN_STATE = ("originator_id", "originator_version")
 
 
@@ -94,6 +96,9 @@ class EventMapper(Mapper[UUID]):
         state = dict(vars(domain_event))
         stream: UUID = state.pop("originator_id")
         version: int = state.pop("originator_version")
+        for name, value in state.items():
+            if not _is_storable(name, value):
+                raise Unstorable(f"{spec.topic}: {name}")
         if spec.version > 1:
             state["class_version"] = spec.version
         if spec.personal:
@@ -161,6 +166,13 @@ class EventMapper(Mapper[UUID]):
 
     def _spec_of_topic(self, topic: str) -> EventSpec:
         return self._by_topic.get(topic) or self._spec(resolve_topic(topic))
+
+
+def _is_storable(name: str, value: Any) -> bool:
+    """Whether a read table could hold it: Postgres has integers of eight bytes, and no NUL in a text."""
+    if type(value) is int:
+        return value.bit_length() < 64 or name in _IN_NO_TABLE
+    return type(value) is not str or "\0" not in value
 
 
 def _decode(spec: EventSpec, raw: bytes) -> dict[str, Any]:

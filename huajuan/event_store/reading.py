@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from eventsourcing.persistence import StoredEvent
 from psycopg import AsyncConnection, AsyncCursor
 
+from huajuan.event_store.fact_clock import FactClock
 from huajuan.event_store.keys import KeyRing
 from huajuan.event_store.mapper import EventMapper
 
@@ -28,9 +29,10 @@ class Recorded(NamedTuple):
 class LogReader:
     """Positions are gapless and appear in commit order, so nothing is ever missed behind one read."""
 
-    def __init__(self, mapper: EventMapper, keys: KeyRing) -> None:
+    def __init__(self, mapper: EventMapper, keys: KeyRing, facts: FactClock | None = None) -> None:
         self._mapper = mapper
         self._keys = keys
+        self._facts = facts
 
     async def ask(self, connection: AsyncConnection, after: int, events_max: int) -> AsyncCursor:
         """For the next page, of which the cursor has the rows; in a pipeline nothing is waited for."""
@@ -55,6 +57,8 @@ class LogReader:
         await self._keys.need(self._mapper.subjects(event for _, event in stored), connection)
         to_event = self._mapper.to_domain_event
         read = [Recorded(position, to_event(event)) for position, event in stored]
+        if self._facts:
+            self._facts.know(recorded.event.timestamp for recorded in read)
         return read if len(read) == len(rows) else _with_gaps(read, [row[4] for row in rows])
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import OrderedDict
-from contextlib import suppress
 from uuid import UUID
 
 import psycopg
@@ -48,12 +47,18 @@ class Snapshots:
     def _keep(self, aggregate: Entity) -> None:
         if not hasattr(aggregate.Snapshot, "TOPIC"):
             return
-        with suppress(PersonErased):
-            self._waiting[aggregate.id] = self._mapper.to_stored_event(aggregate.Snapshot.take(aggregate))
-            self._waiting.move_to_end(aggregate.id)
-            while len(self._waiting) > self._limits.snapshots_waiting_max:
-                self._waiting.popitem(last=False)
-            self._wake.set()
+        try:
+            row = self._mapper.to_stored_event(aggregate.Snapshot.take(aggregate))
+        except PersonErased:
+            return
+        except Exception as error:  # noqa: BLE001  its events are committed; often its key is not at hand
+            _logger.warning("snapshot not kept", error=type(error).__name__)
+            return
+        self._waiting[aggregate.id] = row
+        self._waiting.move_to_end(aggregate.id)
+        while len(self._waiting) > self._limits.snapshots_waiting_max:
+            self._waiting.popitem(last=False)
+        self._wake.set()
 
     async def run(self) -> None:
         while True:

@@ -10,15 +10,18 @@ from psycopg_pool import AsyncConnectionPool
 
 from huajuan.domain.facts import Entity, Occasion, on_occasion
 from huajuan.domain.refusals import Refused
+from huajuan.event_store.after_commit import after_commit
 from huajuan.event_store.cache import AggregateCache
 from huajuan.event_store.caller import Command, caller
 from huajuan.event_store.earlier_runs import EarlierRuns
 from huajuan.event_store.ending import end
 from huajuan.event_store.errors import Conflict
+from huajuan.event_store.fact_clock import FactClock
 from huajuan.event_store.installation import stream_ids
 from huajuan.event_store.keys import KeyRing
 from huajuan.event_store.limits import LogLimits
 from huajuan.event_store.loading import Loader, Stream
+from huajuan.event_store.log_head import LogHead
 from huajuan.event_store.mapper import EventMapper
 from huajuan.event_store.outages import through_outages
 from huajuan.event_store.shared_reads import SharedReads
@@ -45,7 +48,8 @@ class Decided(NamedTuple):
 
 
 class EventStore:
-    """One a process, on a log whose schema is made. `clock` tells the moment that new facts carry.
+    """One a process, on a log whose schema is made. `clock` tells the moment that new facts carry,
+    which `facts` keeps from falling behind what is on record.
 
     Each of `on_appended` is called with the log's position after every batch this process appends.
     """
@@ -54,6 +58,7 @@ class EventStore:
         self, dsn: str, pool: AsyncConnectionPool, clock: Callable[[], datetime], limits: LogLimits
     ) -> None:
         self.clock = clock
+        self.facts = FactClock(limits.clock_behind_seconds_max, lambda: self.clock())
         self.stream_ids: StreamIds
         self.on_appended: list[Callable[[int], None]] = []
         self.keys = KeyRing(pool, limits.keys_cached_max, limits.reconnect_seconds_max)
@@ -64,21 +69,24 @@ class EventStore:
         self._pool = pool
         self.write_health = WriteHealth()
         self._writer = Writer(dsn, limits, self._tell_appended, self.write_health)
+        self.head = LogHead(self.reads, self.facts)
+        self._writer = Writer(dsn, limits, self._tell_appended)
         self._cache = AggregateCache(limits.aggregates_cached_max, limits.lock_seconds_max)
         self._loader = Loader(self.reads, self.mapper, self.keys, limits.page_events_max)
         self._snapshots = Snapshots(pool, self.mapper, limits)
-        self._background: asyncio.Task[None] | None = None
+        self._background: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
         async with self._pool.connection() as connection:
             self.stream_ids = await stream_ids(connection)
         await self._writer.open()
-        self._background = asyncio.create_task(self._snapshots.run(), name="snapshots")
+        await through_outages(self.head.learn, self._limits.reconnect_seconds_max)
+        work = {"snapshots": self._snapshots.run(), "log head": self.head.run()}
+        self._background = [asyncio.create_task(task, name=name) for name, task in work.items()]
 
     async def close(self) -> None:
         await self._writer.close()
-        if self._background:
-            await end([self._background])
+        await end(self._background)
 
     def writer_backend(self) -> int:
         """The process number of the writer's Postgres backend, by which its own notifications are known."""
@@ -168,7 +176,8 @@ class EventStore:
 
     def _tell_appended(self, position: int) -> None:
         for listener in self.on_appended:
-            listener(position)
+            with after_commit("listener of appends"):
+                listener(position)
 
     async def _change(self, decide: Callable[..., Saved], streams: Streams, beside: Streams) -> Decided:
         give_up_at = asyncio.get_running_loop().time() + self._limits.conflict_seconds_max
@@ -238,7 +247,7 @@ class EventStore:
     def _decide(
         self, decide: Callable[..., Saved], ids: list[UUID], known: dict[UUID, Entity]
     ) -> list[Entity]:
-        with on_occasion(Occasion(self.clock(), caller().actor, caller().signature)):
+        with on_occasion(Occasion(self.facts.stamp(), caller().actor, caller().signature)):
             return list(decide(*(known.get(i) for i in ids)))
 
     async def _append(self, saved: list[Entity]) -> Decided:
@@ -247,9 +256,12 @@ class EventStore:
             return Decided(tuple(saved), 0)
         await self.keys.need(self.mapper.subjects_of_events(events))
         positions = await self._writer.append([self.mapper.to_stored_event(event) for event in events])
-        self._cache.keep(saved)
-        for aggregate in saved:
-            self._snapshots.appended(aggregate, len(aggregate.collect_events()))
+        counts = [len(aggregate.collect_events()) for aggregate in saved]
+        with after_commit("cache and snapshots"):
+            self._cache.keep(saved)
+            self.facts.know(aggregate.modified_on for aggregate in saved)
+            for aggregate, count in zip(saved, counts, strict=True):
+                self._snapshots.appended(aggregate, count)
         return Decided(tuple(saved), positions[-1])
 
     async def _bring_up_to_date(self, streams: Streams, known: dict[UUID, Entity]) -> None:
@@ -257,5 +269,6 @@ class EventStore:
             lambda: self._loader.bring_up_to_date(streams, known), self._limits.reconnect_seconds_max
         )
         self._cache.keep(known.values())
+        self.facts.know(aggregate.modified_on for aggregate in known.values())
         for i in added.keys() & known.keys():
             self._snapshots.read(known[i], added[i])

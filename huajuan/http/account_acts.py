@@ -10,10 +10,12 @@ from litestar.params import FromPath
 from huajuan.commands.adjust_points import adjust_points
 from huajuan.commands.ban_account import ban_account
 from huajuan.commands.last_admin import sparing_last_admin
+from huajuan.commands.reset_check_in import reset_check_in
 from huajuan.commands.unban_account import unban_account
 from huajuan.domain import refusals
 from huajuan.domain.points import ADJUSTMENT_MAX
 from huajuan.domain.reasons import REASON_CHARACTERS_MAX
+from huajuan.event_store.after_commit import after_commit
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable, malformed, read_form
 from huajuan.http.desk import AtDesk, Desk
@@ -50,6 +52,7 @@ ANSWERS: Answers = {
     refusals.PointsUnfit: Refusal(400, message=phrases.POINTS_UNFIT),
     refusals.NotRegistered: Refusal(404, message=phrases.USER_UNKNOWN),
     refusals.NotEnoughPoints: Refusal(409, message=phrases.NOT_ENOUGH_POINTS),
+    refusals.BalanceOutOfRange: Refusal(409, message=phrases.BALANCE_OUT_OF_RANGE),
     refusals.AlreadyBanned: Refusal(409, message=phrases.ALREADY_BANNED),
     refusals.NotBanned: Refusal(409, message=phrases.NOT_BANNED),
     refusals.LastAdmin: Refusal(409, message=phrases.LAST_ADMIN),
@@ -57,6 +60,7 @@ ANSWERS: Answers = {
 
 
 def _replies(success: Any, bad: tuple[str, ...], *conflicts: str) -> Any:
+    conflict: dict[int, Any] = {409: (Said, [{"message": text} for text in conflicts])} if conflicts else {}
     return replies(
         {
             200: success,
@@ -64,7 +68,7 @@ def _replies(success: Any, bad: tuple[str, ...], *conflicts: str) -> Any:
             401: (Said, NO_TOKEN),
             403: (Said, [{"message": phrases.NOT_ADMIN}]),
             404: (Said, [{"message": phrases.USER_UNKNOWN}]),
-            409: (Said, [{"message": text} for text in conflicts]),
+            **conflict,
             413: (Said, TOO_LARGE),
             503: (Said, BUSY),
         }
@@ -81,6 +85,7 @@ def _replies(success: Any, bad: tuple[str, ...], *conflicts: str) -> Any:
         (PointsReply, [{"message": phrases.WELL, "score": 130}]),
         (phrases.REASON_MISSING, phrases.POINTS_UNFIT),
         phrases.NOT_ENOUGH_POINTS,
+        phrases.BALANCE_OUT_OF_RANGE,
     ),
 )
 async def adjust(request: Request[Any, Any, Any], username: FromPath[str], desk: AtDesk) -> PointsReply:
@@ -113,7 +118,8 @@ async def ban(request: Request[Any, Any, Any], username: FromPath[str], desk: At
         async with sparing_last_admin(desk.store, desk.settings.database_url, account_id, seconds_max):
             await ban_account(desk.store, account_id, form.reason.strip())
     # Others hear of it from the log; here the tokens are dead before the reply is sent.
-    desk.sessions.ended(account_id)
+    with after_commit("end of sessions"):
+        desk.sessions.ended(account_id)
     return Said(code=200, message=phrases.WELL)
 
 
@@ -130,6 +136,22 @@ async def unban(request: Request[Any, Any, Any], username: FromPath[str], desk: 
     with answering(ANSWERS):
         form = await read_form(request, ReasonForm)
         await unban_account(desk.store, _account(desk, username), form.reason.strip())
+    return Said(code=200, message=phrases.WELL)
+
+
+@post(
+    "/admin/users/{username:str}/check-in/reset",
+    tags=["Admin"],
+    status_code=200,
+    operation_id="ResetCheckIn",
+    operation_class=named(takes(ReasonForm, {"reason": "the clock was wrong"}, "reason")),
+    responses=_replies((Said, [{"message": phrases.WELL}]), (phrases.REASON_MISSING,)),
+)
+async def reset_check(request: Request[Any, Any, Any], username: FromPath[str], desk: AtDesk) -> Said:
+    """Let somebody check in today, whatever day their last check-in was for. Points stay as they are."""
+    with answering(ANSWERS):
+        form = await read_form(request, ReasonForm)
+        await reset_check_in(desk.store, _account(desk, username), form.reason.strip())
     return Said(code=200, message=phrases.WELL)
 
 

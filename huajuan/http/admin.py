@@ -10,6 +10,7 @@ from litestar.params import FromPath
 from huajuan.commands.ask_for_rebuild import ask_for_rebuild, asked_earlier
 from huajuan.commands.skip_event import skip_event, skipped_earlier
 from huajuan.domain.refusals import AlreadySkipped
+from huajuan.event_store.after_commit import after_commit
 from huajuan.event_store.store import Decided
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable, malformed, read_form
@@ -112,14 +113,17 @@ async def rebuild(request: Request[Any, Any, Any], name: FromPath[str], desk: At
     earlier = await asked_earlier(desk.store, projection.schema)
     if earlier and await was_begun(desk.tables, earlier.position):
         return ProjectionReply(code=200, message=phrases.WELL, projection=await _status(desk, projection))
-    if not earlier and (await _status(desk, projection)).rebuilding:
+    found = await _status(desk, projection)
+    if found.rebuilding and not earlier:
         raise _still_rebuilding()
     # One that was asked for by an earlier run may be about to begin: whichever is first, it is begun once.
     is_begun = await desk.rebuilds.start(projection.name, _asking(desk, projection, reason, earlier))
     if not (is_begun or earlier):
         raise _still_rebuilding()
+    with after_commit("status of the read table"):
+        found = await _status(desk, projection)
     # Its process may not have come so far as to say so itself.
-    begun = msgspec.structs.replace(await _status(desk, projection), rebuilding=True)
+    begun = msgspec.structs.replace(found, rebuilding=not desk.rebuilds.is_not_started(name))
     return ProjectionReply(code=200, message=phrases.WELL, projection=begun)
 
 
@@ -136,12 +140,15 @@ async def skip(request: Request[Any, Any, Any], name: FromPath[str], desk: AtDes
     projection = _projection(desk, name)
     with answering(ACT_ANSWERS):
         form = await read_form(request, SkipForm)
+        found = await _status(desk, projection)
         try:
             await _skip(desk, projection, form.position, _reason(form))
         except (NotStoppedThere, AlreadySkipped):
             if not await skipped_earlier(desk.store, projection.schema):
                 raise
-    return ProjectionReply(code=200, message=phrases.WELL, projection=await _status(desk, projection))
+    with after_commit("status of the read table"):
+        found = await _status(desk, projection)
+    return ProjectionReply(code=200, message=phrases.WELL, projection=found)
 
 
 async def _skip(desk: Desk, projection: Projection, position: int, reason: str) -> None:

@@ -10,7 +10,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp
 
 from huajuan.http import painters
-from huajuan.http.account_acts import adjust, ban, unban
+from huajuan.http.account_acts import adjust, ban, reset_check, unban
 from huajuan.http.accounts import login, logout, register, user_info
 from huajuan.http.accounts_by_id import with_ids
 from huajuan.http.admin import projections, rebuild, skip
@@ -64,7 +64,7 @@ WITH_TOKEN = (
 )
 FOR_ADMINS = (
     *(painters.painters, painters.add, painters.remove),
-    *(projections, rebuild, skip, statistics, adjust, ban, unban),
+    *(projections, rebuild, skip, statistics, adjust, ban, unban, reset_check),
     *(replayed_points, timeline, past_profile, past_gallery, verify_log),
 )
 OpenDesk = Callable[[], AbstractAsyncContextManager[Desk]]

@@ -10,6 +10,7 @@ from huajuan.dispatch.erasures import Erasures
 from huajuan.dispatch.queue import JobQueue
 from huajuan.dispatch.room import DrawingRoom
 from huajuan.dispatch.trash import Trash
+from huajuan.event_store.after_commit import after_commit
 from huajuan.event_store.store import EventStore
 from huajuan.event_store.stream_reader import StreamReader
 from huajuan.health import HealthChecks
@@ -70,7 +71,8 @@ class Desk:
         A success is told all the same when they do not: what is committed is never reported as failed.
         """
         seconds_max = self.settings.read_own_writes_seconds_max
-        await self.projector.reach(position, *projections, seconds_max=seconds_max)
+        with after_commit("wait for read tables"):
+            await self.projector.reach(position, *projections, seconds_max=seconds_max)
 
 
 AtDesk = NamedDependency[Desk]

@@ -9,6 +9,7 @@ from huajuan.commands.erase_account import erase_account
 from huajuan.commands.last_admin import sparing_last_admin
 from huajuan.domain.credentials import spell_name
 from huajuan.domain.refusals import LastAdmin, NotRegistered
+from huajuan.event_store.after_commit import after_commit
 from huajuan.http import phrases
 from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import BUSY, NO_TOKEN, Explained, Said, asks, replies
@@ -84,6 +85,8 @@ async def _erase(account_id: UUID, desk: Desk) -> None:
     with answering(ERASE_ANSWERS):
         async with sparing_last_admin(desk.store, dsn, account_id, seconds_max):
             decided = await erase_account(desk.store, desk.erasures, account_id)
-    desk.sessions.ended(account_id)
-    desk.erasures.wake()
+    with after_commit("end of sessions"):
+        desk.sessions.ended(account_id)
+    with after_commit("begin of clearing"):
+        desk.erasures.wake()
     await desk.show(decided.position, USERS, POINT_BALANCES)

@@ -12,14 +12,15 @@ from litestar.enums import ParamType
 from litestar.openapi.spec import Parameter
 from msgspec.structs import asdict
 
-from huajuan.commands.generate_image import ask_for_image, generate_image
+from huajuan.commands.generate_image import EndUnknown, ask_for_image, generate_image
 from huajuan.dispatch.errors import NobodyDraws, QueueFull
 from huajuan.dispatch.telling import Ending
 from huajuan.domain.order import Order
 from huajuan.domain.points import PICTURE_COST
 from huajuan.domain.refusals import NotEnoughPoints, NotRegistered
+from huajuan.event_store.after_commit import after_commit
 from huajuan.event_store.caller import new_id
-from huajuan.event_store.errors import LogError, LogUnavailable
+from huajuan.event_store.errors import LogUnavailable
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable, malformed, read_object
 from huajuan.http.desk import AtDesk, Desk
@@ -37,7 +38,6 @@ from huajuan.http.guards import BESIDE_TOKEN_REFUSAL
 from huajuan.http.jobs import (
     EXAMPLE_QUEUED,
     PATH,
-    JobOnWire,
     JobReply,
     job_now,
     job_on_wire,
@@ -176,9 +176,12 @@ async def generate(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Res
         order = read_order(await read_object(request))
     if prefers(request.headers.getall("prefer", []), RESPOND_ASYNC):
         return await _ask(desk, me.account_id, order)
-    with asking(GENERATE_ANSWERS):
-        patience = desk.settings.generate_wait_seconds
-        ending = await generate_image(desk.room, me.account_id, new_id("image"), order, patience)
+    try:
+        with asking(GENERATE_ANSWERS):
+            patience = desk.settings.generate_wait_seconds
+            ending = await generate_image(desk.room, me.account_id, new_id("image"), order, patience)
+    except EndUnknown as asked:
+        return await _asked(desk, me.account_id, asked.image_id, asked.position)
     await desk.show(ending.position, HISTORY, GENERATIONS, POINT_BALANCES, POINT_HISTORY)
     return Response(_generated(ending, desk))
 
@@ -187,21 +190,22 @@ async def _ask(desk: Desk, account_id: UUID, order: Order) -> Response[Any]:
     image_id = new_id("image")
     with asking(ASK_ANSWERS):
         position = await ask_for_image(desk.room, account_id, image_id, order)
+    reply = await _asked(desk, account_id, image_id, position)
+    reply.headers["Preference-Applied"] = RESPOND_ASYNC
+    return reply
+
+
+async def _asked(desk: Desk, account_id: UUID, image_id: UUID, position: int) -> Response[Any]:
+    """The job, as it is on record."""
     await desk.show(position, GENERATIONS, POINT_BALANCES, POINT_HISTORY)
     new = GenerationRow(image_id, account_id, position, desk.store.clock(), PICTURE_COST)
-    job = await _as_it_stands(desk, new)
-    headers = location(desk.settings.public_address, f"{PATH}/{job.id}")
-    headers |= {"Preference-Applied": RESPOND_ASYNC}
+    job = job_on_wire(new, standing(new, None, None, desk.store.clock()), desk.settings.public_address)
+    with after_commit("look at the job"):  # else it is told as it was asked for
+        job = await job_now(desk, (await on_record(desk, str(new.id), new.account_id)).row)
     reply = AskedReply(code=202, success=True, message=phrases.WELL, **asdict(job))
-    return Response(reply, status_code=202, headers=headers)
-
-
-async def _as_it_stands(desk: Desk, new: GenerationRow) -> JobOnWire:
-    """What is committed is never reported as failed: if it cannot be looked at just now, as it was asked for."""
-    try:
-        return await job_now(desk, (await on_record(desk, str(new.id), new.account_id)).row)
-    except LogError:
-        return job_on_wire(new, standing(new, None, None, desk.store.clock()), desk.settings.public_address)
+    return Response(
+        reply, status_code=202, headers=location(desk.settings.public_address, f"{PATH}/{job.id}")
+    )
 
 
 @contextmanager

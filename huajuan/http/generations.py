@@ -1,5 +1,6 @@
 """One's own jobs: listed, looked at, cancelled."""
 
+from datetime import datetime
 from typing import Annotated, Any, get_args
 
 import msgspec
@@ -8,7 +9,9 @@ from litestar.params import FromPath
 from msgspec.structs import asdict
 
 from huajuan.commands.cancel_image import cancel_image
+from huajuan.dispatch.telling import Ending
 from huajuan.domain.refusals import ImageNotFound, NotRegistered
+from huajuan.event_store.after_commit import after_commit
 from huajuan.http import phrases
 from huajuan.http.desk import AtDesk
 from huajuan.http.documented import BUSY, NO_TOKEN, Exact, Explained, Said, asks, replies
@@ -21,16 +24,26 @@ from huajuan.http.jobs import (
     JobOnWire,
     JobReply,
     job_now,
+    job_on_wire,
     jobs_now,
     number_of,
     on_record,
+    standing,
 )
 from huajuan.http.links import next_page
 from huajuan.http.points import NO_STORE
 from huajuan.http.queries import limit_of, query_of, unfit
 from huajuan.http.tokens import Me
 from huajuan.projections.cursors import BadCursor, cursor_at, place_of
-from huajuan.projections.generations import GENERATIONS, Status, generation_of, generations_of
+from huajuan.projections.generations import (
+    CANCELLED,
+    GENERATIONS,
+    SUCCEEDED,
+    GenerationRow,
+    Status,
+    generation_of,
+    generations_of,
+)
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.point_history import POINT_HISTORY
 
@@ -135,10 +148,23 @@ async def cancel_generation(generation: FromPath[str], me: Me, desk: AtDesk) -> 
     """Cancel a job that waits or is being drawn; its points come back. One that has ended stays as it is."""
     with answering(JOB_ANSWERS):
         row, _ = await on_record(desk, generation, me.account_id)
-        await cancel_image(desk.room, me.account_id, row.image_id)
+        ending = await cancel_image(desk.room, me.account_id, row.image_id)
+    row = ended(row, ending, desk.store.clock())
+    with after_commit("job as it ended"):
         row, position = await on_record(desk, generation, me.account_id)
-    await desk.show(position, GENERATIONS, POINT_BALANCES, POINT_HISTORY)
-    return job_reply(await job_now(desk, row))
+        await desk.show(position, GENERATIONS, POINT_BALANCES, POINT_HISTORY)
+    job = job_on_wire(row, standing(row, None, None, desk.store.clock()), desk.settings.public_address)
+    return job_reply(job)
+
+
+def ended(row: GenerationRow, ending: Ending, now: datetime) -> GenerationRow:
+    """What is known of the job's end before it is read."""
+    if row.is_open:
+        row.status = SUCCEEDED if ending.picture else CANCELLED
+        row.reason, row.picture, row.ended_at = ending.reason, ending.picture, now
+        row.drawn_id = ending.position if ending.picture else None
+        row.charged = row.points if ending.picture else 0
+    return row
 
 
 def job_reply(job: JobOnWire) -> JobReply:

@@ -9,6 +9,7 @@ from litestar import Request, delete, post
 from huajuan.commands.like_image import like_image
 from huajuan.commands.unlike_image import unlike_image
 from huajuan.domain.refusals import AlreadyLiked, ImageNotFound, NotLiked
+from huajuan.event_store.after_commit import after_commit
 from huajuan.event_store.errors import LogUnavailable
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable, read_form
@@ -78,7 +79,7 @@ async def like(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> LikedRe
     with answering(LIKE_ANSWERS):
         image_id = _image_id((await read_form(request, PictureForm)).url, desk)
         decided = await like_image(desk.store, me.account_id, image_id)
-        return await _counted(image_id, decided.position, phrases.LIKED, desk)
+        return await _counted(image_id, decided.position, phrases.LIKED, desk, at_least=1)
 
 
 @delete(
@@ -94,7 +95,7 @@ async def unlike(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Liked
     with answering(LIKE_ANSWERS):
         image_id = _image_id(query_of(request, Unreadable).get("url", ""), desk)
         decided = await unlike_image(desk.store, me.account_id, image_id)
-        return await _counted(image_id, decided.position, phrases.UNLIKED, desk)
+        return await _counted(image_id, decided.position, phrases.UNLIKED, desk, at_least=0)
 
 
 def _image_id(url: str, desk: Desk) -> UUID:
@@ -106,6 +107,10 @@ def _image_id(url: str, desk: Desk) -> UUID:
     return image_id
 
 
-async def _counted(image_id: UUID, position: int, message: str, desk: Desk) -> LikedReply:
+async def _counted(image_id: UUID, position: int, message: str, desk: Desk, at_least: int) -> LikedReply:
+    """`at_least` so many likes there are, if they cannot be counted just now."""
     await desk.show(position, HISTORY, LIKES)
-    return LikedReply(code=200, message=message, current_likes=await likes_of(desk.tables, image_id))
+    likes = at_least
+    with after_commit("count of likes"):
+        likes = await likes_of(desk.tables, image_id)
+    return LikedReply(code=200, message=message, current_likes=likes)

@@ -35,15 +35,3 @@ class HttpLimits(msgspec.Struct, frozen=True):
 
 
 BYTES_A_SECOND_MIN = 4_096
-# Least and greatest value of each field of `HttpLimits`.
-HTTP_RANGES: dict[str, tuple[float, float]] = {
-    "request_line_bytes_max": (256, 65_000),
-    "header_bytes_max": (1_024, 1 << 20),
-    "headers_max": (10, 10_000),
-    "head_seconds": (0.1, 3_600),
-    "body_seconds": (0.1, 3_600),
-    "write_stall_seconds": (0.1, 3_600),
-    "keep_alive_seconds": (0, 86_400),
-    "connections_max": (0, 60_000),
-    "unsent_bytes_max": (1 << 20, 1 << 40),
-}

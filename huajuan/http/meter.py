@@ -49,6 +49,9 @@ class Meter:
             registry=self.registry,
         )
         self._alive = self._gauge("huajuan_projector_alive", "1 while this worker runs its projections.")
+        self._clock_behind = self._gauge(
+            "huajuan_clock_behind_seconds", "How far the clock is behind the newest fact known."
+        )
         self._problem = self._gauge(
             "huajuan_problem", "1 for each problem that this worker knows of.", "name", "blocking"
         )
@@ -69,8 +72,11 @@ class Meter:
         series[0].inc()
         series[1].observe(seconds)
 
-    def refresh(self, *, projector_alive: bool, problems: list[Problem], remembered: int) -> None:
+    def refresh(
+        self, *, projector_alive: bool, problems: list[Problem], remembered: int, clock_behind_seconds: float
+    ) -> None:
         """Take over the state of this worker. `remembered` counts from its start."""
+        self._clock_behind.labels(self.worker).set(clock_behind_seconds)
         self._alive.labels(self.worker).set(projector_alive)
         self._remembered.labels(self.worker).inc(remembered - self._remembered_before)
         self._remembered_before = remembered

@@ -69,6 +69,7 @@ def refresh(meter: Meter, desk: Desk) -> None:
         projector_alive=desk.projector.is_alive(),
         problems=desk.health.problems(),
         remembered=desk.memory.told,
+        clock_behind_seconds=desk.store.facts.behind_seconds(),
     )
 
 

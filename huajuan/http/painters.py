@@ -11,6 +11,8 @@ from huajuan.commands.remove_painter import remove_painter
 from huajuan.dispatch.painters import Painter
 from huajuan.domain.painter_address import URL_CHARACTERS_MAX
 from huajuan.domain.refusals import AlreadyPainter, NotPainter, PainterUnfit, ReasonMissing
+from huajuan.domain.studio import Studio
+from huajuan.event_store.after_commit import after_commit
 from huajuan.event_store.store import Decided, EventStore
 from huajuan.http import phrases
 from huajuan.http.admin import FORBIDDEN, Reason
@@ -120,17 +122,25 @@ async def remove(request: Request[Any, Any, Any], desk: AtDesk) -> PaintersReply
     return await _acted(request, desk, remove_painter)
 
 
-async def _acted(request: Request[Any, Any, Any], desk: Desk, command: Act) -> PaintersReply:
+async def _acted(request: Request[Any, Any, Any], desk: AtDesk, command: Act) -> PaintersReply:
+    painters = desk.room.painters
     with answering(_ANSWERS):
         form = await read_form(request, PainterForm)
-        await command(desk.store, form.url, desk.room.painters.configured, form.reason.strip())
-    return await _painters(desk)
+        waiting = await desk.room.queue.waiting()
+        decided = await command(desk.store, form.url, painters.configured, form.reason.strip())
+    studio: Studio = decided.aggregates[0]
+    with after_commit("painters of this process"):
+        await painters.become(studio.painters(painters.configured))
+    return _listed(desk, waiting)
 
 
 async def _painters(desk: Desk) -> PaintersReply:
     await desk.dispatcher.learn_painters()
+    return _listed(desk, await desk.room.queue.waiting())
+
+
+def _listed(desk: Desk, waiting: int) -> PaintersReply:
     known = [_on_wire(painter) for painter in desk.room.painters.all.values()]
-    waiting = await desk.room.queue.waiting()
     return PaintersReply(code=200, message=phrases.WELL, painters=known, waiting=waiting)
 
 

@@ -42,6 +42,9 @@ SENTENCES: Mapping[type[Any], Sentence] = {
         "为 {day} 签到，获得 {points} 积分，余额 {balance}",
         "checked in for {day} and got {points} points, balance {balance}",
     ),
+    Account.CheckInReset: Sentence(
+        "签到记录被重置，可重新签到：{reason}", "had the check-in reset and may check in again: {reason}"
+    ),
     Account.PointsHeld: Sentence(
         "为图片 {image} 冻结 {points} 积分，余额 {balance}",
         "had {points} points held for image {image}, balance {balance}",

@@ -3,7 +3,7 @@
 from litestar import Response, route
 
 from huajuan.commands.check_in import check_in
-from huajuan.domain.refusals import AlreadyCheckedIn, NotRegistered
+from huajuan.domain.refusals import AlreadyCheckedIn, BalanceOutOfRange, NotRegistered
 from huajuan.event_store.errors import LogUnavailable
 from huajuan.http import phrases
 from huajuan.http.desk import AtDesk
@@ -25,6 +25,7 @@ class ScoreReply(Tried, kw_only=True):
 
 
 SCORE_ANSWERS: Answers = {
+    BalanceOutOfRange: Refusal(401, NO_STORE, success=False, message=phrases.BALANCE_OUT_OF_RANGE),
     NotRegistered: Refusal(401, NO_STORE, success=False, message=phrases.ACCOUNT_QUERY_FAILED),
     LogUnavailable: Refusal(401, NO_STORE, success=False, message=phrases.POINTS_NOT_RECORDED),
 }
@@ -49,6 +50,7 @@ SCORE_ANSWERS: Answers = {
                     *NO_TOKEN_TRIED,
                     {"success": False, "message": phrases.ACCOUNT_QUERY_FAILED},
                     {"success": False, "message": phrases.POINTS_NOT_RECORDED},
+                    {"success": False, "message": phrases.BALANCE_OUT_OF_RANGE},
                 ],
             ),
             503: (Said, BUSY),

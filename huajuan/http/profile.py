@@ -11,6 +11,7 @@ from huajuan.commands.set_avatar import set_avatar
 from huajuan.commands.update_account import Changes, check_changes, update_account, updated_earlier
 from huajuan.domain.account import Account
 from huajuan.domain.refusals import AccountBanned, AvatarUnfit, NotRegistered
+from huajuan.event_store.after_commit import after_commit
 from huajuan.event_store.errors import LogUnavailable
 from huajuan.event_store.store import Decided
 from huajuan.http import phrases
@@ -176,7 +177,8 @@ async def update(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Updat
         decided = await updated_earlier(desk.store, me.account_id) or await _update(form, me, request, desk)
     token = _new_token(decided.aggregates[0], desk) if form.password is not None else msgspec.UNSET
     # Others hear of it from the log; here an older token is dead before the reply is sent.
-    desk.sessions.ended(me.account_id)
+    with after_commit("end of sessions"):
+        desk.sessions.ended(me.account_id)
     await desk.show(decided.position, USERS)
     return UpdatedReply(code=200, message=phrases.USER_UPDATED, token=token)
 

@@ -12,6 +12,9 @@ from huajuan.projections.projection import Projection, Touch
 from huajuan.projections.questions import ReadTables
 from huajuan.projections.table import Table
 
+# Older logs may hold grants whose sum is more than the table has room for.
+INTEGER_MAX = 2**63 - 1
+
 
 class DayRow(msgspec.Struct):
     """`issued`, `held` and `spent` are the points that were granted, put on hold and settled on that day."""
@@ -43,7 +46,7 @@ def counted(column: str) -> Callable[[DayRow | None, Any, int], DayRow]:
 def points(column: str) -> Callable[[DayRow | None, Any, int], DayRow]:
     def fold(row: DayRow | None, event: Any, _: int) -> DayRow:
         row = row or DayRow(of_day(event, 0))
-        setattr(row, column, getattr(row, column) + event.points)
+        setattr(row, column, min(getattr(row, column) + event.points, INTEGER_MAX))
         return row
 
     return fold
@@ -52,7 +55,7 @@ def points(column: str) -> Callable[[DayRow | None, Any, int], DayRow]:
 def checked_in(row: DayRow | None, event: Account.CheckedIn, _: int) -> DayRow:
     row = row or DayRow(of_day(event, 0))
     row.check_ins += 1
-    row.issued += event.points
+    row.issued = min(row.issued + event.points, INTEGER_MAX)
     return row
 
 

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from huajuan.projections.daily_statistics import INTEGER_MAX
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.questions import ReadTables
 
@@ -25,7 +26,8 @@ SELECT coalesce((SELECT max(notification_id) FROM log.huajuan_events), 0),
 """
 # Of each account apart, else what one lacks would make up for what another has too much.
 _UNACCOUNTED = f"""
-SELECT coalesce(sum(abs(b.granted - b.available - b.held - b.spent - b.deducted - b.forfeited)), 0)::int8
+SELECT least(coalesce(sum(abs(
+           b.granted::numeric - b.available - b.held - b.spent - b.deducted - b.forfeited)), 0), {INTEGER_MAX})::int8
   FROM {POINT_BALANCES.schema}.point_balances b
 """
 

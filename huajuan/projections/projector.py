@@ -32,16 +32,17 @@ class Projector:
         self.positions = Positions()
         self._following = Following(projections, self.positions)
         self._teller = Teller(dsn, limits)
-        reader = LogReader(store.mapper, store.keys)
+        reader = LogReader(store.mapper, store.keys, store.facts)
         self.changes = changes or own_changes(self._following.schemas)
         self._runner = Runner(
             dsn, self._following, reader, self.positions, limits, self._teller, self.changes
         )
         own_backends = (store.writer_backend, lambda: self._teller.backend)
         self._signals = Signals(
-            dsn, self._runner, self.positions, limits, own_backends, ears, self.changes.tag
+            dsn, self._appended_elsewhere, self.positions, limits, own_backends, ears, self.changes.tag
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self._head = store.head
         store.on_appended.append(lambda _: self._runner.appended_here())
 
     @property
@@ -54,6 +55,10 @@ class Projector:
 
     async def stop(self) -> None:
         await end(self._tasks)
+
+    def _appended_elsewhere(self) -> None:
+        self._runner.appended_elsewhere()
+        self._head.moved()
 
     def is_alive(self) -> bool:
         return bool(self._tasks) and not any(task.done() for task in self._tasks)

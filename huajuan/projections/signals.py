@@ -12,7 +12,6 @@ from huajuan.event_store.schema import EVENTS_CHANNEL
 from huajuan.projections.limits import ProjectionLimits
 from huajuan.projections.positions import Positions
 from huajuan.projections.process import SERVING, own_name
-from huajuan.projections.runner import Runner
 from huajuan.projections.staying_connected import stay_connected
 from huajuan.projections.telling import FOLDED_CHANNEL, STOPPED
 
@@ -35,7 +34,7 @@ class Signals:
     def __init__(
         self,
         dsn: str,
-        runner: Runner,
+        appended_elsewhere: Callable[[], None],
         positions: Positions,
         limits: ProjectionLimits,
         own_backends: Iterable[Callable[[], int]],
@@ -43,7 +42,7 @@ class Signals:
         tag: str,
     ) -> None:
         self._dsn = dsn
-        self._runner = runner
+        self._appended_elsewhere = appended_elsewhere
         self._positions = positions
         self._limits = limits
         self._own_backends = tuple(own_backends)
@@ -73,7 +72,7 @@ class Signals:
 
     async def _listen(self, connection: psycopg.AsyncConnection) -> None:
         # Only now: what was appended before the LISTEN took effect rang no bell here.
-        self._runner.appended_elsewhere()
+        self._appended_elsewhere()
         self._tell_hearing(is_hearing=True)
         async for notify in connection.notifies():
             if ear := self._ears.get(notify.channel):
@@ -83,7 +82,7 @@ class Signals:
             elif notify.channel == FOLDED_CHANNEL:
                 self._hear_positions(notify.payload)
             else:
-                self._runner.appended_elsewhere()
+                self._appended_elsewhere()
 
     def _hear_positions(self, payload: str) -> None:
         news = dict(line.split() for line in payload.splitlines())

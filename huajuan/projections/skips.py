@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
+import structlog
 from eventsourcing.persistence import StoredEvent
 from psycopg import AsyncConnection, Connection
 
@@ -14,6 +15,7 @@ from huajuan.event_store.mapper import EventMapper
 from huajuan.event_store.outages import OUTAGES
 from huajuan.projections.projection import NO_SKIPS, Projection, Skips
 
+_logger = structlog.get_logger(__name__)
 # Values are `streams`, ids cut from the names of the tables, and `topic`.
 SKIPS = """
 SELECT originator_id, originator_version, topic, state FROM log.huajuan_events
@@ -88,6 +90,7 @@ async def stopped_there(
     Raises `NotStoppedThere`, and `LogUnavailable` when its row is not to be had.
     """
     timeout = f"SET statement_timeout = {round(seconds_max * 1000)}"
+    is_done = False
     try:
         async with await connect(dsn, seconds_max, timeout) as connection, connection.transaction():
             cursor = await connection.execute(_STOPPED_AT, (projection.schema,))
@@ -95,5 +98,8 @@ async def stopped_there(
             if stopped_at != position:
                 raise NotStoppedThere
             yield topic or ""
+            is_done = True
     except OUTAGES as error:
-        raise LogUnavailable from error
+        if not is_done:
+            raise LogUnavailable from error
+        _logger.warning("connection lost after a skip", error=type(error).__name__)

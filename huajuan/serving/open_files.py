@@ -2,7 +2,7 @@
 
 import resource
 
-from huajuan.http.limits import HTTP_RANGES
+from huajuan.setting_ranges import range_of
 from huajuan.settings import Settings
 
 # More would only make every child process slower to start.
@@ -38,5 +38,5 @@ def connections_bound(connections_max: int, reserved: int) -> int:
     """How many HTTP connections this process may have open; `connections_max` 0 means as many as the limit allows."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = soft == resource.RLIM_INFINITY
-    allowed = int(HTTP_RANGES["connections_max"][1]) if unlimited else soft - reserved
+    allowed = int(range_of("HTTP_CONNECTIONS_MAX").most) if unlimited else soft - reserved
     return max(CONNECTIONS_MIN, min(connections_max or CONNECTIONS_DERIVED_MAX, allowed))

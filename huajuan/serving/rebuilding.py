@@ -21,6 +21,7 @@ class RebuildProcesses:
     def __init__(self, database_url: str) -> None:
         self._database_url = database_url
         self._running: set[str] = set()
+        self._not_started: set[str] = set()
 
     async def start(self, name: str, put_on_record: Callable[[], Awaitable[int]]) -> bool:
         """Put it on record, which tells at what position, then rebuild the projection `name`; false if this
@@ -31,13 +32,27 @@ class RebuildProcesses:
         self._running.add(name)
         try:
             asked = await put_on_record()
-            child = _launch(name, asked, self._environment())
         except BaseException:
             self._running.discard(name)
             raise
+        self._launch(name, asked)
+        return True
+
+    def is_not_started(self, name: str) -> bool:
+        """It was put on record, and no process could be started for it."""
+        return name in self._not_started
+
+    def _launch(self, name: str, asked: int) -> None:
+        self._not_started.discard(name)
+        try:
+            child = _launch(name, asked, self._environment())
+        except OSError as error:
+            self._running.discard(name)
+            self._not_started.add(name)
+            _logger.error("rebuild not started", projection=name, exc_info=error)
+            return
         _logger.info("rebuild started", projection=name, pid=child.pid)
         threading.Thread(target=self._reap, args=(name, child), name="rebuild", daemon=True).start()
-        return True
 
     def _reap(self, name: str, child: "subprocess.Popen[bytes]") -> None:
         code = child.wait()

@@ -84,7 +84,7 @@ class Idempotency:
         """Keep the reply. If that fails, the claim lapses, and the next run finds what this one changed."""
         try:
             await self._rows.store(run.request, run.id, run.request.seal(reply), account_id)
-        except LogError as error:
+        except Exception as error:  # noqa: BLE001  what is committed is never reported as failed
             _logger.warning("reply not kept", error=type(error).__name__)
         finally:
             self._tell(run.request, (run.request.digest, reply))
@@ -93,7 +93,7 @@ class Idempotency:
         """It came to nothing that holds for good: the next copy runs."""
         try:
             await self._rows.let_go(run.request, run.id)
-        except LogError as error:
+        except Exception as error:  # noqa: BLE001  the reply has been decided
             _logger.warning("claim left to lapse", error=type(error).__name__)
         finally:
             self._tell(run.request, None)

@@ -17,6 +17,7 @@ from huajuan.audit.errors import AuditError
 from huajuan.audit.moments import position_at
 from huajuan.audit.replay import Entry, Outcome, Replay, account_of
 from huajuan.audit.replay_all import Audited, events_to_replay, replay_all
+from huajuan.event_store.fact_clock import FactClock
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.projector import Projector
 from tests.event_store.studio import check_in, is_whole, log_rows, register
@@ -210,10 +211,12 @@ async def told_at(dsn: str, minutes: list[int]) -> list[datetime]:
     """A log with one event at each of these minutes, in this order; the times."""
     times = [datetime(2026, 11, 24, tzinfo=UTC) + timedelta(minutes=m) for m in minutes]
     async with projecting(dsn) as (store, _):
-        clock = iter(times)
-        store.clock = lambda: next(clock)
+        # As if each were appended by a machine with a clock of its own.
+        store.facts = FactClock(0, lambda: store.clock())
+        store.clock = lambda: times[0]
         ann = await register(store, "ann")
-        for day in range(len(times) - 1):
+        for day, moment in enumerate(times[1:]):
+            store.clock = lambda moment=moment: moment  # type: ignore[misc]
             await check_in(store, ann, day)
     assert [row[0] for row in log_rows(dsn)] == list(range(1, len(times) + 1))
     return times

@@ -6,11 +6,12 @@ from uuid import UUID
 import pytest
 
 from huajuan.domain.account import Account, known
-from huajuan.domain.points import check_adjustment
+from huajuan.domain.points import ADJUSTMENT_MAX, BALANCE_MAX, check_adjustment
 from huajuan.domain.reasons import check_reason
 from huajuan.domain.refusals import (
     AlreadyBanned,
     AlreadyCheckedIn,
+    BalanceOutOfRange,
     NotBanned,
     NotEnoughPoints,
     NothingHeld,
@@ -187,3 +188,51 @@ def test_a_reason_is_one_line(reason: str) -> None:
     with pytest.raises(ReasonMissing):
         check_reason(reason)
     check_reason("补偿")
+
+
+def rich(balance: int) -> Story[Account]:
+    """An account as a log from before there was a bound may have it."""
+    if balance > 0:
+        return ann().given(lambda a: a._grant(balance, balance, "welcome"))
+    return ann().given(lambda a: a._deduct(-balance, balance, "theft"))
+
+
+def test_after_a_reset_an_account_may_check_in_whatever_day_it_had_checked_in_for() -> None:
+    later = date(2027, 12, 28)
+    story = ann().given(lambda a: a.check_in(later))
+    story.refuses(AlreadyCheckedIn, checked_in)
+    story.when(lambda a: a.reset_check_in("the clock was wrong"))
+    story.then(("account.check_in_reset", {"reason": "the clock was wrong"}))
+    story.when(checked_in).then(("account.checked_in", {"day": MONDAY, "points": 100, "balance": 200}))
+    story.refuses(AlreadyCheckedIn, checked_in)
+
+
+@pytest.mark.parametrize("points", [ADJUSTMENT_MAX + 1, 2**63, 10**19, -1])
+def test_no_act_moves_more_points_than_one_act_may(points: int) -> None:
+    ann().refuses(PointsUnfit, lambda a: a.grant(points, "welcome"))
+    ann().refuses(PointsUnfit, lambda a: a.deduct(points, "theft", forced=True))
+
+
+def test_no_balance_grows_beyond_what_an_account_may_have() -> None:
+    story = rich(BALANCE_MAX - 100).when(checked_in)
+    assert story.aggregate.balance == BALANCE_MAX
+    story.refuses(BalanceOutOfRange, lambda a: a.check_in(TUESDAY))
+    story.refuses(BalanceOutOfRange, lambda a: a.grant(1, "sorry"))
+
+
+def test_points_that_are_held_count_for_they_may_return() -> None:
+    story = rich(BALANCE_MAX).when(holding)
+    story.refuses(BalanceOutOfRange, lambda a: a.grant(20, "sorry"))
+    story.when(lambda a: a.take_back(PICTURE, "lost"))
+    assert story.aggregate.balance == BALANCE_MAX
+
+
+def test_no_account_owes_more_than_it_may() -> None:
+    story = rich(1 - BALANCE_MAX).when(lambda a: a.deduct(1, "theft", forced=True))
+    story.refuses(BalanceOutOfRange, lambda a: a.deduct(1, "theft", forced=True))
+
+
+def test_who_has_too_much_already_may_still_spend_and_be_taken_from() -> None:
+    story = rich(2 * BALANCE_MAX).given(holding, lambda a: a.deduct(5, "a mistake"))
+    assert story.aggregate.balance == 2 * BALANCE_MAX - 25
+    story.refuses(BalanceOutOfRange, checked_in)

@@ -50,6 +50,7 @@ def somebody_gone() -> Account:
     gone.deduct(3, "a mistake")
     gone.ban("spam")
     gone.unban("forgiven")
+    gone.reset_check_in("the clock was wrong")
     gone.erase()
     return gone
 

@@ -64,3 +64,13 @@ async def test_it_fills_itself_on_an_installation_that_has_lived_without_it(data
     assert [tuple(getattr(row, c) for c in DAILY_STATISTICS.table.columns) for row in found] == whole_table(
         database_url, DAILY_STATISTICS
     )
+
+
+def test_what_an_older_log_may_hold_does_not_outgrow_the_table() -> None:
+    with on_occasion(Occasion(datetime(2026, 11, 24, tzinfo=UTC))):
+        account = Account.register(uuid4(), "ann", "ann@example.org", "hash")
+        account._grant(2**62, 2**62, "welcome")
+        account._grant(2**62, 2**63, "welcome")
+        account._check_in(date(2026, 11, 24), 100, 2**63 + 100)
+    (row,) = rows_of(list(account.collect_events())).values()
+    assert (row.issued, row.check_ins) == (2**63 - 1, 1)
