@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import psycopg
 
 from huajuan.embedded_postgres import EmbeddedPostgres
+from huajuan.event_store.errors import StalePrimary
 from huajuan.event_store.schema import create_schema
+from huajuan.event_store.timelines import Timelines, timelines_folder
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.rebuilding.building import build_read_tables
 from huajuan.rebuilding.limits import RebuildLimits
@@ -36,6 +38,7 @@ class Database:
 def open_database(settings: Settings, say: Callable[[str], None]) -> Iterator[Database]:
     """A database whose tables are made. An embedded server is stopped by the last process that uses it."""
     with reach_database(settings, say) as database:
+        refuse_old_primary(database.dsn, settings)
         create_tables(database.dsn, say, settings.rebuild)
         yield database
 
@@ -52,6 +55,15 @@ def reach_database(settings: Settings, say: Callable[[str], None]) -> Iterator[D
             stack.enter_context(kept_running(server))
             database = _embedded(server)
         yield database
+
+
+def refuse_old_primary(dsn: str, settings: Settings) -> None:
+    """A server that another has replaced may lack what was acknowledged since: nothing is written there."""
+    with psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_SECONDS_MAX) as connection:
+        try:
+            Timelines(timelines_folder(settings.data_folder)).check_at_start(connection)
+        except StalePrimary as error:
+            raise DatabaseUnusable(f"{PREFIX}DATABASE_URL: {error}") from None
 
 
 def create_tables(

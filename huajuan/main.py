@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 from litestar.types import ASGIApp
 
+from huajuan.audit.gap_watch import GapWatch
 from huajuan.commands.clear_erased_accounts import Estate, keep_clearing_erased_accounts
 from huajuan.commands.sweep_pictures import keep_sweeping_pictures
 from huajuan.dispatch.avatar_files import AvatarFiles
@@ -29,6 +30,7 @@ from huajuan.event_store.opening import open_event_store, open_pool
 from huajuan.event_store.statements import Statements
 from huajuan.event_store.store import EventStore
 from huajuan.event_store.stream_reader import StreamReader
+from huajuan.event_store.timelines import Timelines, timelines_folder
 from huajuan.event_store.write_health import keep_probing
 from huajuan.health import HealthChecks
 from huajuan.http.app import create_app
@@ -94,8 +96,11 @@ async def open_desk(
     dsn, waits = settings.database_url, settings.statement_seconds_max
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        pool = await enter(open_pool(dsn, settings.connections_max, statement_seconds_max=waits))
-        store = await enter(open_event_store(dsn, pool, now, settings.log))
+        timelines = Timelines(timelines_folder(settings.data_folder) if settings.data_dir else None)
+        pool = await enter(
+            open_pool(dsn, settings.connections_max, statement_seconds_max=waits, timelines=timelines)
+        )
+        store = await enter(open_event_store(dsn, pool, now, settings.log, timelines))
         painters = await enter(
             open_painters(settings.comfyui_urls, settings.painter_limits, settings.dispatch)
         )
@@ -120,8 +125,8 @@ async def open_desk(
         fitting = keep_fitting(painters, workflows, settings.dispatch, settings.checkpoint)
         claims = desk.idempotency.keep_claims()
         await enter(running(_sweeping(desk), _clearing(desk), _tidying(desk), _auditing(desk)))
-        probing = keep_probing(store.write_health, pool)
-        await enter(running(*tending, fitting, claims, probing, _waking(desk), desk.tenancy.keep()))
+        probing, watching = keep_probing(store.write_health, pool), _watching(desk, statements, timelines)
+        await enter(running(*tending, fitting, claims, probing, watching, _waking(desk), desk.tenancy.keep()))
         stack.enter_context(told_to_stop(desk.followers.stop))
         yield desk
 
@@ -172,6 +177,14 @@ def _desk(
         tenancy=Tenancy(statements, projector.changes, settings.tenancy_seconds),
         memory=Memory(projector.changes, settings.replies_kept_bytes_max),
     )
+
+
+def _watching(desk: Desk, statements: Statements, timelines: Timelines) -> Coroutine[Any, Any, None]:
+    """Of the log: gaps in its streams, and whether the database is the right one."""
+    gaps = GapWatch(statements)
+    desk.health.add(timelines.problems)
+    desk.health.add(gaps.problems)
+    return gaps.keep_looking(desk.settings.audit_points_every_seconds)
 
 
 def _tending(settings: Settings, statements: Statements) -> tuple[Coroutine[Any, Any, None], ...]:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.utils import TopicError
 
-from huajuan.audit.errors import unreadable
+from huajuan.audit.errors import gap_before, unreadable
 from huajuan.event_store.mapper import EventMapper
 from huajuan.event_store.reading import Recorded
 
@@ -49,11 +49,14 @@ class Reader:
         return [Recorded(row[4], self._event(row)) for row in rows]
 
     def stream(self, stream: UUID, last: int) -> Iterator[Recorded]:
-        """A stream's events up to a position."""
+        """A stream's events up to a position. Raises `AuditGap` where some are missing."""
         version = 0
         while page := self.select(_STREAM, (stream, version, last)):
-            yield from page
-            version = page[-1].event.originator_version
+            for recorded in page:
+                if recorded.event.originator_version != version + 1:
+                    raise gap_before(recorded.position)
+                version += 1
+                yield recorded
 
     def beginnings(self, streams: Sequence[UUID]) -> list[Recorded]:
         """The first event of each stream that there is."""

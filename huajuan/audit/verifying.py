@@ -1,6 +1,6 @@
 """Says of a log or an export whether it is whole, and holds it against published heads."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from huajuan.audit.damage import Damage
@@ -50,13 +50,18 @@ def verify(
     heads: Mapping[str, Head],
     public_key: str | None = None,
     told: Told = lambda _: None,
+    gap: Callable[[], Damage | None] = lambda: None,
 ) -> Verdict:
-    """Heads are named by their files. With `public_key`, in hexadecimal, only that key's signatures count."""
+    """Heads are named by their files. With `public_key`, in hexadecimal, only that key's signatures count.
+
+    `gap` looks for a gap in a stream: a chain can be whole over streams that are not.
+    """
     marks = {head.position for head in heads.values()}
     walked = walk(pages, claim.position, claim.chain, marks, told)
     damage = walked.damage or _cut_short(walked, claim)
     found = list(_hold_against(walked, damage, claim, heads, public_key))
     confirmed = not heads or any(finding.holds for finding in found)
+    damage = damage or gap()
     whole = damage is None and confirmed and all(finding.holds is not False for finding in found)
     return Verdict(whole, claim.position, walked.position, walked.chain.hex(), damage, found)
 

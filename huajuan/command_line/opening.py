@@ -10,6 +10,7 @@ from huajuan.database import Database, DatabaseUnusable, open_database, reach_da
 from huajuan.event_store.after_commit import after_commit
 from huajuan.event_store.opening import open_pool
 from huajuan.event_store.store import EventStore
+from huajuan.event_store.timelines import Timelines, timelines_folder
 from huajuan.serving.announcing import say
 from huajuan.settings import Settings
 
@@ -48,8 +49,9 @@ async def opened_pool(settings: Settings, dsn: str) -> AsyncIterator[AsyncConnec
 @asynccontextmanager
 async def opened_store(settings: Settings, dsn: str) -> AsyncIterator[EventStore]:
     """What the operator appends names no actor."""
+    timelines = Timelines(timelines_folder(settings.data_folder))
     async with opened_pool(settings, dsn) as pool:
-        store = EventStore(dsn, pool, lambda: datetime.now(UTC), settings.log)
+        store = EventStore(dsn, pool, lambda: datetime.now(UTC), settings.log, timelines)
         await store.open()
         try:
             yield store

@@ -2,10 +2,12 @@
 
 import re
 from argparse import ArgumentParser, Namespace
+from functools import partial
 
 from huajuan.audit.connecting import newest, stream_ids
 from huajuan.audit.errors import AuditError
 from huajuan.audit.exports import open_export, pages_of, read_header
+from huajuan.audit.gaps import first_gap
 from huajuan.audit.heads import Head, read_head
 from huajuan.audit.log_pages import log_pages
 from huajuan.audit.verifying import Claim, Verdict, verify
@@ -55,7 +57,9 @@ def _verify_log(settings: Settings, heads: dict[str, Head], key: str | None) -> 
         last, _ = newest(connection)
         claim = Claim(str(stream_ids(connection).installation()))
         with progress("verify", last) as told:
-            return verify(log_pages(connection, last), claim, heads, key, told)
+            return verify(
+                log_pages(connection, last), claim, heads, key, told, partial(first_gap, connection)
+            )
 
 
 def _verify_file(path: str, heads: dict[str, Head], key: str | None) -> Verdict:

@@ -68,8 +68,63 @@ BEGIN
     END IF;
 END $$;
 
--- Appends a batch of saves in one transaction. Row i belongs to save number saves[i]. A save with a
--- (stream, version) that is taken is refused whole; all others land, in order, at base + 1, base + 2, …
+-- Whether the version before each row is stored, or stands in the row before it: then no save leaves a gap. Planned once,
+-- and a scalar subquery, so that each is one look into the primary key, whatever the planner believes of the table.
+CREATE OR REPLACE FUNCTION log.follows_on(streams uuid[], versions bigint[]) RETURNS boolean
+    LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN NOT EXISTS (
+        SELECT FROM unnest(streams, versions) WITH ORDINALITY AS n(stream, version, i)
+         WHERE n.version > 1 AND (n.stream = streams[n.i - 1] AND n.version = versions[n.i - 1] + 1) IS NOT TRUE
+           AND (SELECT true FROM log.huajuan_events e
+                 WHERE e.originator_id = n.stream AND e.originator_version = n.version - 1) IS NULL);
+END $$;
+
+-- The saves of a batch that must be refused, because their streams do not stand where they were decided. Asked
+-- only where something is wrong, or not seen at a glance to be right. A row follows the last accepted row of its stream: the stored one, or one before it in the batch.
+CREATE OR REPLACE FUNCTION log.refused_of(saves int[], streams uuid[], versions bigint[]) RETURNS int[]
+    LANGUAGE plpgsql AS $$
+DECLARE
+    stored   bigint[];                                -- the stream's last stored version, of each row
+    befores  int[];                                   -- the row before it of the same stream in the batch
+    accepted bool[];
+    lasts    bigint[];                                -- the stream's last version when the row's turn comes
+    refused  int[] := '{}';
+    known    int;
+    b        int;
+BEGIN
+    SELECT array_agg(coalesce(e.originator_version, least(n.version, 1) - 1) ORDER BY n.i), array_agg(n.b ORDER BY n.i)
+      INTO stored, befores
+      FROM (SELECT u.*, lag(u.i) OVER (PARTITION BY u.stream ORDER BY u.i) AS b
+              FROM unnest(streams, versions) WITH ORDINALITY AS u(stream, version, i)) n
+      LEFT JOIN LATERAL (SELECT k.originator_version FROM log.huajuan_events k
+                          WHERE k.originator_id = n.stream ORDER BY k.originator_version DESC LIMIT 1) e ON true;
+    LOOP
+        -- Again until nothing more is refused, for the rows of a save need not stand together.
+        known := cardinality(refused);
+        lasts := stored;
+        accepted := array_fill(false, ARRAY[cardinality(saves)]);
+        FOR i IN 1 .. cardinality(saves) LOOP
+            b := befores[i];
+            IF b IS NOT NULL THEN
+                lasts[i] := CASE WHEN accepted[b] AND saves[b] <> ALL (refused) THEN versions[b] ELSE lasts[b] END;
+            END IF;
+            IF saves[i] = ANY (refused) THEN
+                CONTINUE;
+            ELSIF versions[i] = lasts[i] + 1 THEN
+                accepted[i] := true;
+            ELSE
+                refused := refused || saves[i];
+            END IF;
+        END LOOP;
+        EXIT WHEN cardinality(refused) = known;
+    END LOOP;
+    RETURN refused;
+END $$;
+
+-- Appends a batch of saves in one transaction. Row i belongs to save number saves[i]. A save is refused whole if one of
+-- its versions is taken, or if the version before it is neither stored nor in an accepted save before it: a stream has
+-- no gap, even where the database has lost what it had acknowledged. All others land, in order, at base + 1, base + 2, …
 CREATE OR REPLACE FUNCTION log.append(saves int[], streams uuid[], versions bigint[], topics text[], states bytea[],
                                       OUT base bigint, OUT refused int[]) LANGUAGE plpgsql AS $$
 DECLARE
@@ -80,22 +135,18 @@ BEGIN
     base := coalesce(base, 0);
     head := coalesce(head, '');
     NOTIFY huajuan_events;
-    BEGIN
-        INSERT INTO log.huajuan_events (originator_id, originator_version, topic, state, notification_id, chain)
-        SELECT n.stream, n.version, n.topic, n.state, base + n.i, n.link
-          FROM unnest(streams, versions, topics, states, log.links(head, streams, versions, topics, states))
-               WITH ORDINALITY AS n(stream, version, topic, state, link, i);
-        PERFORM log.follow(streams, topics);
-        RETURN;
-    EXCEPTION WHEN unique_violation THEN NULL;
-    END;
-    SELECT array_agg(DISTINCT n.save) INTO refused
-      FROM unnest(saves, streams, versions) AS n(save, stream, version)
-     WHERE EXISTS (SELECT FROM log.huajuan_events e
-                    WHERE e.originator_id = n.stream AND e.originator_version = n.version);
-    IF refused IS NULL THEN
-        RAISE unique_violation USING MESSAGE = 'a position is taken: somebody writes around the lock';
+    IF log.follows_on(streams, versions) THEN
+        BEGIN
+            INSERT INTO log.huajuan_events (originator_id, originator_version, topic, state, notification_id, chain)
+            SELECT n.stream, n.version, n.topic, n.state, base + n.i, n.link
+              FROM unnest(streams, versions, topics, states, log.links(head, streams, versions, topics, states))
+                   WITH ORDINALITY AS n(stream, version, topic, state, link, i);
+            PERFORM log.follow(streams, topics);
+            RETURN;
+        EXCEPTION WHEN unique_violation THEN NULL;
+        END;
     END IF;
+    refused := log.refused_of(saves, streams, versions);
     SELECT array_agg(n.stream ORDER BY n.i), array_agg(n.version ORDER BY n.i),
            array_agg(n.topic ORDER BY n.i), array_agg(n.state ORDER BY n.i)
       INTO streams, versions, topics, states

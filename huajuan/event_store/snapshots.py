@@ -12,13 +12,21 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from huajuan.domain.facts import Entity
 from huajuan.event_store.errors import PersonErased
 from huajuan.event_store.limits import LogLimits
+from huajuan.event_store.loading import stamp_of
 from huajuan.event_store.mapper import EventMapper
 
+# Its last event must be in the log, known by its moment: a fail-over may have lost it, or put another in its place.
 _STORE = """
 WITH older AS (
-    DELETE FROM log.huajuan_snapshots WHERE originator_id = %(id)s AND originator_version < %(version)s)
+    DELETE FROM log.huajuan_snapshots s WHERE s.originator_id = %(id)s
+       AND (s.originator_version < %(version)s
+            OR NOT EXISTS (SELECT FROM log.huajuan_events e
+                            WHERE e.originator_id = %(id)s AND e.originator_version = s.originator_version)))
 INSERT INTO log.huajuan_snapshots (originator_id, originator_version, topic, state)
-VALUES (%(id)s, %(version)s, %(topic)s, %(state)s) ON CONFLICT DO NOTHING
+SELECT %(id)s, %(version)s, %(topic)s, %(state)s
+ WHERE EXISTS (SELECT FROM log.huajuan_events e WHERE e.originator_id = %(id)s AND e.originator_version = %(version)s
+                  AND position(%(stamp)s::bytea IN e.state) > 0)
+    ON CONFLICT (originator_id, originator_version) DO UPDATE SET topic = EXCLUDED.topic, state = EXCLUDED.state
 """
 _logger = structlog.get_logger(__name__)
 
@@ -30,7 +38,7 @@ class Snapshots:
         self._pool = pool
         self._mapper = mapper
         self._limits = limits
-        self._waiting: OrderedDict[UUID, StoredEvent] = OrderedDict()
+        self._waiting: OrderedDict[UUID, tuple[StoredEvent, bytes]] = OrderedDict()
         self._wake = asyncio.Event()
 
     def appended(self, aggregate: Entity, events: int) -> None:
@@ -54,7 +62,7 @@ class Snapshots:
         except Exception as error:  # noqa: BLE001  its events are committed; often its key is not at hand
             _logger.warning("snapshot not kept", error=type(error).__name__)
             return
-        self._waiting[aggregate.id] = row
+        self._waiting[aggregate.id] = row, stamp_of(aggregate)
         self._waiting.move_to_end(aggregate.id)
         while len(self._waiting) > self._limits.snapshots_waiting_max:
             self._waiting.popitem(last=False)
@@ -68,18 +76,22 @@ class Snapshots:
 
     async def write_waiting(self) -> None:
         while self._waiting:
-            _, row = self._waiting.popitem(last=False)
+            _, waiting = self._waiting.popitem(last=False)
             try:
-                await self._write(row)
+                await self._write(*waiting)
             except (psycopg.Error, PoolTimeout) as error:
                 _logger.warning("snapshot not kept", error=type(error).__name__)
 
-    async def _write(self, row: StoredEvent) -> None:
+    def forget_waiting(self) -> None:
+        self._waiting.clear()
+
+    async def _write(self, row: StoredEvent, stamp: bytes) -> None:
         values = {
             "id": row.originator_id,
             "version": row.originator_version,
             "topic": row.topic,
             "state": row.state,
+            "stamp": stamp,
         }
         async with self._pool.connection() as connection:
             await connection.execute(_STORE, values)

@@ -27,6 +27,7 @@ from huajuan.event_store.outages import through_outages
 from huajuan.event_store.shared_reads import SharedReads
 from huajuan.event_store.snapshots import Snapshots
 from huajuan.event_store.streams import StreamIds
+from huajuan.event_store.timelines import Timelines
 from huajuan.event_store.write_health import WriteHealth
 from huajuan.event_store.writer import Writer
 
@@ -55,7 +56,12 @@ class EventStore:
     """
 
     def __init__(
-        self, dsn: str, pool: AsyncConnectionPool, clock: Callable[[], datetime], limits: LogLimits
+        self,
+        dsn: str,
+        pool: AsyncConnectionPool,
+        clock: Callable[[], datetime],
+        limits: LogLimits,
+        timelines: Timelines | None = None,
     ) -> None:
         self.clock = clock
         self.facts = FactClock(limits.clock_behind_seconds_max, lambda: self.clock())
@@ -67,10 +73,11 @@ class EventStore:
         self.earlier = EarlierRuns(pool, limits.reconnect_seconds_max)
         self._limits = limits
         self._pool = pool
+        self._timelines = timelines or Timelines()
+        self._timelines.on_change.append(self.forget_all)
         self.write_health = WriteHealth()
-        self._writer = Writer(dsn, limits, self._tell_appended, self.write_health)
         self.head = LogHead(self.reads, self.facts)
-        self._writer = Writer(dsn, limits, self._tell_appended)
+        self._writer = Writer(dsn, limits, self._tell_appended, self.write_health, self._timelines)
         self._cache = AggregateCache(limits.aggregates_cached_max, limits.lock_seconds_max)
         self._loader = Loader(self.reads, self.mapper, self.keys, limits.page_events_max)
         self._snapshots = Snapshots(pool, self.mapper, limits)
@@ -170,8 +177,9 @@ class EventStore:
         self._cache.drop_those(lambda kept: person in (kept.id, getattr(kept, "account_id", None)))
 
     def forget_all(self) -> None:
-        """Whose key is gone is not known just now, so nobody's is remembered."""
+        """Whose key is gone, or which facts the database has lost, is not known just now: nothing is remembered."""
         self.keys.forget_all()
+        self._snapshots.forget_waiting()
         self._cache.drop_those(lambda _: True)
 
     def _tell_appended(self, position: int) -> None:
@@ -194,15 +202,15 @@ class EventStore:
     async def _decide_and_append(
         self, decide: Callable[..., Saved], streams: Streams, beside: Streams
     ) -> Decided:
-        ids = [stream.id for stream in streams]
+        ids, generation = [stream.id for stream in streams], self._timelines.generation
         known = self._cache.known(ids)
         if caller().command is None and not beside and len(known) == len(ids):
             # A cached state may accept at once: the log's primary key checks it.
             hasty = self._decide_on_cached(decide, ids, known)
             if hasty:
-                return await self._append(hasty)
+                return await self._append(hasty, generation)
         decided = await self._decide_on_newest(decide, streams, beside)
-        return decided if isinstance(decided, Decided) else await self._append(decided)
+        return decided if isinstance(decided, Decided) else await self._append(decided, generation)
 
     async def _decide_on_newest(
         self, decide: Callable[..., Saved], streams: Streams, beside: Streams
@@ -250,24 +258,39 @@ class EventStore:
         with on_occasion(Occasion(self.facts.stamp(), caller().actor, caller().signature)):
             return list(decide(*(known.get(i) for i in ids)))
 
-    async def _append(self, saved: list[Entity]) -> Decided:
+    async def _append(self, saved: list[Entity], generation: int) -> Decided:
         events = [event for aggregate in saved for event in aggregate.pending_events]
         if not events:
             return Decided(tuple(saved), 0)
         await self.keys.need(self.mapper.subjects_of_events(events))
-        positions = await self._writer.append([self.mapper.to_stored_event(event) for event in events])
+        rows = [self.mapper.to_stored_event(event) for event in events]
+        positions = await self._writer.append(rows, generation)
         counts = [len(aggregate.collect_events()) for aggregate in saved]
         with after_commit("cache and snapshots"):
-            self._cache.keep(saved)
+            if (
+                generation == self._timelines.generation
+            ):  # else the next decision reads what the new server has
+                self._cache.keep(saved)
             self.facts.know(aggregate.modified_on for aggregate in saved)
             for aggregate, count in zip(saved, counts, strict=True):
                 self._snapshots.appended(aggregate, count)
         return Decided(tuple(saved), positions[-1])
 
     async def _bring_up_to_date(self, streams: Streams, known: dict[UUID, Entity]) -> None:
-        added = await through_outages(
-            lambda: self._loader.bring_up_to_date(streams, known), self._limits.reconnect_seconds_max
-        )
+        """What was known or read of a server that another has replaced is read anew."""
+        generation = self._timelines.generation
+
+        async def read() -> dict[UUID, int]:
+            nonlocal generation
+            while True:
+                if generation != self._timelines.generation:
+                    known.clear()
+                    generation = self._timelines.generation
+                added = await self._loader.bring_up_to_date(streams, known)
+                if generation == self._timelines.generation:
+                    return added
+
+        added = await through_outages(read, self._limits.reconnect_seconds_max)
         self._cache.keep(known.values())
         self.facts.know(aggregate.modified_on for aggregate in known.values())
         for i in added.keys() & known.keys():

@@ -16,6 +16,7 @@ from huajuan.event_store.errors import Conflict, LogBusy, LogError, LogUnavailab
 from huajuan.event_store.limits import LogLimits
 from huajuan.event_store.outages import OUTAGES
 from huajuan.event_store.own_rows import stored_positions
+from huajuan.event_store.timelines import Timelines
 from huajuan.event_store.write_health import WriteHealth
 
 _APPEND = "SELECT base, refused FROM log.append(%b::int[], %b::uuid[], %b::bigint[], %b::text[], %b::bytea[])"
@@ -27,11 +28,13 @@ _logger = structlog.get_logger(__name__)
 class Save:
     """The rows of one save, all or none of which are appended; `done` gets their positions.
 
+    `generation` is that of the server that its decision was made on.
     A save is in doubt once an outage left it unknown whether it was appended.
     """
 
     rows: Sequence[StoredEvent]
     done: asyncio.Future[list[int]]
+    generation: int = 0
     in_doubt: bool = False
 
     def keys(self) -> set[tuple[UUID | str, int]]:
@@ -55,11 +58,14 @@ class Writer:
         limits: LogLimits,
         on_appended: Callable[[int], None] = lambda _: None,
         health: WriteHealth | None = None,
+        timelines: Timelines | None = None,
     ) -> None:
         self._dsn = dsn
         self._limits = limits
         self._on_appended = on_appended
         self._health = health or WriteHealth()
+        self._timelines = timelines or Timelines()
+        self._connected_in = 0
         self._waiting: deque[Save] = deque()
         self._wake = asyncio.Event()
         self._connection: psycopg.AsyncConnection | None = None
@@ -83,14 +89,17 @@ class Writer:
         """The process number of this writer's Postgres backend, 0 while there is none."""
         return self._connection.info.backend_pid if self._connection and not self._connection.closed else 0
 
-    async def append(self, rows: Sequence[StoredEvent]) -> list[int]:
-        """The positions given to `rows`.
+    async def append(self, rows: Sequence[StoredEvent], generation: int | None = None) -> list[int]:
+        """The positions given to `rows`, which were decided on a server of this generation, the present one if `None`.
 
         Raises `Conflict` or `LogBusy` when nothing was appended, `LogUnavailable` when that is unknown.
         """
         if self._closing or len(self._waiting) >= self._limits.queue_saves_max:
             raise LogBusy
-        save = Save(rows, asyncio.get_running_loop().create_future())
+        present = self._timelines.generation
+        if generation not in (None, present):
+            raise Conflict
+        save = Save(rows, asyncio.get_running_loop().create_future(), present)
         self._waiting.append(save)
         self._wake.set()
         return await save.done
@@ -139,7 +148,11 @@ class Writer:
         give_up_at = asyncio.get_running_loop().time() + self._limits.reconnect_seconds_max
         while open_saves := [save for save in batch if not save.done.done()]:
             try:
-                await self._write(open_saves)
+                present = self._timelines.generation
+                if outdated := [save for save in open_saves if save.generation != present]:
+                    await self._settle_outdated(outdated)
+                else:
+                    await self._write(open_saves)
             except OUTAGES as error:
                 self._health.failed(error)
                 _logger.warning("log connection lost", error=type(error).__name__, saves=len(open_saves))
@@ -158,6 +171,11 @@ class Writer:
                 await self._settle_refused(save)
         self._on_appended(base)
 
+    async def _settle_outdated(self, saves: list[Save]) -> None:
+        """They were decided on a server that another has replaced, which may lack what they were decided on."""
+        for save in saves:
+            await self._settle_refused(save)
+
     async def _settle_refused(self, save: Save) -> None:
         """After an outage a refusal may be of our own first copy: then it was appended after all."""
         positions = await self._look_up(save) if save.in_doubt else None
@@ -174,12 +192,15 @@ class Writer:
         async with asyncio.timeout(self._limits.append_seconds_max):
             cursor = await self._live_connection().execute(_APPEND, _columns(batch), prepare=True)
             row = await cursor.fetchone()
+        self._live_connection()  # else the answer came from a server that was replaced meanwhile
         base, refused = row or (0, None)
         return base, set(refused or ())
 
     def _live_connection(self) -> psycopg.AsyncConnection:
         if self._connection is None:
             raise psycopg.InterfaceError("not connected")
+        if self._connected_in != self._timelines.generation:
+            raise psycopg.InterfaceError("connected to a server that was replaced")
         return self._connection
 
     async def _reconnect(self, give_up_at: float) -> None:
@@ -194,7 +215,15 @@ class Writer:
         raise LogUnavailable
 
     async def _connect(self) -> psycopg.AsyncConnection:
-        return await connect(self._dsn, self._limits.append_seconds_max, _SESSION)
+        connection = await connect(self._dsn, self._limits.append_seconds_max, _SESSION)
+        try:
+            async with asyncio.timeout(self._limits.append_seconds_max):
+                await self._timelines.check(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        self._connected_in = self._timelines.generation
+        return connection
 
     async def _hang_up(self) -> None:
         if self._connection:

@@ -10,6 +10,7 @@ from litestar import Response, post
 
 from huajuan.audit.connecting import newest, one, stream_ids
 from huajuan.audit.damage import Damage
+from huajuan.audit.gaps import first_gap
 from huajuan.audit.limits import AuditTooLong
 from huajuan.audit.log_pages import log_pages
 from huajuan.audit.verifying import Claim, verify
@@ -49,6 +50,18 @@ _EXAMPLES: list[dict[str, Any]] = [
         "last": 4711,
         "damage": {"position": 9, "kind": "changed", "says": "its content is not what was written"},
     },
+    {
+        "message": phrases.WELL,
+        "whole": False,
+        "position": 4711,
+        "last": 4711,
+        "damage": {
+            "position": 4001,
+            "kind": "gap",
+            "says": "stream 2f1c4a5e-0b7d-4c55-9a53-6a1d0f6f3c11 goes on with version 379 after 22: "
+            "events between are missing",
+        },
+    },
 ]
 
 
@@ -68,7 +81,10 @@ _EXAMPLES: list[dict[str, Any]] = [
     ),
 )
 async def verify_log(desk: AtDesk) -> Response[VerifyReply]:
-    """Prove that no byte of the log was changed. One at a time, and only as far as there is time for."""
+    """Prove that no byte of the log was changed and no stream has a gap.
+
+    One at a time, and only as far as there is time for.
+    """
     seconds_max = desk.settings.audit.verify_seconds_max
     return Response(await desk.auditors.walk(partial(_verify, seconds_max)), headers=NO_STORE)
 
@@ -79,7 +95,8 @@ def _verify(seconds_max: float, connection: psycopg.Connection) -> VerifyReply:
     last, claim = newest(connection)[0], Claim(str(stream_ids(connection).installation()))
     clock = _Clock(seconds_max)
     try:
-        verdict = verify(log_pages(connection, last), claim, {}, None, clock.told)
+        gap = partial(first_gap, connection, lambda: clock.told(last))
+        verdict = verify(log_pages(connection, last), claim, {}, None, clock.told, gap)
     except AuditTooLong:
         return _reply(None, clock.position, last, None)
     return _reply(verdict.whole, verdict.position, last, verdict.damage)

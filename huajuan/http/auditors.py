@@ -8,9 +8,9 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from huajuan.audit.connecting import hold_still, reading
-from huajuan.audit.errors import AuditError
+from huajuan.audit.errors import AuditError, AuditGap
 from huajuan.audit.limits import AuditLimits, AuditTooLong
-from huajuan.event_store.errors import LogBusy, LogUnavailable
+from huajuan.event_store.errors import LogBusy, LogUnavailable, StreamBroken
 from huajuan.threads import Threads
 
 T = TypeVar("T")
@@ -57,6 +57,8 @@ def _answered(dsn: str, statement_seconds_max: float, question: Callable[[psycop
                 f"SET statement_timeout = {max(1, round(statement_seconds_max * 1000))}".encode()
             )
             return question(connection)
+    except AuditGap as error:
+        raise StreamBroken from error
     except AuditError as error:
         if isinstance(error, AuditTooLong) or isinstance(error.__cause__, psycopg.errors.QueryCanceled):
             raise LogBusy from error

@@ -12,6 +12,7 @@ from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import Said, replies
 from huajuan.http.envelope import RETRY_AFTER_SECONDS
 from huajuan.projections.checkpoints import Standing, standings
+from huajuan.projections.leading import AHEAD_OF_LOG
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.settings import Settings
 
@@ -140,14 +141,12 @@ def _table_problems(found: Iterable[Standing], settings: Settings) -> Iterator[P
     optional = {p.schema for p in PROJECTIONS if p.name in settings.readyz_optional_tables}
     for standing in found:
         table, blocking = standing.projection, standing.projection not in optional
-        if standing.stopped_at is not None:
+        if standing.lag_events < 0 or standing.stopped_by == AHEAD_OF_LOG:
+            detail = f"{table} has folded events that the log has lost: run `huajuan rebuild`."
+            yield Problem("read_table_ahead", detail, blocking)
+        elif standing.stopped_at is not None:
             detail = f"{table} stopped at position {standing.stopped_at}: {standing.stopped_by}."
             yield Problem("read_table_stopped", detail, blocking)
-        elif standing.lag_events < 0:
-            detail = (
-                f"{table} is ahead of the log by {-standing.lag_events} events: the log has lost its end."
-            )
-            yield Problem("read_table_ahead", detail, blocking)
         elif standing.lag_seconds > settings.lag_seconds_max:
             detail = f"{table} is {standing.lag_events} events behind and has not moved for some time."
             yield Problem("read_table_behind", detail, blocking)

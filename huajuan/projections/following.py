@@ -6,7 +6,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from huajuan.projections.engine import Followed
-from huajuan.projections.leading import Checkpoint
+from huajuan.projections.leading import AHEAD_OF_LOG, Checkpoint
 from huajuan.projections.positions import Positions
 from huajuan.projections.projection import Projection
 from huajuan.projections.skips import ignored, skipped
@@ -48,6 +48,9 @@ class Following:
         """Whether to go on where the projection stopped: the culprit may have been skipped meanwhile."""
         if row.stopped_at is None:
             return True
+        if row.stopped_by == AHEAD_OF_LOG:
+            self._positions.stopped(row.schema)
+            return False
         await self._learn(connection, self[row.schema].projection)
         if row.schema in self._may_retry or row.stopped_at in self[row.schema].skips.positions:
             return True

@@ -9,7 +9,7 @@ from huajuan.projections.checkpoints import RATE_SECONDS
 
 # The row is position, leadership and fail-over at once: who cannot lock it does not lead.
 _LEAD = b"""
-SELECT projection, position, stopped_at FROM operations.checkpoints WHERE projection = ANY(%b)
+SELECT projection, position, stopped_at, stopped_by FROM operations.checkpoints WHERE projection = ANY(%b)
  ORDER BY projection FOR UPDATE SKIP LOCKED
 """
 # The rate is an average in which what is `RATE_SECONDS` old counts for a third of what is new.
@@ -21,12 +21,16 @@ UPDATE operations.checkpoints
  WHERE projection = ANY(%b)
 """.encode()
 _LOOK = b"""
-SELECT projection, position, stopped_at, (SELECT coalesce(max(notification_id), 0) FROM log.huajuan_events)
+SELECT projection, position, stopped_at, stopped_by, (SELECT coalesce(max(notification_id), 0) FROM log.huajuan_events)
   FROM operations.checkpoints WHERE projection = ANY(%b)
 """
 _STOP = (
     b"UPDATE operations.checkpoints SET stopped_at = %b, stopped_by = %b, leader = %b WHERE projection = %b"
 )
+
+
+# The log ends before the checkpoint: it was cut. The table has folded what is no more, and only a rebuild mends it.
+AHEAD_OF_LOG = "AheadOfLog"
 
 
 class Checkpoint(NamedTuple):
@@ -35,6 +39,7 @@ class Checkpoint(NamedTuple):
     schema: str
     position: int
     stopped_at: int | None
+    stopped_by: str | None
 
 
 class Seen(NamedTuple):
@@ -60,4 +65,4 @@ async def stop(connection: AsyncConnection, schema: str, position: int, kind: st
 async def look(connection: AsyncConnection, schemas: Sequence[str]) -> list[Seen]:
     """Locks nothing."""
     cursor = await connection.execute(_LOOK, (list(schemas),), prepare=True, binary=True)
-    return [Seen(Checkpoint(*row[:3]), row[3]) for row in await cursor.fetchall()]
+    return [Seen(Checkpoint(*row[:4]), row[4]) for row in await cursor.fetchall()]

@@ -13,7 +13,7 @@ from huajuan.event_store.reading import LogReader
 from huajuan.projections.batches import Batches, NotOurs
 from huajuan.projections.changes import Changes
 from huajuan.projections.following import Following
-from huajuan.projections.leading import look, stop
+from huajuan.projections.leading import AHEAD_OF_LOG, Seen, look, stop
 from huajuan.projections.limits import ProjectionLimits
 from huajuan.projections.positions import Positions
 from huajuan.projections.process import own_name
@@ -66,7 +66,7 @@ class Runner:
 
     async def _work(self, connection: AsyncConnection) -> None:
         await self._following.learn_skips(connection)
-        seen = await look(connection, self._following.schemas)
+        seen = await self._look(connection)
         self._positions.are({row.schema: row.position for row, _ in seen})
         await self._fold_for_ever(connection)
 
@@ -95,9 +95,22 @@ class Runner:
             async with asyncio.timeout(self._limits.poll_seconds):
                 await self._wake.wait()
 
+    async def _look(self, connection: AsyncConnection) -> list[Seen]:
+        """Stops those that are ahead of the log: they would pass over what is appended at those positions anew."""
+        seen = await look(connection, self._following.schemas)
+        ahead = [row for row, head in seen if row.position > head and row.stopped_by != AHEAD_OF_LOG]
+        for row in ahead:
+            await stop(connection, row.schema, row.position, AHEAD_OF_LOG, self._name)
+            _logger.error(
+                "projection is ahead of the log", projection=row.schema, mend_with="huajuan rebuild"
+            )
+            self._following.stopped(row.schema)
+            self._teller.tell([row.schema], STOPPED)
+        return await look(connection, self._following.schemas) if ahead else seen
+
     async def _is_behind(self, connection: AsyncConnection) -> bool:
         """Asked when nobody rang: in silence no row is locked."""
-        seen = await look(connection, self._following.schemas)
+        seen = await self._look(connection)
         self._positions.moved({row.schema: row.position for row, _ in seen})
         # Each is asked, for that is how it is known here that one is stopped.
         free = [head > row.position for row, head in seen if await self._following.may_lead(connection, row)]

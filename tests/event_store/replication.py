@@ -1,0 +1,108 @@
+"""Two servers with streaming replication, for tests of fail-overs: the second is a copy of the first, and follows it."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from huajuan.database import create_tables
+from huajuan.embedded_postgres import EmbeddedPostgres
+from huajuan.embedded_postgres.account import choose_account
+from huajuan.embedded_postgres.binaries import find_binaries
+from tests.postgres import eventually, fast_folder, kill_server, passable_folder
+
+COPY_SECONDS_MAX = 120
+# As a rule in memory: what a killed process has written stays there without fsync.
+_SETTINGS = {
+    "wal_level": "replica",
+    "max_wal_senders": "8",
+    "hot_standby": "on",
+    "full_page_writes": "on",
+    "synchronous_commit": "on",
+}
+
+
+@dataclass
+class Pair:
+    """`dsn` names both, whichever of them takes writes."""
+
+    primary: EmbeddedPostgres
+    standby: EmbeddedPostgres
+
+    @property
+    def dsn(self) -> str:
+        hosts = [str(conninfo_to_dict(server.dsn())["host"]) for server in (self.primary, self.standby)]
+        return make_conninfo(
+            self.primary.dsn(), host=",".join(hosts), port="5432,5432", target_session_attrs="read-write"
+        )
+
+    def wait_for_each_commit(self) -> None:
+        """From here on a commit is acknowledged when the standby has it."""
+        on(self.primary, "ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
+        state = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
+        eventually(lambda: on(self.primary, state))
+
+    def cut_off(self) -> None:
+        """From here on the standby gets nothing: what is committed is lost with the primary."""
+        head = on(self.primary, "SELECT pg_current_wal_lsn()")[0][0]
+        eventually(lambda: on(self.standby, f"SELECT pg_last_wal_replay_lsn() >= '{head}'")[0][0])
+        on(self.standby, "ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
+        eventually(lambda: not on(self.primary, "SELECT 1 FROM pg_stat_replication"))
+
+    def promote(self) -> None:
+        on(self.standby, "SELECT pg_promote()")
+
+    def fail_over(self) -> None:
+        kill_server(self.primary)
+        self.promote()
+
+
+@contextmanager
+def replicated() -> Iterator[Pair]:
+    """The tables are made, and both servers hold them."""
+    with (
+        passable_folder(fast_folder()) as first,
+        passable_folder(fast_folder()) as second,
+        _server(first) as primary,
+    ):
+        create_tables(primary.dsn())
+        _copy(primary, second)
+        with _server(second) as standby:
+            eventually(lambda: on(primary, "SELECT 1 FROM pg_stat_replication WHERE state = 'streaming'"))
+            yield Pair(primary, standby)
+
+
+def on(server: EmbeddedPostgres, *statements: str) -> list[Any]:
+    """The rows of the last statement."""
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        for statement in statements:
+            cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def _server(folder: Path) -> EmbeddedPostgres:
+    return EmbeddedPostgres(folder, durable=False, die_with_parent=True, settings=_SETTINGS)
+
+
+def _copy(primary: EmbeddedPostgres, folder: Path) -> None:
+    data = folder / "pgdata"
+    command: list[str | Path] = [
+        find_binaries() / "pg_basebackup",
+        "-d",
+        primary.dsn(),
+        "-D",
+        data,
+        "-R",
+        "-c",
+        "fast",
+        "-N",
+    ]
+    subprocess.run(command, check=True, capture_output=True, timeout=COPY_SECONDS_MAX)
+    account = choose_account(primary.data, lambda _: None)
+    for path in [data, *data.rglob("*")]:
+        account.give(path)

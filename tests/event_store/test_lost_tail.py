@@ -1,0 +1,209 @@
+"""The database has lost its newest events, and the process still remembers them: the next decision is on what is stored."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from huajuan.domain.account import Account
+from huajuan.domain.facts import Entity
+from huajuan.domain.refusals import AlreadyCheckedIn
+from huajuan.event_store.errors import Conflict, StreamBroken
+from huajuan.event_store.limits import LogLimits
+from huajuan.event_store.loading import Stream
+from huajuan.event_store.snapshots import Snapshots
+from huajuan.event_store.store import EventStore
+from huajuan.event_store.timelines import Timelines
+from huajuan.event_store.writer import Save, Writer
+from tests.event_store.cutting import cut, tear
+from tests.event_store.studio import check_in, hold, log_rows, opened, register
+from tests.event_store.test_append import row
+
+
+def snapshots(dsn: str) -> list[int]:
+    with psycopg.connect(dsn) as connection:
+        query = "SELECT originator_version FROM log.huajuan_snapshots ORDER BY 1"
+        return [version for (version,) in connection.execute(query).fetchall()]
+
+
+async def lived(store: EventStore, days: int = 5) -> UUID:
+    ann = await register(store, "ann")
+    for day in range(days):
+        await check_in(store, ann, day)
+    return ann
+
+
+async def assert_as_stored(store: EventStore, dsn: str, account: UUID) -> None:
+    async with opened(dsn) as fresh:
+        assert await store.find(Account, account) == await fresh.find(Account, account)
+
+
+async def test_a_cached_state_ahead_of_its_stream_is_neither_shown_nor_decided_on(database_url: str) -> None:
+    async with opened(database_url) as store:
+        ann = await lived(store)
+        cut(database_url, 3)
+        await assert_as_stored(store, database_url, ann)
+        await check_in(store, ann, 4)  # done before, and lost
+        assert [version for _, _, version in log_rows(database_url)] == [1, 2, 3, 4]
+
+
+async def test_an_append_on_a_lost_state_is_decided_anew(database_url: str) -> None:
+    async with opened(database_url) as store:
+        ann = await lived(store)
+        cut(database_url, 3)
+        saved = await hold(store, ann)  # hasty: the cached state accepts
+        assert (saved.position, saved.aggregates[0].version) == (4, 4)
+        await assert_as_stored(store, database_url, ann)
+
+
+async def test_a_cached_state_of_another_history_is_dropped(database_url: str) -> None:
+    """Another process has put other events in the place of those that were lost, and more."""
+    async with opened(database_url) as store:
+        ann = await lived(store)
+        cut(database_url, 3)
+        async with opened(database_url) as other:
+            for _ in range(4):
+                await hold(other, ann, 1)
+        await assert_as_stored(store, database_url, ann)
+        assert (await check_in(store, ann, 4)).position == 8
+
+
+async def test_a_refusal_is_not_decided_on_what_was_lost(database_url: str) -> None:
+    async with opened(database_url) as store:
+        ann = await lived(store)
+        with pytest.raises(AlreadyCheckedIn):
+            await check_in(store, ann, 4)
+        cut(database_url, 3)
+        await check_in(store, ann, 4)
+
+
+async def test_a_snapshot_that_waited_is_not_written_ahead_of_its_stream(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, go = Snapshots.write_waiting, asyncio.Event()
+
+    async def later(self: Snapshots) -> None:
+        await go.wait()
+        await write(self)
+
+    monkeypatch.setattr(Snapshots, "write_waiting", later)
+    async with opened(database_url, snapshot_every_events=6) as store:
+        ann = await lived(store)
+        cut(database_url, 3)
+        async with opened(database_url, snapshot_every_events=100) as other:
+            for _ in range(4):  # even when the stream has that version again
+                await hold(other, ann, 1)
+        go.set()
+        await write(store._snapshots)
+    assert snapshots(database_url) == []
+
+
+async def test_a_snapshot_ahead_of_its_stream_is_not_read_and_goes(database_url: str) -> None:
+    async with opened(database_url, snapshot_every_events=6) as store:
+        ann = await lived(store)
+        await store._snapshots.write_waiting()
+        assert snapshots(database_url) == [6]
+    cut(database_url, 3)
+    async with opened(database_url, snapshot_every_events=4) as store:
+        account = await store.find(Account, ann)
+        assert account
+        assert (account.version, account.balance) == (3, 200)
+        await check_in(store, ann, 7)
+        await store._snapshots.write_waiting()
+        assert snapshots(database_url) == [4]
+
+
+async def test_a_snapshot_of_another_history_is_not_read_and_is_replaced(database_url: str) -> None:
+    async with opened(database_url, snapshot_every_events=6) as store:
+        ann = await lived(store)
+        await store._snapshots.write_waiting()
+    cut(database_url, 3)
+    async with opened(database_url, snapshot_every_events=6) as store:
+        for _ in range(3):
+            await hold(store, ann, 1)
+        await store._snapshots.write_waiting()
+    async with opened(database_url) as fresh:
+        account = await fresh.find(Account, ann)
+        assert account
+        assert (account.version, account.balance, len(account.held)) == (6, 197, 3)
+
+
+async def test_a_stream_with_a_gap_is_told_as_such(database_url: str) -> None:
+    async with opened(database_url) as store:
+        ann, ben = await lived(store), await register(store, "ben")
+    tear(database_url, ann, (3, 4))
+    async with opened(database_url) as store:
+        with pytest.raises(StreamBroken):
+            await store.find(Account, ann)
+        with pytest.raises(StreamBroken):
+            await check_in(store, ann, 9)
+        await check_in(store, ben)
+
+
+class Switch(Timelines):
+    """Another primary answers when the test says so."""
+
+    def switch(self) -> None:
+        self._change(None, None)  # type: ignore[arg-type]
+
+
+class CutOff(Writer):
+    """The batch is on its way when another primary takes over; `lands` says whether that one has it."""
+
+    lands = False
+
+    async def _send(self, batch: list[Save]) -> tuple[int, set[int]]:
+        timelines = self._timelines
+        if isinstance(timelines, Switch) and timelines.generation == 0:
+            if self.lands:
+                await super()._send(batch)
+            timelines.switch()
+        return await super()._send(batch)
+
+
+@pytest.mark.parametrize("lands", [False, True])
+async def test_what_was_under_way_at_a_fail_over_is_looked_up_and_never_sent_again(
+    database_url: str, *, lands: bool
+) -> None:
+    writer = CutOff(database_url, LogLimits(), timelines=Switch())
+    writer.lands = lands
+    await writer.open()
+    results = await asyncio.gather(*(writer.append([row()]) for _ in range(3)), return_exceptions=True)
+    assert await writer.append([row()]) == [len(log_rows(database_url))]
+    await writer.close()
+    assert [type(result) for result in results] == [list if lands else Conflict] * 3
+    assert len(log_rows(database_url)) == (4 if lands else 1)
+
+
+async def test_what_was_decided_before_a_fail_over_is_decided_anew(database_url: str) -> None:
+    timelines = Switch()
+    writer = Writer(database_url, LogLimits(), timelines=timelines)
+    await writer.open()
+    before = timelines.generation
+    timelines.switch()
+    with pytest.raises(Conflict):
+        await writer.append([row()], before)
+    assert await writer.append([row()], timelines.generation) == [1]
+    await writer.close()
+
+
+async def test_nothing_is_remembered_over_a_fail_over(database_url: str) -> None:
+    async with opened(database_url, snapshot_every_events=3) as store:
+        ann = await lived(store)
+        asked: list[Any] = []
+
+        def decide(account: Account | None) -> Iterable[Entity]:
+            asked.append(account)
+            if len(asked) == 1:
+                Switch.switch(store._timelines)  # type: ignore[arg-type]
+            assert account
+            account.hold(UUID(int=len(asked)), 1)
+            return [account]
+
+        await store.change(decide, Stream(Account, ann))
+        assert len(asked) == 2
+        assert asked[0] is not asked[1]
+        assert len(log_rows(database_url)) == 7
