@@ -5,25 +5,29 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import psycopg
+from eventsourcing.persistence import PersistenceError
 
 from huajuan.embedded_postgres import EmbeddedPostgres
+from huajuan.event_store.connecting import connect_blocking
 from huajuan.event_store.errors import StalePrimary
-from huajuan.event_store.schema import create_schema
+from huajuan.event_store.schema import SchemaTooNew, create_schema
+from huajuan.event_store.server_check import ServerUnfit, check_readable, check_writable
 from huajuan.event_store.timelines import Timelines, timelines_folder
-from huajuan.projections.registry import PROJECTIONS
+from huajuan.projections.registry import PROJECTIONS, SCHEMAS
 from huajuan.rebuilding.building import build_read_tables
 from huajuan.rebuilding.limits import RebuildLimits
 from huajuan.redaction import DsnMalformed, parsed_dsn, without_dsn_secrets
 from huajuan.serving.database_watch import kept_running
 from huajuan.settings import PREFIX, Settings
 
-OLDEST_MAJOR = 14
 CONNECT_SECONDS_MAX = 10
+REASON_LETTERS_MAX = 500
 DATABASE_NAME = "huajuan"
+_OWN_SCHEMAS = ("log", "operations", *SCHEMAS)
 
 
 class DatabaseUnusable(Exception):
-    """The database cannot be reached, or is too old; the message says which."""
+    """The database cannot be reached, or is unfit; the message says which, in one line."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,11 @@ class Database:
 def open_database(settings: Settings, say: Callable[[str], None]) -> Iterator[Database]:
     """A database whose tables are made. An embedded server is stopped by the last process that uses it."""
     with reach_database(settings, say) as database:
-        refuse_old_primary(database.dsn, settings)
-        create_tables(database.dsn, say, settings.rebuild)
+        with _told_in_one_line(database.dsn), _connected(database.dsn) as connection:
+            check_writable(connection, _OWN_SCHEMAS)
+            refuse_old_primary(connection, settings)
+        with _told_in_one_line(database.dsn):
+            create_tables(database.dsn, say, settings.rebuild)
         yield database
 
 
@@ -57,13 +64,12 @@ def reach_database(settings: Settings, say: Callable[[str], None]) -> Iterator[D
         yield database
 
 
-def refuse_old_primary(dsn: str, settings: Settings) -> None:
+def refuse_old_primary(connection: psycopg.Connection, settings: Settings) -> None:
     """A server that another has replaced may lack what was acknowledged since: nothing is written there."""
-    with psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_SECONDS_MAX) as connection:
-        try:
-            Timelines(timelines_folder(settings.data_folder)).check_at_start(connection)
-        except StalePrimary as error:
-            raise DatabaseUnusable(f"{PREFIX}DATABASE_URL: {error}") from None
+    try:
+        Timelines(timelines_folder(settings.data_folder)).check_at_start(connection)
+    except StalePrimary as error:
+        raise DatabaseUnusable(f"{PREFIX}DATABASE_URL: {error}") from None
 
 
 def create_tables(
@@ -75,26 +81,36 @@ def create_tables(
 
 
 def _given(dsn: str) -> Database:
-    try:
-        parsed_dsn(dsn)
-        with psycopg.connect(dsn, connect_timeout=CONNECT_SECONDS_MAX) as connection:
-            major = connection.info.server_version // 10_000
-            parts = connection.info
-            where = f"PostgreSQL {major} at {parts.host or 'localhost'}:{parts.port}, database {parts.dbname}"
-    except DsnMalformed as error:
-        raise DatabaseUnusable(f"{PREFIX}DATABASE_URL: {error}") from None
-    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
-        reason = without_dsn_secrets(str(error).strip().splitlines()[0], dsn)
-        raise DatabaseUnusable(f"{PREFIX}DATABASE_URL: {reason}") from None
-    if major < OLDEST_MAJOR:
-        raise DatabaseUnusable(
-            f"{PREFIX}DATABASE_URL: PostgreSQL {OLDEST_MAJOR} or newer is needed, this is {major}"
-        )
+    with _told_in_one_line(dsn), _connected(dsn) as connection:
+        check_readable(connection)
+        parts, major = connection.info, connection.info.server_version // 10_000
+        where = f"PostgreSQL {major} at {parts.host or 'localhost'}:{parts.port}, database {parts.dbname}"
     return Database(dsn, where)
 
 
+def _connected(dsn: str) -> psycopg.Connection:
+    parsed_dsn(dsn)
+    return connect_blocking(dsn, connect_timeout=CONNECT_SECONDS_MAX)
+
+
+@contextmanager
+def _told_in_one_line(dsn: str) -> Iterator[None]:
+    try:
+        yield
+    except (DsnMalformed, ServerUnfit, SchemaTooNew) as error:
+        raise DatabaseUnusable(f"{PREFIX}DATABASE_URL: {error}") from None
+    except (psycopg.Error, PersistenceError, UnicodeError) as error:
+        raise DatabaseUnusable(f"{PREFIX}DATABASE_URL: {_in_one_line(error, dsn)}") from None
+
+
+def _in_one_line(error: Exception, dsn: str) -> str:
+    """Of several hosts each has its lines."""
+    lines = [line.strip(" -\t") for line in without_dsn_secrets(str(error), dsn).splitlines()]
+    return "; ".join(line for line in lines if line)[:REASON_LETTERS_MAX] or type(error).__name__
+
+
 def _embedded(server: EmbeddedPostgres) -> Database:
-    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+    with connect_blocking(server.dsn()) as connection:
         connection.execute("SELECT pg_advisory_lock(1)")
         known = connection.execute(
             "SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE_NAME,)

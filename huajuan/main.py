@@ -27,6 +27,7 @@ from huajuan.dispatch.workflows import Workflows, opened_workflows
 from huajuan.event_store.forgetting import CHANNEL as ERASURES
 from huajuan.event_store.forgetting import Forgetting
 from huajuan.event_store.opening import open_event_store, open_pool
+from huajuan.event_store.servers import ServerIdentity, ServerLease
 from huajuan.event_store.statements import Statements
 from huajuan.event_store.store import EventStore
 from huajuan.event_store.stream_reader import StreamReader
@@ -58,6 +59,7 @@ from huajuan.projections.signals import Ear
 from huajuan.projections.tenancy import Tenancy
 from huajuan.projections.versions import keep_versions
 from huajuan.rebuilding.leftovers import keep_clearing_leftovers
+from huajuan.serving.identity import given_identity, server_identity
 from huajuan.serving.rebuilding import RebuildProcesses
 from huajuan.serving.stopping import leave_with, told_to_stop
 from huajuan.sessions.attempts import Attempts
@@ -81,7 +83,8 @@ def application() -> ASGIApp:
     settings = from_environment(os.environ)
     shared = os.environ.get(f"{PREFIX}CHANGES_FILE")
     changes = shared_changes(Path(shared), SCHEMAS) if shared else None
-    return create_app(settings, lambda: open_desk(settings, changes=changes))
+    own = given_identity(os.environ)
+    return create_app(settings, lambda: open_desk(settings, changes=changes, own=own))
 
 
 def now() -> datetime:
@@ -90,9 +93,12 @@ def now() -> datetime:
 
 @asynccontextmanager
 async def open_desk(
-    settings: Settings, open_painters: OpenPainters = open_painters, changes: Changes | None = None
+    settings: Settings,
+    open_painters: OpenPainters = open_painters,
+    changes: Changes | None = None,
+    own: ServerIdentity | None = None,
 ) -> AsyncIterator[Desk]:
-    """Everything a worker has open, closed in the opposite order. `changes` are shared by workers of one server."""
+    """Everything a worker has open, closed in the opposite order. `changes` and `own` are those of its server."""
     dsn, waits = settings.database_url, settings.statement_seconds_max
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
@@ -117,18 +123,26 @@ async def open_desk(
         }
         projector = await enter(open_projector(dsn, store, PROJECTIONS, settings.projection, ears, changes))
         desk = _desk(settings, store, projector, statements, sessions, dispatcher)
-        stack.callback(desk.passwords.close)
-        stack.callback(desk.portraits.close)
-        stack.callback(desk.auditors.close)
+        for closing in (desk.passwords, desk.portraits, desk.auditors):
+            stack.callback(closing.close)
         await enter(drawing(room, dispatcher))
-        tending = _tending(settings, statements)
         fitting = keep_fitting(painters, workflows, settings.dispatch, settings.checkpoint)
-        claims = desk.idempotency.keep_claims()
-        await enter(running(_sweeping(desk), _clearing(desk), _tidying(desk), _auditing(desk)))
         probing, watching = keep_probing(store.write_health, pool), _watching(desk, statements, timelines)
-        await enter(running(*tending, fitting, claims, probing, watching, _waking(desk), desk.tenancy.keep()))
+        await enter(running(*_upkeep(desk), *_tending(settings, statements), fitting, probing, watching))
+        await enter(_lease_kept(desk, statements, own))
         stack.enter_context(told_to_stop(desk.followers.stop))
         yield desk
+
+
+@asynccontextmanager
+async def _lease_kept(desk: Desk, statements: Statements, own: ServerIdentity | None) -> AsyncIterator[None]:
+    """The lease of a server is released by it, that of a worker without one here."""
+    lease = ServerLease(statements, own or server_identity(desk.settings, desk.store.stream_ids))
+    desk.health.add(lease.problems)
+    async with running(lease.keep()):
+        yield
+    if own is None:
+        await lease.release()
 
 
 def _room(
@@ -196,6 +210,19 @@ def _tending(settings: Settings, statements: Statements) -> tuple[Coroutine[Any,
         keep_clearing_leftovers(
             settings.database_url, PROJECTIONS, settings.rebuild, limits.leftovers_every_seconds
         ),
+    )
+
+
+def _upkeep(desk: Desk) -> tuple[Coroutine[Any, Any, None], ...]:
+    """What a worker does by itself for those that it serves."""
+    return (
+        _sweeping(desk),
+        _clearing(desk),
+        _tidying(desk),
+        _auditing(desk),
+        _waking(desk),
+        desk.idempotency.keep_claims(),
+        desk.tenancy.keep(),
     )
 
 

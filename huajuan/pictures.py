@@ -15,6 +15,8 @@ from obstore.store import LocalStore, ObjectStore, from_url
 # Raised where a store cannot put on condition: the last is what obstore's own error for it derives from.
 _UNCONDITIONAL = (GenericError, NotSupportedError, RuntimeError)
 _KEY = re.compile(r"[0-9a-f]{32}\.png")
+# No picture's key, so it is never served.
+OWNER_KEY = "huajuan-installation"
 
 
 class PictureMissing(Exception):
@@ -100,6 +102,22 @@ class Pictures:
         with contextlib.suppress(FileNotFoundError):
             await obstore.delete_async(self._store, _safe(key))
 
+    async def owner(self) -> bytes | None:
+        """What the store says of the installation that it belongs to, if it says anything."""
+        try:
+            found = await obstore.get_async(self._store, OWNER_KEY)
+            return bytes(await found.bytes_async())
+        except FileNotFoundError:
+            return None
+
+    async def set_owner(self, owner: bytes, *, replace: bool = False) -> None:
+        """Unless the store says something already, or `replace`."""
+        if replace:
+            await obstore.put_async(self._store, OWNER_KEY, owner)
+        else:
+            await self._create(OWNER_KEY, owner)
+        await self._flush(OWNER_KEY)
+
     async def _create(self, key: str, picture: bytes) -> bool:
         try:
             await obstore.put_async(self._store, key, picture, mode="create", use_multipart=False)
@@ -113,8 +131,8 @@ class Pictures:
         """Where a remote store knows no conditions, or a disk no hard links, and says so by an error like any
         other: of two that put at the very same moment the later one stays. What is truly wrong is wrong here too.
         """
-        with contextlib.suppress(PictureMissing):
-            await self.look(key)
+        with contextlib.suppress(FileNotFoundError):
+            await obstore.head_async(self._store, key)
             return False
         await obstore.put_async(self._store, key, picture)
         return True

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 
 from huajuan.audit.errors import AuditError
+from huajuan.event_store.connecting import connect_blocking
 from huajuan.event_store.streams import StreamIds
 
 _READ_ONLY = "SET default_transaction_read_only = on"
@@ -19,8 +20,7 @@ BEFORE_THE_FIRST = (0, b"")
 def reading(dsn: str) -> Iterator[psycopg.Connection]:
     """Autocommitting. Raises `AuditError` for whatever goes wrong with the database inside."""
     try:
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(_READ_ONLY)
+        with connect_blocking(dsn, _READ_ONLY) as connection:
             yield connection
     except psycopg.errors.UndefinedTable as error:
         raise AuditError("nothing was ever served from this database: it lacks the tables") from error

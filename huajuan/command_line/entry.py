@@ -18,6 +18,7 @@ from huajuan.command_line.redraw import REDRAW
 from huajuan.command_line.replay import REPLAY
 from huajuan.command_line.serve import SERVE
 from huajuan.command_line.status import STATUS
+from huajuan.command_line.storage import STORAGE
 from huajuan.command_line.streams import NOBODY_READS, let_go, use_utf8_output
 from huajuan.command_line.timeline import TIMELINE
 from huajuan.command_line.users import USERS
@@ -35,7 +36,21 @@ from huajuan.serving.running import WorkersDidNotStart
 from huajuan.serving.stopping import TOLD_TO_STOP, StopAsked
 from huajuan.settings import SettingsError, from_environment
 
-VERBS = (SERVE, STATUS, REBUILD, VERIFY, HEAD, EXPORT, REPLAY, TIMELINE, POINTS, ADMIN, USERS, REDRAW)
+VERBS = (
+    SERVE,
+    STATUS,
+    REBUILD,
+    VERIFY,
+    HEAD,
+    EXPORT,
+    REPLAY,
+    TIMELINE,
+    POINTS,
+    ADMIN,
+    USERS,
+    REDRAW,
+    STORAGE,
+)
 _CLEAR = (
     AddressUnusable,
     AuditError,

@@ -10,12 +10,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from huajuan.audit.connecting import reading
 from huajuan.command_line.opening import database_there_is, opened_pool
 from huajuan.command_line.saying import counted_rows
-from huajuan.command_line.verb import Verb
+from huajuan.command_line.verb import CannotDo, Verb
 from huajuan.database import Database
 from huajuan.event_store.installation import stream_ids
+from huajuan.event_store.schema import SCHEMA_NUMBER, MadeSchema, made_schema
+from huajuan.event_store.servers import LiveServer, disagreements, live_servers
 from huajuan.event_store.statements import Statements
+from huajuan.http.presenting import wire_time
 from huajuan.http.projections import ProjectionOnWire, RebuildOnWire, projection_on_wire
 from huajuan.projections.measures import counts
 from huajuan.projections.questions import ReadTables
@@ -44,15 +48,27 @@ class _Console(Console):
         raise BrokenPipeError
 
 
+class ServerShown(msgspec.Struct):
+    """A live server; `program` is the number of the schema that it makes."""
+
+    name: str
+    program: int
+    started_at: str
+
+
 class State(msgspec.Struct):
     """All of it, as `--json` prints it; `serving` names the processes that serve this database now.
 
-    `database_url` has `***` instead of a password.
+    `database_url` has `***` instead of a password. `disagreements` names the settings in which live servers differ.
     """
 
     database_url: str
     database: str
     serving: list[str]
+    schema_number: int
+    minimum_program: int
+    servers: list[ServerShown]
+    disagreements: list[str]
     log_position: int
     projections: list[ProjectionOnWire]
 
@@ -62,8 +78,14 @@ def _words(parser: ArgumentParser) -> None:
 
 
 def _act(settings: Settings, words: Namespace) -> int:
-    with database_there_is(settings) as database:
-        state = asyncio.run(_look(settings, database))
+    with database_there_is(settings, as_it_stands=True) as database:
+        with reading(database.dsn) as connection:
+            made = made_schema(connection)
+            if made is None:
+                raise CannotDo("nothing was ever served from this database: it lacks the tables")
+            # Servers of before the first number have no rows.
+            servers = live_servers(connection) if made.number else []
+        state = asyncio.run(_look(settings, database, made, servers))
     if words.json:
         sys.stdout.write(msgspec.json.encode(state).decode() + "\n")
     else:
@@ -71,7 +93,7 @@ def _act(settings: Settings, words: Namespace) -> int:
     return 0
 
 
-async def _look(settings: Settings, database: Database) -> State:
+async def _look(settings: Settings, database: Database, made: MadeSchema, servers: list[LiveServer]) -> State:
     async with opened_pool(settings, database.dsn) as pool:
         tables = ReadTables(Statements(pool, settings.log.reconnect_seconds_max))
         async with pool.connection() as connection:
@@ -80,6 +102,10 @@ async def _look(settings: Settings, database: Database) -> State:
             database_url=dsn_without_secrets(database.dsn),
             database=database.description,
             serving=await serving(tables),
+            schema_number=made.number,
+            minimum_program=made.minimum_program,
+            servers=[ServerShown(one.name, one.program, wire_time(one.started_at)) for one in servers],
+            disagreements=disagreements(servers),
             log_position=(await counts(tables)).log_position,
             projections=[projection_on_wire(one) for one in await statuses(tables, ids, PROJECTIONS)],
         )
@@ -93,9 +119,10 @@ def _show(state: State) -> None:
     console.print(
         Text(f"served by     {', '.join(state.serving) or 'nobody: no server runs on this database'}")
     )
+    console.print(Text(f"schema        {_schema(state)}"))
     console.print(Text(f"log position  {state.log_position}\n"))
     console.print(_table(state))
-    for note in [*_gone(state), *_notes(state.projections)]:
+    for note in [*_different(state), *_gone(state), *_notes(state.projections)]:
         console.print(Text(note))
 
 
@@ -181,6 +208,16 @@ def _differed(table: str, differences: Any) -> str:
         return ", other columns"
     rows = sum(one["rows"] for one in of_this)
     return f", {counted_rows(rows)} differed" if rows else ""
+
+
+def _schema(state: State) -> str:
+    note = f" (this program makes {SCHEMA_NUMBER})" if state.schema_number != SCHEMA_NUMBER else ""
+    return f"number {state.schema_number}, for programs from number {state.minimum_program} on{note}"
+
+
+def _different(state: State) -> list[str]:
+    names = ", ".join(server.name for server in state.servers)
+    return [f"servers disagree on {', '.join(state.disagreements)}: {names}"] if state.disagreements else []
 
 
 def _gone(state: State) -> list[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import psycopg
 
 from huajuan.domain.image import Image
+from huajuan.event_store.connecting import connect_blocking
 from huajuan.event_store.errors import LogError
 from huajuan.event_store.statements import Statements
 from huajuan.inference_client import (
@@ -142,12 +142,12 @@ async def opened_workflows(statements: Statements, place: str) -> Workflows:
 def keep_at_start(dsn: str, place: str) -> str:
     """As `opened_workflows`, before any worker runs; returns the name that workers find it by."""
     if named := _NAMED.fullmatch(place):
-        with psycopg.connect(dsn) as connection:
+        with connect_blocking(dsn) as connection:
             if not connection.execute(_FIND, {"digest": named[1]}).fetchone():
                 raise WorkflowUnusable("no workflow of this digest is kept")
         return place
     made = kept(read_workflow(place))
-    with psycopg.connect(dsn) as connection:
+    with connect_blocking(dsn) as connection:
         connection.execute(_KEEP, made._asdict())
     return f"sha256:{made.digest}"
 

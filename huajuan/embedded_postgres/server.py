@@ -44,6 +44,8 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
+# What libpq would else take from variables such as PGHOSTADDR or PGOPTIONS, which mean another server.
+_OVERRULED = {"hostaddr": "", "options": "", "target_session_attrs": "any"}
 # For tests, whose data nobody misses after a power cut.
 _CARELESS_SETTINGS = {
     "fsync": "off",
@@ -99,7 +101,8 @@ class EmbeddedPostgres:
         """A libpq keyword string for one database, as the superuser of this server."""
         entry = read_pid_file(self._pid_file)
         folder = (entry and entry.socket_folder) or self._socket_folder
-        return make_conninfo(host=str(folder), port=PORT, user=data_folder.SUPERUSER, dbname=database)
+        place = {"host": str(folder), "port": PORT, "user": data_folder.SUPERUSER, "dbname": database}
+        return make_conninfo(**place, **_OVERRULED)
 
     def running(self) -> int | None:
         """The process number of this folder's live server, whoever started it."""

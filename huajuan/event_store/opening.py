@@ -8,6 +8,7 @@ from datetime import datetime
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from huajuan.event_store.connecting import PARAMETERS, prepare
 from huajuan.event_store.limits import LogLimits
 from huajuan.event_store.store import EventStore
 from huajuan.event_store.timelines import Timelines
@@ -26,6 +27,7 @@ async def open_pool(
     """Autocommitting connections; a caller waits at most `wait_seconds_max` for one."""
 
     async def configure(connection: AsyncConnection) -> None:
+        await prepare(connection)
         await connection.execute(f"SET statement_timeout = {round(statement_seconds_max * 1000)}".encode())
         if timelines:
             await _checked(connection, timelines)
@@ -38,7 +40,7 @@ async def open_pool(
         timeout=wait_seconds_max,
         # The pool backs off for minutes; giving up soon instead lets the next caller try at once.
         reconnect_timeout=RECONNECT_SECONDS_MAX,
-        kwargs={"autocommit": True},
+        kwargs={"autocommit": True, **PARAMETERS},
         configure=configure,
     )
     async with pool:

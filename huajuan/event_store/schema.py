@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+from functools import cache
 from importlib.resources import files
 
+import msgspec
 import psycopg
 from eventsourcing.postgres import (
     ConnectionPool,
@@ -13,17 +15,65 @@ from eventsourcing.postgres import (
 )
 from psycopg.rows import DictRow, dict_row
 
+from huajuan.event_store.connecting import (
+    PARAMETERS,
+    connect_blocking,
+    prepare_blocking,
+)
+
 EVENTS = "log.huajuan_events"
 EVENTS_CHANNEL = "huajuan_events"
 _SCHEMA_LOCK = 4711
+# Raised by one with every change of schema.sql or queue.sql. It is the number of the program, too.
+SCHEMA_NUMBER = 1
+# The lowest program number that can serve beside this schema. Raised only where older programs would fail or do harm.
+MINIMUM_PROGRAM = 1
+# The row as JSON, for a schema made by an older program lacks some of its columns.
+_MADE = """
+SELECT coalesce((made ->> 'schema_number')::int, 0), coalesce((made ->> 'minimum_program')::int, 0),
+       made ->> 'schema' FROM (SELECT to_jsonb(i) - 'stream_key' FROM operations.installation i) AS one(made)
+"""
+_NOTE_MADE = """
+INSERT INTO operations.installation (stream_key, schema, schema_number, minimum_program) VALUES (%s, %s, %s, %s)
+ON CONFLICT (one) DO UPDATE SET schema = EXCLUDED.schema, schema_number = EXCLUDED.schema_number,
+       minimum_program = EXCLUDED.minimum_program
+"""
 
 
-def create_schema(dsn: str) -> None:
-    """Make or bring up to date the log's schema. Any number of processes may call this at once."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
+class SchemaTooNew(Exception):
+    """A newer program has made a schema that this program must not use; the message says so in one line."""
+
+
+class MadeSchema(msgspec.Struct, frozen=True):
+    """The schema that a database has: its number, the lowest program it allows, and the digest of its statements."""
+
+    number: int
+    minimum_program: int
+    digest: str
+
+
+def create_schema(dsn: str, number: int = SCHEMA_NUMBER, minimum_program: int = MINIMUM_PROGRAM) -> None:
+    """Make or bring up to date the log's schema. Any number of processes may call this at once.
+
+    A schema with a higher number is left as it is. Raises `SchemaTooNew` if it does not allow this program.
+    """
+    with connect_blocking(dsn) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (_SCHEMA_LOCK,))
-        if not _is_current(connection):
-            _make(connection, dsn)
+        made = made_schema(connection)
+        if made is None or made.number < number or (made.number == number and made.digest != own_digest()):
+            _make(connection, dsn, number, minimum_program)
+        elif made.minimum_program > number:
+            raise SchemaTooNew(
+                f"the schema has the number {made.number} and needs a program of number {made.minimum_program} or "
+                f"higher, this one is {number}: start the newer program"
+            )
+
+
+def made_schema(connection: psycopg.Connection) -> MadeSchema | None:
+    """None where no program has made one yet. The number of a schema from before numbers is 0."""
+    exists = connection.execute("SELECT to_regclass('operations.installation') IS NOT NULL").fetchone()
+    row = connection.execute(_MADE).fetchone() if exists and exists[0] else None
+    return MadeSchema(*row) if row else None
 
 
 def _own_statements() -> str:
@@ -31,19 +81,13 @@ def _own_statements() -> str:
     return "\n".join(folder.joinpath(name).read_text("utf-8") for name in ("schema.sql", "queue.sql"))
 
 
-def _fingerprint() -> str:
+@cache
+def own_digest() -> str:
+    """Of the statements of this program."""
     return hashlib.sha256(_own_statements().encode()).hexdigest()
 
 
-def _is_current(connection: psycopg.Connection) -> bool:
-    made = connection.execute("SELECT to_regclass('operations.installation') IS NOT NULL").fetchone()
-    if made is None or not made[0]:
-        return False
-    row = connection.execute("SELECT schema FROM operations.installation").fetchone()
-    return row is not None and row[0] == _fingerprint()
-
-
-def _make(connection: psycopg.Connection, dsn: str) -> None:
+def _make(connection: psycopg.Connection, dsn: str, number: int, minimum_program: int) -> None:
     connection.execute("CREATE SCHEMA IF NOT EXISTS log")
     connection.execute("CREATE SCHEMA IF NOT EXISTS operations")
     with _Datastore(dsn) as datastore:
@@ -51,11 +95,7 @@ def _make(connection: psycopg.Connection, dsn: str) -> None:
         PostgresAggregateRecorder(datastore, events_table_name="huajuan_snapshots").create_table()
     with connection.transaction():
         connection.execute(_own_statements().encode())
-        connection.execute(
-            "INSERT INTO operations.installation (stream_key, schema) VALUES (%s, %s) "
-            "ON CONFLICT (one) DO UPDATE SET schema = EXCLUDED.schema",
-            (os.urandom(32), _fingerprint()),
-        )
+        connection.execute(_NOTE_MADE, (os.urandom(32), own_digest(), number, minimum_program))
 
 
 class _Datastore(PostgresDatastore):
@@ -66,9 +106,14 @@ class _Datastore(PostgresDatastore):
         self.pool = ConnectionPool[psycopg.Connection[DictRow]](
             dsn,
             connection_class=psycopg.Connection[DictRow],
-            kwargs={"row_factory": dict_row},
+            kwargs={"row_factory": dict_row, **PARAMETERS},
             min_size=1,
             max_size=2,
             open=False,
-            configure=self.after_connect_func(),
+            configure=_configure,
         )
+
+
+def _configure(connection: psycopg.Connection[DictRow]) -> None:
+    connection.autocommit = True
+    prepare_blocking(connection)

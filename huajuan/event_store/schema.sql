@@ -183,6 +183,23 @@ CREATE TABLE IF NOT EXISTS operations.installation (
     made_at    timestamptz NOT NULL DEFAULT now(),
     schema     text        NOT NULL DEFAULT ''
 );
+-- The number of the schema, which only grows, and the lowest program number that may serve beside it.
+ALTER TABLE operations.installation ADD COLUMN IF NOT EXISTS schema_number int NOT NULL DEFAULT 0;
+ALTER TABLE operations.installation ADD COLUMN IF NOT EXISTS minimum_program int NOT NULL DEFAULT 0;
+-- The name of the store that holds the pictures. It also stands in the store.
+ALTER TABLE operations.installation ADD COLUMN IF NOT EXISTS picture_store uuid;
+
+-- The servers that are alive. `secret` is a slow keyed hash; `settings` has a keyed hash of each setting that all must
+-- agree on. A server's workers renew its row.
+CREATE TABLE IF NOT EXISTS operations.servers (
+    id         uuid PRIMARY KEY,
+    name       text        NOT NULL,
+    program    int         NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    lapses_at  timestamptz NOT NULL,
+    secret     bytea       NOT NULL,
+    settings   jsonb       NOT NULL
+);
 
 -- A row without a key is the tombstone of an erased person and is never filled again.
 CREATE TABLE IF NOT EXISTS operations.personal_keys (

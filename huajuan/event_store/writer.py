@@ -20,7 +20,6 @@ from huajuan.event_store.timelines import Timelines
 from huajuan.event_store.write_health import WriteHealth
 
 _APPEND = "SELECT base, refused FROM log.append(%b::int[], %b::uuid[], %b::bigint[], %b::text[], %b::bytea[])"
-_SESSION = "SET default_transaction_isolation = 'read committed'"
 _logger = structlog.get_logger(__name__)
 
 
@@ -215,7 +214,7 @@ class Writer:
         raise LogUnavailable
 
     async def _connect(self) -> psycopg.AsyncConnection:
-        connection = await connect(self._dsn, self._limits.append_seconds_max, _SESSION)
+        connection = await connect(self._dsn, self._limits.append_seconds_max)
         try:
             async with asyncio.timeout(self._limits.append_seconds_max):
                 await self._timelines.check(connection)

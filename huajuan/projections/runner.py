@@ -78,7 +78,6 @@ class Runner:
             self._limits.connect_seconds_max,
             sql.SQL("SET search_path = {}").format(path),
             "SET synchronous_commit = off",
-            "SET default_transaction_isolation = 'read committed'",
         )
 
     async def _fold_for_ever(self, connection: AsyncConnection) -> None:

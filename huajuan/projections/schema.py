@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import psycopg
 from psycopg import sql
 
+from huajuan.event_store.connecting import connect_blocking
 from huajuan.projections.projection import Projection
 
 PROJECTIONS_LOCK = 4713
@@ -16,7 +17,7 @@ _CHECKPOINT = "INSERT INTO operations.checkpoints (projection) VALUES (%s) ON CO
 
 def create_read_tables(dsn: str, projections: Iterable[Projection]) -> None:
     """Empty ones, on a database whose log schema is made."""
-    with psycopg.connect(dsn) as connection:
+    with connect_blocking(dsn, autocommit=False) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (PROJECTIONS_LOCK,))
         for projection in projections:
             if not is_made(connection, projection):

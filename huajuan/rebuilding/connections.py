@@ -12,6 +12,8 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.pq import Format
 
+from huajuan.event_store.connecting import connect_blocking
+
 # A waiting server looks this often whether anybody still wants the answer.
 CHECK_MILLISECONDS = 1000
 
@@ -23,11 +25,11 @@ def connection(dsn: str, *, gently: bool = False) -> Iterator[psycopg.Connection
     `gently` is for long work: a server on this machine does it with our own priority, if it lets us. Not for what
     the live tables wait for.
     """
-    options = (
-        f"-c application_name=huajuan_rebuild -c client_connection_check_interval={CHECK_MILLISECONDS}"
-        " -c synchronous_commit=off -c statement_timeout=0"
+    session = (
+        f"SET client_connection_check_interval = {CHECK_MILLISECONDS}",
+        "SET synchronous_commit = off",
     )
-    with psycopg.connect(dsn, autocommit=True, options=options) as opened:
+    with connect_blocking(dsn, *session, application_name="huajuan_rebuild") as opened:
         opened.adapters.register_loader("uuid", _FastUUID)
         if gently:
             _be_as_nice_as_we_are(opened)

@@ -10,11 +10,16 @@ import msgspec
 
 from huajuan.database import Database, open_database
 from huajuan.dispatch.workflows import WorkflowUnusable, check_workflow, keep_at_start
+from huajuan.event_store.connecting import connect_blocking
+from huajuan.event_store.installation import stream_ids_at_once
+from huajuan.event_store.servers import SecretDiffers, ServerIdentity, release_lease, take_lease
 from huajuan.pictures import Pictures, PlaceUnusable
 from huajuan.redaction import address_without_secrets
 from huajuan.serving.announcing import say, when_ready
 from huajuan.serving.data_folder import data_folder_made, signing_key
+from huajuan.serving.identity import IDENTITY, server_identity
 from huajuan.serving.painter import DemoPainter, demo_painter
+from huajuan.serving.picture_store import claim_store
 from huajuan.serving.port import take_port
 from huajuan.serving.rebuilding import GIVEN_DATABASE_URL
 from huajuan.serving.running import APPLICATION, run_until_stopped
@@ -45,7 +50,7 @@ def _serve(settings: Settings, stack: ExitStack) -> None:
         workflow = keep_at_start(database.dsn, settings.workflow)
     settings = msgspec.structs.replace(settings, workflow=workflow)
     complete, painter = _complete(settings, database, storage, painting)
-    _hand_over(complete, settings.database_url)
+    _hand_over(complete, settings.database_url, _leased(complete, stack))
     if settings.workers > 1:
         stack.enter_context(shared_files(settings.data_folder))
     when_ready(
@@ -96,7 +101,21 @@ def _complete(
     return filled_in, painter
 
 
-def _hand_over(settings: Settings, given_database_url: str) -> None:
+def _leased(settings: Settings, stack: ExitStack) -> ServerIdentity:
+    """The identity under which this server's lease is held until the end, which its workers renew."""
+    dsn = settings.database_url
+    store = claim_store(settings, dsn)
+    with connect_blocking(dsn) as connection:
+        own = server_identity(settings, stream_ids_at_once(connection), store)
+    try:
+        take_lease(dsn, own)
+    except SecretDiffers as error:
+        raise SettingsError(str(error)) from None
+    stack.callback(release_lease, dsn, own)
+    return own
+
+
+def _hand_over(settings: Settings, given_database_url: str, own: ServerIdentity) -> None:
     """Workers are processes of their own and read their settings from the environment."""
     os.environ |= {
         f"{PREFIX}DATABASE_URL": settings.database_url,
@@ -108,6 +127,7 @@ def _hand_over(settings: Settings, given_database_url: str) -> None:
         f"{PREFIX}JWT_SECRET": settings.jwt_secret,
         f"{PREFIX}DATA_DIR": str(settings.data_folder),
         f"{PREFIX}SERVER_PID": str(os.getpid()),
+        IDENTITY: msgspec.json.encode(own).decode(),
     }
 
 

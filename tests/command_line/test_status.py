@@ -3,11 +3,15 @@
 import asyncio
 import json
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 from psycopg.types.json import Jsonb
 
+from huajuan.event_store.schema import MINIMUM_PROGRAM, SCHEMA_NUMBER, create_schema
+from huajuan.event_store.servers import ServerIdentity, take_lease
 from huajuan.projections.process import own_name
 from huajuan.projections.registry import PROJECTIONS
 from tests.command_line.conftest import Type
@@ -118,6 +122,38 @@ async def test_beside_a_server_it_names_who_serves(type_in: Type, database_url: 
             return bool(told["serving"] == [own_name()])
 
         await until(is_named)
+
+
+def lives(dsn: str, own: ServerIdentity) -> None:
+    take_lease(dsn, own)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("UPDATE operations.servers SET lapses_at = now() + interval '1 h'")
+
+
+def test_servers_that_differ_are_named_with_the_settings(type_in: Type, database_url: str) -> None:
+    own = ServerIdentity(uuid4(), "gpu-1:7", b"secret", {"HUAJUAN_TIME_ZONE": "a", "HUAJUAN_PUBLIC_URL": "b"})
+    lives(database_url, own)
+    assert "disagree" not in type_in("status").out
+    lives(
+        database_url,
+        replace(own, id=uuid4(), name="gpu-2:9", settings=own.settings | {"HUAJUAN_TIME_ZONE": "c"}),
+    )
+    lines = type_in("status").out.splitlines()
+    assert "servers disagree on HUAJUAN_TIME_ZONE: gpu-1:7, gpu-2:9" in lines
+    assert f"schema        number {SCHEMA_NUMBER}, for programs from number {MINIMUM_PROGRAM} on" in lines
+    told = json.loads(type_in("status", "--json").out)
+    assert told["disagreements"] == ["HUAJUAN_TIME_ZONE"]
+    assert [(one["name"], one["program"]) for one in told["servers"]] == [
+        ("gpu-1:7", SCHEMA_NUMBER),
+        ("gpu-2:9", SCHEMA_NUMBER),
+    ]
+    assert (told["schema_number"], told["minimum_program"]) == (SCHEMA_NUMBER, MINIMUM_PROGRAM)
+
+
+def test_a_newer_schema_is_told(type_in: Type, database_url: str) -> None:
+    create_schema(database_url, SCHEMA_NUMBER + 1, MINIMUM_PROGRAM)
+    line = f"schema        number {SCHEMA_NUMBER + 1}, for programs from number {MINIMUM_PROGRAM} on (this program makes {SCHEMA_NUMBER})"
+    assert line in type_in("status").out.splitlines()
 
 
 def test_where_nobody_ever_served_there_is_nothing_to_tell(

@@ -12,13 +12,13 @@ from tests.serving.service import Service, environment, free_port
 
 NOBODY_LISTENS = "postgresql://127.0.0.1:1/huajuan"
 REFUSED = {
-    "port 0": ("PORT", "0", "HUAJUAN_PORT must be a port, 1 to 65535"),
-    "port abc": ("PORT", "abc", "HUAJUAN_PORT is 'abc': Expected `int`"),
+    "port 0": ("PORT", "0", "HUAJUAN_PORT is '0': it must be a whole number from 1 to 65,535"),
+    "port abc": ("PORT", "abc", "HUAJUAN_PORT is 'abc': it must be a whole number"),
     "host": ("HOST", "no.such.host.invalid", "HUAJUAN_HOST is 'no.such.host.invalid': "),
     "foreign address": ("HOST", "192.0.2.1", "cannot listen on 192.0.2.1:"),
     "zone": ("TIME_ZONE", "Mars/Olympus", "HUAJUAN_TIME_ZONE must be an IANA name"),
     "secret": ("JWT_SECRET", "too short", "HUAJUAN_JWT_SECRET must be at least 32 bytes long"),
-    "workers": ("WORKERS", "0", "HUAJUAN_WORKERS must be 1 to 256"),
+    "workers": ("WORKERS", "0", "HUAJUAN_WORKERS is '0': it must be a whole number from 1 to 256"),
     "limit": ("LOG_BATCH_SAVES_MAX", "-1", "HUAJUAN_LOG_BATCH_SAVES_MAX"),
     "painter": ("COMFYUI_URLS", "localhost:8188", "HUAJUAN_COMFYUI_URLS must be addresses"),
     "storage": ("STORAGE_URL", "carrier://pigeon", "HUAJUAN_STORAGE_URL"),

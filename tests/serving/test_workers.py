@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -77,6 +78,13 @@ def test_each_workers_metrics_hold_the_series_of_all(service: Service) -> None:
         with standing_still(standing):
             found = scrape(service)
             assert {name: found[name] for name in names} == dict.fromkeys(names, everybody)
+
+
+def test_all_workers_hold_one_lease(service: Service) -> None:
+    workers_of(service)
+    with psycopg.connect(service.postgres.dsn("huajuan")) as connection:
+        (held,) = connection.execute("SELECT name FROM operations.servers").fetchall()
+    assert held[0].endswith(f":{service.process.pid}")
 
 
 def test_everybody_reads_at_once_what_they_wrote(service: Service) -> None:

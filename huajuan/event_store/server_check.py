@@ -1,0 +1,111 @@
+"""Checks at start whether a database can hold the log, and says in one line what to change where it cannot."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from huajuan.event_store.schema import EVENTS_CHANNEL
+
+OLDEST_MAJOR = 14
+ENCODING = "UTF8"
+# A pooler may give the first statements to one backend.
+_LOOKS = 3
+_STATE = """
+SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
+       current_setting('session_replication_role'), current_database(), current_user,
+       has_database_privilege(current_database(), 'CREATE'),
+       EXISTS (SELECT FROM pg_language WHERE lanname = 'plpgsql' AND has_language_privilege(oid, 'USAGE'))
+"""
+_FOREIGN = """
+SELECT owned.name, pg_get_userbyid(owned.owner)
+  FROM pg_namespace n, LATERAL (
+       SELECT n.nspname, n.nspowner
+        UNION ALL
+       SELECT n.nspname || '.' || c.relname, c.relowner FROM pg_class c
+        WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'v', 'S')
+        UNION ALL
+       SELECT n.nspname || '.' || p.proname, p.proowner FROM pg_proc p WHERE p.pronamespace = n.oid
+  ) AS owned(name, owner)
+ WHERE n.nspname = ANY(%s) AND NOT pg_has_role(owned.owner, 'USAGE') LIMIT 1
+"""
+
+
+class ServerUnfit(Exception):
+    """The database cannot hold the log; the message says why and what to do, in one line."""
+
+
+def check_readable(connection: psycopg.Connection) -> None:
+    """What reading needs, too: version, encoding, and a session of its own. Raises `ServerUnfit`."""
+    major = connection.info.server_version // 10_000
+    if major < OLDEST_MAJOR:
+        raise ServerUnfit(f"PostgreSQL {OLDEST_MAJOR} or newer is needed, this is {major}")
+    for _ in range(_LOOKS):
+        pid, encoding, name = _row(
+            connection, "SELECT pg_backend_pid(), current_setting('server_encoding'), current_database()"
+        )
+        if pid != connection.info.backend_pid:
+            raise ServerUnfit(
+                "a connection pooler (such as pgbouncer) is in between, and sessions of PostgreSQL itself are "
+                "needed: give the address of the server behind it"
+            )
+    if encoding != ENCODING:
+        raise ServerUnfit(
+            f"the database {_quoted(name)} has the encoding {encoding}, and {ENCODING} is needed: make another one "
+            f"with CREATE DATABASE … ENCODING '{ENCODING}' TEMPLATE template0"
+        )
+
+
+def check_writable(connection: psycopg.Connection, schemas: Sequence[str]) -> None:
+    """What serving needs besides. `schemas` are ours, as far as they are made. Raises `ServerUnfit`."""
+    is_standby, is_read_only, replication_role, name, role, may_create, has_plpgsql = _row(connection, _STATE)
+    database, role = _quoted(name), _quoted(role)
+    if is_standby:
+        raise ServerUnfit(
+            "the server is a standby, which can only be read: give the address of the primary, or those of all "
+            "servers with target_session_attrs=read-write"
+        )
+    if is_read_only:
+        raise ServerUnfit(
+            f"transactions are read-only here: ALTER DATABASE {database} RESET default_transaction_read_only, or "
+            f"the same for the role {role} or in the options of the DSN"
+        )
+    if replication_role == "replica":
+        raise ServerUnfit(
+            "session_replication_role is replica, so that triggers which protect the log do not run: "
+            f"ALTER ROLE {role} RESET session_replication_role"
+        )
+    if not has_plpgsql:
+        raise ServerUnfit(f"the language plpgsql is missing: CREATE EXTENSION plpgsql in {database}")
+    if not may_create:
+        raise ServerUnfit(
+            f"the role {role} may not create schemas: GRANT CREATE ON DATABASE {database} TO {role}"
+        )
+    _check_owners(connection, schemas, role)
+    _check_listen(connection)
+
+
+def _check_owners(connection: psycopg.Connection, schemas: Sequence[str], role: str) -> None:
+    """Tables and functions are altered, replaced, renamed and dropped, which only their owner may do."""
+    foreign = connection.execute(_FOREIGN.encode(), (list(schemas),)).fetchone()
+    if foreign:
+        name, owner = foreign
+        raise ServerUnfit(
+            f"{name} belongs to the role {_quoted(owner)}: connect as that role, or GRANT {_quoted(owner)} TO {role}"
+        )
+
+
+def _check_listen(connection: psycopg.Connection) -> None:
+    try:
+        connection.execute(f"LISTEN {EVENTS_CHANNEL}".encode())
+    except psycopg.Error as error:
+        raise ServerUnfit(f"LISTEN does not work here, and is needed: {str(error).splitlines()[0]}") from None
+
+
+def _row(connection: psycopg.Connection, query: str) -> tuple[Any, ...]:
+    row: tuple[Any, ...] = connection.execute(query.encode()).fetchone() or ()
+    return row
+
+
+def _quoted(name: str) -> str:
+    return psycopg.sql.Identifier(name).as_string()
