@@ -65,6 +65,7 @@ from huajuan.serving.stopping import leave_with, told_to_stop
 from huajuan.sessions.attempts import Attempts
 from huajuan.sessions.idempotency import Idempotency
 from huajuan.sessions.keyed_requests import RequestNames
+from huajuan.sessions.registrations import Registrations
 from huajuan.sessions.sessions import CHANNEL, Sessions
 from huajuan.settings import PREFIX, Settings, from_environment
 from huajuan.timers import drawing, keep_tidy, running
@@ -174,6 +175,7 @@ def _desk(
         tokens=Tokens(settings.jwt_secret, settings.token_hours, now, settings.tokens_cached_max),
         sessions=sessions,
         attempts=Attempts(statements, store.stream_ids, settings.login),
+        registrations=Registrations(statements, store.stream_ids, settings.registrations_per_address_hour),
         request_names=RequestNames(settings.jwt_secret),
         idempotency=Idempotency(statements, settings.idempotency),
         room=dispatcher.room,

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from huajuan.addresses import is_network
 from huajuan.audit.limits import AuditLimits
 from huajuan.dispatch.limits import DispatchLimits
 from huajuan.event_store.limits import LogLimits
@@ -52,6 +53,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     check_in_limit: Literal["daily", "none"] = "daily"
     welcome_points: int = 0
     cors_origins: tuple[str, ...] = ("http://localhost:8081",)
+    trusted_proxies: tuple[str, ...] = ()
+    registration: Literal["open", "closed", "approval"] = "open"
+    registrations_per_address_hour: int = 20
     generate_wait_seconds: float = 300
     bcrypt_cost: int = 12
     bcrypt_threads_max: int = max(1, _CPUS - 1)
@@ -190,6 +194,7 @@ def _check(settings: Settings) -> None:
         "READYZ_OPTIONAL_TABLES": set(settings.readyz_optional_tables) <= _TABLES,
         "CORS_ORIGINS": _are_origins(settings),
         "PUBLIC_URL": not settings.public_url or _is_address(settings.public_url),
+        "TRUSTED_PROXIES": all(is_network(text) for text in settings.trusted_proxies),
         "COMFYUI_URLS": all(u.startswith(("http://", "https://")) for u in settings.comfyui_urls),
     }
     for name, holds in rules.items():
@@ -205,6 +210,7 @@ _NEEDS = {
     "READYZ_OPTIONAL_TABLES": f"must be names of read tables, separated by commas: {', '.join(sorted(_TABLES))}",
     "CORS_ORIGINS": "must be origins such as https://example.org:8443, without a path, separated by commas; or *",
     "PUBLIC_URL": "must begin with http:// or https:// and a host, without ? and #",
+    "TRUSTED_PROXIES": "must be addresses or networks such as 127.0.0.1, ::1 or 10.0.0.0/8, separated by commas",
     "COMFYUI_URLS": "must be addresses that begin with http:// or https://, separated by commas",
 }
 

@@ -84,9 +84,16 @@ async def serving(app: Any, settings: Settings = QUICK) -> AsyncIterator[str]:
     """The address of a server that runs until the end."""
     protocol: Any = HttpProtocolFactory(settings.http, reserved_descriptors(settings))
     with take_port("127.0.0.1", 0) as listening:
-        server = Server(
-            uvicorn.Config(app, http=protocol, ws="none", log_config=None, access_log=False, lifespan="on")
+        config = uvicorn.Config(
+            app,
+            http=protocol,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            proxy_headers=False,
         )
+        server = Server(config)
         task = asyncio.create_task(server.serve(sockets=[listening]))
         while not server.started and not task.done():
             await asyncio.sleep(0.005)

@@ -27,6 +27,9 @@ DEFAULTS = {
     "check_in_limit": "daily",
     "welcome_points": 0,
     "cors_origins": ("http://localhost:8081",),
+    "trusted_proxies": (),
+    "registration": "open",
+    "registrations_per_address_hour": 20,
     "generate_wait_seconds": 300,
     "bcrypt_cost": 12,
 }
@@ -54,6 +57,23 @@ REFUSED = {
     "TOKEN_HOURS": ["0", "-1", "nan", "inf"],
     "GENERATE_WAIT_SECONDS": ["0", "nan"],
     "CHECK_IN_LIMIT": ["hourly"],
+    "TRUSTED_PROXIES": [
+        "proxy.example",
+        "10.0.0.0/33",
+        "10.0.0.1,*",
+        "unix:/run/x",
+        "::1/129",
+        "10.0.0.1 10.0.0.2",
+    ],
+    "REGISTRATION": ["no", "Open", "true"],
+    "REGISTRATIONS_PER_ADDRESS_HOUR": ["-1", "1.5", "1000001", "many"],
+    "LOGIN_ACCOUNT_FAILURES_MAX": ["0", "-1", "1000001"],
+    "LOGIN_ADDRESS_FAILURES_MAX": ["0", "1000001"],
+    "LOGIN_WINDOW_SECONDS": ["0", "86401", "inf"],
+    "LOGIN_WAIT_SECONDS": ["601"],
+    "LOGIN_ATTEMPT_SECONDS_MAX": ["0", "601"],
+    "LOGIN_KNOWN_ADDRESSES_MAX": ["1001"],
+    "LOGIN_KNOWN_ADDRESS_DAYS": ["3651"],
     "JWT_SECRET": ["x" * 31],
     "TIME_ZONE": ["Mars/Olympus", "../../etc/passwd", "/etc/localtime", "Asia", "\0"],
     "PUBLIC_URL": [
@@ -183,6 +203,12 @@ def test_a_bound_is_found_under_the_name_an_operator_reads() -> None:
 )
 def test_a_list_is_separated_by_commas(text: str, urls: tuple[str, ...]) -> None:
     assert from_environment({"HUAJUAN_COMFYUI_URLS": text}).comfyui_urls == urls
+
+
+def test_trusted_proxies_are_addresses_and_networks() -> None:
+    given = "127.0.0.1, ::1,10.0.0.0/8 , 2001:db8::/32, 192.0.2.7/24"
+    proxies = from_environment({"HUAJUAN_TRUSTED_PROXIES": given}).trusted_proxies
+    assert proxies == ("127.0.0.1", "::1", "10.0.0.0/8", "2001:db8::/32", "192.0.2.7/24")
 
 
 def test_an_empty_variable_counts_as_absent() -> None:

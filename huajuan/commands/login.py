@@ -4,7 +4,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from huajuan.domain.account import Account
-from huajuan.domain.refusals import AccountBanned, NotRegistered, WrongPassword
+from huajuan.domain.refusals import AccountBanned, AccountPending, NotRegistered, WrongPassword
 from huajuan.event_store.store import EventStore
 from huajuan.passwords import Passwords
 
@@ -19,7 +19,7 @@ class LoggedIn(NamedTuple):
 
 
 async def login(store: EventStore, passwords: Passwords, username: str, password: str) -> LoggedIn:
-    """Raises `NotRegistered`, `WrongPassword` or `AccountBanned`, after the same work."""
+    """Raises `NotRegistered`, `WrongPassword`, `AccountBanned` or `AccountPending`, after the same work."""
     account = await store.find(Account, store.stream_ids.account(username))
     known = (
         LoggedIn(account.id, account.username or "", account.credential, account.avatar_url or "")
@@ -34,4 +34,6 @@ async def login(store: EventStore, passwords: Passwords, username: str, password
         raise WrongPassword
     if account and account.is_banned:
         raise AccountBanned
+    if account and account.is_pending:
+        raise AccountPending
     return known

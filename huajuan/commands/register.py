@@ -1,7 +1,9 @@
 """Register: open an account under a username and an e-mail address that nobody else has."""
 
 from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from huajuan.domain.account import Account
@@ -24,16 +26,32 @@ class Form:
     password: str
 
 
-async def register(store: EventStore, passwords: Passwords, form: Form, welcome_points: int) -> Decided:
-    """The new account. Raises `FormRefused`, the first thing wrong named by its kind."""
+async def register(
+    store: EventStore,
+    passwords: Passwords,
+    form: Form,
+    welcome_points: int,
+    *,
+    needs_approval: bool = False,
+    limit: AbstractAsyncContextManager[Any] | None = None,
+) -> Decided:
+    """The new account. Raises `FormRefused`, the first thing wrong named by its kind, and what `limit` raises.
+
+    An account that an earlier run of the same command made is returned whatever the limit is.
+    """
     _check(form)
     account_id = store.stream_ids.account(form.username)
     with calling(actor=account_id):
         earlier = await store.made_before(Stream(Account, account_id))
-        return earlier or await _register(store, passwords, form, welcome_points)
+        if earlier:
+            return earlier
+        async with limit or nullcontext():
+            return await _register(store, passwords, form, welcome_points, needs_approval=needs_approval)
 
 
-async def _register(store: EventStore, passwords: Passwords, form: Form, welcome_points: int) -> Decided:
+async def _register(
+    store: EventStore, passwords: Passwords, form: Form, welcome_points: int, *, needs_approval: bool
+) -> Decided:
     account_id, claim_id = store.stream_ids.account(form.username), store.stream_ids.email_claim(form.email)
     # Look first: a password takes a while to hash, and names that are taken are asked for often.
     account, claim = await store.find(Account, account_id), await store.find(EmailClaim, claim_id)
@@ -44,7 +62,10 @@ async def _register(store: EventStore, passwords: Passwords, form: Form, welcome
     def decide(account: Account | None, claim: EmailClaim | None) -> Iterable[Entity]:
         _refuse_taken(form, account, claim)
         new = Account.register(account_id, spell_name(form.username), form.email, password_hash)
-        new.grant(welcome_points, "welcome")
+        if needs_approval:
+            new.request_approval(welcome_points)
+        else:
+            new.grant(welcome_points, "welcome")
         return [new, _claimed(claim, claim_id, account_id)]
 
     return await store.change(decide, Stream(Account, account_id), Stream(EmailClaim, claim_id))

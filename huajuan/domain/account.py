@@ -15,6 +15,7 @@ from huajuan.domain.refusals import (
     NotBanned,
     NotEnoughPoints,
     NothingHeld,
+    NotPending,
     NotRegistered,
 )
 
@@ -94,6 +95,18 @@ class Account(Entity):
     class Unbanned(Reasoned):
         TOPIC = "account.unbanned"
 
+    class ApprovalRequested(Entity.Event):
+        """Nobody logs in before an admin approves; `welcome_points` come with the approval."""
+
+        TOPIC = "account.approval_requested"
+        welcome_points: int
+
+    class Approved(Reasoned):
+        TOPIC = "account.approved"
+
+    class Rejected(Reasoned):
+        TOPIC = "account.rejected"
+
     class Erased(Entity.Event):
         """The person is gone: their points are forfeited, and with the event their key is."""
 
@@ -105,6 +118,8 @@ class Account(Entity):
     is_erased = False
     # A snapshot from before there were bans does not say.
     is_banned = False
+    # The points that come with the approval; `None` for an account that does not wait for one.
+    promised_points: int | None = None
 
     @event(Registered)
     def __init__(self, username: str | None, email: str | None, password_hash: str | None) -> None:
@@ -159,6 +174,31 @@ class Account(Entity):
         if not self.is_banned:
             raise NotBanned
         self._unban(reason)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the account waits for an admin's approval."""
+        return self.promised_points is not None
+
+    def request_approval(self, welcome_points: int) -> None:
+        self._request_approval(welcome_points)
+
+    def check_pending(self) -> int:
+        """The points that were promised. Raises `NotPending`."""
+        if self.promised_points is None:
+            raise NotPending
+        return self.promised_points
+
+    def approve(self, reason: str) -> None:
+        points = self.check_pending()
+        self._approve(reason)
+        self.grant(points, "welcome")
+
+    def reject(self, reason: str) -> None:
+        """The person is forgotten with the rejection."""
+        self.check_pending()
+        self._reject(reason)
+        self.erase()
 
     def check_in(self, day: date, *, once_a_day: bool = True) -> None:
         if once_a_day and self.last_check_in is not None and day <= self.last_check_in:
@@ -223,6 +263,18 @@ class Account(Entity):
     def _unban(self, reason: str | None) -> None:
         self.is_banned = False
 
+    @event(ApprovalRequested)
+    def _request_approval(self, welcome_points: int) -> None:
+        self.promised_points = welcome_points
+
+    @event(Approved)
+    def _approve(self, reason: str | None) -> None:
+        self.promised_points = None
+
+    @event(Rejected)
+    def _reject(self, reason: str | None) -> None:
+        self.promised_points = None
+
     @event(CheckedIn)
     def _check_in(self, day: date, points: int, balance: int) -> None:
         self.balance += points
@@ -253,6 +305,7 @@ class Account(Entity):
         self.credential += 1
         self.balance = 0
         self.held = {}
+        self.promised_points = None
         self.is_erased = True
 
 

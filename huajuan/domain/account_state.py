@@ -24,6 +24,7 @@ class AccountState(TypedDict):
     held: dict[UUID, int]
     last_check_in: date | None
     is_banned: NotRequired[bool]
+    promised_points: NotRequired[int | None]
 
 
 class AccountSnapshot(Snapshot):

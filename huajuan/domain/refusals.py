@@ -4,6 +4,7 @@ Refused
 ├── NotRegistered            there is no such account
 ├── WrongPassword
 ├── AccountBanned            who knows the password is told so
+├── AccountPending           the account waits for an admin's approval
 ├── FormRefused              something on the registration or profile form is wrong
 │   ├── NameMissing  NameUnfit  NameTaken
 │   ├── AvatarUnfit
@@ -15,6 +16,7 @@ Refused
 ├── BalanceOutOfRange        the account would have, or owe, more points than an account may
 ├── ReasonMissing            an act of an admin needs a reason
 ├── AlreadyBanned  NotBanned
+├── NotPending               the account does not wait for an approval
 ├── NothingHeld              no points are held for this image
 ├── AlreadyTold              the drawing's end is already on record
 ├── ImageNotFound            there is no such picture to look at
@@ -40,6 +42,10 @@ class WrongPassword(Refused):
 
 class AccountBanned(Refused):
     """An admin banned the account."""
+
+
+class AccountPending(Refused):
+    """The account waits for an admin's approval."""
 
 
 class FormRefused(Refused):
@@ -104,6 +110,10 @@ class AlreadyBanned(Refused):
 
 class NotBanned(Refused):
     """The account is not banned."""
+
+
+class NotPending(Refused):
+    """The account does not wait for an admin's approval."""
 
 
 class NothingHeld(Refused):

@@ -63,6 +63,8 @@ BEGIN
          WHERE n.topic = 'account.erased' AND k.subject_id = n.stream;
         DELETE FROM log.huajuan_snapshots s USING unnest(streams, topics) AS n(stream, topic)
          WHERE n.topic = 'account.erased' AND s.originator_id = n.stream;
+        DELETE FROM operations.known_addresses a USING unnest(streams, topics) AS n(stream, topic)
+         WHERE n.topic = 'account.erased' AND a.account_id = n.stream;
         PERFORM pg_notify('huajuan_erasures', n.stream::text)
            FROM unnest(streams, topics) AS n(stream, topic) WHERE n.topic = 'account.erased';
     END IF;
@@ -304,13 +306,6 @@ CREATE TABLE IF NOT EXISTS operations.write_probe (
 CREATE TABLE IF NOT EXISTS operations.revoked_tokens (
     token      text COLLATE "C" PRIMARY KEY,
     expires_at timestamptz NOT NULL
-);
-
--- Failures to log in, by a keyed hash of the account's name or of the address they came from.
-CREATE TABLE IF NOT EXISTS operations.login_attempts (
-    subject  bytea PRIMARY KEY,
-    failures int         NOT NULL,
-    since    timestamptz NOT NULL
 );
 
 -- Requests that were sent with a key, for a day: which body came with it, who runs it, and the reply, sealed.

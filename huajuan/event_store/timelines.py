@@ -115,7 +115,8 @@ class Timelines:
 
     def _note(self, found: Primary) -> None:
         self._seen.add(found)
-        if self._folder:
+        # A command may run where no data folder is; it makes none.
+        if self._folder and self._folder.parent.is_dir():
             try:
                 self._folder.mkdir(mode=0o700, exist_ok=True)
                 (self._folder / f"{found.system}-{found.timeline}").touch()

@@ -10,6 +10,7 @@ from huajuan.commands.login import login as log_in
 from huajuan.commands.register import Form
 from huajuan.commands.register import register as register_account
 from huajuan.domain import refusals
+from huajuan.domain.account import Account
 from huajuan.domain.credentials import (
     PASSWORD_CHARACTERS_MAX,
     PASSWORD_CHARACTERS_MIN,
@@ -17,7 +18,9 @@ from huajuan.domain.credentials import (
     is_password_too_long,
     spell_name,
 )
-from huajuan.event_store.errors import LogError, LogUnavailable
+from huajuan.event_store.errors import LogUnavailable
+from huajuan.event_store.loading import Stream
+from huajuan.event_store.store import Decided
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable, malformed, read_form
 from huajuan.http.desk import AtDesk, Desk
@@ -25,11 +28,11 @@ from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Explained, Said, 
 from huajuan.http.envelope import Answers, Refusal, answering
 from huajuan.http.idempotency import concerns
 from huajuan.http.presenting import OwnUser, own_user
+from huajuan.http.proxies import client_address
 from huajuan.http.tokens import Me
+from huajuan.projections.pending_accounts import PENDING_ACCOUNTS
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.users import USERS, user
-from huajuan.sessions.attempts import TooManyFailures
-from huajuan.threads import TooManyWaiting
 
 Password = Annotated[str, document(maxLength=PASSWORD_CHARACTERS_MAX)]
 
@@ -83,6 +86,7 @@ LOGIN_ANSWERS: Answers = {
     refusals.NotRegistered: Refusal(401, message=phrases.USER_UNKNOWN),
     refusals.WrongPassword: Refusal(401, message=phrases.PASSWORD_WRONG),
     refusals.AccountBanned: Refusal(403, message=phrases.ACCOUNT_BANNED),
+    refusals.AccountPending: Refusal(403, message=phrases.ACCOUNT_PENDING),
     LogUnavailable: Refusal(500, message=phrases.LOGIN_QUERY_FAILED),
 }
 INFO_ANSWERS: Answers = {
@@ -102,9 +106,11 @@ INFO_ANSWERS: Answers = {
     ),
     responses=replies(
         {
-            200: (Said, [{"message": phrases.REGISTERED}]),
+            200: (Said, [{"message": text} for text in (phrases.REGISTERED, phrases.REGISTERED_PENDING)]),
             400: (Said, [{"message": phrases.MALFORMED}]),
+            403: (Said, [{"message": phrases.REGISTRATION_CLOSED}]),
             413: (Said, TOO_LARGE),
+            429: (Said, [{"message": phrases.TOO_MANY_FAILURES}]),
             500: (
                 Explained,
                 [{"message": phrases.NOT_REGISTERED, "error": text} for text in NOT_REGISTERED_BECAUSE],
@@ -122,12 +128,27 @@ async def register(request: Request[Any, Any, Any], desk: AtDesk) -> Said:
     with answering(REGISTER_ANSWERS):
         form = await read_form(request, RegisterForm)
         concerns(request, desk.store.stream_ids.account(form.username))
-        application = Form(form.username, form.email, form.password)
-        decided = await register_account(
-            desk.store, desk.passwords, application, desk.settings.welcome_points
-        )
-    await desk.show(decided.position, USERS, POINT_BALANCES)
-    return Said(code=200, message=phrases.REGISTERED)
+        decided = await _register(form, client_address(request), desk)
+    await desk.show(decided.position, USERS, POINT_BALANCES, PENDING_ACCOUNTS)
+    is_pending = decided.aggregates[0].is_pending
+    return Said(code=200, message=phrases.REGISTERED_PENDING if is_pending else phrases.REGISTERED)
+
+
+async def _register(form: RegisterForm, address: str, desk: Desk) -> Decided:
+    if desk.settings.registration == "closed":
+        # A registration that was made before stays one, when its request is run again.
+        account = Stream(Account, desk.store.stream_ids.account(form.username))
+        if earlier := await desk.store.made_before(account):
+            return earlier
+        raise Refusal(403, message=phrases.REGISTRATION_CLOSED)
+    return await register_account(
+        desk.store,
+        desk.passwords,
+        Form(form.username, form.email, form.password),
+        desk.settings.welcome_points,
+        needs_approval=desk.settings.registration == "approval",
+        limit=desk.registrations.guard(address),
+    )
 
 
 @post(
@@ -144,7 +165,7 @@ async def register(request: Request[Any, Any, Any], desk: AtDesk) -> Said:
             ),
             400: (Said, [{"message": phrases.MALFORMED}]),
             401: (Said, [{"message": phrases.USER_UNKNOWN}, {"message": phrases.PASSWORD_WRONG}]),
-            403: (Said, [{"message": phrases.ACCOUNT_BANNED}]),
+            403: (Said, [{"message": text} for text in (phrases.ACCOUNT_BANNED, phrases.ACCOUNT_PENDING)]),
             413: (Said, TOO_LARGE),
             429: (Said, [{"message": phrases.TOO_MANY_FAILURES}]),
             500: (Said, [{"message": phrases.LOGIN_QUERY_FAILED}]),
@@ -164,19 +185,14 @@ async def login(request: Request[Any, Any, Any], desk: AtDesk) -> LoggedInReply:
 
 
 async def prove_password(form: LoginForm, request: Request[Any, Any, Any], desk: Desk) -> LoggedIn:
-    """Counted beforehand, so that of many attempts at once none slips past the limit."""
-    who = spell_name(form.username), request.client.host if request.client else ""
-    try:
-        await desk.attempts.begin(*who)
-    except TooManyFailures as failures:
-        seconds = str(failures.retry_after_seconds)
-        raise Refusal(429, {"Retry-After": seconds}, message=phrases.TOO_MANY_FAILURES) from None
-    try:
-        known = await log_in(desk.store, desk.passwords, form.username, form.password)
-    except (LogError, TooManyWaiting):
-        await desk.attempts.came_to_nothing(*who)
-        raise
-    await desk.attempts.succeeded(*who)
+    """Only failures count; while it is under way the attempt holds a place, so that none slips past the limit."""
+    async with desk.attempts.guard(spell_name(form.username), client_address(request)) as attempt:
+        try:
+            known = await log_in(desk.store, desk.passwords, form.username, form.password)
+        except (refusals.NotRegistered, refusals.WrongPassword):
+            attempt.failed()
+            raise
+        attempt.succeeded()
     return known
 
 

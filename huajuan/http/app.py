@@ -14,6 +14,7 @@ from huajuan.http.account_acts import adjust, ban, reset_check, unban
 from huajuan.http.accounts import login, logout, register, user_info
 from huajuan.http.accounts_by_id import with_ids
 from huajuan.http.admin import projections, rebuild, skip
+from huajuan.http.admin_approvals import approve, pending, reject
 from huajuan.http.admin_past import past_gallery, past_profile
 from huajuan.http.admin_points import replayed_points
 from huajuan.http.admin_timeline import timeline
@@ -44,6 +45,7 @@ from huajuan.http.operations import healthz, readyz
 from huajuan.http.own_points import own_point_history, own_points
 from huajuan.http.points import score
 from huajuan.http.profile import all_users, avatar, change_avatar, update
+from huajuan.http.proxies import behind_proxies
 from huajuan.http.remembering import remembering
 from huajuan.http.statistics import statistics
 from huajuan.http.tokens import Claims
@@ -65,6 +67,7 @@ WITH_TOKEN = (
 FOR_ADMINS = (
     *(painters.painters, painters.add, painters.remove),
     *(projections, rebuild, skip, statistics, adjust, ban, unban, reset_check),
+    *(pending, approve, reject),
     *(replayed_points, timeline, past_profile, past_gallery, verify_log),
 )
 OpenDesk = Callable[[], AbstractAsyncContextManager[Desk]]
@@ -86,7 +89,8 @@ def create_app(settings: Settings, open_desk: OpenDesk) -> ASGIApp:
     )
     app.state.meter = Meter()
     inner = remembering(compressing(keeping_replies(app)), app)
-    return door(head_as_get(cors(inner, settings.allowed_origins)), app.state.meter)
+    answering = head_as_get(cors(inner, settings.allowed_origins))
+    return behind_proxies(door(answering, app.state.meter), settings.trusted_proxies)
 
 
 def _before_token() -> Router:

@@ -30,6 +30,7 @@ from huajuan.serving.rebuilding import RebuildProcesses
 from huajuan.sessions.attempts import Attempts
 from huajuan.sessions.idempotency import Idempotency
 from huajuan.sessions.keyed_requests import RequestNames
+from huajuan.sessions.registrations import Registrations
 from huajuan.sessions.sessions import Sessions
 from huajuan.settings import Settings
 
@@ -48,6 +49,7 @@ class Desk:
     tokens: Tokens
     sessions: Sessions
     attempts: Attempts
+    registrations: Registrations
     request_names: RequestNames
     idempotency: Idempotency
     room: DrawingRoom

@@ -57,7 +57,15 @@ def _note(scope: Any, meter: Meter, status: int, seconds: float) -> None:
     meter.count(method, scope.get("path_template") or NO_ROUTE, status, seconds)
     if path.startswith(_ABOUT_OTHERS):
         path = scope.get("path_template") or f"{_ABOUT_OTHERS}…"
-    _logger.info("request", method=method, path=path, status=status, ms=round(seconds * 1000, 1))
+    peer = scope.get("client")
+    _logger.info(
+        "request",
+        method=method,
+        path=path,
+        status=status,
+        ms=round(seconds * 1000, 1),
+        client=peer[0] if peer else "",
+    )
 
 
 class _Told:

@@ -12,6 +12,7 @@ from litestar.status_codes import HTTP_413_REQUEST_ENTITY_TOO_LARGE, HTTP_500_IN
 from huajuan.event_store.errors import LogError
 from huajuan.http import phrases
 from huajuan.http.door import request_id
+from huajuan.sessions.rate_limits import RateLimited
 from huajuan.threads import TooManyWaiting
 
 RETRY_AFTER_SECONDS = "1"
@@ -67,6 +68,11 @@ def on_busy(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     return _reply(503, {"message": phrases.BUSY}, {"Retry-After": RETRY_AFTER_SECONDS})
 
 
+def on_rate_limited(_: Request[Any, Any, Any], limited: RateLimited) -> Response[Any]:
+    seconds = str(limited.retry_after_seconds)
+    return _reply(429, {"message": phrases.TOO_MANY_FAILURES}, {"Retry-After": seconds})
+
+
 def on_exception(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """Unplanned: the log knows what happened, the client gets the id to ask about."""
     _note_passing(request)
@@ -79,6 +85,7 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
     HTTPException: on_http_exception,
     LogError: on_busy,
     TooManyWaiting: on_busy,
+    RateLimited: on_rate_limited,
     Exception: on_exception,
 }
 

@@ -16,6 +16,7 @@ from huajuan.http import phrases
 from huajuan.http.bodies import malformed
 from huajuan.http.desk import Desk
 from huajuan.http.envelope import IS_PASSING, RETRY_AFTER_SECONDS, Refusal
+from huajuan.http.proxies import client_address
 from huajuan.sessions.idempotency import Idempotency, OtherBody, Run, StillRunning
 from huajuan.sessions.keyed_requests import KeyedRequest, Reply
 
@@ -152,7 +153,7 @@ def concerns(request: Request[Any, Any, Any], account_id: UUID) -> None:
 async def _named(request: Any, desk: Desk) -> KeyedRequest:
     claims = request.scope["state"].get("claims")
     account_id = claims.account_id if claims else None
-    who = str(account_id) if account_id else f"from {request.client.host if request.client else ''}"
+    who = str(account_id) if account_id else f"from {client_address(request)}"
     query = request.scope["query_string"].decode("latin-1")
     route = f"{request.scope['method']} {request.scope['path']}?{query}"
     return desk.request_names.name(_key(request), who, route, await _body(request), account_id)

@@ -20,6 +20,8 @@ TOO_MANY_REQUESTS = "请求过于频繁，请稍后再试"
 
 # accounts
 REGISTERED = "注册成功"
+REGISTERED_PENDING = "注册成功，请等待管理员批准"
+REGISTRATION_CLOSED = "注册已关闭"
 NOT_REGISTERED = "用户创建失败"
 FORM = {
     refusals.NameMissing: "名字为空",
@@ -45,6 +47,7 @@ UPDATE = {
 DATABASE_AWAY = "数据库暂时不可用"
 LOGGED_IN = "登录成功"
 ACCOUNT_BANNED = "账号已被封禁"
+ACCOUNT_PENDING = "账号尚待批准"
 TOO_MANY_FAILURES = "尝试次数过多，请稍后再试"
 LOGGED_OUT = "退出成功"
 LOGIN_QUERY_FAILED = "数据库查询错误"
@@ -151,3 +154,4 @@ BALANCE_OUT_OF_RANGE = "积分余额超出允许范围"
 ALREADY_BANNED = "该账号已被封禁"
 NOT_BANNED = "该账号未被封禁"
 LAST_ADMIN = "最后一位管理员不可被封禁或删除"
+NOT_PENDING = "该账号并非待批准状态"

@@ -61,6 +61,12 @@ SENTENCES: Mapping[type[Any], Sentence] = {
     ),
     Account.Banned: Sentence("被封禁：{reason}", "was banned: {reason}"),
     Account.Unbanned: Sentence("被解除封禁：{reason}", "was unbanned: {reason}"),
+    Account.ApprovalRequested: Sentence(
+        "注册待管理员批准，批准后获得 {welcome_points} 欢迎积分",
+        "waits for an admin's approval, with {welcome_points} welcome points to come",
+    ),
+    Account.Approved: Sentence("注册已获批准：{reason}", "was approved: {reason}"),
+    Account.Rejected: Sentence("注册被拒绝：{reason}", "was rejected: {reason}"),
     Account.Erased: Sentence(
         "账号已注销，作废可用积分 {available}、冻结积分 {held}",
         "was erased and forfeited {available} available and {held} held points",

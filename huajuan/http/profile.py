@@ -233,14 +233,15 @@ async def all_users(request: Request[Any, Any, Any], desk: AtDesk) -> Response[U
     given = query_of(request)
     limit, address = limit_of(given, desk.settings.list_rows_max), desk.settings.public_address
     with answering(USERS_ANSWERS):
-        found = await users(desk.tables, limit + 1, _after(given))
+        found = await users(desk.tables, limit + 1, after_id(given))
     page = found[:limit]
     headers = next_page(request, address, given, str(page[-1].id)) if len(found) > limit else {}
     reply = UsersReply(code=200, message=phrases.USERS_LISTED, users=[public_user(found) for found in page])
     return Response(reply, headers=headers)
 
 
-def _after(given: dict[str, str]) -> int:
+def after_id(given: dict[str, str]) -> int:
+    """The id behind which a page begins. Raises `Refusal`."""
     try:
         return whole_number(given["after"]) if "after" in given else 0
     except ValueError:

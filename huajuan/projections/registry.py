@@ -5,6 +5,7 @@ from huajuan.projections.favorites import FAVORITES
 from huajuan.projections.generations import GENERATIONS
 from huajuan.projections.history import HISTORY
 from huajuan.projections.likes import LIKES
+from huajuan.projections.pending_accounts import PENDING_ACCOUNTS
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.point_history import POINT_HISTORY
 from huajuan.projections.users import USERS
@@ -18,5 +19,6 @@ PROJECTIONS = (
     LIKES,
     FAVORITES,
     DAILY_STATISTICS,
+    PENDING_ACCOUNTS,
 )
 SCHEMAS = tuple(projection.schema for projection in PROJECTIONS)

@@ -6,6 +6,7 @@ from uuid import UUID
 import msgspec
 
 from huajuan.domain.account import Account
+from huajuan.projections.pending_accounts import PENDING_ACCOUNTS
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.projection import Projection, Touch, of_stream
 from huajuan.projections.questions import ReadTables
@@ -40,6 +41,15 @@ class KnownUser(msgspec.Struct, frozen=True):
     id: int
     username: str
     avatar_url: str
+    create_time: datetime
+
+
+class PendingUser(msgspec.Struct, frozen=True):
+    """A user who waits for an admin's approval, as the admins see them."""
+
+    id: int
+    username: str
+    email: str
     create_time: datetime
 
 
@@ -88,10 +98,24 @@ async def user(tables: ReadTables, account_id: UUID) -> User | None:
 
 _USERS = f"""
 SELECT u.id, u.username, u.avatar_url, u.create_time FROM {USERS.schema}.users u
- WHERE u.id > %(after)s AND u.username IS NOT NULL ORDER BY u.id LIMIT %(most)s
+ WHERE u.id > %(after)s AND u.username IS NOT NULL
+   AND NOT EXISTS (SELECT FROM {PENDING_ACCOUNTS.schema}.pending_accounts p WHERE p.account_id = u.account_id)
+ ORDER BY u.id LIMIT %(most)s
 """
 
 
 async def users(tables: ReadTables, most: int, after: int) -> list[KnownUser]:
-    """Everybody, by id, after one."""
+    """All users but those who wait for approval, by id, after one."""
     return await tables.all(KnownUser, _USERS, {"most": most, "after": after})
+
+
+_PENDING_USERS = f"""
+SELECT u.id, u.username, u.email, u.create_time
+  FROM {USERS.schema}.users u JOIN {PENDING_ACCOUNTS.schema}.pending_accounts p USING (account_id)
+ WHERE u.id > %(after)s AND u.username IS NOT NULL ORDER BY u.id LIMIT %(most)s
+"""
+
+
+async def pending_users(tables: ReadTables, most: int, after: int) -> list[PendingUser]:
+    """Those who wait for approval, by id, after one."""
+    return await tables.all(PendingUser, _PENDING_USERS, {"most": most, "after": after})

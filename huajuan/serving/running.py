@@ -39,6 +39,8 @@ def run_until_stopped(settings: Settings, listening: socket.socket) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        # HUAJUAN_TRUSTED_PROXIES says whose headers count.
+        proxy_headers=False,
         lifespan="on",
         timeout_graceful_shutdown=int(settings.stop_seconds_max),
     )

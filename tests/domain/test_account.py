@@ -15,6 +15,7 @@ from huajuan.domain.refusals import (
     NotBanned,
     NotEnoughPoints,
     NothingHeld,
+    NotPending,
     NotRegistered,
     PointsUnfit,
     ReasonMissing,
@@ -175,6 +176,43 @@ def test_an_account_is_banned_and_unbanned_in_turn() -> None:
     story.refuses(AlreadyBanned, lambda a: a.ban("spam"))
     story.when(lambda a: a.unban("forgiven")).then(("account.unbanned", {"reason": "forgiven"}))
     story.refuses(NotBanned, lambda a: a.unban("forgiven"))
+
+
+def pending(account: Account) -> None:
+    account.request_approval(40)
+
+
+def test_the_promised_points_come_with_the_approval() -> None:
+    story = ann().when(pending)
+    story.then(("account.approval_requested", {"welcome_points": 40}))
+    assert (story.aggregate.is_pending, story.aggregate.balance) == (True, 0)
+    story.when(lambda a: a.approve("a colleague")).then(
+        ("account.approved", {"reason": "a colleague"}),
+        ("account.points_granted", {"points": 40, "balance": 40, "reason": "welcome"}),
+    )
+    assert not story.aggregate.is_pending
+
+
+def test_an_approval_without_promised_points_grants_none() -> None:
+    story = ann().given(lambda a: a.request_approval(0)).when(lambda a: a.approve("a colleague"))
+    story.then(("account.approved", {"reason": "a colleague"}))
+
+
+def test_a_rejected_person_is_forgotten() -> None:
+    story = ann().given(pending).when(lambda a: a.reject("spam"))
+    story.then(("account.rejected", {"reason": "spam"}), ("account.erased", {"available": 0, "held": 0}))
+    assert (story.aggregate.is_erased, story.aggregate.is_pending, story.aggregate.email) == (
+        True,
+        False,
+        None,
+    )
+
+
+def test_only_who_waits_is_approved_or_rejected() -> None:
+    approved = ann().given(pending, lambda a: a.approve("a colleague"))
+    for story in (ann(), approved, ann().given(pending, Account.erase)):
+        story.refuses(NotPending, lambda a: a.approve("again"))
+        story.refuses(NotPending, lambda a: a.reject("again"))
 
 
 @pytest.mark.parametrize("change", [0, 1_000_001, -1_000_001])

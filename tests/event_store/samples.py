@@ -46,12 +46,14 @@ def shipped_topics() -> set[str]:
 
 def somebody_gone() -> Account:
     gone = Account.register(BEN, "ben", "ben@example.org", "$2b$hash")
-    gone.grant(5, "welcome")
+    gone.request_approval(5)
+    gone.approve("a colleague")
     gone.deduct(3, "a mistake")
     gone.ban("spam")
     gone.unban("forgiven")
     gone.reset_check_in("the clock was wrong")
-    gone.erase()
+    gone.request_approval(0)
+    gone.reject("spam")
     return gone
 
 

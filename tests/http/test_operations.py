@@ -69,6 +69,7 @@ async def test_the_document_has_every_route(client: httpx.AsyncClient) -> None:
         "/admin/projections", "/admin/projections/{name}/rebuild",
         "/admin/projections/{name}/skip", "/admin/statistics", "/metrics",
         "/admin/users/{username}/points", "/admin/users/{username}/ban", "/admin/users/{username}/unban",
+        "/admin/users/pending", "/admin/users/{username}/approve", "/admin/users/{username}/reject",
         "/admin/users/{username}/timeline", "/admin/users/{username}/profile",
         "/admin/users/{username}/gallery", "/admin/verify", "/admin/painters", "/admin/painters/remove",
         "/auth/points", "/auth/points/history",

@@ -1,0 +1,156 @@
+"""Reads the network addresses of clients: their canonical form, and the hops that forwarding headers name."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from itertools import islice
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+# One subscriber usually has a whole /64 of IPv6.
+IPV6_SUBSCRIBER_BITS = 64
+# Longer chains of proxies than this are not followed.
+HOPS_MAX = 32
+# Of longer headers only the end is read, which the nearest proxies wrote.
+CHARACTERS_MAX = 8192
+ADDRESS_CHARACTERS_MAX = 64
+_PORT = r":(?:[0-9]{1,5}|_[A-Za-z0-9._-]+)"
+_IN_BRACKETS = re.compile(rf"\[([^\]]*)\](?:{_PORT})?")
+_WITH_PORT = re.compile(rf"([0-9.]+){_PORT}")
+_PAIR = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*=[ \t]*(.*)", re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
+
+def read_address(text: str) -> Address | None:
+    """The canonical address: an IPv4-mapped one is IPv4, and a zone is dropped. `None` if it is no address."""
+    return _read_address(text) if len(text) <= ADDRESS_CHARACTERS_MAX else None
+
+
+@lru_cache(maxsize=4096)
+def _read_address(text: str) -> Address | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, IPv4Address):
+        return address
+    return address.ipv4_mapped or IPv6Address(int(address))
+
+
+def read_network(text: str) -> Network:
+    """An address or a network such as `10.0.0.0/8`. Raises `ValueError`."""
+    network = ip_network(text, strict=False)
+    if isinstance(network, IPv6Network) and network.prefixlen >= 96 and network.network_address.ipv4_mapped:
+        return IPv4Network((network.network_address.ipv4_mapped, network.prefixlen - 96))
+    return network
+
+
+def is_network(text: str) -> bool:
+    try:
+        read_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(text: str) -> bool:
+    address = read_address(text)
+    return address is not None and address.is_loopback
+
+
+def rate_limited_as(text: str) -> str:
+    """What a limit per address counts by: an IPv4 address, or the /64 of an IPv6 address."""
+    address = read_address(text)
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((address, IPV6_SUBSCRIBER_BITS), strict=False))
+    return str(address) if address else text
+
+
+class TrustedProxies:
+    """The proxies whose forwarding headers count."""
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        self._networks = [read_network(network) for network in networks]
+
+    def trusts(self, address: Address | None) -> bool:
+        return address is not None and any(address in network for network in self._networks)
+
+    def client(self, peer: str, forwarded: Sequence[str], x_forwarded_for: Sequence[str]) -> str:
+        """The address of the right-most hop that is not trusted, or the left-most one if all are.
+
+        It is the peer's own if the headers name none, or something else than an address where it should stand.
+        """
+        address = read_address(peer)
+        if not self.trusts(address):
+            return str(address or peer)
+        client = address
+        for hop in _hops(forwarded) or _hops_of_list(x_forwarded_for):
+            if hop is None:
+                return str(address)
+            client = hop
+            if not self.trusts(hop):
+                break
+        return str(client)
+
+
+def _hops(lines: Sequence[str]) -> list[Address | None]:
+    """The hops that `Forwarded` headers name, the last one first; `None` stands for one without an address."""
+    return [_hop_of(element) for element in _elements(lines)]
+
+
+def _hops_of_list(lines: Sequence[str]) -> list[Address | None]:
+    """The same of `X-Forwarded-For`, whose elements are addresses."""
+    return [_node(element) for element in _elements(lines)]
+
+
+def _elements(lines: Sequence[str]) -> list[str]:
+    """The elements of the list, the last one first; empty ones do not count.
+
+    The list is read from its end: that end was written by a trusted proxy, its beginning by anybody, and a quotation
+    mark that a client left open must not swallow what a proxy added.
+    """
+    text = ",".join(lines)[-CHARACTERS_MAX:]
+    return list(islice((part for part in _parts(text, ",") if part), HOPS_MAX))
+
+
+def _parts(text: str, separator: str) -> Iterator[str]:
+    """Split at separators outside of quoted strings, from the end."""
+    end, is_quoted = len(text), False
+    for place in range(len(text) - 1, -1, -1):
+        letter = text[place]
+        if letter == '"' and not (is_quoted and _is_escaped(text, place)):
+            is_quoted = not is_quoted
+        elif letter == separator and not is_quoted:
+            yield text[place + 1 : end].strip(" \t")
+            end = place
+    yield text[:end].strip(" \t")
+
+
+def _is_escaped(text: str, place: int) -> bool:
+    """Whether an odd number of backslashes stands before."""
+    start = place
+    while start and text[start - 1] == "\\":
+        start -= 1
+    return (place - start) % 2 == 1
+
+
+def _hop_of(element: str) -> Address | None:
+    """The address under `for`, which stands in an element once."""
+    pairs = [_PAIR.fullmatch(part) for part in _parts(element, ";") if part]
+    named = [pair[2] for pair in pairs if pair and pair[1].lower() == "for"]
+    return _node(_unquoted(named[0])) if len(named) == 1 and all(pairs) else None
+
+
+def _unquoted(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        return _ESCAPED.sub(r"\1", value[1:-1])
+    return value
+
+
+def _node(text: str) -> Address | None:
+    """An address with or without a port; with one, an IPv6 address stands in brackets."""
+    if match := _IN_BRACKETS.fullmatch(text):
+        return read_address(match[1]) if ":" in match[1] else None
+    match = _WITH_PORT.fullmatch(text)
+    return read_address(match[1] if match else text)
