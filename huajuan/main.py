@@ -13,6 +13,7 @@ from litestar.types import ASGIApp
 
 from huajuan.audit.gap_watch import GapWatch
 from huajuan.commands.clear_erased_accounts import Estate, keep_clearing_erased_accounts
+from huajuan.commands.sweep_avatars import keep_sweeping_avatars
 from huajuan.commands.sweep_pictures import keep_sweeping_pictures
 from huajuan.dispatch.avatar_files import AvatarFiles
 from huajuan.dispatch.dispatcher import Dispatcher
@@ -124,6 +125,7 @@ async def open_desk(
         }
         projector = await enter(open_projector(dsn, store, PROJECTIONS, settings.projection, ears, changes))
         desk = _desk(settings, store, projector, statements, sessions, dispatcher)
+        desk.health.add(desk.pictures.problems)
         for closing in (desk.passwords, desk.portraits, desk.auditors):
             stack.callback(closing.close)
         await enter(drawing(room, dispatcher))
@@ -219,6 +221,7 @@ def _upkeep(desk: Desk) -> tuple[Coroutine[Any, Any, None], ...]:
     """What a worker does by itself for those that it serves."""
     return (
         _sweeping(desk),
+        _sweeping_avatars(desk),
         _clearing(desk),
         _tidying(desk),
         _auditing(desk),
@@ -231,6 +234,11 @@ def _upkeep(desk: Desk) -> tuple[Coroutine[Any, Any, None], ...]:
 def _sweeping(desk: Desk) -> Coroutine[Any, Any, None]:
     most, every_seconds = desk.settings.sweep_batch_max, desk.settings.sweep_every_seconds
     return keep_sweeping_pictures(desk.store, desk.trash, desk.pictures, most, every_seconds)
+
+
+def _sweeping_avatars(desk: Desk) -> Coroutine[Any, Any, None]:
+    most, every_seconds = desk.settings.sweep_batch_max, desk.settings.sweep_every_seconds
+    return keep_sweeping_avatars(desk.store, desk.avatars, most, every_seconds)
 
 
 def _tidying(desk: Desk) -> Coroutine[Any, Any, None]:

@@ -2,21 +2,37 @@
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import re
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
-from uuid import UUID
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
 
 import obstore
+import structlog
 from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, NotSupportedError
 from obstore.store import LocalStore, ObjectStore, from_url
 
+from huajuan.health import Problem
+
+PNG = "image/png"
+# A request is waited for no longer, its own retries included.
+READ_SECONDS_MAX = 10.0
+WRITE_SECONDS_MAX = 30.0
+RETRIES_MAX = 3
+CHUNK_BYTES = 1 << 20
+# Pictures whose change is remembered as logged.
+TOLD_MAX = 10_000
 # Raised where a store cannot put on condition: the last is what obstore's own error for it derives from.
 _UNCONDITIONAL = (GenericError, NotSupportedError, RuntimeError)
+_FAILURES = (BaseError, OSError, RuntimeError, ValueError)
 _KEY = re.compile(r"[0-9a-f]{32}\.png")
 # No picture's key, so it is never served.
 OWNER_KEY = "huajuan-installation"
+_logger = structlog.get_logger(__name__)
 
 
 class PictureMissing(Exception):
@@ -25,6 +41,14 @@ class PictureMissing(Exception):
 
 class PlaceUnusable(Exception):
     """Pictures cannot be kept there; the message says why."""
+
+
+class PictureChanged(Exception):
+    """What is stored is not what is on record."""
+
+
+class StoreAway(OSError):
+    """The store does not answer, or refuses; it may work again later."""
 
 
 class Stored(NamedTuple):
@@ -40,28 +64,52 @@ class Pictures:
     def __init__(self, store: ObjectStore, folder: Path | None = None) -> None:
         self._store = store
         self._folder = folder
+        # A folder has no place for attributes.
+        self._attributes: dict[str, Any] = {} if folder else {"attributes": {"Content-Type": PNG}}
+        self.is_away = False
+        self._told_changed: set[str] = set()
 
     @classmethod
-    def at(cls, place: str) -> "Pictures":
+    def at(cls, place: str, *, make: bool = True) -> "Pictures":
         """`place` is a folder's path or a URL that obstore takes (`s3://…`, `gs://…`, `az://…`, `memory://`).
 
-        Raises `PlaceUnusable` for what is neither; whether a remote store answers is not asked.
+        A folder is made, or has to be there already. Raises `PlaceUnusable` for what is neither; whether a store
+        answers is for `check` to find out.
         """
         try:
             if "://" in place and not place.startswith("file://"):
-                return cls(from_url(place))
+                return cls(_remote(place))
             folder = Path(place.removeprefix("file://")).absolute()
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if make:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             return cls(LocalStore(folder), folder)
         except (BaseError, OSError, ValueError) as error:
-            # Its own errors go on for lines about where in its code they arose.
-            raise PlaceUnusable(str(error).splitlines()[0]) from None
+            raise PlaceUnusable(_line_of(error)) from None
+
+    async def check(self) -> None:
+        """Write, read and remove an object. Raises `PlaceUnusable`."""
+        key, content = f"probe-{uuid4().hex}", b"written to find out whether pictures can be kept here"
+        try:
+            async with asyncio.timeout(WRITE_SECONDS_MAX):
+                await obstore.put_async(self._store, key, content)
+                found = bytes(await (await obstore.get_async(self._store, key)).bytes_async())
+                await obstore.delete_async(self._store, key)
+        except _FAILURES as error:
+            raise PlaceUnusable(_line_of(error)) from None
+        if found != content:
+            raise PlaceUnusable("what was written there is read as something else")
+
+    def problems(self) -> list[Problem]:
+        """A health check: as the last operation found it."""
+        detail = "The picture store did not work when it was last used."
+        return [Problem("picture_store", detail, blocking=False)] if self.is_away else []
 
     async def put(self, image_id: UUID, picture: bytes) -> str:
-        """Keep the picture so that it survives a crash of the machine; returns its key."""
+        """Keep the picture so that it survives a crash of the machine; returns its key. Raises `StoreAway`."""
         key = key_of(image_id)
-        await obstore.put_async(self._store, key, picture)
-        await self._flush(key)
+        async with self._writing():
+            await obstore.put_async(self._store, key, picture, **self._attributes)
+            await self._flush(key)
         return key
 
     async def put_first(self, image_id: UUID, picture: bytes) -> bool:
@@ -70,37 +118,58 @@ class Pictures:
         True if it is this picture that is kept now.
         """
         key = key_of(image_id)
-        is_first = await self._create(key, picture)
-        await self._flush(key)
+        async with self._writing():
+            is_first = await self._create(key, picture)
+            await self._flush(key)
         return is_first
 
     async def whole(self, key: str) -> bytes:
-        """All of a picture's bytes. Raises `PictureMissing`."""
-        try:
-            found = await obstore.get_async(self._store, _safe(key))
+        """All of a picture's bytes. Raises `PictureMissing` and `StoreAway`."""
+        async with self._reading(key):
+            found = await obstore.get_async(self._store, key)
             return bytes(await found.bytes_async())
-        except FileNotFoundError:
-            raise PictureMissing from None
 
     async def look(self, key: str) -> Stored:
-        """Raises `PictureMissing`."""
-        try:
-            found = await obstore.head_async(self._store, _safe(key))
-        except FileNotFoundError:
-            raise PictureMissing from None
+        """Raises `PictureMissing` and `StoreAway`."""
+        async with self._reading(key):
+            found = await obstore.head_async(self._store, key)
         return Stored(found["size"], f'"{key.removesuffix(".png")}"')
 
+    def expect(self, key: str, found: int, size: int | None) -> None:
+        """Raises `PictureChanged` if the size in bytes differs from the one on record, where there is one."""
+        if size is None or found == size:
+            return
+        if key not in self._told_changed:
+            if len(self._told_changed) >= TOLD_MAX:
+                self._told_changed.clear()
+            self._told_changed.add(key)
+            _logger.error("stored picture has another size", picture=key, bytes=found, on_record=size)
+        raise PictureChanged
+
     async def read(self, key: str, start: int, end: int) -> bytes:
-        """Bytes `start` up to `end`, not included. Raises `PictureMissing`."""
-        try:
-            return bytes(await obstore.get_range_async(self._store, _safe(key), start=start, end=end))
-        except FileNotFoundError:
-            raise PictureMissing from None
+        """Bytes `start` up to `end`, not included. Raises `PictureMissing` and `StoreAway`."""
+        async with self._reading(key):
+            return bytes(await obstore.get_range_async(self._store, key, start=start, end=end))
 
     async def remove(self, key: str) -> None:
-        """For good; one that is not there is gone already."""
-        with contextlib.suppress(FileNotFoundError):
-            await obstore.delete_async(self._store, _safe(key))
+        """For good; one that is not there is gone already. Raises `StoreAway`."""
+        with contextlib.suppress(PictureMissing):
+            async with self._reading(key):
+                await obstore.delete_async(self._store, key)
+
+    def digest(self, key: str, size: int | None) -> str | None:
+        """The SHA-256 of what is stored, in hexadecimal, read in pieces; `None` if its size is another.
+
+        Blocks. Raises `PictureMissing` and `StoreAway`.
+        """
+        with self._failing(key):
+            found = obstore.get(self._store, key)
+            if size is not None and found.meta["size"] != size:
+                return None
+            digest = hashlib.sha256()
+            for piece in found.stream(min_chunk_size=CHUNK_BYTES):
+                digest.update(piece)
+            return digest.hexdigest()
 
     async def owner(self) -> bytes | None:
         """What the store says of the installation that it belongs to, if it says anything."""
@@ -120,7 +189,9 @@ class Pictures:
 
     async def _create(self, key: str, picture: bytes) -> bool:
         try:
-            await obstore.put_async(self._store, key, picture, mode="create", use_multipart=False)
+            await obstore.put_async(
+                self._store, key, picture, mode="create", use_multipart=False, **self._attributes
+            )
         except AlreadyExistsError:
             return False
         except _UNCONDITIONAL:
@@ -134,13 +205,68 @@ class Pictures:
         with contextlib.suppress(FileNotFoundError):
             await obstore.head_async(self._store, key)
             return False
-        await obstore.put_async(self._store, key, picture)
+        await obstore.put_async(self._store, key, picture, **self._attributes)
         return True
 
     async def _flush(self, key: str) -> None:
         if self._folder:
             with contextlib.suppress(FileNotFoundError):  # removed meanwhile
                 await asyncio.to_thread(_flush, self._folder, key)
+
+    @contextlib.asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        """A folder that is gone, with its disk perhaps, is not made anew elsewhere."""
+        async with self._answering(WRITE_SECONDS_MAX):
+            self._need_folder()
+            yield
+
+    @contextlib.asynccontextmanager
+    async def _reading(self, key: str) -> AsyncIterator[None]:
+        with self._failing(key):
+            async with self._answering(READ_SECONDS_MAX, FileNotFoundError):
+                yield
+
+    @contextlib.contextmanager
+    def _failing(self, key: str) -> Iterator[None]:
+        """What is missing from a store that is there, and what is wrong with a store that is not."""
+        if not _KEY.fullmatch(key):
+            raise PictureMissing
+        try:
+            yield
+        except FileNotFoundError:
+            self._need_folder()
+            raise PictureMissing from None
+        except StoreAway:
+            raise
+        except _FAILURES as error:
+            raise StoreAway(_line_of(error)) from None
+
+    @contextlib.asynccontextmanager
+    async def _answering(self, seconds_max: float, *answers: type[Exception]) -> AsyncIterator[None]:
+        """Any error is a store that is away, but for those that are `answers`."""
+        try:
+            async with asyncio.timeout(seconds_max):
+                yield
+        except answers:
+            raise
+        except _FAILURES as error:
+            self._note(away=True, why=_line_of(error))
+            raise StoreAway(_line_of(error)) from None
+        self._note(away=False)
+
+    def _need_folder(self) -> None:
+        if self._folder and not self._folder.is_dir():
+            why = f"{self._folder} is not a folder"
+            self._note(away=True, why=why)
+            raise StoreAway(why)
+
+    def _note(self, *, away: bool, why: str = "") -> None:
+        if away != self.is_away:
+            self.is_away = away
+            if away:
+                _logger.error("picture store does not work", reason=why)
+            else:
+                _logger.info("picture store works again")
 
 
 def key_of(image_id: UUID) -> str:
@@ -152,11 +278,17 @@ def beneath(place: str, name: str) -> str:
     return place if place.startswith("memory:") else f"{place.rstrip('/')}/{name}"
 
 
-def _safe(key: str) -> str:
-    """No key of ours has a folder or a dot-dot in it, so none is ever asked of the store."""
-    if not _KEY.fullmatch(key):
-        raise PictureMissing
-    return key
+def _remote(place: str) -> ObjectStore:
+    """Options of the client would replace all those that the environment gives it, so none are set here."""
+    if place.startswith("memory:"):
+        return from_url(place)
+    seconds_max = timedelta(seconds=READ_SECONDS_MAX)
+    return from_url(place, retry_config={"max_retries": RETRIES_MAX, "retry_timeout": seconds_max})
+
+
+def _line_of(error: BaseException) -> str:
+    """Its own errors go on for lines about where in its code they arose."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _flush(folder: Path, key: str) -> None:

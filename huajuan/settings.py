@@ -15,6 +15,7 @@ from huajuan.dispatch.limits import DispatchLimits
 from huajuan.event_store.limits import LogLimits
 from huajuan.http.limits import HttpLimits, StreamLimits
 from huajuan.http.links import ascii_address
+from huajuan.http.own_addresses import is_base
 from huajuan.inference_client import Limits as PainterLimits
 from huajuan.origins import normalized_origin
 from huajuan.projections.limits import ProjectionLimits
@@ -46,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8080
     public_url: str = ""
+    public_url_aliases: tuple[str, ...] = ()
     workers: int = 1
     jwt_secret: str = ""
     token_hours: float = 24
@@ -133,6 +135,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def public_address(self) -> str:
         return (self.public_url or f"http://localhost:{self.port}").rstrip("/")
 
+    @property
+    def public_addresses(self) -> tuple[str, ...]:
+        """What addresses of pictures begin with: now, and before."""
+        return (self.public_address, *self.public_url_aliases)
+
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
     """Raises `SettingsError` for a value that cannot be."""
@@ -193,8 +200,8 @@ def _check(settings: Settings) -> None:
         "TIME_ZONE": _is_zone(settings.time_zone),
         "READYZ_OPTIONAL_TABLES": set(settings.readyz_optional_tables) <= _TABLES,
         "CORS_ORIGINS": _are_origins(settings),
-        "PUBLIC_URL": not settings.public_url or _is_address(settings.public_url),
         "TRUSTED_PROXIES": all(is_network(text) for text in settings.trusted_proxies),
+        **_public_address_rules(settings),
         "COMFYUI_URLS": all(u.startswith(("http://", "https://")) for u in settings.comfyui_urls),
     }
     for name, holds in rules.items():
@@ -202,6 +209,14 @@ def _check(settings: Settings) -> None:
             raise SettingsError(f"{PREFIX}{name} {_NEEDS[name]}")
 
 
+def _public_address_rules(settings: Settings) -> dict[str, bool]:
+    return {
+        "PUBLIC_URL": not settings.public_url or _is_address(settings.public_url),
+        "PUBLIC_URL_ALIASES": all(map(_is_address, settings.public_url_aliases)),
+    }
+
+
+_BASE = "begin with http:// or https:// and name a host, without user, query or fragment"
 _NEEDS = {
     "IDEMPOTENCY_LEASE_SECONDS": "must be more than HUAJUAN_IDEMPOTENCY_HEARTBEAT_SECONDS",
     "DISPATCH_LEASE_SECONDS": "must be more than HUAJUAN_DISPATCH_HEARTBEAT_SECONDS",
@@ -209,8 +224,9 @@ _NEEDS = {
     "TIME_ZONE": "must be an IANA name such as UTC or Asia/Shanghai",
     "READYZ_OPTIONAL_TABLES": f"must be names of read tables, separated by commas: {', '.join(sorted(_TABLES))}",
     "CORS_ORIGINS": "must be origins such as https://example.org:8443, without a path, separated by commas; or *",
-    "PUBLIC_URL": "must begin with http:// or https:// and a host, without ? and #",
     "TRUSTED_PROXIES": "must be addresses or networks such as 127.0.0.1, ::1 or 10.0.0.0/8, separated by commas",
+    "PUBLIC_URL": f"must {_BASE}",
+    "PUBLIC_URL_ALIASES": f"must hold addresses, separated by commas, that each {_BASE}",
     "COMFYUI_URLS": "must be addresses that begin with http:// or https://, separated by commas",
 }
 
@@ -227,7 +243,7 @@ def _is_address(url: str) -> bool:
         ascii_address(url)
     except ValueError:
         return False
-    return url.startswith(("http://", "https://")) and not set("?#") & set(url)
+    return is_base(url)
 
 
 def _is_zone(name: str) -> bool:

@@ -29,7 +29,7 @@ def _act(settings: Settings, words: Namespace) -> int:
     with log_of(settings) as connection:
         hold_still(connection)
         for happened in _all(connection, audited_account(connection, words)):
-            tell(line_of(happened))
+            tell(line_of(happened, settings.public_addresses))
     return 0
 
 

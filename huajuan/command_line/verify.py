@@ -4,6 +4,8 @@ import re
 from argparse import ArgumentParser, Namespace
 from functools import partial
 
+import msgspec
+
 from huajuan.audit.connecting import newest, stream_ids
 from huajuan.audit.errors import AuditError
 from huajuan.audit.exports import open_export, pages_of, read_header
@@ -13,6 +15,7 @@ from huajuan.audit.log_pages import log_pages
 from huajuan.audit.verifying import Claim, Verdict, verify
 from huajuan.command_line.progress import progress
 from huajuan.command_line.saying import log_of, result, result_as_json
+from huajuan.command_line.stored_pictures import Stored, compare_stored
 from huajuan.command_line.verb import Verb
 from huajuan.command_line.words import file_named
 from huajuan.settings import Settings
@@ -26,7 +29,16 @@ def _words(parser: ArgumentParser) -> None:
         "--against", action="append", default=[], metavar="HEAD", help="a published head; may be given again"
     )
     parser.add_argument("--public-key", metavar="HEX", help="only heads signed with this key count")
+    parser.add_argument(
+        "--pictures",
+        action="store_true",
+        help="also compare every stored picture with the digest that the log has on record, and name those that "
+        "are missing or changed; uploaded avatars have none. Deleted and erased pictures need not be there",
+    )
     parser.add_argument("--json", action="store_true", help="for machines")
+    parser.epilog = (
+        "Exit status: 0 if all is whole, 1 if it is not or could not be looked at, 130 if told to stop."
+    )
 
 
 def _act(settings: Settings, words: Namespace) -> int:
@@ -34,15 +46,28 @@ def _act(settings: Settings, words: Namespace) -> int:
     heads = {path: read_head(file_named(path)) for path in words.against}
     if key and not heads:
         raise AuditError("--public-key says whose heads count: name them with --against")
+    if words.file is not None and words.pictures:
+        raise AuditError("--pictures compares with the log itself: give no FILE")
     if words.file is None:
         verdict = _verify_log(settings, heads, key)
     else:
         verdict = _verify_file(file_named(words.file), heads, key)
-    if words.json:
-        result_as_json(verdict)
-    else:
+    if not words.json:
         _tell(verdict)
-    return 0 if verdict.whole else 1
+    pictures = compare_stored(settings, tell=not words.json) if words.pictures else None
+    whole = verdict.whole and (pictures is None or pictures.whole)
+    if words.json:
+        found = msgspec.to_builtins(verdict) | {"whole": whole}
+        result_as_json(found | ({"pictures": pictures} if pictures else {}))
+    else:
+        result(
+            "whole" if whole else "NOT PROVED WHOLE" if _is_only_unproved(verdict, pictures) else "NOT WHOLE"
+        )
+    return 0 if whole else 1
+
+
+def _is_only_unproved(verdict: Verdict, pictures: Stored | None) -> bool:
+    return not verdict.damage and (pictures is None or pictures.whole)
 
 
 def _public_key(text: str | None) -> str | None:
@@ -80,7 +105,6 @@ def _tell(verdict: Verdict) -> None:
         result(f"positions {verdict.began_at + 1} to {verdict.position} hold together, up to {verdict.chain}")
     for head in verdict.heads:
         result(f"{_WORDS[head.holds]} head {head.name} of position {head.position}: {head.says}")
-    result("whole" if verdict.whole else "NOT PROVED WHOLE" if not verdict.damage else "NOT WHOLE")
 
 
 _WORDS = {True: "ok", False: "BAD", None: "not looked at:"}

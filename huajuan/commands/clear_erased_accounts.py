@@ -18,6 +18,7 @@ from huajuan.domain.like import Like
 from huajuan.event_store.errors import LogError
 from huajuan.event_store.loading import Stream
 from huajuan.event_store.store import EventStore
+from huajuan.pictures import StoreAway
 
 # An erasure is put down before it is stated; after so long it never will be.
 STATING_SECONDS_MAX = 120
@@ -85,13 +86,17 @@ async def _is_clear(estate: Estate, erasure: Waiting) -> bool:
     if account is None or not account.is_erased:
         return erasure.age_seconds > STATING_SECONDS_MAX
     left = await _withdraw_all(estate, account.id)
+    try:
+        while await estate.avatars.remove_those_of(account.id, estate.batch_max) == estate.batch_max:
+            pass
+    except StoreAway as error:
+        _logger.warning("avatars left for later", error=str(error))
+        return False
     return not left and erasure.age_seconds > estate.settle_seconds
 
 
 async def _withdraw_all(estate: Estate, account_id: UUID) -> int:
     """How many pictures are still being drawn: they come to their end first."""
-    while await estate.avatars.remove_those_of(account_id, estate.batch_max) == estate.batch_max:
-        pass
     while await estate.forget_replies(account_id, estate.batch_max) == estate.batch_max:
         pass
     position = 0

@@ -13,16 +13,26 @@ from huajuan.domain.image import Image
 from huajuan.event_store.errors import LogError
 from huajuan.event_store.loading import Stream
 from huajuan.event_store.store import EventStore
-from huajuan.pictures import Pictures
+from huajuan.pictures import Pictures, StoreAway
 
 # A picture is put into the trash before its deletion is stated; after so long it was restored, or never deleted.
 STATING_MAX = timedelta(minutes=2)
+FAILURES_MAX = 3
 _logger = structlog.get_logger(__name__)
 
 
 async def sweep_pictures(store: EventStore, trash: Trash, pictures: Pictures, most: int) -> int:
-    """At most `most`; returns how many files are gone."""
-    return sum([await _sweep(store, trash, pictures, i) for i in await trash.due(store.clock(), most)])
+    """At most `most`; returns how many files are gone. One that cannot be removed is left for the next time."""
+    gone = failed = 0
+    for image_id in await trash.due(store.clock(), most):
+        try:
+            gone += await _sweep(store, trash, pictures, image_id)
+        except StoreAway as error:
+            failed += 1
+            _logger.warning("picture left for later", image_id=str(image_id), reason=str(error))
+            if failed >= FAILURES_MAX:  # the store does not work: all others would fail as well
+                break
+    return gone
 
 
 async def keep_sweeping_pictures(

@@ -12,6 +12,7 @@ from huajuan.domain.studio import Studio
 from huajuan.event_store.ending import end
 from huajuan.event_store.errors import LogError
 from huajuan.fail_points import at
+from huajuan.pictures import StoreAway
 
 NOBODY_DREW = "no painter could be reached"
 _logger = structlog.get_logger(__name__)
@@ -119,5 +120,10 @@ class Dispatcher:
         )
         for claimed in overdue:
             at("give_up.claimed")
-            await self.room.give_up(claimed, NOBODY_DREW if nobody else TOO_LONG)
+            try:
+                await self.room.give_up(claimed, NOBODY_DREW if nobody else TOO_LONG)
+            except (
+                StoreAway
+            ) as error:  # it has ended all the same, and is cleared up by whoever takes it next
+                _logger.warning("picture left for later", image_id=str(claimed.image_id), reason=str(error))
         return len(overdue)

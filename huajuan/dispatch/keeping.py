@@ -1,18 +1,32 @@
 """Stores what was drawn: of all that is ever drawn of one image the first whole picture stays."""
 
 import asyncio
+import time
 from contextlib import suppress
 
 from huajuan.domain.image import Image
 from huajuan.inference_client import BadPicture, Drawn
 from huajuan.inference_client.picture import verified
-from huajuan.pictures import PictureMissing, Pictures, key_of
+from huajuan.pictures import PictureMissing, Pictures, StoreAway, key_of
 
 TRIES_MAX = 5
+PAUSE_SECONDS = 0.5
 
 
 class NotKept(Exception):
     """What is stored under the image's key comes and goes."""
+
+
+async def keep_when_possible(pictures: Pictures, image: Image, made: Drawn, seconds_max: float) -> Drawn:
+    """As `keep_first`; a store that is away is tried again until `seconds_max` have passed."""
+    give_up_at = time.monotonic() + seconds_max
+    while True:
+        try:
+            return await keep_first(pictures, image, made)
+        except StoreAway:
+            if time.monotonic() >= give_up_at:
+                raise
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def keep_first(pictures: Pictures, image: Image, made: Drawn) -> Drawn:

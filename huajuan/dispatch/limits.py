@@ -26,6 +26,8 @@ class DispatchLimits(msgspec.Struct, frozen=True):
     nobody_seconds_max: float = 30
     wait_poll_seconds: float = 1
     stop_seconds_max: float = 5
+    # How long a drawn picture waits for a store that is away before its job fails and the points go back.
+    store_seconds_max: float = 60
     # How long a painter that failed is left alone, doubled each time.
     rest_seconds_min: float = 1
     rest_seconds_max: float = 60

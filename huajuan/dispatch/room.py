@@ -9,7 +9,7 @@ from huajuan.dispatch.closing import Closing
 from huajuan.dispatch.endings import Endings
 from huajuan.dispatch.errands import Errands
 from huajuan.dispatch.in_hand import JobInHand
-from huajuan.dispatch.keeping import keep_first
+from huajuan.dispatch.keeping import keep_when_possible
 from huajuan.dispatch.leaving import forget_stopped, stop
 from huajuan.dispatch.limits import DispatchLimits
 from huajuan.dispatch.painters import Painter, Painters
@@ -32,7 +32,7 @@ from huajuan.inference_client import (
     ServerUnavailable,
     TookTooLong,
 )
-from huajuan.pictures import Pictures, key_of
+from huajuan.pictures import Pictures, StoreAway, key_of
 
 TOO_LONG = "the picture took too long"
 NOT_MADE = "the picture could not be made"
@@ -118,7 +118,10 @@ class DrawingRoom:
             del self._jobs[job.image_id]
         if not task.cancelled() and (error := task.exception()):
             # The lease lapses, and the job is finished by whoever takes it.
-            _logger.error("job left open", image_id=str(job.image_id), exc_info=error)
+            trace = None if isinstance(error, StoreAway) else error
+            _logger.error(
+                "job left open", image_id=str(job.image_id), error=type(error).__name__, exc_info=trace
+            )
 
     async def _stop_if_ended(self, job: JobInHand) -> None:
         image = await self.store.find(Image, job.image_id)
@@ -220,7 +223,10 @@ class DrawingRoom:
     async def _keep_and_tell(self, job: JobInHand, image: Image, made: Drawn) -> None:
         job.is_told = True  # from here on it is not stopped: a file might come to be after it was removed
         try:
-            kept = await keep_first(self.pictures, image, made)
+            seconds = min(
+                self.limits.store_seconds_max, (image.deadline - self.store.clock()).total_seconds()
+            )
+            kept = await keep_when_possible(self.pictures, image, made, seconds)
         except Exception as failure:
             _logger.error("picture not stored", image_id=str(image.id), exc_info=failure)
             await self._tell_failed(image, NOT_MADE, job)

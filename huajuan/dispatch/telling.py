@@ -37,7 +37,8 @@ async def tell_drawn(store: EventStore, image: Image, picture: str, made: Drawn)
         if account.is_erased:
             image.fail(OWNER_GONE)
         else:
-            image.draw(picture, digest, recordable(made.checkpoint), recordable(made.version))
+            checkpoint, version = recordable(made.checkpoint), recordable(made.version)
+            image.draw(picture, digest, checkpoint, version, len(made.content))
             account.settle(image.id)
 
     return await _tell(store, image, drawn)

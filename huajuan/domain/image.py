@@ -50,19 +50,25 @@ class Image(Entity):
     class Drawn(Entity.Event):
         """`picture` is the storage key, `digest` the SHA-256 of its bytes in hexadecimal.
 
-        `checkpoint` is the model that drew and `painter` the server's version, empty where unknown.
+        `checkpoint` is the model that drew and `painter` the server's version, empty where unknown. `size` is the
+        number of bytes, `None` before sizes were recorded.
         """
 
         TOPIC = "image.drawn"
-        class_version = 2
+        class_version = 3
         picture: str
         digest: str
         checkpoint: str
         painter: str
+        size: int | None
 
         @staticmethod
         def upcast_v1_v2(state: dict[str, Any]) -> None:
             state["checkpoint"] = state["painter"] = ""
+
+        @staticmethod
+        def upcast_v2_v3(state: dict[str, Any]) -> None:
+            state["size"] = None
 
     class DrawingFailed(Entity.Event):
         TOPIC = "image.drawing_failed"
@@ -119,6 +125,7 @@ class Image(Entity):
         self.workflow = workflow
         self.checkpoint = self.painter = self.digest = ""
         self.picture: str | None = None
+        self.size: int | None = None
         self.failure: str | None = None
         self.attempts = 0
         self.is_cancelled = False
@@ -169,9 +176,11 @@ class Image(Entity):
     def is_shown(self) -> bool:
         return self.picture is not None and self.deleted_until is None and not self.is_erased
 
-    def draw(self, picture: str, digest: str, checkpoint: str = "", painter: str = "") -> None:
+    def draw(
+        self, picture: str, digest: str, checkpoint: str = "", painter: str = "", size: int | None = None
+    ) -> None:
         self._refuse_second_telling()
-        self._draw(picture, digest, checkpoint, painter)
+        self._draw(picture, digest, checkpoint, painter, size)
 
     def fail(self, reason: str) -> None:
         self._refuse_second_telling()
@@ -216,8 +225,8 @@ class Image(Entity):
         self.is_cancelled = True
 
     @event(Drawn)
-    def _draw(self, picture: str, digest: str, checkpoint: str, painter: str) -> None:
-        self.picture = picture
+    def _draw(self, picture: str, digest: str, checkpoint: str, painter: str, size: int | None) -> None:
+        self.picture, self.size = picture, size
         self.digest, self.checkpoint, self.painter = digest, checkpoint, painter
 
     @event(DrawingFailed)

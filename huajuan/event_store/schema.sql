@@ -45,6 +45,13 @@ BEGIN
            FROM unnest(streams, topics) AS n(stream, topic)
           WHERE n.topic IN ('account.password_changed', 'account.banned', 'account.erased');
     END IF;
+    IF 'account.avatar_changed' = ANY (topics) THEN
+        -- One of them may be replaced now. Those that are not stated yet are looked at when they are due.
+        UPDATE operations.uploaded_avatars a SET look_at = clock_timestamp()
+          FROM unnest(streams, topics) AS n(stream, topic)
+         WHERE n.topic = 'account.avatar_changed' AND a.account_id = n.stream
+           AND (a.look_at IS NULL OR a.look_at < clock_timestamp());
+    END IF;
     IF 'image.requested' = ANY (topics) THEN
         -- Its job was opened before; but that does not wait for the disk, and the server may have died since.
         INSERT INTO operations.job_leases (image_id, account_id, lapses_at, deadline, correlation_id)
@@ -274,6 +281,10 @@ CREATE TABLE IF NOT EXISTS operations.uploaded_avatars (
     account_id uuid NOT NULL
 );
 CREATE INDEX IF NOT EXISTS uploaded_avatars_of ON operations.uploaded_avatars (account_id);
+-- When to look whether it still is the person's avatar, else its file goes; null while it is known to be.
+ALTER TABLE operations.uploaded_avatars ADD COLUMN IF NOT EXISTS look_at timestamptz
+    DEFAULT now() + interval '1 hour';
+CREATE INDEX IF NOT EXISTS uploaded_avatars_due ON operations.uploaded_avatars (look_at) WHERE look_at IS NOT NULL;
 
 -- The note that each rebuild of read tables keeps of itself.
 CREATE TABLE IF NOT EXISTS operations.rebuilds (

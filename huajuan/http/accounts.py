@@ -27,6 +27,7 @@ from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Explained, Said, document, replies, takes
 from huajuan.http.envelope import Answers, Refusal, answering
 from huajuan.http.idempotency import concerns
+from huajuan.http.own_addresses import present
 from huajuan.http.presenting import OwnUser, own_user
 from huajuan.http.proxies import client_address
 from huajuan.http.tokens import Me
@@ -179,9 +180,8 @@ async def login(request: Request[Any, Any, Any], desk: AtDesk) -> LoggedInReply:
         form = await read_form(request, LoginForm)
         concerns(request, desk.store.stream_ids.account(form.username))
         known = await prove_password(form, request, desk)
-    return LoggedInReply(
-        code=200, message=phrases.LOGGED_IN, token=desk.tokens.issue(known), avatar=known.avatar_url
-    )
+    avatar = present(known.avatar_url, desk.settings.public_addresses)
+    return LoggedInReply(code=200, message=phrases.LOGGED_IN, token=desk.tokens.issue(known), avatar=avatar)
 
 
 async def prove_password(form: LoginForm, request: Request[Any, Any, Any], desk: Desk) -> LoggedIn:
@@ -245,4 +245,4 @@ async def user_info(me: Me, desk: AtDesk) -> UserReply:
         found = await user(desk.tables, me.account_id)
     if found is None:
         raise Refusal(404, message=phrases.USER_NOT_FOUND)
-    return UserReply(code=200, user=own_user(found))
+    return UserReply(code=200, user=own_user(found, desk.settings.public_addresses))

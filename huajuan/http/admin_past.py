@@ -1,5 +1,6 @@
 """An account as it was: its profile and its pictures as of any moment, from the log alone."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from huajuan.http.as_of import AS_OF, UNKNOWN, AsOf, as_of_in, audit_replies, au
 from huajuan.http.desk import AtDesk
 from huajuan.http.documented import Said, asks_of_path
 from huajuan.http.links import next_page
+from huajuan.http.own_addresses import present
 from huajuan.http.points import NO_STORE
 from huajuan.http.presenting import (
     EXAMPLE_IMAGE,
@@ -106,7 +108,8 @@ async def past_profile(
     as_of = as_of_in(query_of(request), desk.settings.zone)
     seconds_max = desk.settings.audit.replay_seconds_max
     position, found = await desk.auditors.ask(partial(_profile, username, as_of, seconds_max))
-    reply = ProfileReply(code=200, message=phrases.WELL, position=position, profile=_profile_on_wire(found))
+    profile = _profile_on_wire(found, desk.settings.public_addresses)
+    reply = ProfileReply(code=200, message=phrases.WELL, position=position, profile=profile)
     return Response(reply, headers=NO_STORE)
 
 
@@ -164,14 +167,14 @@ def _gallery(
     return position, *found
 
 
-def _profile_on_wire(found: Profile) -> ProfileThen:
+def _profile_on_wire(found: Profile, addresses: Sequence[str]) -> ProfileThen:
     then = found.account
     return ProfileThen(
         id=found.id,
         account_id=str(then.id),
         username=then.username,
         email=then.email,
-        avatar_url=then.avatar_url,
+        avatar_url=then.avatar_url and present(then.avatar_url, addresses),
         create_time=wire_time(found.registered_at),
         score=then.balance,
         held=sum(then.held.values()),

@@ -64,7 +64,7 @@ async def timeline(
     if len(found) > limit:
         earlier = cursor_at(found[limit - 1].position)
         headers |= next_page(request, settings.public_address, given, earlier)
-    lines = [line_of(happened) for happened in found[:limit]]
+    lines = [line_of(happened, settings.public_addresses) for happened in found[:limit]]
     return Response(TimelineReply(code=200, message=phrases.WELL, timeline=lines), headers=headers)
 
 

@@ -1,10 +1,11 @@
 """Uploading an avatar, and serving those that were uploaded."""
 
+from contextlib import closing
+from functools import partial
 from typing import Any
 
 from litestar import Request, Response, post, route
-from litestar.datastructures import UploadFile
-from litestar.exceptions import ClientException
+from litestar.enums import RequestEncodingType
 from litestar.params import FromPath
 
 from huajuan.commands.set_avatar import set_avatar
@@ -12,23 +13,25 @@ from huajuan.domain.refusals import NotRegistered
 from huajuan.event_store.caller import new_id
 from huajuan.event_store.errors import LogUnavailable
 from huajuan.http import phrases
-from huajuan.http.desk import AtDesk
+from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Exact, Said, replies, takes_file
 from huajuan.http.envelope import Answers, Refusal, answering
-from huajuan.http.files import PICTURE_REPLIES, PNG, answer
+from huajuan.http.files import PICTURE_REPLIES, answer
 from huajuan.http.presenting import PICTURE_KEY
 from huajuan.http.profile import AvatarReply, no_avatar
+from huajuan.http.spooling import SPOOLED, BodyLost, file_in, spooled
 from huajuan.http.tokens import Me
-from huajuan.pictures import PictureMissing
-from huajuan.portraits import PortraitUnfit
+from huajuan.pictures import PNG, PictureMissing
+from huajuan.portraits import UPLOAD_BYTES_MAX, PortraitUnfit
 from huajuan.projections.users import USERS
 
-UPLOAD_BYTES_MAX = 2 << 20
 # The parts of a multipart body that are not the file.
 AROUND_UPLOAD_BYTES_MAX = 64 << 10
+LIMITS = "PNG, JPEG or WebP, up to 20 MiB and 64 megapixels"
 EXAMPLE = "http://localhost:8080/avatars/5f0c6a1e9d6b4d0f8a3c2b1e7d9f4a60.png"
 UPLOAD_ANSWERS: Answers = {
     PortraitUnfit: no_avatar(400, phrases.PORTRAIT_UNFIT),
+    BodyLost: no_avatar(400, phrases.PORTRAIT_UNFIT),
     NotRegistered: no_avatar(500, phrases.AVATAR_NOT_CHANGED),
     LogUnavailable: no_avatar(500, phrases.AVATAR_NOT_CHANGED),
 }
@@ -39,8 +42,9 @@ UPLOAD_ANSWERS: Answers = {
     tags=["Account"],
     status_code=200,
     operation_id="UploadAvatar",
-    operation_class=takes_file("file", "PNG, JPEG or WebP, up to 2 MiB"),
+    operation_class=takes_file("file", LIMITS),
     request_max_body_size=UPLOAD_BYTES_MAX + AROUND_UPLOAD_BYTES_MAX,
+    opt={SPOOLED: True},
     responses=replies(
         {
             200: (AvatarReply, [{"msg": phrases.AVATAR_CHANGED, "data": EXAMPLE}]),
@@ -53,13 +57,15 @@ UPLOAD_ANSWERS: Answers = {
     ),
 )
 async def upload_avatar(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> AvatarReply:
-    """Upload an avatar: multipart, `file` a PNG, JPEG or WebP up to 2 MiB."""
+    """Upload an avatar: a PNG, JPEG or WebP as `file`. Up to 20 MiB and 64 megapixels."""
+    avatar_id = new_id("avatar")
     with answering(UPLOAD_ANSWERS):
-        portrait = await desk.portraits.make(await _uploaded(request))
-        key = await desk.avatars.put(new_id("avatar"), me.account_id, portrait)
-        url = f"{desk.settings.public_address}/avatars/{key}"
-        decided = await set_avatar(desk.store, me.account_id, url)
+        portrait = await _portrait(request, desk)
+        key = await desk.avatars.put(avatar_id, me.account_id, portrait)
+        decided = await set_avatar(desk.store, me.account_id, f"/avatars/{key}")
+    await desk.avatars.stated(avatar_id)
     await desk.show(decided.position, USERS)
+    url = f"{desk.settings.public_address}/avatars/{key}"
     return AvatarReply(code=200, msg=phrases.AVATAR_CHANGED, data=url)
 
 
@@ -84,17 +90,11 @@ async def avatar_picture(
         raise Refusal(404, message=phrases.IMAGE_NOT_FOUND) from None
 
 
-async def _uploaded(request: Request[Any, Any, Any]) -> bytes:
-    """What was sent as `file`. Anything else that arrives is no picture."""
-    try:
-        file = (await request.form()).get("file")
-    except (ClientException, ValueError) as error:
-        if isinstance(error, ClientException) and error.status_code == 413:
-            raise
-        raise PortraitUnfit from error
-    if not isinstance(file, UploadFile):
+async def _portrait(request: Request[Any, Any, Any], desk: Desk) -> bytes:
+    """Of what was sent as `file`. Anything else that arrives is no picture."""
+    kind, options = request.content_type
+    border = options.get("boundary", "").encode("latin-1", "replace")
+    if kind != RequestEncodingType.MULTI_PART or not border:
         raise PortraitUnfit
-    content = await file.read(UPLOAD_BYTES_MAX + 1)
-    if len(content) > UPLOAD_BYTES_MAX:
-        raise Refusal(413, message=phrases.BODY_TOO_LARGE)
-    return content
+    with closing(await spooled(request, desk.portraits)) as spool:
+        return await desk.portraits.make(partial(file_in, spool, border, "file"))

@@ -1,4 +1,4 @@
-"""Cross-origin rules of the contract: a known origin gets its headers, an unknown one gets none and no error."""
+"""Cross-origin rules: a known origin gets its headers, an unknown one none and no error; anybody may read pictures."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -17,53 +17,78 @@ _EXPOSED_HEADERS = (
 )
 _METHODS = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 _PREFLIGHT_SECONDS = b"600"
+_PICTURES = ("/images/", "/avatars/")
+_ANY = b"*"
+_Headers = list[tuple[bytes, bytes]]
+# A reply is another for each origin, and for none; what is kept of one is not good for another.
+_BY_ORIGIN = (b"vary", b"Origin")
 
 
 def cors(app: ASGIApp, origins: Iterable[str]) -> ASGIApp:
-    """`origins` are compared as they are; `*` allows every one."""
+    """`origins` are compared as they are; `*` allows every one.
+
+    A picture is kept by caches and browsers for whoever asks next, so its reply is the same for everybody.
+    """
     allowed = frozenset(origin.encode() for origin in origins)
 
-    async def enter(scope: Scope, receive: Receive, send: Send) -> None:
-        headers: dict[bytes, bytes] = dict(scope.get("headers", ()))
+    def told(scope: Any, headers: dict[bytes, bytes]) -> tuple[bytes | None, _Headers]:
+        """The origin that is named in the reply, if any, and what else a cache must know."""
+        if scope["path"].startswith(_PICTURES):
+            return _ANY, []
         origin = headers.get(b"origin")
-        if scope["type"] != ScopeType.HTTP or origin is None:
+        is_known = origin is not None and (origin in allowed or _ANY in allowed)
+        return origin if is_known else None, [_BY_ORIGIN]
+
+    async def enter(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
             await app(scope, receive, send)
             return
-        known = origin in allowed or b"*" in allowed
-        if scope.get("method") == "OPTIONS" and b"access-control-request-method" in headers:
-            await _preflight(send, _preflight_headers(origin) if known else [])
+        headers: dict[bytes, bytes] = dict(scope.get("headers", ()))
+        origin, vary = told(scope, headers)
+        if _is_preflight(scope, headers):
+            await _preflight(send, [*_preflight_headers(origin), *vary])
         else:
-            await app(scope, receive, _with_headers(send, _headers(origin) if known else []))
+            await app(scope, receive, _with_headers(send, [*_headers(origin), *vary]))
 
     return enter
 
 
-def _headers(origin: bytes) -> list[tuple[bytes, bytes]]:
+def _is_preflight(scope: Any, headers: dict[bytes, bytes]) -> bool:
+    asks = b"access-control-request-method" in headers and b"origin" in headers
+    return asks and scope.get("method") == "OPTIONS"
+
+
+def _headers(origin: bytes | None) -> _Headers:
+    if origin is None:
+        return []
     return [
         (b"access-control-allow-origin", origin),
         (b"access-control-expose-headers", _EXPOSED_HEADERS),
     ]
 
 
-def _preflight_headers(origin: bytes) -> list[tuple[bytes, bytes]]:
+def _preflight_headers(origin: bytes | None) -> _Headers:
+    if origin is None:
+        return []
     return [
         (b"access-control-allow-origin", origin),
         (b"access-control-allow-methods", _METHODS),
         (b"access-control-allow-headers", _ALLOWED_HEADERS),
+        (b"access-control-expose-headers", _EXPOSED_HEADERS),
         (b"access-control-max-age", _PREFLIGHT_SECONDS),
     ]
 
 
-async def _preflight(send: Send, headers: list[tuple[bytes, bytes]]) -> None:
-    start: Any = {"type": "http.response.start", "status": 204, "headers": [*headers, (b"vary", b"Origin")]}
+async def _preflight(send: Send, headers: _Headers) -> None:
+    start: Any = {"type": "http.response.start", "status": 204, "headers": headers}
     await send(start)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _with_headers(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
+def _with_headers(send: Send, headers: _Headers) -> Send:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], *headers, (b"vary", b"Origin")]
+            message["headers"] = [*message["headers"], *headers]
         await send(message)
 
     return send_with_headers

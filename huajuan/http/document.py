@@ -153,6 +153,6 @@ def _headers(operation: dict[str, Any], status: int) -> dict[str, Any]:
     headers |= _LATER if status in {429, 503} else {}
     headers |= (_AGAIN | (_STILL_RUNNING if status == 409 else {})) if takes_key else {}
     headers |= _ASKED if status == 202 else {}
-    if _PNG in operation["responses"]["200"].get("content", {}) and status != 404:
+    if _PNG in operation["responses"]["200"].get("content", {}) and status in {200, 206, 304, 416}:
         headers |= _TAGGED | (_RANGED if status in {206, 416} else {})
     return headers

@@ -12,6 +12,7 @@ from litestar.status_codes import HTTP_413_REQUEST_ENTITY_TOO_LARGE, HTTP_500_IN
 from huajuan.event_store.errors import LogError
 from huajuan.http import phrases
 from huajuan.http.door import request_id
+from huajuan.pictures import StoreAway
 from huajuan.sessions.rate_limits import RateLimited
 from huajuan.threads import TooManyWaiting
 
@@ -50,7 +51,7 @@ def answering(answers: Answers) -> Iterator[None]:
 
 
 def on_refusal(request: Request[Any, Any, Any], refusal: Refusal) -> Response[Any]:
-    if isinstance(refusal.__cause__, LogError | TooManyWaiting):
+    if isinstance(refusal.__cause__, LogError | StoreAway | TooManyWaiting):
         _note_passing(request)
     return _reply(refusal.status, refusal.body, refusal.headers)
 
@@ -86,6 +87,7 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
     LogError: on_busy,
     TooManyWaiting: on_busy,
     RateLimited: on_rate_limited,
+    StoreAway: on_busy,
     Exception: on_exception,
 }
 

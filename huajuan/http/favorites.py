@@ -163,7 +163,7 @@ async def remove_favorite(request: Request[Any, Any, Any], me: Me, desk: AtDesk)
 
 async def _image_meant(form: FavoriteForm, desk: Desk) -> UUID:
     if form.url:
-        return _known(image_id_of(form.url, desk.settings.public_address))
+        return _known(image_id_of(form.url, desk.settings.public_addresses))
     if not 1 <= form.id < 2**63:
         raise Unreadable
     shown_now = (await identities(desk.tables, [form.id])).get(form.id)
@@ -187,15 +187,15 @@ async def _removed_earlier(given: dict[str, str], account_id: UUID, desk: Desk) 
     if "url" not in given:
         topics = Favorite.Added.TOPIC, Favorite.AddedAgain.TOPIC
         favorite_id = await store.earlier.stream_at(_favorite_id(given.get("id", "")), *topics)
-    elif image_id := image_id_of(given["url"], desk.settings.public_address):
+    elif image_id := image_id_of(given["url"], desk.settings.public_addresses):
         favorite_id = store.stream_ids.favorite(account_id, image_id)
     return await store.made_before(Stream(Favorite, favorite_id)) if favorite_id else None
 
 
 async def _image_of_favorite(given: dict[str, str], account_id: UUID, desk: Desk) -> UUID:
     if "url" in given:
-        address = desk.settings.public_address
-        return _known(await _drawn(image_id_of(given["url"], address), desk))
+        addresses = desk.settings.public_addresses
+        return _known(await _drawn(image_id_of(given["url"], addresses), desk))
     found = await favorite(desk.tables, account_id, _favorite_id(given.get("id", "")))
     if found is None:
         raise NotFavorite

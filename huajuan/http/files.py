@@ -12,12 +12,12 @@ from huajuan.domain.image import Image, shown
 from huajuan.domain.refusals import ImageNotFound
 from huajuan.http import phrases
 from huajuan.http.desk import AtDesk
-from huajuan.http.documented import BUSY, Exact, Said, replies
+from huajuan.http.documented import BUSY, Exact, Said, Unplanned, replies
+from huajuan.http.door import request_id
 from huajuan.http.envelope import Refusal
 from huajuan.http.presenting import PICTURE_KEY
-from huajuan.pictures import PictureMissing, Pictures, Stored
+from huajuan.pictures import PNG, PictureChanged, PictureMissing, Pictures, Stored
 
-PNG = "image/png"
 CACHE_SECONDS = 300
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
@@ -29,6 +29,7 @@ PICTURE_REPLIES = {
     416: ResponseSpec(None, description="The range lies behind the end.", generate_examples=False),
     **replies({404: (Said, [{"message": phrases.IMAGE_NOT_FOUND}]), 503: (Said, BUSY)}),
 }
+CHANGED = {"message": phrases.UNPLANNED, "request_id": "5f0c6a1e9d6b4d0f8a3c2b1e7d9f4a60"}
 
 
 class Part(NamedTuple):
@@ -45,16 +46,19 @@ class Part(NamedTuple):
     status_code=200,
     media_type=PNG,
     operation_class=Exact,
-    responses=PICTURE_REPLIES,
+    responses={**PICTURE_REPLIES, **replies({500: (Unplanned, [CHANGED])})},
 )
 async def picture(request: Request[Any, Any, Any], key: FromPath[str], desk: AtDesk) -> Response[bytes]:
-    """One picture as PNG."""
+    """One picture as PNG. 500 if what is stored is not what was drawn."""
     try:
-        shown(await desk.store.find(Image, _image_of(key)))
+        image = shown(await desk.store.find(Image, _image_of(key)))
         stored = await desk.pictures.look(key)
+        desk.pictures.expect(key, stored.size, image.size)
         return await answer(request, key, stored, desk.pictures)
     except (PictureMissing, ImageNotFound):
         raise Refusal(404, message=phrases.IMAGE_NOT_FOUND) from None
+    except PictureChanged:
+        raise Refusal(500, message=phrases.UNPLANNED, request_id=request_id()) from None
 
 
 def _image_of(key: str) -> UUID:
@@ -66,7 +70,7 @@ def _image_of(key: str) -> UUID:
 async def answer(
     request: Request[Any, Any, Any], key: str, stored: Stored, pictures: Pictures
 ) -> Response[bytes]:
-    """A picture whole, in part, or not again. Raises `PictureMissing`."""
+    """A picture whole, in part, or not again. Raises `PictureMissing` and `StoreAway`."""
     headers = {
         "ETag": stored.etag,
         "Cache-Control": f"public, max-age={CACHE_SECONDS}",

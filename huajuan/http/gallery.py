@@ -171,7 +171,7 @@ async def _meant(form: ImagesForm, desk: Desk) -> list[UUID]:
         raise Unreadable
     if form.ids:
         return await _by_id(form.ids, desk)
-    found = [image_id_of(url, desk.settings.public_address) for url in form.urls or []]
+    found = [image_id_of(url, desk.settings.public_addresses) for url in form.urls or []]
     return [_known(image_id) for image_id in found]
 
 

@@ -1,5 +1,7 @@
 """How what happened to an account looks on the wire and on the command line."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from huajuan.audit.timeline import Happening
@@ -25,8 +27,9 @@ class LineOnWire(msgspec.Struct):
     correlation_id: str | None
 
 
-def line_of(happened: Happening) -> LineOnWire:
-    said, event = sentence_of(happened), happened.event
+def line_of(happened: Happening, addresses: Sequence[str]) -> LineOnWire:
+    """`addresses` are the public ones of the service, the present one first."""
+    said, event = sentence_of(happened, addresses), happened.event
     return LineOnWire(
         happened.position,
         wire_time(event.timestamp),

@@ -1,5 +1,6 @@
 """`Idempotency-Key`: a request that is sent again changes nothing and gets the first one's reply."""
 
+import asyncio
 import re
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,7 @@ from huajuan.http.bodies import malformed
 from huajuan.http.desk import Desk
 from huajuan.http.envelope import IS_PASSING, RETRY_AFTER_SECONDS, Refusal
 from huajuan.http.proxies import client_address
+from huajuan.http.spooling import SPOOLED, BodyLost, close_spool, digest_without, spooled
 from huajuan.sessions.idempotency import Idempotency, OtherBody, Run, StillRunning
 from huajuan.sessions.keyed_requests import KeyedRequest, Reply
 
@@ -94,6 +96,7 @@ class _Keeping:
 
     async def close(self) -> None:
         """Whatever was not stored is for the next copy to run again."""
+        close_spool(self._scope)
         if self._run:
             await self._idempotency.let_go(self._run)
 
@@ -156,7 +159,7 @@ async def _named(request: Any, desk: Desk) -> KeyedRequest:
     who = str(account_id) if account_id else f"from {client_address(request)}"
     query = request.scope["query_string"].decode("latin-1")
     route = f"{request.scope['method']} {request.scope['path']}?{query}"
-    return desk.request_names.name(_key(request), who, route, await _body(request), account_id)
+    return desk.request_names.name(_key(request), who, route, await _digest(request, desk), account_id)
 
 
 def _key(request: Request[Any, Any, Any]) -> str:
@@ -166,13 +169,15 @@ def _key(request: Request[Any, Any, Any]) -> str:
     return given[0]
 
 
-async def _body(request: Request[Any, Any, Any]) -> bytes:
-    """Without the border that a client makes anew for each copy of a form with a file."""
+async def _digest(request: Request[Any, Any, Any], desk: Desk) -> str:
+    """Of the body, without the border that a client makes anew for each copy of a form with a file."""
+    _, options = request.content_type
+    border = options.get("boundary", "").encode("latin-1", "replace")
     try:
-        body = await request.body()
-    except InternalServerException:
+        if request.route_handler.opt.get(SPOOLED):
+            spool = await spooled(request, desk.portraits)
+            return await asyncio.to_thread(digest_without, border, spool.pieces())
+        return digest_without(border, iter([await request.body()]))
+    except (BodyLost, InternalServerException):
         # The client went away in the middle: what it meant is not known, and nothing is done.
         raise malformed() from None
-    _, options = request.content_type
-    border = options.get("boundary", "")
-    return body.replace(border.encode("latin-1"), b"") if border else body

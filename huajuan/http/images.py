@@ -189,7 +189,7 @@ async def _listed(
 
 async def _find(given: dict[str, str], desk: Desk) -> DrawnImage | None:
     if "url" in given:
-        image_id = image_id_of(given["url"], desk.settings.public_address)
+        image_id = image_id_of(given["url"], desk.settings.public_addresses)
         return await image_by_picture(desk.tables, f"{image_id.hex}.png") if image_id else None
     if "username" in given:
         return await first_image_of(desk.tables, spell_name(given["username"]))

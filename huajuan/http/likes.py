@@ -101,7 +101,7 @@ async def unlike(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Liked
 def _image_id(url: str, desk: Desk) -> UUID:
     if not url:
         raise Refusal(400, error=phrases.URL_MISSING)
-    image_id = image_id_of(url, desk.settings.public_address)
+    image_id = image_id_of(url, desk.settings.public_addresses)
     if image_id is None:
         raise ImageNotFound
     return image_id

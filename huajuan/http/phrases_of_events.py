@@ -1,6 +1,6 @@
 """What each event that touches an account says, as a sentence for people, in Chinese and in English."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from huajuan.domain.favorite import Favorite
 from huajuan.domain.image import Image
 from huajuan.domain.like import Like
 from huajuan.event_store import sealing
+from huajuan.http.own_addresses import present
 from huajuan.http.presenting import wire_time
 
 
@@ -110,21 +111,23 @@ ERASED = Sentence("（已抹除）", sealing.ERASED)
 BY_ANOTHER = Sentence("（操作者：{actor}）", " (by {actor})")
 
 
-def sentence_of(happened: Happening) -> Sentence:
+def sentence_of(happened: Happening, addresses: Sequence[str] = ()) -> Sentence:
     """What is personal and erased is said to be so; whoever acted is named if it was somebody else."""
-    said = _sentence(happened)
+    said = _sentence(happened, addresses)
     if happened.actor is None or happened.by_themselves:
         return said
     zh, en = (text.format(actor=happened.actor) for text in BY_ANOTHER)
     return Sentence(said.zh + zh, said.en + en)
 
 
-def _sentence(happened: Happening) -> Sentence:
+def _sentence(happened: Happening, addresses: Sequence[str]) -> Sentence:
     event = happened.event
     if isinstance(event, Account.AvatarChanged) and not event.url:
         return AVATAR_ERASED if event.url is None else AVATAR_TAKEN_AWAY
     zh, en = SENTENCES[type(event)]
     fields = {name: _plain(value) for name, value in vars(event).items()} | {"image": called(happened)}
+    if isinstance(event, Account.AvatarChanged) and event.url:
+        fields["url"] = present(event.url, addresses)
     return Sentence(zh.format_map(_said(fields, ERASED.zh)), en.format_map(_said(fields, ERASED.en)))
 
 

@@ -1,6 +1,7 @@
 """How rows of the read tables look on the wire: true UTC times, whole addresses, flat texts."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
@@ -9,6 +10,7 @@ import msgspec
 from msgspec.structs import asdict
 
 from huajuan.domain.image import Image
+from huajuan.http.own_addresses import own_path, present
 from huajuan.projections.favorites import FavoriteImage
 from huajuan.projections.history import DrawnImage
 from huajuan.projections.users import KnownUser, User
@@ -78,14 +80,14 @@ class FavoriteOnWire(ImageOnWire):
     favorited_time: Moment
 
 
-def own_user(user: User) -> OwnUser:
-    return OwnUser(
-        user.id, user.email, user.username, user.avatar_url, user.score, wire_time(user.create_time)
-    )
+def own_user(user: User, addresses: Sequence[str]) -> OwnUser:
+    avatar_url = present(user.avatar_url, addresses)
+    return OwnUser(user.id, user.email, user.username, avatar_url, user.score, wire_time(user.create_time))
 
 
-def public_user(known: KnownUser) -> PublicUser:
-    return PublicUser(known.id, known.username, known.avatar_url, wire_time(known.create_time))
+def public_user(known: KnownUser, addresses: Sequence[str]) -> PublicUser:
+    avatar_url = present(known.avatar_url, addresses)
+    return PublicUser(known.id, known.username, avatar_url, wire_time(known.create_time))
 
 
 def image_on_wire(image: DrawnImage, public_address: str) -> ImageOnWire:
@@ -114,10 +116,10 @@ def favorite_on_wire(favorite: FavoriteImage, public_address: str) -> FavoriteOn
     )
 
 
-def image_id_of(picture: str, public_address: str) -> UUID | None:
-    """The identity of the image whose address, whole or the path alone, this is."""
-    path = picture.removeprefix(public_address)
-    key = path.removeprefix("/images/") if path.startswith("/images/") else ""
+def image_id_of(picture: str, addresses: Sequence[str]) -> UUID | None:
+    """The identity of the image whose address, whole or the path alone, this is; the public ones are given."""
+    path = own_path(picture, addresses) or ""
+    key = path.removeprefix("/images/")
     return UUID(key[:32]) if PICTURE_KEY.fullmatch(key) else None
 
 

@@ -21,6 +21,7 @@ from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Explained, Said, asks, document, replies, takes
 from huajuan.http.envelope import Answers, Refusal, answering
 from huajuan.http.links import next_page
+from huajuan.http.own_addresses import own_path, present
 from huajuan.http.presenting import PublicUser, public_user
 from huajuan.http.queries import limit_of, query_of, unfit, whole_number
 from huajuan.http.tokens import Claims, Me
@@ -53,6 +54,11 @@ class UpdateForm(PasswordForm):
     avatar_url: str | None = None
     avator_url: str | None = None
     username: Annotated[Any, document(readOnly=True, description="Never changes.")] = None
+
+    @property
+    def avatar(self) -> str | None:
+        """By either spelling."""
+        return self.avatar_url if self.avatar_url is not None else self.avator_url
 
 
 class UpdatedReply(Said, kw_only=True):
@@ -110,11 +116,14 @@ AVATAR_URL = "https://example.org/me.png"
 )
 async def change_avatar(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> AvatarReply:
     """Set one's avatar by its address."""
+    addresses = desk.settings.public_addresses
     with answering(SET_ANSWERS):
         form = await read_form(request, AvatarForm)
-        decided = await set_avatar(desk.store, me.account_id, form.url)
+        url = own_path(form.url, addresses) or form.url
+        decided = await set_avatar(desk.store, me.account_id, url)
+    desk.avatars.wake()
     await desk.show(decided.position, USERS)
-    return AvatarReply(code=200, msg=phrases.AVATAR_CHANGED, data=form.url)
+    return AvatarReply(code=200, msg=phrases.AVATAR_CHANGED, data=present(url, addresses))
 
 
 @get(
@@ -135,7 +144,8 @@ async def avatar(me: Me, desk: AtDesk) -> AvatarReply:
         found = await user(desk.tables, me.account_id)
     if found is None:
         raise no_avatar(500, phrases.AVATAR_QUERY_FAILED)
-    return AvatarReply(code=200, msg=phrases.AVATAR, data=found.avatar_url)
+    address = present(found.avatar_url, desk.settings.public_addresses)
+    return AvatarReply(code=200, msg=phrases.AVATAR, data=address)
 
 
 @put(
@@ -179,12 +189,16 @@ async def update(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Updat
     # Others hear of it from the log; here an older token is dead before the reply is sent.
     with after_commit("end of sessions"):
         desk.sessions.ended(me.account_id)
+    if form.avatar is not None:
+        desk.avatars.wake()
     await desk.show(decided.position, USERS)
     return UpdatedReply(code=200, message=phrases.USER_UPDATED, token=token)
 
 
 async def _update(form: UpdateForm, me: Claims, request: Request[Any, Any, Any], desk: Desk) -> Decided:
-    avatar_url = form.avatar_url if form.avatar_url is not None else form.avator_url
+    avatar_url = form.avatar
+    if avatar_url is not None:
+        avatar_url = own_path(avatar_url, desk.settings.public_addresses) or avatar_url
     changes = Changes(form.email, form.password, avatar_url)
     check_changes(changes)
     if form.password is not None and form.old_password is not None:
@@ -236,7 +250,9 @@ async def all_users(request: Request[Any, Any, Any], desk: AtDesk) -> Response[U
         found = await users(desk.tables, limit + 1, after_id(given))
     page = found[:limit]
     headers = next_page(request, address, given, str(page[-1].id)) if len(found) > limit else {}
-    reply = UsersReply(code=200, message=phrases.USERS_LISTED, users=[public_user(found) for found in page])
+    addresses = desk.settings.public_addresses
+    listed = [public_user(found, addresses) for found in page]
+    reply = UsersReply(code=200, message=phrases.USERS_LISTED, users=listed)
     return Response(reply, headers=headers)
 
 

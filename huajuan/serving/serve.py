@@ -1,5 +1,6 @@
 """`serve`: from a bare machine to a listening service, and back, leaving nothing running."""
 
+import asyncio
 import os
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from huajuan.dispatch.workflows import WorkflowUnusable, check_workflow, keep_at
 from huajuan.event_store.connecting import connect_blocking
 from huajuan.event_store.installation import stream_ids_at_once
 from huajuan.event_store.servers import SecretDiffers, ServerIdentity, release_lease, take_lease
-from huajuan.pictures import Pictures, PlaceUnusable
+from huajuan.pictures import Pictures, PlaceUnusable, beneath
 from huajuan.redaction import address_without_secrets
 from huajuan.serving.announcing import say, when_ready
 from huajuan.serving.data_folder import data_folder_made, signing_key
@@ -62,10 +63,11 @@ def _serve(settings: Settings, stack: ExitStack) -> None:
 
 
 def _storage(settings: Settings) -> str:
-    """Tried here once, for a worker that cannot use it would only fail at length."""
+    """Tried here once, by writing and reading, for a worker that cannot use it would only fail at length."""
     place = settings.storage_place
     try:
-        Pictures.at(place)
+        for each in (place, beneath(place, "avatars")):
+            asyncio.run(Pictures.at(each).check())
     except PlaceUnusable as error:
         shown = address_without_secrets(place)
         raise SettingsError(f"{PREFIX}STORAGE_URL is {shown!r}: {str(error).replace(place, shown)}") from None

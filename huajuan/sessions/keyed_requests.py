@@ -53,12 +53,14 @@ class RequestNames:
     def __init__(self, secret: str) -> None:
         self._secret = hmac.digest(secret.encode(), b"idempotency", hashlib.sha256)
 
-    def name(self, key: str, who: str, route: str, body: bytes, account_id: UUID | None) -> KeyedRequest:
-        """`who` is an account or an address, `route` the method with the path and the query."""
+    def name(self, key: str, who: str, route: str, body: str, account_id: UUID | None) -> KeyedRequest:
+        """`who` is an account or an address, `route` the method with the path and the query, `body` a SHA-256 in
+        hexadecimal.
+        """
         parts = [key, who, route]
         return KeyedRequest(
             row=self._cut("row", *parts),
-            digest=self._cut("body", *parts, hashlib.sha256(body).hexdigest()),
+            digest=self._cut("body", *parts, body),
             account_id=account_id,
             secret=AESGCM(self._cut("reply", *parts)),
         )

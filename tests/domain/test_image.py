@@ -20,7 +20,7 @@ def asked() -> Story[Image]:
 
 
 def drawn(image: Image) -> None:
-    image.draw("p.png", "ab", "ink", "0.33")
+    image.draw("p.png", "ab", "ink", "0.33", 1234)
 
 
 def failed(image: Image) -> None:
@@ -36,8 +36,9 @@ def test_a_request_keeps_every_parameter_and_its_deadline() -> None:
 
 def test_a_drawn_image_has_a_picture() -> None:
     story = asked().when(drawn)
-    story.then(("image.drawn", {"picture": "p.png", "digest": "ab", "checkpoint": "ink", "painter": "0.33"}))
-    assert (story.aggregate.picture, story.aggregate.is_open) == ("p.png", False)
+    told = {"picture": "p.png", "digest": "ab", "checkpoint": "ink", "painter": "0.33", "size": 1234}
+    story.then(("image.drawn", told))
+    assert (story.aggregate.picture, story.aggregate.is_open, story.aggregate.size) == ("p.png", False, 1234)
 
 
 def test_a_failed_image_has_a_reason() -> None:

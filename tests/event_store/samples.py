@@ -102,7 +102,7 @@ def a_life() -> list[Any]:
         )
         unwanted.cancel("cancelled")
         drawn.start()
-        drawn.draw("p.png", "ab" * 32, "ink.safetensors", "0.33.0")
+        drawn.draw("p.png", "ab" * 32, "ink.safetensors", "0.33.0", 1234)
         failed.fail("lost")
         drawn.delete(ANN, AT + timedelta(hours=1))
         drawn.restore(ANN, AT)

@@ -8,6 +8,7 @@ import pytest
 
 import huajuan.http
 from huajuan.http import cors
+from tests.http.conftest import ORDER, Person
 from tests.http.document import document
 
 MODULE = pytest.mark.asyncio(loop_scope="module")
@@ -78,3 +79,59 @@ async def test_an_unknown_origin_gets_no_headers_and_no_error(client: httpx.Asyn
     assert (plain.status_code, asking.status_code) == (200, 204)
     for reply in (plain, asking):
         assert not any(name.startswith("access-control") for name in reply.headers)
+
+
+PICTURE = f"/images/{'0' * 32}.png"
+
+
+def varies(reply: httpx.Response) -> bool:
+    return "origin" in names(reply.headers.get("vary", ""))
+
+
+@pytest.mark.parametrize("origin", [{}, KNOWN, UNKNOWN], ids=["none", "known", "unknown"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/healthz"), ("GET", "/nothing"), ("DELETE", "/healthz"), ("GET", "/auth/user/info"), ("POST", "/login"),
+        ("GET", "/image/all"), ("OPTIONS", "/healthz"),
+    ],
+)  # fmt: skip
+@MODULE
+async def test_any_other_reply_varies_by_origin(
+    client: httpx.AsyncClient, method: str, path: str, origin: dict[str, str]
+) -> None:
+    reply = await client.request(method, path, headers=origin)
+    assert varies(reply)
+    assert (reply.headers.get("access-control-allow-origin") == "http://localhost:8081") == (origin is KNOWN)
+    assert varies(await client.options(path, headers=origin | ASKING))
+
+
+@pytest.mark.parametrize("origin", [{}, KNOWN, UNKNOWN], ids=["none", "known", "unknown"])
+@MODULE
+async def test_anybody_reads_pictures(
+    client: httpx.AsyncClient, person: Person, origin: dict[str, str]
+) -> None:
+    ann = await person(checked_in=True)
+    drawn = (await client.post("/auth/generate", json=ORDER, headers=ann)).json()["image_url"]
+    path = drawn.removeprefix("http://pictures.example")
+    etag = (await client.get(path)).headers["etag"]
+    replies = [
+        await client.get(path, headers=origin),
+        await client.head(path, headers=origin),
+        await client.get(path, headers=origin | {"Range": "bytes=0-3"}),
+        await client.get(path, headers=origin | {"Range": "bytes=99999999-"}),
+        await client.get(path, headers=origin | {"If-None-Match": etag}),
+        await client.get(PICTURE, headers=origin),
+        await client.get(PICTURE.replace("images", "avatars"), headers=origin),
+        await client.get("/avatars/nothing", headers=origin),
+        await client.delete(path, headers=origin),
+        await client.options(path, headers=origin),
+    ]
+    assert [reply.status_code for reply in replies[:8]] == [200, 200, 206, 416, 304, 404, 404, 404]
+    if origin:
+        replies.append(await client.options(path, headers=origin | ASKING))
+    for reply in replies:
+        assert reply.headers.get_list("access-control-allow-origin") == ["*"]
+        assert names(reply.headers["access-control-expose-headers"]) >= {"etag", "content-range"}
+        assert "access-control-allow-credentials" not in reply.headers
+        assert not varies(reply)

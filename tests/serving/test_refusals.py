@@ -8,6 +8,9 @@ import pytest
 
 from huajuan.command_line.entry import run
 from huajuan.logs import configure_logs
+from huajuan.serving.serve import _storage
+from huajuan.settings import Settings, SettingsError
+from tests.s3 import pointing_at
 from tests.serving.service import Service, environment, free_port
 
 NOBODY_LISTENS = "postgresql://127.0.0.1:1/huajuan"
@@ -80,6 +83,26 @@ def test_a_workflow_that_is_none_is_told_from_its_file(
     assert run() == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"huajuan: HUAJUAN_WORKFLOW is '{folder}/my.json': {why}")
+
+
+@pytest.mark.usefixtures("nothing_set")
+@pytest.mark.parametrize("name", ["pictures", "pictures/avatars"])
+def test_a_file_where_pictures_should_be_kept_is_named(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).touch()
+    monkeypatch.setenv("HUAJUAN_STORAGE_URL", str(folder / "pictures"))
+    assert run() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"huajuan: HUAJUAN_STORAGE_URL is '{folder}/pictures': ")
+
+
+def test_an_object_store_that_does_not_answer_is_named() -> None:
+    with pointing_at("http://127.0.0.1:9"), pytest.raises(SettingsError) as refused:
+        _storage(Settings(storage_url="s3://bucket"))
+    (line,) = str(refused.value).splitlines()
+    assert line.startswith("HUAJUAN_STORAGE_URL is 's3://bucket': ")
 
 
 def test_the_process_exits_with_1_and_one_line(folder: Path) -> None:

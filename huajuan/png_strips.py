@@ -1,0 +1,126 @@
+"""Reads a large PNG in strips of rows, so that it never is in memory whole."""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from PIL import Image
+
+STRIP_BYTES_MAX = 16 << 20
+READ_BYTES = 64 << 10
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEADER = struct.Struct(">IIBBBBB")
+# What a pixel has of the colour types that are decoded to the very bytes that are stored.
+_CHANNELS = {2: 3, 6: 4}
+
+
+class _Header(NamedTuple):
+    """The fields of IHDR."""
+
+    width: int
+    height: int
+    depth: int
+    colour: int
+    compression: int
+    filters: int
+    interlaced: int
+
+
+def strips(file: BinaryIO, rows: int) -> Iterator[Image.Image] | None:
+    """Strips of so many rows, but for the last; `None` for a kind of PNG that cannot be read so.
+
+    A row may be stored as the difference to the row above, so each strip is decoded below the last row of the one
+    before.
+    """
+    header, between = _beginning(file)
+    row_bytes = header.width * _CHANNELS.get(header.colour, 0)
+    if header.depth != 8 or header.interlaced or not 0 < row_bytes * rows <= STRIP_BYTES_MAX:
+        return None
+    return _strips(file, header, between, row_bytes + 1, rows)
+
+
+def _strips(
+    file: BinaryIO, header: _Header, between: bytes, line_bytes: int, rows: int
+) -> Iterator[Image.Image]:
+    inflated, above = _Inflated(file), b""
+    for top in range(0, header.height, rows):
+        count = min(rows, header.height - top)
+        lines = above + inflated.take(count * line_bytes)
+        extra = 1 if above else 0
+        picture = _decoded(header._replace(height=count + extra), between, lines)
+        strip = picture.crop((0, extra, header.width, count + extra))
+        # Filter 0: the row as it is.
+        above = b"\0" + strip.crop((0, count - 1, header.width, count)).tobytes()
+        yield strip
+
+
+class _Inflated:
+    """The rows as they are stored, taken piece by piece. The file stands at the first IDAT chunk."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._pieces = _data(file)
+        self._inflate = zlib.decompressobj()
+
+    def take(self, size: int) -> bytes:
+        """Raises `EOFError` where there is not so much."""
+        found = bytearray()
+        while len(found) < size:
+            waiting = self._inflate.unconsumed_tail or next(self._pieces, b"")
+            if not waiting:
+                raise EOFError
+            found += self._inflate.decompress(waiting, size - len(found))
+        return bytes(found)
+
+
+def _data(file: BinaryIO) -> Iterator[bytes]:
+    """The content of all IDAT chunks."""
+    while True:
+        kind, length = _chunk(file)
+        if kind == b"IEND" or not kind:
+            return
+        if kind != b"IDAT":
+            file.seek(length + 4, io.SEEK_CUR)
+            continue
+        while length:
+            piece = file.read(min(length, READ_BYTES))
+            if not piece:
+                return
+            length -= len(piece)
+            yield piece
+        file.seek(4, io.SEEK_CUR)
+
+
+def _beginning(file: BinaryIO) -> tuple[_Header, bytes]:
+    """The header, and the chunk that says which colour shows through, if there is one."""
+    file.seek(len(_SIGNATURE))
+    header, between = _Header(0, 0, 0, 0, 0, 0, 0), b""
+    while (at := _chunk(file))[0] not in (b"IDAT", b""):
+        kind, length = at
+        content = file.read(length) if kind in (b"IHDR", b"tRNS") else b""
+        file.seek(length - len(content) + 4, io.SEEK_CUR)
+        if kind == b"IHDR":
+            header = _Header(*_HEADER.unpack(content))
+        elif kind == b"tRNS":
+            between = _packed(kind, content)
+    file.seek(-8, io.SEEK_CUR)
+    return header, between
+
+
+def _chunk(file: BinaryIO) -> tuple[bytes, int]:
+    """Kind and length of the chunk whose content comes next."""
+    head = file.read(8)
+    return (head[4:], int.from_bytes(head[:4], "big")) if len(head) == 8 else (b"", 0)
+
+
+def _packed(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def _decoded(header: _Header, between: bytes, lines: bytes) -> Image.Image:
+    content = _SIGNATURE + _packed(b"IHDR", _HEADER.pack(*header)) + between
+    content += _packed(b"IDAT", zlib.compress(lines, 0)) + _packed(b"IEND", b"")
+    picture = Image.open(io.BytesIO(content), formats=["PNG"])
+    picture.load()
+    return picture
