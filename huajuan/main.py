@@ -125,7 +125,6 @@ async def open_desk(
         }
         projector = await enter(open_projector(dsn, store, PROJECTIONS, settings.projection, ears, changes))
         desk = _desk(settings, store, projector, statements, sessions, dispatcher)
-        desk.health.add(desk.pictures.problems)
         for closing in (desk.passwords, desk.portraits, desk.auditors):
             stack.callback(closing.close)
         await enter(drawing(room, dispatcher))
@@ -171,7 +170,7 @@ def _desk(
         store=store,
         projector=projector,
         tables=tables,
-        health=HealthChecks([store.write_health.problems]),
+        health=HealthChecks([store.write_health.problems, dispatcher.room.pictures.problems]),
         points_audit=PointsAudit(tables),
         passwords=Passwords(settings.bcrypt_cost, settings.bcrypt_threads_max, settings.bcrypt_waiting_max),
         tokens=Tokens(settings.jwt_secret, settings.token_hours, now, settings.tokens_cached_max),

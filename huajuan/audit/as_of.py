@@ -61,13 +61,17 @@ class Profile(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A picture that was to be seen: how it was asked for and drawn, its id on the wire, and how many liked it."""
+    """A picture that was to be seen: how it was asked for and drawn, its id on the wire, and how many liked it.
+
+    `generation_id` is the id of its job.
+    """
 
     id: int
     time: datetime
     requested: Image.Requested
     drawn: Image.Drawn
     likecount: int
+    generation_id: int
 
 
 def account_at(reader: Reader, account: UUID, last: int, seconds_max: float) -> tuple[int, Account] | None:
@@ -124,11 +128,21 @@ def _shown(reader: Reader, account: UUID, last: int, after: Place, most: int) ->
     rows = connection.execute(_SHOWN_AFTER.encode(), values, prepare=True, binary=True).fetchall()
     images = [row[0] for row in rows]
     told: dict[UUID, dict[type, Any]] = {image: {} for image in images}
-    for recorded in reader.select(_REQUESTS, (images,)):
-        told[recorded.event.originator_id][type(recorded.event)] = recorded.event
+    jobs: dict[UUID, int] = {}
+    for position, event in reader.select(_REQUESTS, (images,)):
+        told[event.originator_id][type(event)] = event
+        if isinstance(event, Image.Requested):
+            jobs[event.originator_id] = position
     likes = _likes(connection, images, last)
     return [
-        Shown(drawn, time, told[image][Image.Requested], told[image][Image.Drawn], likes.get(str(image), 0))
+        Shown(
+            drawn,
+            time,
+            told[image][Image.Requested],
+            told[image][Image.Drawn],
+            likes.get(str(image), 0),
+            jobs[image],
+        )
         for image, drawn, time in rows
     ]
 

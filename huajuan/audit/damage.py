@@ -17,8 +17,23 @@ rewritten up to a row, that row's successor is the first that can be shown to be
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from huajuan.audit.links import Row, link
+
+Kind = Literal[
+    "missing",
+    "renumbered",
+    "swapped",
+    "inserted",
+    "duplicated",
+    "moved",
+    "changed",
+    "replaced",
+    "truncated",
+    "unreadable",
+    "gap",
+]
 
 
 @dataclass(frozen=True)
@@ -26,7 +41,7 @@ class Damage:
     """`position` is the first bad one; `says` what is known of it, in a sentence."""
 
     position: int
-    kind: str
+    kind: Kind
     says: str
 
 
@@ -62,7 +77,7 @@ def name_damage(at: Break) -> Damage:
     return Damage(at.bad, "replaced", "neither its content nor what follows goes on from the row before")
 
 
-Found = tuple[str, str] | None
+Found = tuple[Kind, str] | None
 
 
 def _swapped_rows(at: Break) -> Found:

@@ -5,16 +5,15 @@ from uuid import UUID
 
 import psycopg
 
-from huajuan.audit.connecting import newest, stream_ids
+from huajuan.audit.connecting import newest, one, stream_ids
 from huajuan.audit.events import COLUMNS, Reader
-from huajuan.audit.whereabouts import ABOUT_ACCOUNT, OF_ACCOUNTS, drawn_at, images_of
+from huajuan.audit.whereabouts import ABOUT_ACCOUNT, OF_ACCOUNTS, drawn_at, images_of, requested_at
 from huajuan.domain.account import Account
 from huajuan.domain.image import Image
 from huajuan.event_store.reading import Recorded
 
 # An address is released by the event that follows its claim, and that event does not say by whom.
-_ABOUT = f"""
-SELECT * FROM (
+_FOUND = f"""(
     SELECT {COLUMNS} FROM log.huajuan_events WHERE originator_id = ANY(%b)
      UNION ALL
     SELECT {COLUMNS} FROM log.huajuan_events WHERE {ABOUT_ACCOUNT} = %b::text AND {OF_ACCOUNTS}
@@ -26,15 +25,17 @@ SELECT * FROM (
       JOIN log.huajuan_events r
         ON r.originator_id = c.originator_id AND r.originator_version = c.originator_version + 1
      WHERE r.topic = 'email_claim.released') found
- WHERE notification_id < %b ORDER BY notification_id DESC LIMIT %b
-"""  # noqa: S608  our own words
+ WHERE notification_id < %b"""  # noqa: S608  our own words
+_ABOUT = f"SELECT * FROM {_FOUND} ORDER BY notification_id DESC LIMIT %b"  # noqa: S608  our own words
+_COUNT = f"SELECT count(*) FROM {_FOUND}"  # noqa: S608  our own words
 
 
 class Happening(NamedTuple):
     """An event that touched the account.
 
     `actor` is who did it, by name, or by the id in the log where they are erased; `None` is the service itself.
-    `image` is the picture's id in the log, `image_id` its id on the wire if it was ever drawn.
+    `image` is the picture's id in the log, `image_id` its id on the wire if it was ever drawn, `generation_id` the id
+    of its job.
     """
 
     position: int
@@ -43,26 +44,40 @@ class Happening(NamedTuple):
     by_themselves: bool
     image: UUID | None
     image_id: int | None
+    generation_id: int | None = None
 
 
 def happenings(connection: psycopg.Connection, account: UUID, before: int, most: int) -> list[Happening]:
     """Newest first, those before a position."""
     reader, last = Reader(connection), newest(connection)[0]
+    found = reader.select(_ABOUT, (*_about(connection, account, last), before, most))
+    images = list({image for each in found if (image := _image(each))})
+    ids, jobs = drawn_at(connection, images, last), requested_at(connection, images, last)
+    names = names_of(reader, {each.event.actor for each in found})
+    return [_happening(account, each, names, ids, jobs) for each in found]
+
+
+def count_happenings(connection: psycopg.Connection, account: UUID, before: int) -> int:
+    """How many there are before a position."""
+    values = (*_about(connection, account, newest(connection)[0]), before)
+    return int(one(connection, _COUNT, *values)[0])
+
+
+def _about(connection: psycopg.Connection, account: UUID, last: int) -> tuple[list[UUID], str, str]:
+    """The streams of an account, and its id as the log's indexes have it."""
     streams = [account, stream_ids(connection).admin(account), *images_of(connection, account, last)]
-    found = reader.select(_ABOUT, (streams, str(account), str(account), before, most))
-    images = {image for one in found if (image := _image(one))}
-    ids = drawn_at(connection, list(images), last)
-    names = names_of(reader, {one.event.actor for one in found})
-    return [_happening(account, one, names, ids) for one in found]
+    return streams, str(account), str(account)
 
 
 def names_of(reader: Reader, accounts: set[UUID | None]) -> dict[UUID, str]:
     """The usernames of those who are not erased."""
-    begun = [one.event for one in reader.beginnings([a for a in accounts if a])]
+    begun = [each.event for each in reader.beginnings([a for a in accounts if a])]
     return {e.originator_id: e.username for e in begun if isinstance(e, Account.Registered) and e.username}
 
 
-def _happening(account: UUID, one: Recorded, names: dict[UUID, str], ids: dict[UUID, int]) -> Happening:
+def _happening(
+    account: UUID, one: Recorded, names: dict[UUID, str], ids: dict[UUID, int], jobs: dict[UUID, int]
+) -> Happening:
     image, actor = _image(one), one.event.actor
     return Happening(
         one.position,
@@ -71,6 +86,7 @@ def _happening(account: UUID, one: Recorded, names: dict[UUID, str], ids: dict[U
         actor == account,
         image,
         ids.get(image) if image else None,
+        jobs.get(image) if image else None,
     )
 
 

@@ -16,9 +16,9 @@ _IMAGES = f"""
 SELECT ({_JSON}->>'image_id')::uuid FROM log.huajuan_events
  WHERE originator_id = %b AND topic = 'account.points_held' AND notification_id <= %b
 """  # noqa: S608  our own words
-_DRAWN = """
+_AT = """
 SELECT originator_id, notification_id FROM log.huajuan_events
- WHERE originator_id = ANY(%b) AND topic = 'image.drawn' AND notification_id <= %b
+ WHERE originator_id = ANY(%b) AND topic = %b AND notification_id <= %b
 """
 
 
@@ -30,5 +30,14 @@ def images_of(connection: psycopg.Connection, account: UUID, last: int) -> list[
 
 def drawn_at(connection: psycopg.Connection, images: list[UUID], last: int) -> dict[UUID, int]:
     """The positions at which these pictures were drawn, which are their ids on the wire; only those that were."""
-    rows = connection.execute(_DRAWN, (images, last), prepare=True, binary=True)
+    return _at(connection, images, "image.drawn", last)
+
+
+def requested_at(connection: psycopg.Connection, images: list[UUID], last: int) -> dict[UUID, int]:
+    """The positions at which these pictures were requested, which are the ids of their jobs."""
+    return _at(connection, images, "image.requested", last)
+
+
+def _at(connection: psycopg.Connection, images: list[UUID], topic: str, last: int) -> dict[UUID, int]:
+    rows = connection.execute(_AT, (images, topic, last), prepare=True, binary=True)
     return dict(rows.fetchall())

@@ -38,6 +38,12 @@ def _cause(entry: Entry) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def _as_csv_for_excel(replay: Replay) -> Outcome:
+    """Without the mark it does not read UTF-8."""
+    sys.stdout.write("\ufeff")
+    return _as_csv(replay)
+
+
 def _as_csv(replay: Replay) -> Outcome:
     """The verdict stands apart, on standard error."""
     sys.stdout.write(csv_line(Entry._fields))
@@ -66,4 +72,9 @@ def _sum_up(outcome: Outcome, say: Callable[[str], None]) -> None:
     say(outcome.says)
 
 
-_FORMS: dict[str | None, Callable[[Replay], Outcome]] = {None: _as_table, "csv": _as_csv, "json": _as_json}
+_FORMS: dict[str | None, Callable[[Replay], Outcome]] = {
+    None: _as_table,
+    "csv": _as_csv,
+    "csv-excel": _as_csv_for_excel,
+    "json": _as_json,
+}

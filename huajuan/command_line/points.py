@@ -7,7 +7,7 @@ from huajuan.command_line.accounts import account_named, account_words
 from huajuan.command_line.opening import database_there_is, opened_store
 from huajuan.command_line.saying import report_done
 from huajuan.command_line.verb import CannotDo, Verb
-from huajuan.command_line.words import reason_given, whole_number
+from huajuan.command_line.words import reason_given, signed_number
 from huajuan.commands.adjust_points import adjust_points
 from huajuan.domain.points import ADJUSTMENT_MAX
 from huajuan.domain.refusals import BalanceOutOfRange, NotEnoughPoints, NotRegistered, PointsUnfit
@@ -24,7 +24,7 @@ _REFUSED = {
 def _words(parser: ArgumentParser) -> None:
     account_words(parser)
     parser.add_argument(
-        "change", type=whole_number, metavar="±N", help="points to give, or to take: +50, -20"
+        "change", type=signed_number, metavar="±N", help="points to give, or to take, with a sign: +50, -20"
     )
     parser.add_argument("--reason", required=True, help="goes on record")
     parser.add_argument("--force", action="store_true", help="take them even if the balance falls below zero")

@@ -28,11 +28,18 @@ def _words(parser: ArgumentParser) -> None:
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", dest="form", action="store_const", const="csv", help="for spreadsheets")
+    form.add_argument(
+        "--csv-excel",
+        dest="form",
+        action="store_const",
+        const="csv-excel",
+        help="the same with a byte order mark, for Excel",
+    )
     form.add_argument("--json", dest="form", action="store_const", const="json", help="for machines")
 
 
 def _act(settings: Settings, words: Namespace) -> int:
-    if words.all and (words.as_of or words.form == "csv"):
+    if words.all and (words.as_of or words.form in ("csv", "csv-excel")):
         raise AuditError(
             "replay --all compares with the tables as they are: it takes neither --as-of nor --csv"
         )

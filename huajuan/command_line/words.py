@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from huajuan.command_line.verb import CannotDo
 from huajuan.domain.reasons import REASON_CHARACTERS_MAX, check_reason
-from huajuan.domain.refusals import ReasonMissing
+from huajuan.domain.refusals import ReasonRefused, ReasonTooLong
 
 UNASKED_REASON = "on the command line"
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -28,10 +28,18 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
-def account_number(text: str) -> int:
+def signed_number(text: str) -> int:
+    """`50` could be meant to give or to set; the sign says what is to happen."""
+    number = whole_number(text)
+    if text[0] not in "+-":
+        raise ArgumentTypeError(f"{text!r} has no sign: +{text} gives, -{text} takes")
+    return number
+
+
+def positive_number(text: str) -> int:
     number = whole_number(text)
     if number < 1:
-        raise ArgumentTypeError(f"{text!r} is no account's id")
+        raise ArgumentTypeError(f"{text!r} is not 1 or more")
     return number
 
 
@@ -49,6 +57,9 @@ def reason_given(text: str | None) -> str:
     reason = text.strip()
     try:
         check_reason(reason)
-    except ReasonMissing:
+    except ReasonTooLong:
+        length = f"{len(reason):,} characters, and up to {REASON_CHARACTERS_MAX} go on record"
+        raise CannotDo(f"the reason is too long: {length}") from None
+    except ReasonRefused:
         raise CannotDo(f"a reason is one line of up to {REASON_CHARACTERS_MAX} characters") from None
     return reason

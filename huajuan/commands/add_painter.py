@@ -9,7 +9,7 @@ from huajuan.event_store.store import Decided, EventStore
 
 
 async def add_painter(store: EventStore, url: str, configured: Iterable[str], reason: str) -> Decided:
-    """`configured` are the addresses in the settings. Raises `PainterUnfit`, `AlreadyPainter`, `ReasonMissing`."""
+    """`configured` are the addresses in the settings. Raises `PainterUnfit`, `AlreadyPainter`, `ReasonRefused`."""
     studio_id = store.stream_ids.studio()
 
     def decide(found: Studio | None) -> Iterable[Entity]:

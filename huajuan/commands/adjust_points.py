@@ -16,7 +16,7 @@ async def adjust_points(
 ) -> Decided:
     """`change` is added, or taken where negative: below zero only if `forced`.
 
-    Raises `PointsUnfit`, `ReasonMissing`, `NotRegistered`, `NotEnoughPoints` or `BalanceOutOfRange`.
+    Raises `PointsUnfit`, `ReasonRefused`, `NotRegistered`, `NotEnoughPoints` or `BalanceOutOfRange`.
     """
     check_adjustment(change)
     check_reason(reason)

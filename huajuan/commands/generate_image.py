@@ -33,7 +33,8 @@ async def generate_image(
     """
     position = await ask_for_image(room, account_id, image_id, order)
     with after_commit("wait for the picture"):
-        return await _wait(room, image_id, wait_seconds_max)
+        ending = await _wait(room, image_id, wait_seconds_max)
+        return ending._replace(requested_at=position)
     raise EndUnknown(image_id, position)
 
 

@@ -9,7 +9,7 @@ from huajuan.event_store.store import Decided, EventStore
 
 
 async def remove_painter(store: EventStore, url: str, configured: Iterable[str], reason: str) -> Decided:
-    """`configured` are the addresses in the settings. Raises `PainterUnfit`, `NotPainter`, `ReasonMissing`."""
+    """`configured` are the addresses in the settings. Raises `PainterUnfit`, `NotPainter`, `ReasonRefused`."""
     studio_id = store.stream_ids.studio()
 
     def decide(found: Studio | None) -> Iterable[Entity]:

@@ -11,7 +11,7 @@ from huajuan.event_store.store import Decided, EventStore
 
 
 async def unban_account(store: EventStore, account_id: UUID, reason: str) -> Decided:
-    """Raises `ReasonMissing`, `NotRegistered` or `NotBanned`."""
+    """Raises `ReasonRefused`, `NotRegistered` or `NotBanned`."""
     check_reason(reason)
 
     def decide(found: Account | None) -> Iterable[Entity]:

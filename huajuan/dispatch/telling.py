@@ -21,12 +21,14 @@ class Ending(NamedTuple):
     """How a job ended: a picture's key, or the reason why there is none, and the balance after it.
 
     `position` is the log's after the telling, which is that of `image.drawn` itself and so the picture's id.
+    `requested_at` is the position of `image.requested`, the job's id, in the reply to the request that made it.
     """
 
     picture: str | None
     reason: str | None
     balance: int
     position: int
+    requested_at: int = 0
 
 
 async def tell_drawn(store: EventStore, image: Image, picture: str, made: Drawn) -> Ending:

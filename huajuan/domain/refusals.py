@@ -14,7 +14,8 @@ Refused
 ├── NotEnoughPoints
 ├── PointsUnfit              no such number of points can be given or taken
 ├── BalanceOutOfRange        the account would have, or owe, more points than an account may
-├── ReasonMissing            an act of an admin needs a reason
+├── ReasonRefused            an act of an admin needs a reason
+│   └── ReasonMissing  ReasonTooLong  ReasonUnprintable
 ├── AlreadyBanned  NotBanned
 ├── NotPending               the account does not wait for an approval
 ├── NothingHeld              no points are held for this image
@@ -100,8 +101,20 @@ class BalanceOutOfRange(Refused):
     """The account would have, or owe, more points than an account may."""
 
 
-class ReasonMissing(Refused):
-    """An act of an admin needs a reason, and this is none, or too long."""
+class ReasonRefused(Refused):
+    """An act of an admin needs a reason, and this cannot be one."""
+
+
+class ReasonMissing(ReasonRefused):
+    """There is no reason, or nothing but white space."""
+
+
+class ReasonTooLong(ReasonRefused):
+    """The reason has too many characters."""
+
+
+class ReasonUnprintable(ReasonRefused):
+    """The reason holds a line break or another character that cannot be printed."""
 
 
 class AlreadyBanned(Refused):

@@ -14,16 +14,14 @@ from huajuan.commands.reset_check_in import reset_check_in
 from huajuan.commands.unban_account import unban_account
 from huajuan.domain import refusals
 from huajuan.domain.points import ADJUSTMENT_MAX
-from huajuan.domain.reasons import REASON_CHARACTERS_MAX
 from huajuan.event_store.after_commit import after_commit
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable, malformed, read_form
 from huajuan.http.desk import AtDesk, Desk
-from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Said, document, named, replies, takes
+from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Detailed, Said, document, named, replies, takes
 from huajuan.http.envelope import Answers, Refusal, answering
+from huajuan.http.reasons import REASON_REFUSALS, Reason, reason_in
 from huajuan.projections.point_balances import POINT_BALANCES
-
-Reason = Annotated[str, document(minLength=1, maxLength=REASON_CHARACTERS_MAX)]
 
 
 class ReasonForm(msgspec.Struct):
@@ -40,7 +38,7 @@ class PointsForm(msgspec.Struct):
     force: bool = False
 
 
-class PointsReply(Said, kw_only=True):
+class AdjustedReply(Said, kw_only=True):
     """The balance after the change."""
 
     score: int
@@ -48,7 +46,6 @@ class PointsReply(Said, kw_only=True):
 
 ANSWERS: Answers = {
     Unreadable: malformed(),
-    refusals.ReasonMissing: Refusal(400, message=phrases.REASON_MISSING),
     refusals.PointsUnfit: Refusal(400, message=phrases.POINTS_UNFIT),
     refusals.NotRegistered: Refusal(404, message=phrases.USER_UNKNOWN),
     refusals.NotEnoughPoints: Refusal(409, message=phrases.NOT_ENOUGH_POINTS),
@@ -59,12 +56,12 @@ ANSWERS: Answers = {
 }
 
 
-def _replies(success: Any, bad: tuple[str, ...], *conflicts: str) -> Any:
+def replies_to_act(success: Any, bad: tuple[str, ...], *conflicts: str) -> Any:
     conflict: dict[int, Any] = {409: (Said, [{"message": text} for text in conflicts])} if conflicts else {}
     return replies(
         {
             200: success,
-            400: (Said, [{"message": text} for text in (phrases.MALFORMED, *bad)]),
+            400: (Detailed, [*({"message": text} for text in (phrases.MALFORMED, *bad)), *REASON_REFUSALS]),
             401: (Said, NO_TOKEN),
             403: (Said, [{"message": phrases.NOT_ADMIN}]),
             404: (Said, [{"message": phrases.USER_UNKNOWN}]),
@@ -81,21 +78,21 @@ def _replies(success: Any, bad: tuple[str, ...], *conflicts: str) -> Any:
     status_code=200,
     operation_id="AdjustPoints",
     operation_class=named(takes(PointsForm, {"change": 50, "reason": "sorry"}, "reason")),
-    responses=_replies(
-        (PointsReply, [{"message": phrases.WELL, "score": 130}]),
-        (phrases.REASON_MISSING, phrases.POINTS_UNFIT),
+    responses=replies_to_act(
+        (AdjustedReply, [{"message": phrases.WELL, "score": 130}]),
+        (phrases.POINTS_UNFIT,),
         phrases.NOT_ENOUGH_POINTS,
         phrases.BALANCE_OUT_OF_RANGE,
     ),
 )
-async def adjust(request: Request[Any, Any, Any], username: FromPath[str], desk: AtDesk) -> PointsReply:
+async def adjust(request: Request[Any, Any, Any], username: FromPath[str], desk: AtDesk) -> AdjustedReply:
     """Give somebody points, or take some, with a reason. Nothing is ever edited: it is a new fact."""
     with answering(ANSWERS):
         form = await read_form(request, PointsForm)
-        account_id, reason = _account(desk, username), form.reason.strip()
+        account_id, reason = _account(desk, username), reason_in(form)
         decided = await adjust_points(desk.store, account_id, form.change, reason, forced=form.force)
     await desk.show(decided.position, POINT_BALANCES)
-    return PointsReply(code=200, message=phrases.WELL, score=decided.aggregates[0].balance)
+    return AdjustedReply(code=200, message=phrases.WELL, score=decided.aggregates[0].balance)
 
 
 @post(
@@ -104,10 +101,8 @@ async def adjust(request: Request[Any, Any, Any], username: FromPath[str], desk:
     status_code=200,
     operation_id="Ban",
     operation_class=named(takes(ReasonForm, {"reason": "spam"}, "reason")),
-    responses=_replies(
-        (Said, [{"message": phrases.WELL}]),
-        (phrases.REASON_MISSING,),
-        *(phrases.ALREADY_BANNED, phrases.LAST_ADMIN),
+    responses=replies_to_act(
+        (Said, [{"message": phrases.WELL}]), (), phrases.ALREADY_BANNED, phrases.LAST_ADMIN
     ),
 )
 async def ban(request: Request[Any, Any, Any], username: FromPath[str], desk: AtDesk) -> Said:
@@ -116,7 +111,7 @@ async def ban(request: Request[Any, Any, Any], username: FromPath[str], desk: At
         form = await read_form(request, ReasonForm)
         account_id, seconds_max = _account(desk, username), desk.settings.statement_seconds_max
         async with sparing_last_admin(desk.store, desk.settings.database_url, account_id, seconds_max):
-            await ban_account(desk.store, account_id, form.reason.strip())
+            await ban_account(desk.store, account_id, reason_in(form))
     # Others hear of it from the log; here the tokens are dead before the reply is sent.
     with after_commit("end of sessions"):
         desk.sessions.ended(account_id)
@@ -129,13 +124,13 @@ async def ban(request: Request[Any, Any, Any], username: FromPath[str], desk: At
     status_code=200,
     operation_id="Unban",
     operation_class=named(takes(ReasonForm, {"reason": "forgiven"}, "reason")),
-    responses=_replies((Said, [{"message": phrases.WELL}]), (phrases.REASON_MISSING,), phrases.NOT_BANNED),
+    responses=replies_to_act((Said, [{"message": phrases.WELL}]), (), phrases.NOT_BANNED),
 )
 async def unban(request: Request[Any, Any, Any], username: FromPath[str], desk: AtDesk) -> Said:
     """Take a ban back."""
     with answering(ANSWERS):
         form = await read_form(request, ReasonForm)
-        await unban_account(desk.store, _account(desk, username), form.reason.strip())
+        await unban_account(desk.store, _account(desk, username), reason_in(form))
     return Said(code=200, message=phrases.WELL)
 
 
@@ -145,13 +140,13 @@ async def unban(request: Request[Any, Any, Any], username: FromPath[str], desk: 
     status_code=200,
     operation_id="ResetCheckIn",
     operation_class=named(takes(ReasonForm, {"reason": "the clock was wrong"}, "reason")),
-    responses=_replies((Said, [{"message": phrases.WELL}]), (phrases.REASON_MISSING,)),
+    responses=replies_to_act((Said, [{"message": phrases.WELL}]), ()),
 )
 async def reset_check(request: Request[Any, Any, Any], username: FromPath[str], desk: AtDesk) -> Said:
     """Let somebody check in today, whatever day their last check-in was for. Points stay as they are."""
     with answering(ANSWERS):
         form = await read_form(request, ReasonForm)
-        await reset_check_in(desk.store, _account(desk, username), form.reason.strip())
+        await reset_check_in(desk.store, _account(desk, username), reason_in(form))
     return Said(code=200, message=phrases.WELL)
 
 

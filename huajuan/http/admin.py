@@ -15,10 +15,11 @@ from huajuan.event_store.store import Decided
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable, malformed, read_form
 from huajuan.http.desk import AtDesk, Desk
-from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Examples, Said, document, named, replies, takes
+from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Detailed, Examples, Said, named, replies, takes
 from huajuan.http.envelope import Answers, Refusal, answering
 from huajuan.http.projections import EXAMPLE_PROJECTION, ProjectionOnWire, projection_on_wire
 from huajuan.http.queries import WHOLE_NUMBER_MAX
+from huajuan.http.reasons import REASON_REFUSALS, Reason, reason_in
 from huajuan.projections.projection import Projection
 from huajuan.projections.rebuilds import was_begun
 from huajuan.projections.skips import NotStoppedThere, stopped_there
@@ -26,7 +27,6 @@ from huajuan.projections.status import statuses
 
 # One who asks for a rebuild while one runs is told to wait so long.
 REBUILD_RETRY_SECONDS = "10"
-Reason = Annotated[str, msgspec.Meta(max_length=500), document(minLength=1)]
 
 
 class RebuildForm(msgspec.Struct):
@@ -85,7 +85,7 @@ def _act_replies(conflict: str) -> Any:
     return replies(
         {
             200: (ProjectionReply, [{"message": phrases.WELL, "projection": EXAMPLE_PROJECTION}]),
-            400: (Said, [{"message": text} for text in (phrases.MALFORMED, phrases.REASON_MISSING)]),
+            400: (Detailed, [{"message": phrases.MALFORMED}, *REASON_REFUSALS]),
             401: (Said, NO_TOKEN),
             403: (Said, FORBIDDEN),
             404: (Said, [{"message": phrases.NO_SUCH_PROJECTION}]),
@@ -109,7 +109,7 @@ async def rebuild(request: Request[Any, Any, Any], name: FromPath[str], desk: At
     projection = _projection(desk, name)
     with answering(ACT_ANSWERS):
         form = await read_form(request, RebuildForm)
-    reason = _reason(form)
+    reason = reason_in(form)
     earlier = await asked_earlier(desk.store, projection.schema)
     if earlier and await was_begun(desk.tables, earlier.position):
         return ProjectionReply(code=200, message=phrases.WELL, projection=await _status(desk, projection))
@@ -142,7 +142,7 @@ async def skip(request: Request[Any, Any, Any], name: FromPath[str], desk: AtDes
         form = await read_form(request, SkipForm)
         found = await _status(desk, projection)
         try:
-            await _skip(desk, projection, form.position, _reason(form))
+            await _skip(desk, projection, form.position, reason_in(form))
         except (NotStoppedThere, AlreadySkipped):
             if not await skipped_earlier(desk.store, projection.schema):
                 raise
@@ -162,13 +162,6 @@ def _projection(desk: Desk, name: str) -> Projection:
     if name not in known:
         raise Refusal(404, message=phrases.NO_SUCH_PROJECTION)
     return known[name]
-
-
-def _reason(form: RebuildForm | SkipForm) -> str:
-    reason = form.reason.strip()
-    if not reason:
-        raise Refusal(400, message=phrases.REASON_MISSING)
-    return reason
 
 
 def _still_rebuilding() -> Refusal:

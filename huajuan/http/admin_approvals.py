@@ -11,13 +11,12 @@ from huajuan.commands.approve_account import approve_account
 from huajuan.commands.erase_account import reject_account
 from huajuan.domain import refusals
 from huajuan.http import phrases
-from huajuan.http.account_acts import ReasonForm
+from huajuan.http.account_acts import ReasonForm, replies_to_act
 from huajuan.http.bodies import Unreadable, malformed, read_form
 from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.documented import (
     BUSY,
     NO_TOKEN,
-    TOO_LARGE,
     Explained,
     Said,
     asks,
@@ -31,6 +30,7 @@ from huajuan.http.points import NO_STORE
 from huajuan.http.presenting import Moment, wire_time
 from huajuan.http.profile import after_id
 from huajuan.http.queries import limit_of, query_of
+from huajuan.http.reasons import reason_in
 from huajuan.projections.pending_accounts import PENDING_ACCOUNTS
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.users import USERS, PendingUser, pending_users
@@ -53,22 +53,10 @@ class PendingUsersReply(Said, kw_only=True):
 
 ANSWERS: Answers = {
     Unreadable: malformed(),
-    refusals.ReasonMissing: Refusal(400, message=phrases.REASON_MISSING),
     refusals.NotRegistered: Refusal(404, message=phrases.USER_UNKNOWN),
     refusals.NotPending: Refusal(409, message=phrases.NOT_PENDING),
 }
-REPLIES = replies(
-    {
-        200: (Said, [{"message": phrases.WELL}]),
-        400: (Said, [{"message": text} for text in (phrases.MALFORMED, phrases.REASON_MISSING)]),
-        401: (Said, NO_TOKEN),
-        403: (Said, [{"message": phrases.NOT_ADMIN}]),
-        404: (Said, [{"message": phrases.USER_UNKNOWN}]),
-        409: (Said, [{"message": phrases.NOT_PENDING}]),
-        413: (Said, TOO_LARGE),
-        503: (Said, BUSY),
-    }
-)
+REPLIES = replies_to_act((Said, [{"message": phrases.WELL}]), (), phrases.NOT_PENDING)
 EXAMPLE_PENDING = {
     "id": 7, "username": "czh0", "email": "3@qq.com", "create_time": "2024-11-21T23:31:25.924231Z",
 }  # fmt: skip
@@ -113,7 +101,7 @@ async def approve(request: Request[Any, Any, Any], username: FromPath[str], desk
     """Approve an account that waits. Its owner may log in from now on, and has the welcome points."""
     with answering(ANSWERS):
         form = await read_form(request, ReasonForm)
-        decided = await approve_account(desk.store, _account(desk, username), form.reason.strip())
+        decided = await approve_account(desk.store, _account(desk, username), reason_in(form))
     await desk.show(decided.position, PENDING_ACCOUNTS, POINT_BALANCES)
     return Said(code=200, message=phrases.WELL)
 
@@ -131,7 +119,7 @@ async def reject(request: Request[Any, Any, Any], username: FromPath[str], desk:
     with answering(ANSWERS):
         form = await read_form(request, ReasonForm)
         account_id = _account(desk, username)
-        decided = await reject_account(desk.store, desk.erasures, account_id, form.reason.strip())
+        decided = await reject_account(desk.store, desk.erasures, account_id, reason_in(form))
     desk.sessions.ended(account_id)
     desk.erasures.wake()
     await desk.show(decided.position, USERS, PENDING_ACCOUNTS)

@@ -76,6 +76,7 @@ class ImageThen(msgspec.Struct):
     steps: int
     sampling_method: str
     seed: str | None
+    generation_id: int
 
 
 class GalleryReply(Said, kw_only=True):
@@ -202,4 +203,5 @@ def _image_on_wire(image: Shown, username: str | None, address: str) -> ImageThe
         steps=asked.steps,
         sampling_method=asked.sampling_method,
         seed=asked.seed,
+        generation_id=image.generation_id,
     )

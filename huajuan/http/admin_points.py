@@ -1,9 +1,9 @@
 """Anybody's points, folded from the log alone as of any moment: why the balance is what it is."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -16,10 +16,10 @@ from huajuan.audit.limits import within
 from huajuan.audit.points import POTS
 from huajuan.audit.replay import Entry, Outcome, Replay
 from huajuan.audit.timeline import names_of
-from huajuan.audit.whereabouts import drawn_at
+from huajuan.audit.whereabouts import drawn_at, requested_at
 from huajuan.http import phrases
 from huajuan.http.as_of import AS_OF, UNKNOWN, AsOf, as_of_in, audit_replies, audited, place_in, position_of
-from huajuan.http.csv_replies import FORMAT, csv_reply, may_be_csv, wants_csv
+from huajuan.http.csv_replies import FORMAT, csv_reply, format_of, may_be_csv
 from huajuan.http.desk import AtDesk
 from huajuan.http.documented import Said, asks_of_path
 from huajuan.http.links import next_page
@@ -29,9 +29,18 @@ from huajuan.http.presenting import EXAMPLE_PICTURE, Address, Moment, picture_ad
 from huajuan.http.queries import limit_of, query_of
 from huajuan.projections.cursors import cursor_at
 
+AuditedHold = Literal["held", "settled", "returned", "forfeited"]
+_HOLDS: Mapping[str, AuditedHold] = {
+    "points_held": "held",
+    "points_settled": "settled",
+    "points_returned": "returned",
+}
+
 
 class EntryOnWire(msgspec.Struct):
     """One event. `image` is the picture's id in the log, `image_id` its id in lists, once it was drawn.
+
+    `generation_id` is the picture's job, and `status` what had become of its points when the audit ends.
 
     `actor` is who else acted, by name, or by the id in the log where they are erased.
     """
@@ -48,6 +57,8 @@ class EntryOnWire(msgspec.Struct):
     picture: Address | None
     actor: str | None
     correlation_id: str | None
+    status: AuditedHold | None
+    generation_id: int | None
 
 
 class Totals(msgspec.Struct):
@@ -76,10 +87,15 @@ class ReplayReply(Said, kw_only=True):
 
 
 class Replayed(msgspec.Struct):
-    """A page of entries with what stands beside them, and what all entries came to."""
+    """A page of entries with what stands beside them, and what all entries came to.
+
+    `ids` and `jobs` are ids of pictures and of their jobs, `holds` what became of the points of each picture.
+    """
 
     entries: list[Entry]
     ids: dict[UUID, int]
+    jobs: dict[UUID, int]
+    holds: dict[UUID, AuditedHold]
     names: dict[UUID, str]
     outcome: Outcome
 
@@ -88,6 +104,7 @@ EXAMPLE_ENTRY = {
     "position": 4711, "time": "2024-11-21T23:31:05.1Z", "what": "points_held", "change": -20, "balance": 80,
     "held": 20, "reason": None, "image": "5f0c6a1e-9d6b-4d0f-8a3c-2b1e7d9f4a60", "image_id": 4713,
     "picture": EXAMPLE_PICTURE, "actor": None, "correlation_id": "8d1f",
+    "status": "settled", "generation_id": 4712,
 }  # fmt: skip
 _EXAMPLE = {
     "message": phrases.WELL,
@@ -118,7 +135,7 @@ async def replayed_points(
 ) -> Response[Any]:
     """Why somebody has the points they have, from the log alone. Ends with whether the table agrees."""
     given, settings = query_of(request), desk.settings
-    as_csv = wants_csv(request, given)
+    format_ = format_of(request, given)
     as_of, limit = as_of_in(given, settings.zone), limit_of(given, settings.list_rows_max)
     after, seconds_max = place_in(given, Place, 0), settings.audit.replay_seconds_max
     found = await desk.auditors.ask(partial(_replay, username, as_of, after, limit + 1, seconds_max))
@@ -127,8 +144,8 @@ async def replayed_points(
         later = cursor_at(found.entries[limit - 1].position)
         headers |= next_page(request, settings.public_address, given, later)
     entries = [_on_wire(entry, found, settings.public_address) for entry in found.entries[:limit]]
-    if as_csv:
-        return csv_reply(EntryOnWire, entries, headers)
+    if format_ != "json":
+        return csv_reply(format_, EntryOnWire, entries, headers)
     return Response(_reply(entries, found.outcome), headers=headers)
 
 
@@ -137,23 +154,33 @@ def _replay(
 ) -> Replayed:
     account = audited(connection, name)
     replay = Replay(connection, account, position_of(connection, as_of))
-    entries = _page(within(seconds_max, replay.entries()), after, most)
+    entries, holds = _page(within(seconds_max, replay.entries()), after, most)
     images = [entry.image_id for entry in entries if entry.image_id]
     names = names_of(Reader(connection), {entry.actor for entry in entries})
-    return Replayed(entries, drawn_at(connection, images, replay.last), names, replay.outcome())
+    ids, jobs = (find(connection, images, replay.last) for find in (drawn_at, requested_at))
+    return Replayed(entries, ids, jobs, holds, names, replay.outcome())
 
 
-def _page(entries: Iterable[Entry], after: int, most: int) -> list[Entry]:
-    """All of them are gone through, for the totals. Raises `Refusal` where there was nobody yet."""
+def _page(entries: Iterable[Entry], after: int, most: int) -> tuple[list[Entry], dict[UUID, AuditedHold]]:
+    """All of them are gone through, for the totals and for what became of each hold on the page.
+
+    Raises `Refusal` where there was nobody yet.
+    """
     page: list[Entry] = []
+    holds: dict[UUID, AuditedHold] = {}
     some = False
     for entry in entries:
         some = True
-        if entry.position > after and len(page) < most:
+        is_on_page = entry.position > after and len(page) < most
+        if is_on_page:
             page.append(entry)
+        if entry.image_id and (is_on_page or entry.image_id in holds):
+            holds[entry.image_id] = _HOLDS[entry.what]
+        elif entry.what == "erased":
+            holds |= {image: "forfeited" for image, hold in holds.items() if hold == "held"}
     if not some:
         raise UNKNOWN
-    return page
+    return page, holds
 
 
 def _on_wire(entry: Entry, found: Replayed, address: str) -> EntryOnWire:
@@ -162,6 +189,8 @@ def _on_wire(entry: Entry, found: Replayed, address: str) -> EntryOnWire:
     changed = {
         "time": wire_time(datetime.fromisoformat(entry.time)),
         "image_id": image_id,
+        "status": found.holds.get(image) if image else None,
+        "generation_id": found.jobs.get(image) if image else None,
         "actor": found.names.get(actor, str(actor)) if actor else None,
     }
     return EntryOnWire(

@@ -39,6 +39,7 @@ _EXAMPLE = {
             "image": "5f0c6a1e-9d6b-4d0f-8a3c-2b1e7d9f4a60",
             "image_id": 4713,
             "correlation_id": "8d1f",
+            "generation_id": 4712,
         }
     ],
 }

@@ -5,12 +5,17 @@ import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
-from litestar import Request, Response, Router, get
+from litestar import Request, Response, Router, get, route
 from litestar.enums import MediaType
 from litestar.exceptions import NotFoundException
 from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.params import FromPath
+from litestar.types import Method
+
+from huajuan.http.accepting import names
+from huajuan.http.desk import AtDesk
 
 PATH = "/schema"
 DOCUMENT = "/openapi.json"
@@ -77,6 +82,20 @@ _PAGE = f"""<!DOCTYPE html>
 </body>
 </html>
 """
+
+
+# Else another method would be told that the path is known.
+_ANY: list[Method] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+
+
+@route(["/", "/docs"], http_method=_ANY, include_in_schema=False)
+async def to_the_page(request: Request[Any, Any, Any], desk: AtDesk) -> Response[str]:
+    """A browser is sent to the API's page as long as there is no other; for all else the path is unknown."""
+    if request.method not in ("GET", "HEAD") or not names(request, MediaType.HTML):
+        raise NotFoundException
+    beneath = quote(urlsplit(desk.settings.public_address).path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
+    headers = {"Location": beneath + PATH, "Cache-Control": "no-store", "Vary": "Accept"}
+    return Response("", status_code=302, media_type=MediaType.TEXT, headers=headers)
 
 
 class ApiPage(OpenAPIRenderPlugin):

@@ -9,6 +9,7 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp
 
+from huajuan.domain.refusals import ReasonRefused
 from huajuan.http import painters
 from huajuan.http.account_acts import adjust, ban, reset_check, unban
 from huajuan.http.accounts import login, logout, register, user_info
@@ -19,7 +20,7 @@ from huajuan.http.admin_past import past_gallery, past_profile
 from huajuan.http.admin_points import replayed_points
 from huajuan.http.admin_timeline import timeline
 from huajuan.http.admin_verify import verify_log
-from huajuan.http.api_page import DOCUMENT, PATH, ApiPage, page_router
+from huajuan.http.api_page import DOCUMENT, PATH, ApiPage, page_router, to_the_page
 from huajuan.http.avatars import avatar_picture, upload_avatar
 from huajuan.http.compression import compressing
 from huajuan.http.cors import cors
@@ -46,13 +47,14 @@ from huajuan.http.own_points import own_point_history, own_points
 from huajuan.http.points import score
 from huajuan.http.profile import all_users, avatar, change_avatar, update
 from huajuan.http.proxies import behind_proxies
+from huajuan.http.reasons import on_reason_refused
 from huajuan.http.remembering import remembering
 from huajuan.http.statistics import statistics
 from huajuan.http.tokens import Claims
 from huajuan.settings import Settings
 from huajuan.timers import running
 
-PUBLIC = (all_users, all_images, picture, avatar_picture, healthz, readyz, metrics)
+PUBLIC = (all_users, all_images, picture, avatar_picture, healthz, readyz, metrics, to_the_page)
 WITHOUT_TOKEN = (register, login)
 WITH_TOKEN = (
     *(user_info, logout, update, change_avatar, avatar, upload_avatar, erase),
@@ -81,7 +83,7 @@ def create_app(settings: Settings, open_desk: OpenDesk) -> ASGIApp:
             "desk": Provide(_desk, sync_to_thread=False),
             "me": Provide(_me, sync_to_thread=False),
         },
-        exception_handlers={**EXCEPTION_HANDLERS, Replayed: on_replayed},
+        exception_handlers={**EXCEPTION_HANDLERS, Replayed: on_replayed, ReasonRefused: on_reason_refused},
         lifespan=[lambda app: _desk_open(app, open_desk)],
         openapi_config=_openapi(settings),
         request_max_body_size=settings.body_bytes_max,

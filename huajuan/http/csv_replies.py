@@ -2,37 +2,44 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 import msgspec
 from litestar import Request, Response
-from litestar.datastructures.headers import Accept
 from litestar.openapi.spec import OpenAPIMediaType, Operation
 from msgspec.structs import astuple
 
+from huajuan.http.accepting import preferred
 from huajuan.http.queries import unfit
 from huajuan.http.shapes import schema_of
 from huajuan.spreadsheets import csv_line
 
-CSV = "text/csv"
-FORMAT = "`json` (default) or `csv`, as `Accept: text/csv` asks for too"
+JSON, CSV = "application/json", "text/csv"
+FORMAT = (
+    "`json` (default); `csv`, as `Accept: text/csv` asks for too; or `csv-excel`, the same with a byte order mark, "
+    "without which Excel does not read it as UTF-8"
+)
+Format = Literal["json", "csv", "csv-excel"]
+FORMATS: tuple[str, ...] = get_args(Format)
+BYTE_ORDER_MARK = "\ufeff"
 
 
-def wants_csv(request: Request[Any, Any, Any], given: dict[str, str]) -> bool:
-    """Raises `Refusal` for a `format` that is none."""
+def format_of(request: Request[Any, Any, Any], given: dict[str, str]) -> Format:
+    """What `format` says, or else `Accept`. Raises `Refusal` for a `format` that is none."""
     if "format" in given:
-        if given["format"] not in {"json", "csv"}:
+        if given["format"] not in FORMATS:
             raise unfit("format")
-        return given["format"] == "csv"
-    accepted = Accept(request.headers.get("accept", "*/*"))
-    return accepted.best_match(["application/json", CSV]) == CSV
+        return cast("Format", given["format"])
+    return "csv" if preferred(request, JSON, CSV) == CSV else "json"
 
 
 def csv_reply(
-    kind: type[msgspec.Struct], rows: Iterable[msgspec.Struct], headers: dict[str, str]
+    format_: Format, kind: type[msgspec.Struct], rows: Iterable[msgspec.Struct], headers: dict[str, str]
 ) -> Response[str]:
     """A line a row, under the names of the fields."""
     lines = [csv_line(kind.__struct_fields__), *(csv_line(astuple(row)) for row in rows)]
+    if format_ == "csv-excel":
+        lines.insert(0, BYTE_ORDER_MARK)
     headers["Content-Disposition"] = 'attachment; filename="points.csv"'
     return Response("".join(lines), media_type=CSV, headers=headers)
 

@@ -11,6 +11,7 @@ from litestar.openapi.spec import Components, SecurityScheme, Tag
 
 from huajuan.http import phrases
 from huajuan.http.idempotency import KEY_CHARACTERS_MAX, REPLAYED, WRITING_METHODS
+from huajuan.http.schema_details import add_details
 
 SCHEME = "token"
 COMPONENTS = Components(
@@ -35,6 +36,9 @@ connections in use.
 
 Replies carry `Cache-Control: no-store` unless they say otherwise. Replies to GET are compressed for clients that send
 `Accept-Encoding: gzip`, but never pictures and event streams.
+
+A client may send an `X-Request-Id` of its own. It is recorded with every event that the request leads to, and stays
+readable there after an account is erased: put nothing personal into it.
 """.format_map(vars(phrases))
 TAGS = [
     Tag("Account", "Registering, logging in, and what is known of a user."),
@@ -72,7 +76,12 @@ def _header(description: str, schema: dict[str, Any] = _TEXT, *, always: bool = 
     return {"description": description, "required": always, "schema": schema}
 
 
-_EVER = {"X-Request-Id": _header("The caller's own id if it sent a fit one, else a new one.", REQUEST_ID)}
+_EVER = {
+    "X-Request-Id": _header(
+        "The caller's own id if it sent a fit one, else a new one. It stays readable in the log for good.",
+        REQUEST_ID,
+    )
+}
 _PAGED = {"Link": _header('`<…>; rel="next"`: the next page, where there is one.', always=False)}
 _STILL_RUNNING = {"Retry-After": _header("Seconds, while a copy runs.", {"type": "integer"}, always=False)}
 _LATER = {"Retry-After": _header("Seconds.", {"type": "integer", "minimum": 0})}
@@ -105,6 +114,7 @@ class Document(JsonRenderPlugin):
         return self._finished
 
     def _finish(self, document: dict[str, Any]) -> dict[str, Any]:
+        add_details(document)
         for method, path, operation in _operations(document):
             _summarize(operation)
             self._bound(operation)

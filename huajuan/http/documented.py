@@ -32,6 +32,12 @@ class Explained(Said, kw_only=True):
     error: str
 
 
+class Detailed(Said, kw_only=True):
+    """A refusal; `error` says more where there is more to say."""
+
+    error: str | msgspec.UnsetType = msgspec.UNSET
+
+
 class Tried(Said, kw_only=True):
     """A reply that also says whether it worked."""
 
@@ -92,14 +98,23 @@ def document(**keys: Any) -> msgspec.Meta:
 
 
 def takes(
-    form: type[msgspec.Struct], example: dict[str, Any], *required: str, either: tuple[str, ...] = ()
+    form: type[msgspec.Struct],
+    example: dict[str, Any],
+    *required: str,
+    any_of: tuple[str, ...] = (),
+    one_of: tuple[str, ...] = (),
 ) -> type[Operation]:
-    """The request body, a JSON object. `required` keys, and one of `either`, are read as empty when absent."""
+    """The request body, a JSON object. `required` keys are read as empty when absent.
+
+    Of `any_of` at least one key is required, of `one_of` exactly one; then there are no others.
+    """
     described = msgspec.json.schema(form)["$defs"][form.__name__]
-    for name in (*required, *either):
+    for name in (*required, *any_of, *one_of):
         described["properties"][name].pop("default", None)
     described["required"] = [*described["required"], *required]
-    described |= {"anyOf": [{"required": [name]} for name in either]} if either else {}
+    if any_of or one_of:
+        word = "anyOf" if any_of else "oneOf"
+        described = {word: [_alternative(described, name) for name in any_of or one_of]}
 
     @dataclass
     class Taking(Operation):
@@ -108,6 +123,17 @@ def takes(
             self.request_body = RequestBody(content={"application/json": content}, required=True)
 
     return Taking
+
+
+def _alternative(described: dict[str, Any], name: str) -> dict[str, Any]:
+    """The form with one key, which cannot be null."""
+    part = described["properties"][name]
+    (given,) = [one for one in part.get("anyOf", [part]) if one.get("type") != "null"]
+    return described | {
+        "title": f"{described['title']}By{name.capitalize()}",
+        "properties": {name: given},
+        "required": [name],
+    }
 
 
 def takes_file(name: str, text: str) -> type[Operation]:

@@ -111,7 +111,7 @@ async def favorites(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Re
     status_code=200,
     operation_id="AddFavorite",
     opt=TOKENLESS,
-    operation_class=takes(FavoriteForm, {"url": EXAMPLE_PICTURE}, either=("url", "id")),
+    operation_class=takes(FavoriteForm, {"url": EXAMPLE_PICTURE}, any_of=("url", "id")),
     responses=replies(
         {
             200: (Said, [{"message": phrases.FAVORITE_ADDED}]),

@@ -2,7 +2,7 @@
 
 import re
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import msgspec
@@ -16,7 +16,7 @@ from huajuan.event_store.errors import LogUnavailable
 from huajuan.http import phrases
 from huajuan.http.bodies import Unreadable, read_form
 from huajuan.http.desk import AtDesk, Desk
-from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Explained, Said, asks, replies, takes
+from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Explained, Said, asks, document, replies, takes
 from huajuan.http.envelope import Answers, Refusal, answering
 from huajuan.http.images import ImagesReply
 from huajuan.http.presenting import EXAMPLE_IMAGE, EXAMPLE_PICTURE, ImageOnWire, image_id_of, image_on_wire
@@ -44,8 +44,8 @@ class SquareReply(Said, kw_only=True):
 class ImagesForm(msgspec.Struct):
     """The images meant, by their ids or by their addresses."""
 
-    ids: list[int] | None = None
-    urls: list[str] | None = None
+    ids: Annotated[list[int], document(minItems=1)] | None = None
+    urls: Annotated[list[str], document(minItems=1)] | None = None
 
 
 UNNAMED = Refusal(400, message=phrases.IMAGES_UNNAMED)
@@ -129,7 +129,7 @@ def _change_replies(message: str) -> Any:
     tags=["Images"],
     status_code=200,
     operation_id="DeleteImages",
-    operation_class=takes(ImagesForm, {"urls": [EXAMPLE_PICTURE]}, either=("ids", "urls")),
+    operation_class=takes(ImagesForm, {"urls": [EXAMPLE_PICTURE]}, one_of=("ids", "urls")),
     responses=_change_replies(phrases.IMAGES_DELETED),
 )
 async def remove_images(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Said:
@@ -147,7 +147,7 @@ async def remove_images(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -
     tags=["Images"],
     status_code=200,
     operation_id="RestoreImages",
-    operation_class=takes(ImagesForm, {"urls": [EXAMPLE_PICTURE]}, either=("ids", "urls")),
+    operation_class=takes(ImagesForm, {"urls": [EXAMPLE_PICTURE]}, one_of=("ids", "urls")),
     responses=_change_replies(phrases.IMAGES_RESTORED),
 )
 async def bring_images_back(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Said:

@@ -66,6 +66,7 @@ class GeneratedReply(Tried, kw_only=True):
     image_url: Address
     id: int
     score: int
+    generation_id: int
 
 
 class AskedReply(JobReply, kw_only=True):
@@ -147,8 +148,9 @@ class _GenerateOperation(_TAKEN):  # type: ignore[misc, valid-type]
                         "message": phrases.BALANCE.format(score=80),
                         "msg": phrases.BALANCE.format(score=80),
                         "image_url": EXAMPLE_PICTURE,
-                        "id": 6,
+                        "id": 9,
                         "score": 80,
+                        "generation_id": 8,
                     }
                 ],
             ),
@@ -231,4 +233,5 @@ def _generated(ending: Ending, desk: Desk) -> GeneratedReply:
         image_url=picture_address(desk.settings.public_address, ending.picture),
         id=ending.position,
         score=ending.balance,
+        generation_id=ending.requested_at,
     )

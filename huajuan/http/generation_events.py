@@ -144,27 +144,30 @@ EVENTS_ANSWERS: Answers = {
     **JOB_ANSWERS,
     TooManyFollowers: Refusal(429, {"Retry-After": RETRY_AFTER_SECONDS}, message=phrases.TOO_MANY_REQUESTS),
 }
-_FRAME = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string", "pattern": "^[0-9]+$"},
-        "event": {"type": "string", "enum": ["state", "progress"]},
-        "data": {"type": "string", "contentMediaType": "application/json"},
-    },
-    "required": ["event", "data"],
+_FRAMES = {
+    "type": "string",
+    "description": (
+        "Frames as the HTML standard has them, each ended by an empty line. `event: state` has an `id` and as `data` "
+        "the job, a `JobOnWire` in JSON; `event: progress` has no `id` and as `data` a `JobProgress`. A line that "
+        "begins with a colon says only that the stream is alive. The stream ends behind the state in which the job "
+        "ended."
+    ),
 }
-_EXAMPLE = {"id": "8", "event": "state", "data": msgspec.json.encode(EXAMPLE_QUEUED).decode()}
+_EXAMPLE = (
+    f"id: 8\nevent: state\ndata: {msgspec.json.encode(EXAMPLE_QUEUED).decode()}\n\n"
+    'event: progress\ndata: {"position":1,"eta_seconds":6.5,"progress":0.0}\n\n'
+)
 
 
 @dataclass
 class _EventsOperation(Exact):
-    """A frame of the stream, and where one goes on."""
+    """The frames of the stream, and where one goes on."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.parameters = [*(self.parameters or ()), _LAST_EVENT_ID]
         if self.responses:
-            content = OpenAPIMediaType(schema=schema_of(_FRAME), example=_EXAMPLE)
+            content = OpenAPIMediaType(schema=schema_of(_FRAMES), example=_EXAMPLE)
             cast("OpenAPIResponse", self.responses["200"]).content = {EVENT_STREAM: content}
 
 

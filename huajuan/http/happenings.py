@@ -13,7 +13,7 @@ class LineOnWire(msgspec.Struct):
     """One event, in Chinese and in English; `event` is its kind.
 
     `actor` is who did it, by name, or by the id in the log where they are erased; `null` is the service itself.
-    `image` is the picture's id in the log, `image_id` its id in lists, once it was drawn.
+    `image` is the picture's id in the log, `image_id` its id in lists, once it was drawn, `generation_id` its job.
     """
 
     position: int
@@ -25,6 +25,7 @@ class LineOnWire(msgspec.Struct):
     image: str | None
     image_id: int | None
     correlation_id: str | None
+    generation_id: int | None
 
 
 def line_of(happened: Happening, addresses: Sequence[str]) -> LineOnWire:
@@ -40,4 +41,5 @@ def line_of(happened: Happening, addresses: Sequence[str]) -> LineOnWire:
         str(happened.image) if happened.image else None,
         happened.image_id,
         event.correlation_id,
+        happened.generation_id,
     )

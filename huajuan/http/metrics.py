@@ -54,7 +54,10 @@ _OF_REBUILD = {
     },
 )
 async def metrics(request: Request[Any, Any, Any], desk: AtDesk) -> Response[bytes]:
-    """Metrics for Prometheus: the series of all workers of this server, with a `worker` label, and the database's."""
+    """Metrics for Prometheus.
+
+    The reply holds the series of all workers of this server, told apart by `worker`, and those of the database.
+    """
     meter: Meter = request.app.state.meter
     refresh(meter, desk)
     families = await _families(desk)

@@ -14,26 +14,25 @@ SIDE_PIXELS_MIN, SIDE_PIXELS_MAX = 128, 1024
 STEPS_MIN, STEPS_MAX = 1, 100
 SamplingMethod = Literal["DDIM", "PLMS", "K-LMS"]
 SAMPLING_METHODS: tuple[str, ...] = get_args(SamplingMethod)
+SAMPLING_METHOD_DEFAULT: SamplingMethod = "DDIM"
 
 Side = Annotated[int, msgspec.Meta(ge=SIDE_PIXELS_MIN, le=SIDE_PIXELS_MAX)]
 
 
-class OrderForm(msgspec.Struct):
+class OrderForm(msgspec.Struct, kw_only=True):
     """What to draw, as the OpenAPI document shows it; `read_order` is what reads it."""
 
     prompt: Annotated[str, msgspec.Meta(min_length=1, max_length=PROMPT_CHARACTERS_MAX)]
     width: Side
     height: Side
     steps: Annotated[int, msgspec.Meta(ge=STEPS_MIN, le=STEPS_MAX)]
-    sampling_method: SamplingMethod
-    seed: Annotated[
-        Annotated[str, msgspec.Meta(min_length=1)] | int,
-        msgspec.Meta(description="Any text; a decimal within 0…2^64−1 is that seed"),
-    ]
+    sampling_method: SamplingMethod = SAMPLING_METHOD_DEFAULT
+    seed: Annotated[str, msgspec.Meta(min_length=1)] | int
 
 
 def read_order(given: dict[str, Any]) -> Order:
-    """Raises `Refusal` with the text of the first field that fails."""
+    """An absent sampling method is the default. Raises `Refusal` with the text of the first field that fails."""
+    given = {"sampling_method": SAMPLING_METHOD_DEFAULT, **given}
     for name, fits, text in _RULES:
         if not fits(given.get(name)):
             raise Refusal(400, success=False, message=text)

@@ -7,7 +7,7 @@ from litestar import Request, Response, get
 
 from huajuan.event_store.sealing import ERASED
 from huajuan.http import phrases
-from huajuan.http.csv_replies import FORMAT, csv_reply, may_be_csv, wants_csv
+from huajuan.http.csv_replies import FORMAT, csv_reply, format_of, may_be_csv
 from huajuan.http.desk import AtDesk
 from huajuan.http.documented import BUSY, NO_TOKEN, Explained, Said, asks, replies
 from huajuan.http.envelope import Answers, answering
@@ -18,7 +18,7 @@ from huajuan.http.queries import limit_of, query_of, unfit
 from huajuan.http.tokens import Me
 from huajuan.projections.cursors import BadCursor, cursor_at, place_of
 from huajuan.projections.point_balances import points_of
-from huajuan.projections.point_history import Change, changes_of
+from huajuan.projections.point_history import Change, HoldStatus, changes_of
 
 LAST_PLACE = 2**63 - 1
 Place = Annotated[int, msgspec.Meta(ge=1, le=LAST_PLACE)]
@@ -32,7 +32,10 @@ class PointsReply(Said, kw_only=True):
 
 
 class ChangeOnWire(msgspec.Struct):
-    """One change: `image_id` and `picture` where one was drawn, `actor` where somebody else made the change."""
+    """One change: `image_id` and `picture` where one was drawn, `actor` where somebody else made the change.
+
+    For a change that concerns a picture, `generation_id` is its job, and `status` the state of its points now.
+    """
 
     time: Moment
     change: int
@@ -41,6 +44,8 @@ class ChangeOnWire(msgspec.Struct):
     image_id: int | None
     picture: Address | None
     actor: str | None
+    status: HoldStatus | None
+    generation_id: int | None
 
 
 class PointHistoryReply(Said, kw_only=True):
@@ -59,6 +64,8 @@ EXAMPLE_HISTORY = [
         "image_id": 9,
         "picture": EXAMPLE_PICTURE,
         "actor": None,
+        "status": "settled",
+        "generation_id": 8,
     },
     {
         "time": "2024-11-21T23:30:00Z",
@@ -68,6 +75,8 @@ EXAMPLE_HISTORY = [
         "image_id": None,
         "picture": None,
         "actor": None,
+        "status": None,
+        "generation_id": None,
     },
 ]
 _ASKED = asks(
@@ -116,7 +125,7 @@ async def own_points(me: Me, desk: AtDesk) -> Response[PointsReply]:
 async def own_point_history(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Response[Any]:
     """Every change of one's points and its cause, newest first."""
     given = query_of(request)
-    as_csv = wants_csv(request, given)
+    format_ = format_of(request, given)
     limit, address = limit_of(given, desk.settings.list_rows_max), desk.settings.public_address
     with answering(HISTORY_ANSWERS):
         before = place_of(given["after"], Place) if "after" in given else LAST_PLACE
@@ -125,8 +134,8 @@ async def own_point_history(request: Request[Any, Any, Any], me: Me, desk: AtDes
     if len(found) > limit:
         headers |= next_page(request, address, given, cursor_at(found[limit - 1].id))
     history = [_change_on_wire(change, address) for change in found[:limit]]
-    if as_csv:
-        return csv_reply(ChangeOnWire, history, headers)
+    if format_ != "json":
+        return csv_reply(format_, ChangeOnWire, history, headers)
     return Response(PointHistoryReply(code=200, message=phrases.WELL, history=history), headers=headers)
 
 
@@ -139,4 +148,6 @@ def _change_on_wire(change: Change, address: str) -> ChangeOnWire:
         change.image_id,
         change.picture and picture_address(address, change.picture),
         change.actor,
+        change.status,
+        change.generation_id,
     )

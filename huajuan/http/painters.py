@@ -10,16 +10,17 @@ from huajuan.commands.add_painter import add_painter
 from huajuan.commands.remove_painter import remove_painter
 from huajuan.dispatch.painters import Painter
 from huajuan.domain.painter_address import URL_CHARACTERS_MAX
-from huajuan.domain.refusals import AlreadyPainter, NotPainter, PainterUnfit, ReasonMissing
+from huajuan.domain.refusals import AlreadyPainter, NotPainter, PainterUnfit
 from huajuan.domain.studio import Studio
 from huajuan.event_store.after_commit import after_commit
 from huajuan.event_store.store import Decided, EventStore
 from huajuan.http import phrases
-from huajuan.http.admin import FORBIDDEN, Reason
+from huajuan.http.admin import FORBIDDEN
 from huajuan.http.bodies import Unreadable, malformed, read_form
 from huajuan.http.desk import AtDesk, Desk
-from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Said, replies, takes
+from huajuan.http.documented import BUSY, NO_TOKEN, TOO_LARGE, Detailed, Said, replies, takes
 from huajuan.http.envelope import Answers, Refusal, answering
+from huajuan.http.reasons import REASON_REFUSALS, Reason, reason_in
 
 Act = Callable[[EventStore, str, Iterable[str], str], Awaitable[Decided]]
 
@@ -62,7 +63,6 @@ _EXAMPLE: dict[str, Any] = {
 }
 _ANSWERS: Answers = {
     Unreadable: malformed(),
-    ReasonMissing: Refusal(400, message=phrases.REASON_MISSING),
     PainterUnfit: Refusal(400, message=phrases.PAINTER_UNFIT),
     AlreadyPainter: Refusal(409, message=phrases.ALREADY_PAINTER),
     NotPainter: Refusal(404, message=phrases.NOT_PAINTER),
@@ -78,9 +78,9 @@ _SEEN: dict[int, Any] = {
 
 
 def _act_replies(status: int, text: str) -> Any:
-    texts = (phrases.MALFORMED, phrases.REASON_MISSING, phrases.PAINTER_UNFIT)
+    texts = (phrases.MALFORMED, phrases.PAINTER_UNFIT)
     refused: dict[int, Any] = {
-        400: (Said, [{"message": each} for each in texts]),
+        400: (Detailed, [*({"message": each} for each in texts), *REASON_REFUSALS]),
         status: (Said, [{"message": text}]),
         413: (Said, TOO_LARGE),
     }
@@ -127,7 +127,7 @@ async def _acted(request: Request[Any, Any, Any], desk: AtDesk, command: Act) ->
     with answering(_ANSWERS):
         form = await read_form(request, PainterForm)
         waiting = await desk.room.queue.waiting()
-        decided = await command(desk.store, form.url, painters.configured, form.reason.strip())
+        decided = await command(desk.store, form.url, painters.configured, reason_in(form))
     studio: Studio = decided.aggregates[0]
     with after_commit("painters of this process"):
         await painters.become(studio.painters(painters.configured))

@@ -30,6 +30,7 @@ EXAMPLE_IMAGE = {
     "steps": 30,
     "sampling_method": "DDIM",
     "seed": "7",
+    "generation_id": 8,
 }
 
 Moment = Annotated[str, msgspec.Meta(extra_json_schema={"extra": {"format": "date-time"}})]
@@ -71,6 +72,7 @@ class ImageOnWire(msgspec.Struct):
     steps: int
     sampling_method: str
     seed: str
+    generation_id: int
 
 
 class FavoriteOnWire(ImageOnWire):
@@ -104,6 +106,7 @@ def image_on_wire(image: DrawnImage, public_address: str) -> ImageOnWire:
         steps=image.steps,
         sampling_method=image.sampling_method,
         seed=image.seed,
+        generation_id=image.generation_id,
     )
 
 

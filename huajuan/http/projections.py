@@ -29,7 +29,7 @@ class RebuildOnWire(msgspec.Struct):
     head: int | None
     events_per_second: float | None
     outcome: str | None
-    differences: Any
+    differences: list[dict[str, Any]] | None
 
 
 class ProjectionOnWire(msgspec.Struct):

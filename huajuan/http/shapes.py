@@ -25,7 +25,7 @@ SHAPES: Mapping[str, dict[str, Any]] = {
     **dict.fromkeys(("width", "height", "steps"), COUNT),
     **dict.fromkeys(("start_time", "end_time"), TIME),
     "as_of": {"anyOf": [COUNT, *TIME["anyOf"]]},
-    "format": {"type": "string", "enum": ["json", "csv"], "default": "json"},
+    "format": {"type": "string", "enum": ["json", "csv", "csv-excel"], "default": "json"},
     **dict.fromkeys(("id", "generation"), NUMBER),
     "status": {"type": "string", "enum": list(STATUSES)},
     "key": {"type": "string", "pattern": f"^{PICTURE_KEY.pattern}$"},
@@ -48,6 +48,6 @@ def _attribute(key: str) -> str:
 def _part(key: str, value: Any) -> Any:
     if key == "properties":
         return {name: schema_of(part) for name, part in value.items()}
-    if key == "anyOf":
+    if key in ("anyOf", "oneOf"):
         return [schema_of(part) for part in value]
     return schema_of(value) if key == "items" else value

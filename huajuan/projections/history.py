@@ -16,6 +16,7 @@ from huajuan.projections.users import USERS
 
 class HistoryRow(msgspec.Struct):
     """`id` is the position of `image.drawn`; it, `picture` and `create_time` are empty until then.
+    `generation_id` is the position of `image.requested`: the id of the job that made the picture.
 
     A deleted image is `hidden`, for it may be restored with its likes and its id. An erased one has nothing
     of its owner any more; while it is on its way, its owner has no name and it is not shown.
@@ -32,6 +33,7 @@ class HistoryRow(msgspec.Struct):
     steps: int
     sampling_method: str
     seed: str | None
+    generation_id: int
     likecount: int = 0
     id: int | None = None
     picture: str | None = None
@@ -53,9 +55,10 @@ class DrawnImage(msgspec.Struct, frozen=True):
     steps: int
     sampling_method: str
     seed: str
+    generation_id: int
 
 
-def requested(_: HistoryRow | None, event: Image.Requested, __: int) -> HistoryRow:
+def requested(_: HistoryRow | None, event: Image.Requested, position: int) -> HistoryRow:
     return HistoryRow(
         event.originator_id,
         event.account_id,
@@ -66,6 +69,7 @@ def requested(_: HistoryRow | None, event: Image.Requested, __: int) -> HistoryR
         event.steps,
         event.sampling_method,
         event.seed,
+        position,
     )
 
 
@@ -118,7 +122,7 @@ def not_drawn(_: HistoryRow, __: Image.DrawingFailed | Image.Cancelled, ___: int
 
 HISTORY = Projection(
     "history",
-    version=3,
+    version=4,
     table=Table(
         "history",
         HistoryRow,
@@ -150,7 +154,7 @@ HISTORY = Projection(
 )
 
 IMAGE_COLUMNS = """h.id, u.username, h.likecount, h.picture, h.create_time,
-       h.prompt, h.width, h.height, h.steps, h.sampling_method, h.seed"""
+       h.prompt, h.width, h.height, h.steps, h.sampling_method, h.seed, h.generation_id"""
 SHOWN = f"""{HISTORY.schema}.history h JOIN {USERS.schema}.users u ON u.account_id = h.account_id
  WHERE h.id IS NOT NULL AND NOT h.hidden AND u.username IS NOT NULL"""
 

@@ -1,6 +1,8 @@
 """The table of point history: one line for each change of a balance, with its cause."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Literal, get_args
 from uuid import UUID
 
 import msgspec
@@ -8,11 +10,23 @@ from msgspec.structs import replace
 
 from huajuan.domain.account import Account
 from huajuan.event_store.stream_reader import StreamReader
+from huajuan.projections.generations import CANCELLED, FAILED, GENERATIONS, QUEUED, RUNNING, SUCCEEDED
 from huajuan.projections.history import HISTORY
 from huajuan.projections.projection import Projection, Touch, of_position
 from huajuan.projections.questions import ReadTables
 from huajuan.projections.table import Table
 from huajuan.projections.users import USERS
+
+Cause = Literal["check_in", "held", "forfeited"]
+CHECK_IN, HOLD, FORFEITED = get_args(Cause)
+HoldStatus = Literal["held", "settled", "returned"]
+HOLD_STATUSES: Mapping[str, HoldStatus] = {
+    QUEUED: "held",
+    RUNNING: "held",
+    SUCCEEDED: "settled",
+    FAILED: "returned",
+    CANCELLED: "returned",
+}
 
 
 class EntryRow(msgspec.Struct):
@@ -36,7 +50,8 @@ class Change(msgspec.Struct, frozen=True):
     """One change as it is shown; its `reason` is nothing where it can be read by nobody.
 
     `image_id` is the image's id on the wire, if it was drawn, `picture` its storage key, if it is to be seen;
-    `actor` the name of who made the change, if that was somebody else.
+    `actor` the name of who made the change, if that was somebody else. `generation_id` is the id of the picture's
+    job, and `generation` the state of that job now.
     """
 
     id: int
@@ -47,10 +62,17 @@ class Change(msgspec.Struct, frozen=True):
     image_id: int | None
     picture: str | None
     actor: str | None
+    generation: str | None
+    generation_id: int | None
+
+    @property
+    def status(self) -> HoldStatus | None:
+        """What became of the points of a picture; `None` for a change that concerns no picture."""
+        return HOLD_STATUSES.get(self.generation or "")
 
 
 def checked_in(_: None, event: Account.CheckedIn, position: int) -> EntryRow:
-    return _entry(event, position, event.points, event.balance, "check_in")
+    return _entry(event, position, event.points, event.balance, CHECK_IN)
 
 
 def granted(_: None, event: Account.PointsGranted, position: int) -> EntryRow:
@@ -58,7 +80,7 @@ def granted(_: None, event: Account.PointsGranted, position: int) -> EntryRow:
 
 
 def held(_: None, event: Account.PointsHeld, position: int) -> EntryRow:
-    return _entry(event, position, -event.points, event.balance, "held", event.image_id)
+    return _entry(event, position, -event.points, event.balance, HOLD, event.image_id)
 
 
 def returned(_: None, event: Account.PointsReturned, position: int) -> EntryRow:
@@ -71,7 +93,7 @@ def deducted(_: None, event: Account.PointsDeducted, position: int) -> EntryRow:
 
 def erased(_: None, event: Account.Erased, position: int) -> EntryRow | None:
     """What was held was taken from the balance before."""
-    return _entry(event, position, -event.available, 0, "forfeited") if event.available else None
+    return _entry(event, position, -event.available, 0, FORFEITED) if event.available else None
 
 
 def _entry(
@@ -102,9 +124,11 @@ POINT_HISTORY = Projection(
 )
 
 _CHANGES = f"""
-SELECT p.id, p.time, p.change, p.balance, p.reason, h.id, CASE WHEN NOT h.hidden THEN h.picture END, u.username
+SELECT p.id, p.time, p.change, p.balance, p.reason, h.id, CASE WHEN NOT h.hidden THEN h.picture END, u.username,
+       g.status, g.id
   FROM {POINT_HISTORY.schema}.point_history p
   LEFT JOIN {HISTORY.schema}.history h ON h.image_id = p.image_id
+  LEFT JOIN {GENERATIONS.schema}.generations g ON g.image_id = p.image_id
   LEFT JOIN {USERS.schema}.users u ON u.account_id = p.actor AND p.actor <> p.account_id
  WHERE p.account_id = %(account)s AND p.id < %(before)s ORDER BY p.id DESC LIMIT %(most)s
 """

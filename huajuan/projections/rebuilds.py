@@ -18,6 +18,10 @@ EXISTS (SELECT FROM pg_locks l, (SELECT hashtext('huajuan rebuild ' || c.project
            AND l.classid::int8 = (wanted.key >> 32) & 4294967295 AND l.objid::int8 = wanted.key & 4294967295)"""
 
 
+# How a rebuild ends. A failed one says why, and one that was `SWAPPED` how its comparison ended.
+OUTCOMES = DONE, CANCELLED, DIED, SWAPPED = ("done", "cancelled", "died", "swapped, not compared")
+
+
 class Rebuild(msgspec.Struct, frozen=True, kw_only=True):
     """From `started_at` to `ended_at`; it has read the log up to `position` of `head`.
 

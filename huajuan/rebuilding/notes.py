@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 from huajuan.domain.read_table import ReadTable
 from huajuan.event_store.installation import stream_ids_at_once
 from huajuan.projections.projection import Projection
+from huajuan.projections.rebuilds import DIED
 from huajuan.rebuilding.errors import AlreadyRebuilding, BegunBefore, NotAskedFor
 
 # Held by the rebuild's session, so that it is free again however the rebuild ends.
@@ -24,11 +25,9 @@ _MOVE = """
 UPDATE operations.rebuilds SET position = %s, head = %s, events_per_second = %s, moved_at = now() WHERE id = %s
 """
 _END = "UPDATE operations.rebuilds SET outcome = %s, differences = %s, moved_at = now(), ended_at = now() WHERE id = %s"
-# Said by the swap itself, so that it holds should the rebuild be killed before it has compared.
-SWAPPED = "swapped, not compared"
 # Whoever holds the lock of a table knows that no other rebuild of it is alive.
 _DIED = """
-UPDATE operations.rebuilds SET outcome = 'died', ended_at = moved_at
+UPDATE operations.rebuilds SET outcome = %s, ended_at = moved_at
  WHERE outcome IS NULL AND projections && %s::text[]
 """
 
@@ -55,7 +54,13 @@ def _try(connection: psycopg.Connection, statement: str, schema: str) -> bool:
 
 def note_dead(connection: psycopg.Connection, projections: Iterable[Projection]) -> None:
     """Whoever holds the locks of these tables says of rebuilds that did not end that they died."""
-    connection.execute(_DIED, ([projection.schema for projection in projections],))
+    connection.execute(
+        _DIED,
+        (
+            DIED,
+            [projection.schema for projection in projections],
+        ),
+    )
 
 
 def refuse_unless_asked(

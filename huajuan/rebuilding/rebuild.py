@@ -11,6 +11,7 @@ import msgspec
 import psycopg
 
 from huajuan.projections.projection import Projection, Skips
+from huajuan.projections.rebuilds import CANCELLED, DONE, SWAPPED
 from huajuan.projections.skips import skips_on_record
 from huajuan.rebuilding.comparing import Differences, compare
 from huajuan.rebuilding.connections import connection
@@ -19,7 +20,7 @@ from huajuan.rebuilding.indexing import index
 from huajuan.rebuilding.leftovers import drop
 from huajuan.rebuilding.limits import RebuildLimits
 from huajuan.rebuilding.new_tables import NewTables, new_schema, old_schema
-from huajuan.rebuilding.notes import SWAPPED, Note, alone, end, refuse_unless_asked
+from huajuan.rebuilding.notes import Note, alone, end, refuse_unless_asked
 from huajuan.rebuilding.pages import LogPages
 from huajuan.rebuilding.progress import Tell, Telling
 from huajuan.rebuilding.swapping import Held, Live, live_tables, swap
@@ -181,7 +182,7 @@ class _Rebuild:
         found = [compare(looking, p, old_schema(p), p.schema, shown_max) for p in comparable]
         looking.rollback()
         differences = [difference for difference in found if difference]
-        end(control, self._note.id, "done", [msgspec.structs.asdict(d) for d in differences])
+        end(control, self._note.id, DONE, [msgspec.structs.asdict(d) for d in differences])
         self.is_noted = True
         left = drop(control, [old_schema(projection) for projection in self._projections], self._limits)
         return Report(
@@ -217,7 +218,7 @@ def _clear_away(
     is_swapped: bool,
 ) -> None:
     """On a new connection, for those there are may have been interrupted in mid-sentence."""
-    outcome = f"failed: {error}" if isinstance(error, Exception) else "cancelled"
+    outcome = f"failed: {error}" if isinstance(error, Exception) else CANCELLED
     with connection(dsn) as opened:
         end(opened, note.id, f"{SWAPPED}: {outcome}" if is_swapped else outcome)
         drop(opened, _schemas(projections), limits)

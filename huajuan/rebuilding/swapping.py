@@ -9,10 +9,11 @@ from psycopg import sql
 
 from huajuan.event_store.schema import EVENTS_CHANNEL
 from huajuan.projections.projection import Projection
+from huajuan.projections.rebuilds import SWAPPED
 from huajuan.projections.telling import FOLDED_CHANNEL, words
 from huajuan.rebuilding.limits import RebuildLimits
 from huajuan.rebuilding.new_tables import new_schema, old_schema
-from huajuan.rebuilding.notes import SWAPPED, Note, end
+from huajuan.rebuilding.notes import Note, end
 from huajuan.rebuilding.tenancies import allow_tenancies, is_free
 
 _LIVE = "SELECT projection, position, stopped_at FROM operations.checkpoints WHERE projection = ANY(%s)"
@@ -75,6 +76,7 @@ def swap(
         for projection in projections:
             _rename(swapping, projection)
             _move(swapping, projection.schema, positions[projection.schema])
+        # Said by the swap itself, so that it holds should the rebuild be killed before it has compared.
         end(swapping, note.id, SWAPPED)
         allow_tenancies(swapping)
         swapping.execute(_TELL, (EVENTS_CHANNEL, ""))

@@ -65,8 +65,8 @@ def test_a_log_that_cannot_be_folded_any_more_is_verified_all_the_same(
 ) -> None:
     tamper(lived, "UPDATE log.huajuan_events SET state = 'x', topic = 'no.such' WHERE notification_id = 7")
     with psycopg.connect(lived) as connection:
-        connection.execute("DROP SCHEMA history_v3 CASCADE")
-        connection.execute("DELETE FROM operations.checkpoints WHERE projection = 'history_v3'")
+        connection.execute("DROP SCHEMA history_v4 CASCADE")
+        connection.execute("DELETE FROM operations.checkpoints WHERE projection = 'history_v4'")
     assert huajuan(lived, "verify").out.startswith("DAMAGED at position 7: changed: ")
     assert huajuan(lived, "export", "--out", tmp_path / "x.jsonl").status == 0
     assert huajuan(lived, "head").status == 0

@@ -73,14 +73,14 @@ def test_an_audit_that_is_stopped_in_a_query_says_no_more_than_that(lived: str, 
 
 def test_building_tables_is_given_up_without_a_word_more(lived: str) -> None:
     with watching(lived) as watch:
-        watch.execute("DROP SCHEMA history_v3 CASCADE")
-        watch.execute("DELETE FROM operations.checkpoints WHERE projection = 'history_v3'")
+        watch.execute("DROP SCHEMA history_v4 CASCADE")
+        watch.execute("DELETE FROM operations.checkpoints WHERE projection = 'history_v4'")
         grant = begin(lived, "admin", "grant", "person1", "--reason", "trusted", **SLOW)
         eventually(lambda: number(watch, FOLDED) >= 10)
         grant.send_signal(signal.SIGINT)
         out, err = grant.communicate(timeout=SECONDS_MAX)
     assert (grant.returncode, out) == (130, "")
-    assert err.startswith("building history_v3 from the log\n")
+    assert err.startswith("building history_v4 from the log\n")
     assert "\nstopping\n" in err
     assert "Traceback" not in err
     assert "huajuan:" not in err

@@ -19,11 +19,15 @@ def test_points_are_given_and_taken(type_in: Type, database_url: str) -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("nobody", "5", "--reason", "x"), "there is no account nobody"),
+        (("nobody", "+5", "--reason", "x"), "there is no account nobody"),
         (("ann", "-5", "--reason", "x"), "ann has fewer points than that; --force takes them all the same"),
-        (("ann", "0", "--reason", "x"), "points to give or take are 1 to 1,000,000"),
-        (("ann", "5", "--reason", "a\tb"), "a reason is one line of up to 500 characters"),
-        (("ann", "5", "--reason", " "), "a reason is one line of up to 500 characters"),
+        (("ann", "+0", "--reason", "x"), "points to give or take are 1 to 1,000,000"),
+        (("ann", "+5", "--reason", "a\tb"), "a reason is one line of up to 500 characters"),
+        (("ann", "+5", "--reason", " "), "a reason is one line of up to 500 characters"),
+        (
+            ("ann", "+5", "--reason", "x" * 10_000),
+            "the reason is too long: 10,000 characters, and up to 500 go on record",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_line(
@@ -40,3 +44,15 @@ def test_a_number_is_written_in_plain_digits(
     with pytest.raises(SystemExit):
         type_in("points", "ann", change, "--reason", "x")
     assert f"{change!r} is no whole number in the digits 0 to 9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", ["50", "0", "007"])
+def test_a_number_without_a_sign_gives_nothing(
+    type_in: Type, capsys: pytest.CaptureFixture[str], database_url: str, change: str
+) -> None:
+    registered(database_url, "ann")
+    with pytest.raises(SystemExit) as refused:
+        type_in("points", "ann", change, "--reason", "x")
+    assert refused.value.code == 1
+    assert f"has no sign: +{change} gives, -{change} takes" in capsys.readouterr().err
+    assert [topic for (topic,) in log_rows(database_url, "topic")] == ["account.registered"]

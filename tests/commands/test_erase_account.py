@@ -84,7 +84,7 @@ async def test_pictures_likes_favorites_and_avatar_go_and_points_are_forfeited(d
         await desk.show(int(str(head)), *PROJECTIONS)
         balance = "SELECT granted, available, held, spent, forfeited FROM point_balances_v1.point_balances"
         assert rows(database_url, f"{balance} WHERE account_id = '{ann}'") == [(200, 0, 0, 100, 100)]
-        assert rows(database_url, "SELECT image_id, likecount FROM history_v3.history WHERE NOT hidden") == [
+        assert rows(database_url, "SELECT image_id, likecount FROM history_v4.history WHERE NOT hidden") == [
             (his, 0)
         ]
         assert rows(database_url, f"SELECT 1 FROM likes_v1.likes WHERE account_id = '{ann}'") == []

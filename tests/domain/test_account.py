@@ -19,6 +19,9 @@ from huajuan.domain.refusals import (
     NotRegistered,
     PointsUnfit,
     ReasonMissing,
+    ReasonRefused,
+    ReasonTooLong,
+    ReasonUnprintable,
 )
 from tests.story import Story
 
@@ -221,11 +224,24 @@ def test_not_every_number_of_points_can_be_given_or_taken(change: int) -> None:
         check_adjustment(change)
 
 
-@pytest.mark.parametrize("reason", ["", "  ", "a\nb", "\0", "x" * 501])
-def test_a_reason_is_one_line(reason: str) -> None:
-    with pytest.raises(ReasonMissing):
+@pytest.mark.parametrize(
+    ("reason", "refusal"),
+    [
+        ("", ReasonMissing),
+        ("  ", ReasonMissing),
+        (" " * 501, ReasonMissing),
+        ("x" * 501, ReasonTooLong),
+        ("字" * 10_000, ReasonTooLong),
+        ("a\nb" * 500, ReasonTooLong),
+        ("a\nb", ReasonUnprintable),
+        ("\0", ReasonUnprintable),
+    ],
+)
+def test_a_reason_is_one_line(reason: str, refusal: type[ReasonRefused]) -> None:
+    with pytest.raises(refusal):
         check_reason(reason)
     check_reason("补偿")
+    check_reason("字" * 500)
 
 
 def rich(balance: int) -> Story[Account]:

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
+from tests.dispatch.fake_host import FakeHost
 from tests.http.conftest import ORDER, Person, body
 from tests.http.past import Headers
 from tests.http.test_admin import make_admin
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATH = "/admin/users/ann/points"
 KEYS = [
     "position", "time", "what", "change", "balance", "held", "reason", "image", "image_id", "picture", "actor",
-    "correlation_id",
+    "correlation_id", "status", "generation_id",
 ]  # fmt: skip
 
 
@@ -53,6 +54,9 @@ async def test_every_event_has_its_line_and_its_cause(client: httpx.AsyncClient,
     assert len(pictures) == 1
     shown = body(await client.get(f"/auth/image?id={entries[2]['image_id']}", headers=ada))["image"]
     assert pictures == {(shown["id"], shown["picture"])}
+    assert [(e["status"], e["generation_id"]) for e in entries if e["image"]] == [
+        ("settled", shown["generation_id"])
+    ] * 2
     assert all(entry["correlation_id"] for entry in entries)
     assert told["totals"] == {
         "granted": 105, "available": 85, "held": 0, "spent": 20, "deducted": 0, "forfeited": 0,
@@ -84,8 +88,41 @@ async def test_csv(client: httpx.AsyncClient, ada: Headers, as_csv: dict[str, An
     assert list(rows[0]) == KEYS
     assert [row["change"] for row in rows] == ["0", "100", "-20", "0", "5"]
     assert rows[-1]["reason"] == "'=nice()"
+    excel = await client.get(f"{PATH}?format=csv-excel", headers=ada)
+    assert excel.content == b"\xef\xbb\xbf" + reply.content
     refused = await client.get(f"{PATH}?format=xml", headers=ada)
     assert (refused.status_code, body(refused)["error"]) == (400, "format")
+
+
+async def test_what_became_of_a_hold_does_not_depend_on_the_page(
+    client: httpx.AsyncClient, ada: Headers
+) -> None:
+    whole = (await replayed(client, ada))["entries"]
+    pages, url = [], f"{PATH}?limit=1"
+    while url:
+        reply = await client.get(url, headers=ada)
+        pages += body(reply)["entries"]
+        url = reply.links.get("next", {}).get("url", "").removeprefix("http://pictures.example")
+    assert pages == whole
+    held = next(entry for entry in whole if entry["what"] == "points_held")
+    (*_, then) = body(await client.get(f"{PATH}?as_of={held['position']}", headers=ada))["entries"]
+    assert (then["status"], held["status"]) == ("held", "settled")
+    assert then["generation_id"] in (None, held["generation_id"])
+
+
+async def test_points_held_at_an_erasure_are_forfeited(
+    client: httpx.AsyncClient, ada: Headers, person: Person, host: FakeHost
+) -> None:
+    ben = await person("ben", checked_in=True)
+    host.gate.clear()
+    try:
+        await client.post("/auth/generate", json=ORDER, headers=ben | {"Prefer": "respond-async"})
+        gone = await client.delete("/auth/root/deleteOneUser?isOwn=true", headers=ben)
+        assert gone.status_code == 200
+    finally:
+        host.gate.set()
+    entries = body(await client.get("/admin/users/ben/points", headers=ada))["entries"]
+    assert [(e["status"]) for e in entries if e["image"]] == ["forfeited"]
 
 
 def _tear_the_last(dsn: str) -> None:

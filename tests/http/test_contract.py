@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.desk import until
 from tests.http.conftest import ORDER, Person, body
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -125,6 +126,8 @@ GENERATE: dict[str, tuple[dict[str, Any], str]] = {
     "no steps": ({"steps": 0, "sampling_method": ""}, "步数不在范围内"),
     "many steps": ({"steps": 101}, "步数不在范围内"),
     "other method": ({"sampling_method": "ddim", "seed": ""}, "采样方法不在范围内"),
+    "method null": ({"sampling_method": None}, "采样方法不在范围内"),
+    "method empty": ({"sampling_method": ""}, "采样方法不在范围内"),
     "method a list": ({"sampling_method": ["DDIM"]}, "采样方法不在范围内"),
     "no seed": ({"seed": None}, "缺乏种子"),
     "empty seed": ({"seed": ""}, "缺乏种子"),
@@ -141,6 +144,30 @@ async def test_generate_names_the_first_field_that_fails(
         "/auth/generate", json=ORDER | changes, headers=await person("painter" + str(hash(row))[:9])
     )
     assert (reply.status_code, body(reply)) == (400, {"success": False, "message": text})
+
+
+@pytest.mark.parametrize("prefer", [{}, {"Prefer": "respond-async"}])
+async def test_an_absent_sampling_method_means_ddim(
+    client: httpx.AsyncClient, person: Person, prefer: dict[str, str]
+) -> None:
+    ann = await person(checked_in=True)
+    order = {key: value for key, value in ORDER.items() if key != "sampling_method"}
+    asked = await client.post("/auth/generate", json=order, headers=ann | prefer)
+    assert asked.status_code in {200, 202}
+
+    async def shown() -> list[Any]:
+        images: list[Any] = body(await client.get("/auth/user/images", headers=ann))["images"]
+        return images
+
+    async def is_drawn() -> bool:
+        return bool(await shown())
+
+    await until(is_drawn)
+    (image,) = await shown()
+    assert image["sampling_method"] == "DDIM"
+    assert image["params"].endswith("SamplingMethod: DDIM")
+    query = "sampling_method=DDIM"
+    assert body(await client.get(f"/auth/user/images?{query}", headers=ann))["images"] == [image]
 
 
 @pytest.mark.parametrize("raw", MALFORMED, ids=range(len(MALFORMED)))
@@ -178,4 +205,5 @@ async def test_points(client: httpx.AsyncClient, person: Person) -> None:
     (entry,) = body(reply)["history"]
     assert entry | {"time": ""} == {
         "time": "", "change": 100, "balance": 100, "reason": "check_in", "image_id": None, "picture": None, "actor": None,
+        "status": None, "generation_id": None,
     }  # fmt: skip

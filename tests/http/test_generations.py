@@ -1,6 +1,7 @@
 """Jobs over HTTP: asked for without waiting, gate, listed, looked at, cancelled, and paid only when drawn."""
 
 import asyncio
+import json
 from typing import Any
 
 import httpx
@@ -12,7 +13,20 @@ from huajuan.inference_client import DrawingFailed
 from tests.desk import client_of, until
 from tests.dispatch.fake_host import FakeHost
 from tests.http.conftest import ORDER, Person, body
-from tests.http.jobs import ASYNC, PATH, ask, cancel, gate, listed, look, points, someone, until_status
+from tests.http.jobs import (
+    ASYNC,
+    PATH,
+    ask,
+    cancel,
+    gate,
+    listed,
+    look,
+    points,
+    someone,
+    states_of,
+    until_status,
+)
+from tests.http.test_admin import make_admin
 
 __all__ = ["gate"]
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -42,6 +56,7 @@ async def test_a_job_from_its_request_to_its_picture(
     assert await points(client, ann) == (80, 0)
     (image,) = body(await client.get("/auth/user/images", headers=ann))["images"]
     assert (image["id"], image["picture"]) == (done["image_id"], done["image_url"])
+    assert image["generation_id"] == done["id"]
     assert (await client.get(done["image_url"].removeprefix(ADDRESS))).status_code == 200
 
 
@@ -50,6 +65,40 @@ async def test_a_picture_waited_for_is_the_same_job(client: httpx.AsyncClient, p
     made = body(await client.post("/auth/generate", json=ORDER, headers=ann | {"Prefer": "wait=5"}))
     (job,) = await listed(client, ann)
     assert (job["status"], job["image_id"], job["image_url"]) == ("succeeded", made["id"], made["image_url"])
+    assert made["generation_id"] == job["id"]
+
+
+async def test_a_job_and_its_picture_name_each_other_everywhere(
+    client: httpx.AsyncClient, person: Person, host: FakeHost, module_database_url: str
+) -> None:
+    ann = await person("namer", checked_in=True)
+    await make_admin(module_database_url, "namer")
+    job = await until_status(client, ann, (await ask(client, ann, prompt="ghibelline"))["id"], "succeeded")
+    url = job["image_url"]
+    assert (await client.post("/auth/addFavoritedImage", json={"url": url}, headers=ann)).status_code == 200
+    (state,) = [f for f in await states_of(client, ann, job["id"]) if f.data.find("succeeded") > 0]
+    assert json.loads(state.data)["image_id"] == job["image_id"]
+    found: list[dict[str, Any]] = []
+    for path in (
+        "/image/all?prompt=ghibelline",
+        "/auth/user/images",
+        "/auth/user/images/timeRange?start_time=2000-01-01&end_time=2999-01-01",
+        "/auth/image/feature?feature=ghibelline",
+        "/admin/users/namer/gallery",
+    ):
+        found += body(await client.get(path, headers=ann))["images"]
+    square = body(await client.get("/auth/imageSquare", headers=ann))["images"]
+    found += [image for image in square if image["picture"] == url]
+    for query in (f"url={url}", f"id={job['image_id']}"):
+        found.append(body(await client.get(f"/auth/image?{query}", headers=ann))["image"])
+    assert len(found) == 8
+    assert {(image["id"], image["generation_id"]) for image in found} == {(job["image_id"], job["id"])}
+    (favorite,) = body(await client.get("/auth/user/favoritedimages", headers=ann))["images"]
+    assert (favorite["image_id"], favorite["generation_id"]) == (job["image_id"], job["id"])
+    lines = body(await client.get("/admin/users/namer/timeline", headers=ann))["timeline"]
+    assert {(e["image_id"], e["generation_id"]) for e in lines if e["image"]} == {
+        (job["image_id"], job["id"])
+    }
 
 
 async def test_a_client_that_hangs_up_loses_nothing(

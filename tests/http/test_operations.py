@@ -101,6 +101,8 @@ async def test_each_example_has_its_status_as_code(client: httpx.AsyncClient) ->
 async def test_the_document_says_what_a_body_must_be(client: httpx.AsyncClient) -> None:
     content = (await document(client))["paths"]["/auth/generate"]["post"]["requestBody"]["content"]
     schema = content["application/json"]["schema"]
-    assert schema["properties"]["width"] == {"type": "integer", "minimum": 128, "maximum": 1024}
-    assert set(schema["required"]) == {"prompt", "width", "height", "steps", "sampling_method", "seed"}
+    assert schema["properties"]["width"] == {
+        "type": "integer", "minimum": 128, "maximum": 1024, "description": "The width of the picture in pixels.",
+    }  # fmt: skip
+    assert set(schema["required"]) == {"prompt", "width", "height", "steps", "seed"}
     assert content["application/json"]["example"]["width"] == 220

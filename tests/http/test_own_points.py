@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ADDRESS = "http://pictures.example"
 Headers = dict[str, str]
 PATH = "/auth/points/history"
-KEYS = ["time", "change", "balance", "reason", "image_id", "picture", "actor"]
+KEYS = ["time", "change", "balance", "reason", "image_id", "picture", "actor", "status", "generation_id"]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -44,6 +44,11 @@ async def history(client: httpx.AsyncClient, who: Headers, **query: Any) -> list
     assert found["message"] == "操作成功"
     listed: list[dict[str, Any]] = found["history"]
     return listed
+
+
+async def jobs(client: httpx.AsyncClient, who: Headers) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = body(await client.get("/auth/generations", headers=who))["generations"]
+    return found
 
 
 async def test_points(client: httpx.AsyncClient, person: Person, painter: Headers) -> None:
@@ -71,10 +76,14 @@ async def test_points_are_held_while_a_picture_is_drawn(
         assert await shown() == {"message": "操作成功", "score": 80, "held": 20}
         (held, _) = await history(client, ann)
         assert (held["change"], held["image_id"], held["picture"]) == (-20, None, None)
+        assert (held["status"], held["generation_id"]) == ("held", (await jobs(client, ann))[0]["id"])
     finally:
         host.gate.set()
         await drawing
     assert await shown() == {"message": "操作成功", "score": 80, "held": 0}
+    (settled, check_in) = await history(client, ann)
+    assert settled == held | {k: settled[k] for k in ("image_id", "picture")} | {"status": "settled"}
+    assert (check_in["status"], check_in["generation_id"]) == (None, None)
 
 
 @pytest.mark.parametrize("path", ["/auth/points", PATH])
@@ -113,6 +122,27 @@ async def test_points_of_a_picture_that_failed_come_back(
     listed = await history(client, ann)
     assert [(e["change"], e["balance"]) for e in listed] == [(20, 100), (-20, 80), (100, 100)]
     assert [e["image_id"] for e in listed] == [None] * 3
+    (job,) = await jobs(client, ann)
+    assert [(e["status"], e["generation_id"]) for e in listed] == [("returned", job["id"])] * 2 + [
+        (None, None)
+    ]
+
+
+async def test_points_of_a_cancelled_job_come_back(
+    client: httpx.AsyncClient, person: Person, host: FakeHost
+) -> None:
+    ann = await person(checked_in=True)
+    host.gate.clear()
+    try:
+        asked = await client.post("/auth/generate", json=ORDER, headers=ann | {"Prefer": "respond-async"})
+        assert (await history(client, ann))[0]["status"] == "held"
+        await client.delete(f"/auth/generations/{asked.json()['id']}", headers=ann)
+    finally:
+        host.gate.set()
+    listed = await history(client, ann)
+    assert [(e["reason"], e["status"], e["generation_id"]) for e in listed[:2]] == [
+        ("cancelled", "returned", asked.json()["id"]), ("held", "returned", asked.json()["id"]),
+    ]  # fmt: skip
 
 
 async def test_a_deleted_picture_keeps_its_id_and_has_no_address(
@@ -146,6 +176,9 @@ async def test_csv(client: httpx.AsyncClient, painter: Headers, as_csv: dict[str
         for entry in await history(client, painter)
     ]
     assert list(rows[0]) == KEYS
+    excel = await client.get(f"{PATH}?format=csv-excel", headers=painter)
+    assert excel.content == b"\xef\xbb\xbf" + reply.content
+    assert excel.headers["content-type"] == "text/csv; charset=utf-8"
     limited = await client.get(f"{PATH}?limit=1&format=csv", headers=painter)
     assert len(limited.text.splitlines()) == 2
     assert "format=csv" in limited.links["next"]["url"]
@@ -161,6 +194,7 @@ async def test_csv(client: httpx.AsyncClient, painter: Headers, as_csv: dict[str
         ("text/*", "text/csv"),
         ("image/png", "application/json"),
         ("nonsense;;q=x", "application/json"),
+        ("text/csv;q=1e400", "application/json"),
     ],
 )
 async def test_what_is_accepted(client: httpx.AsyncClient, painter: Headers, accept: str, kind: str) -> None:
@@ -174,6 +208,7 @@ async def test_what_is_accepted(client: httpx.AsyncClient, painter: Headers, acc
     [
         ("limit=0", "limit"), ("limit=1001", "limit"), ("limit=x", "limit"), ("after=x", "after"),
         ("after=LTE", "after"), ("after=OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "after"), ("format=xml", "format"),
+        ("format=CSV", "format"), ("format=csv-", "format"),
         ("limit=1&limit=2", "limit"),
     ],
 )  # fmt: skip

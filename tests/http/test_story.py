@@ -55,6 +55,7 @@ async def test_from_registering_to_the_picture(client: httpx.AsyncClient, person
         "id": made["id"], "username": "ann", "likecount": 0, "picture": made["image_url"],
         "params": "Prompt: sun, Width: 220, Height: 200, Steps: 30, SamplingMethod: DDIM",
         "prompt": "sun", "width": 220, "height": 200, "steps": 30, "sampling_method": "DDIM", "seed": "7",
+        "generation_id": made["generation_id"],
     }  # fmt: skip
 
 

@@ -23,5 +23,5 @@ def points_in_table(service: Service, ids: list[UUID]) -> dict[UUID, tuple[int, 
 def pictures_in_table(service: Service, owners: list[UUID]) -> dict[UUID, tuple[int, int]]:
     query = """SELECT h.account_id, h.image_id, h.likecount::int,
                       (SELECT count(*)::int FROM favorites_v1.favorites f WHERE f.image_id = h.image_id)
-                 FROM history_v3.history h WHERE h.id IS NOT NULL AND NOT h.hidden"""
+                 FROM history_v4.history h WHERE h.id IS NOT NULL AND NOT h.hidden"""
     return {row[1]: row[2:] for row in service.rows(query) if row[0] in owners}

@@ -84,6 +84,7 @@ def test_history_has_what_was_drawn_under_the_id_of_its_drawing() -> None:
     assert (row.id, row.picture, row.create_time) == (position_of("image.drawn", PICTURE), "p.png", AT)
     assert (row.prompt, row.width, row.height, row.steps) == ("sun", 220, 200, 30)
     assert (row.sampling_method, row.seed, row.likecount) == ("DDIM", "7", 1)
+    assert row.generation_id == position_of("image.requested", PICTURE)
 
 
 def test_what_is_still_being_drawn_has_no_id_yet() -> None:

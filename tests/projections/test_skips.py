@@ -145,7 +145,7 @@ async def test_what_happens_later_to_a_skipped_row_comes_to_nothing(database_url
         position = await drawn_and_liked(store, ann, rain)
         assert await projector.reach(position, HISTORY, seconds_max=SECONDS_MAX)
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("DELETE FROM history_v3.history")
+        connection.execute("DELETE FROM history_v4.history")
         connection.execute("UPDATE operations.checkpoints SET position = 0")
         (requested,) = connection.execute(_REQUESTED, (sun,)).fetchone()  # type: ignore[misc]
     await skip(database_url, requested, HISTORY.schema)
@@ -154,7 +154,7 @@ async def test_what_happens_later_to_a_skipped_row_comes_to_nothing(database_url
         report = await rebuilt(database_url, (HISTORY,))
     assert (report.compared, report.differences) == (["history"], [])
     with psycopg.connect(database_url) as connection:
-        assert connection.execute("SELECT image_id, likecount FROM history_v3.history").fetchall() == [
+        assert connection.execute("SELECT image_id, likecount FROM history_v4.history").fetchall() == [
             (rain, 1)
         ]
 

@@ -202,7 +202,7 @@ async def test_readers_and_writers_notice_nothing(database_url: str) -> None:
         async def read() -> None:
             async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
                 while not done.is_set():
-                    query = "SELECT count(*) FROM history_v3.history WHERE id IS NOT NULL"
+                    query = "SELECT count(*) FROM history_v4.history WHERE id IS NOT NULL"
                     row = await (await connection.execute(query, prepare=True)).fetchone()
                     assert row
                     seen.append(row[0])
