@@ -120,7 +120,7 @@ async def test_an_act_needs_a_reason_and_an_account(
 ) -> None:
     name = f"reasonless-{what}"
     await apply(client, name)
-    for reason in ("", "  ", "a\nb", "x" * 501):
+    for reason in ("", "  "):
         assert await act(client, ada, what, name, reason=reason) == (400, {"message": "缺少原因"})
     assert await act(client, ada, what, name, reason=1) == (400, {"message": "请求数据格式错误"})
     assert await act(client, ada, what, "nobody") == (404, {"message": "用户不存在"})
