@@ -51,7 +51,7 @@ def test_every_command_takes_an_id(type_in: Type, database_url: str, name: str) 
 @pytest.mark.parametrize(
     "words",
     [
-        ("points", "--id", "2", "5", "--reason", "x"), ("users", "ban", "--id", "2", "--reason", "x"),
+        ("points", "--id", "2", "+5", "--reason", "x"), ("users", "ban", "--id", "2", "--reason", "x"),
         ("admin", "grant", "--id", "2"), ("timeline", "--id", "2"), ("replay", "--id", "2"),
         ("timeline", "--id", "9" * 18),
     ],
@@ -59,7 +59,7 @@ def test_every_command_takes_an_id(type_in: Type, database_url: str, name: str) 
 def test_an_id_of_nobody_is_one_line(type_in: Type, database_url: str, words: tuple[str, ...]) -> None:
     """Position 2 is an event, and no registration."""
     registered(database_url, "ann")
-    type_in("points", "ann", "5", "--reason", "x")
+    type_in("points", "ann", "+5", "--reason", "x")
     before = topics(database_url)
     number = words[words.index("--id") + 1]
     assert type_in(*words) == (1, "", f"huajuan: there is no account with the id {number}\n")
