@@ -23,6 +23,7 @@ from huajuan.dispatch.limits import DispatchLimits
 from huajuan.dispatch.painters import Painters, open_painters
 from huajuan.dispatch.queue import QUEUE_CHANNEL, JobQueue
 from huajuan.dispatch.room import DrawingRoom
+from huajuan.dispatch.server_origins import keep_logging_origins
 from huajuan.dispatch.trash import Trash
 from huajuan.dispatch.workflows import Workflows, opened_workflows
 from huajuan.event_store.forgetting import CHANNEL as ERASURES
@@ -129,8 +130,12 @@ async def open_desk(
             stack.callback(closing.close)
         await enter(drawing(room, dispatcher))
         fitting = keep_fitting(painters, workflows, settings.dispatch, settings.checkpoint)
+        studio_id = store.stream_ids.studio()
+        origins = keep_logging_origins(statements, studio_id, painters, settings.dispatch)
         probing, watching = keep_probing(store.write_health, pool), _watching(desk, statements, timelines)
-        await enter(running(*_upkeep(desk), *_tending(settings, statements), fitting, probing, watching))
+        await enter(
+            running(*_upkeep(desk), *_tending(settings, statements), fitting, origins, probing, watching)
+        )
         await enter(_lease_kept(desk, statements, own))
         stack.enter_context(told_to_stop(desk.followers.stop))
         yield desk
@@ -170,7 +175,9 @@ def _desk(
         store=store,
         projector=projector,
         tables=tables,
-        health=HealthChecks([store.write_health.problems, dispatcher.room.pictures.problems]),
+        health=HealthChecks(
+            [store.write_health.problems, dispatcher.room.pictures.problems, dispatcher.room.problems]
+        ),
         points_audit=PointsAudit(tables),
         passwords=Passwords(settings.bcrypt_cost, settings.bcrypt_threads_max, settings.bcrypt_waiting_max),
         tokens=Tokens(settings.jwt_secret, settings.token_hours, now, settings.tokens_cached_max),

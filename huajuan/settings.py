@@ -12,6 +12,7 @@ import msgspec
 from huajuan.addresses import is_network
 from huajuan.audit.limits import AuditLimits
 from huajuan.dispatch.limits import DispatchLimits
+from huajuan.domain.painter_address import is_server_address
 from huajuan.event_store.limits import LogLimits
 from huajuan.http.limits import HttpLimits, StreamLimits
 from huajuan.http.links import ascii_address
@@ -202,7 +203,7 @@ def _check(settings: Settings) -> None:
         "CORS_ORIGINS": _are_origins(settings),
         "TRUSTED_PROXIES": all(is_network(text) for text in settings.trusted_proxies),
         **_public_address_rules(settings),
-        "COMFYUI_URLS": all(u.startswith(("http://", "https://")) for u in settings.comfyui_urls),
+        "COMFYUI_URLS": all(map(is_server_address, settings.comfyui_urls)),
     }
     for name, holds in rules.items():
         if not holds:
@@ -227,7 +228,8 @@ _NEEDS = {
     "TRUSTED_PROXIES": "must be addresses or networks such as 127.0.0.1, ::1 or 10.0.0.0/8, separated by commas",
     "PUBLIC_URL": f"must {_BASE}",
     "PUBLIC_URL_ALIASES": f"must hold addresses, separated by commas, that each {_BASE}",
-    "COMFYUI_URLS": "must be addresses that begin with http:// or https://, separated by commas",
+    "COMFYUI_URLS": "must be addresses such as http://gpu:8188, separated by commas; "
+    "write / ? # @ : , % of a password as %2F %3F %23 %40 %3A %2C %25",
 }
 
 

@@ -54,6 +54,17 @@ async def client_of(dsn: str, *hosts: FakeHost, **changes: Any) -> AsyncIterator
             yield client
 
 
+@asynccontextmanager
+async def client_before(dsn: str, *urls: str, **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """As `client_of`, with servers at these addresses instead of fake ones."""
+    with _settled(dsn, {"comfyui_urls": urls} | changes) as complete:
+        async with (
+            serving(create_app(complete, lambda: open_desk(complete))) as address,
+            httpx.AsyncClient(base_url=address, timeout=30, verify=NO_TLS) as client,
+        ):
+            yield client
+
+
 @contextmanager
 def _settled(dsn: str, changes: dict[str, Any]) -> Iterator[Settings]:
     create_tables(dsn)

@@ -15,6 +15,8 @@ from huajuan.command_line.verb import CannotDo, Verb
 from huajuan.dispatch.redrawing import NotToRedraw, Redrawn, redraw, refuse_to_redraw
 from huajuan.dispatch.workflows import Workflows
 from huajuan.domain.image import Image
+from huajuan.domain.painter_address import one_of_each
+from huajuan.domain.studio import Studio
 from huajuan.event_store.statements import Statements
 from huajuan.inference_client import Graph, InferenceError
 from huajuan.inference_client.comparing import Comparison, compare
@@ -67,19 +69,26 @@ def _why(error: Exception) -> str:
 
 async def _redraw(settings: Settings, dsn: str, named: str, stack: ExitStack) -> tuple[bytes, Redrawn]:
     """The picture as it is kept, and the new one."""
-    image, workflow = await _on_record(settings, dsn, named)
+    image, workflow, urls = await _on_record(settings, dsn, named)
     before = await _stored(settings, image)
-    urls = settings.comfyui_urls or (stack.enter_context(demo_painter()).url(),)
+    if not settings.comfyui_urls:
+        urls = [*urls, stack.enter_context(demo_painter()).url()]
+    if not urls:
+        raise CannotDo("an admin has removed every server that HUAJUAN_COMFYUI_URLS names")
     aside(f"drawing {image.id} again, {image.width}x{image.height} pixels in {image.steps} steps")
     return before, await redraw(image, workflow, uuid4(), urls, settings.painter_limits, settings.checkpoint)
 
 
-async def _on_record(settings: Settings, dsn: str, named: str) -> tuple[Image, Graph]:
+async def _on_record(settings: Settings, dsn: str, named: str) -> tuple[Image, Graph, list[str]]:
+    """With the addresses of the servers that draw, as the setting and admins say."""
     async with opened_pool(settings, dsn) as pool, opened_store(settings, dsn) as store:
         statements = Statements(pool, settings.log.reconnect_seconds_max)
         image_id = await _image_id(statements, named)
         image = refuse_to_redraw(await store.find(Image, image_id) if image_id else None)
-        return image, await Workflows(statements).find(image.workflow)
+        studio = await store.find(Studio, store.stream_ids.studio())
+        configured = settings.comfyui_urls
+        urls = studio.painters(configured) if studio else one_of_each(configured)
+        return image, await Workflows(statements).find(image.workflow), urls
 
 
 async def _image_id(statements: Statements, named: str) -> UUID | None:

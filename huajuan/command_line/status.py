@@ -15,6 +15,7 @@ from huajuan.command_line.opening import database_there_is, opened_pool
 from huajuan.command_line.saying import counted_rows
 from huajuan.command_line.verb import CannotDo, Verb
 from huajuan.database import Database
+from huajuan.dispatch.server_origins import SETTING, VARIABLE, ServerOrigin, find_origins
 from huajuan.event_store.installation import stream_ids
 from huajuan.event_store.schema import SCHEMA_NUMBER, MadeSchema, made_schema
 from huajuan.event_store.servers import LiveServer, disagreements, live_servers
@@ -60,6 +61,7 @@ class State(msgspec.Struct):
     """All of it, as `--json` prints it; `serving` names the processes that serve this database now.
 
     `database_url` has `***` instead of a password. `disagreements` names the settings in which live servers differ.
+    `inference_servers` are none while the demo one draws.
     """
 
     database_url: str
@@ -71,6 +73,7 @@ class State(msgspec.Struct):
     disagreements: list[str]
     log_position: int
     projections: list[ProjectionOnWire]
+    inference_servers: list[ServerOrigin]
 
 
 def _words(parser: ArgumentParser) -> None:
@@ -95,7 +98,8 @@ def _act(settings: Settings, words: Namespace) -> int:
 
 async def _look(settings: Settings, database: Database, made: MadeSchema, servers: list[LiveServer]) -> State:
     async with opened_pool(settings, database.dsn) as pool:
-        tables = ReadTables(Statements(pool, settings.log.reconnect_seconds_max))
+        statements = Statements(pool, settings.log.reconnect_seconds_max)
+        tables = ReadTables(statements)
         async with pool.connection() as connection:
             ids = await stream_ids(connection)
         return State(
@@ -108,6 +112,7 @@ async def _look(settings: Settings, database: Database, made: MadeSchema, server
             disagreements=disagreements(servers),
             log_position=(await counts(tables)).log_position,
             projections=[projection_on_wire(one) for one in await statuses(tables, ids, PROJECTIONS)],
+            inference_servers=await find_origins(statements, ids.studio(), settings.comfyui_urls),
         )
 
 
@@ -120,10 +125,21 @@ def _show(state: State) -> None:
         Text(f"served by     {', '.join(state.serving) or 'nobody: no server runs on this database'}")
     )
     console.print(Text(f"schema        {_schema(state)}"))
-    console.print(Text(f"log position  {state.log_position}\n"))
+    console.print(Text(f"log position  {state.log_position}"))
+    for number, server in enumerate(_inference_servers(state)):
+        console.print(Text(f"{'' if number else 'drawn by':14}{server}"))
+    console.print()
     console.print(_table(state))
     for note in [*_different(state), *_gone(state), *_notes(state.projections)]:
         console.print(Text(note))
+
+
+def _inference_servers(state: State) -> list[str]:
+    """As far as the environment of this command has the setting that the server was started with."""
+    shown = [server.sentence for server in state.inference_servers]
+    if any(server.source == SETTING for server in state.inference_servers):
+        return shown
+    return [f"the demo painter, where the server was started without {VARIABLE} too", *shown]
 
 
 def _table(state: State) -> Table:

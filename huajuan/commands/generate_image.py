@@ -91,7 +91,7 @@ async def _ask_and_queue(room: DrawingRoom, account_id: UUID, image_id: UUID, or
         raise
     at("ask.appended")
     with after_commit("ready in the queue"):  # else it waits until this process's lease on it lapses
-        await room.queue.ready(image_id)
+        await room.queue.ready(image_id, room.workflows.current)
     at("ask.ready")
     return behind_hold(asked) if len(asked.aggregates) == 1 else asked.position
 

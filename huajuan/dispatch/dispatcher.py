@@ -77,6 +77,8 @@ class Dispatcher:
         while self.room.painters.all.get(painter.url) is painter:
             await asyncio.sleep(painter.rest_seconds)
             try:
+                if not self.room.has_job_at(painter):
+                    await painter.check_again()
                 took = not painter.rest_seconds and await painter.is_there() and await self._take(painter)
             except LogError as error:
                 _logger.warning("no job taken", host=painter.url, error=type(error).__name__)
@@ -88,7 +90,14 @@ class Dispatcher:
                 await self._rung(painter.url, self._limits.claim_every_seconds)
 
     async def _take(self, painter: Painter) -> bool:
-        claimed = await self.room.queue.claim(painter.url, painter.jobs_max)
+        painters = self.room.painters
+        claimed = await self.room.queue.claim(
+            painter.url,
+            painter.jobs_max,
+            others=painters.awaited() - {painter.url},
+            lacking=painters.lacking(),
+            checked=painters.checked_workflow,
+        )
         if claimed is not None:
             at("draw.claimed")
             self.room.take(claimed, painter).add_done_callback(lambda _: self.wake())

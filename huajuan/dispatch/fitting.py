@@ -17,9 +17,10 @@ async def keep_fitting(
 ) -> None:
     """For ever: try the workflow, with the checkpoint if one is named, on each painter as soon as it answers.
 
-    It gets jobs in any case.
+    One that does not fit gets jobs of other workflows, and of this one only while no better server answers.
     """
     workflow = with_checkpoint(await workflows.find(workflows.current), checkpoint)
+    painters.checked_workflow = workflows.current
     tried: set[Painter] = set()
     async with asyncio.TaskGroup() as group:
         while True:
@@ -54,7 +55,8 @@ async def _keep_trying(painter: Painter, painters: Painters, workflow: Graph, li
 
 def _tell(painter: Painter, problems: list[str]) -> None:
     """What has not been told yet."""
-    before, painter.problems = painter.problems, problems
+    before = painter.problems
+    painter.record_problems(problems)
     if problems and problems != before:
         _logger.error("workflow does not fit the painter", host=painter.url, problems=problems)
     elif before and not problems:

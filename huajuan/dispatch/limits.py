@@ -24,6 +24,8 @@ class DispatchLimits(msgspec.Struct, frozen=True):
     overdue_every_seconds: float = 5
     # For how long no painter may answer before what waits is given up.
     nobody_seconds_max: float = 30
+    # For how long no server may answer before readiness tells it.
+    nothing_draws_seconds: float = 5
     wait_poll_seconds: float = 1
     stop_seconds_max: float = 5
     # How long a drawn picture waits for a store that is away before its job fails and the points go back.
@@ -33,6 +35,8 @@ class DispatchLimits(msgspec.Struct, frozen=True):
     rest_seconds_max: float = 60
     # One that does not answer is only asked whether it does, and is missed as soon as it is back.
     silent_rest_seconds_max: float = 10
+    # How often a server without a job is asked whether it still answers.
+    server_check_seconds: float = 10
     # How long a painter that does not say what it can draw is left in peace, doubled each time.
     fitting_pause_seconds: float = 10
     fitting_pause_seconds_max: float = 600

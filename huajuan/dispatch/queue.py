@@ -1,6 +1,6 @@
 """The queue to the painters: which jobs wait, whose turn it is, and which process has which job in hand."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -11,16 +11,21 @@ from huajuan.event_store.caller import caller
 from huajuan.event_store.statements import Statements
 
 QUEUE_CHANNEL = "huajuan_queue"
+# So many servers are remembered of a job that refused it, and so many failures.
+SERVERS_OF_JOB_MAX = 100
 _OPEN = """
 SELECT operations.open_job(%(image)s, %(account)s, %(holder)s, %(seconds)s, %(deadline)s, %(request)s, %(own_max)s,
        %(all_max)s)
 """
 _READY = """
-WITH ready AS (UPDATE operations.job_leases SET holder = NULL, lapses_at = clock_timestamp()
+WITH ready AS (UPDATE operations.job_leases SET holder = NULL, lapses_at = clock_timestamp(), workflow = %(workflow)s
                 WHERE image_id = %(image)s AND holder = %(holder)s AND host IS NULL RETURNING 1)
 SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s, '') FROM ready
 """
-_CLAIM = "SELECT * FROM operations.claim_job(%(host)s, %(holder)s, %(seconds)s, %(most)s)"
+_CLAIM = """
+SELECT * FROM operations.claim_job(%(host)s, %(holder)s, %(seconds)s, %(most)s, %(others)s::text[],
+                                   %(lacking)s::text[], %(checked)s)
+"""
 _CLAIM_OVERDUE = """
 UPDATE operations.job_leases l
    SET holder = %(holder)s, host = NULL, fencing = fencing + 1,
@@ -44,6 +49,11 @@ _PUT_BACK = """
 WITH back AS (UPDATE operations.job_leases
                  SET holder = NULL, host = NULL, progress = 0, avoid = %(avoid)s,
                      avoid_until = clock_timestamp() + make_interval(secs => %(avoid_seconds)s),
+                     excluded = CASE WHEN %(excluded)s::text IS NULL OR cardinality(excluded) >= %(servers_max)s
+                                     THEN excluded ELSE excluded || %(excluded)s::text END,
+                     failed = CASE WHEN %(failed)s::text IS NULL OR cardinality(failed) >= %(servers_max)s
+                                   THEN failed ELSE failed || %(failed)s::text END,
+                     failed_at = CASE WHEN %(failed)s::text IS NULL THEN failed_at ELSE clock_timestamp() END,
                      lapses_at = clock_timestamp() + make_interval(secs => %(pause_seconds)s)
                WHERE image_id = %(image)s AND holder = %(holder)s RETURNING 1)
 SELECT pg_notify(%(channel)s, '') FROM back
@@ -76,6 +86,15 @@ SELECT coalesce(q.place - 1, 0), q.place IS NULL AND l.host IS NOT NULL, l.progr
  WHERE l.image_id = %(image)s
 """
 _WAITING = "SELECT count(*) FROM operations.job_leases WHERE host IS NULL"
+_MEASURES = """
+SELECT count(*) FILTER (WHERE NOT is_running),
+       coalesce(extract(epoch FROM clock_timestamp() - min(opened_at) FILTER (WHERE NOT is_running)), 0)::float8,
+       (SELECT coalesce(json_object_agg(r.host, r.jobs), '{}') FROM (
+               SELECT host, count(*) AS jobs FROM operations.job_leases
+                WHERE host IS NOT NULL AND lapses_at > clock_timestamp() GROUP BY host) r)
+  FROM (SELECT opened_at, host IS NOT NULL AND lapses_at > clock_timestamp() AS is_running
+          FROM operations.job_leases) l
+"""
 # Turns of accounts that wait for nothing have no meaning any more once others have had theirs.
 _FORGET_TURNS = """
 DELETE FROM operations.queue_turns t
@@ -87,12 +106,19 @@ DELETE FROM operations.queue_turns t
 
 class Claimed(NamedTuple):
     """A job in hand. `fencing` counts who has had it; `age_seconds` is since it was opened, in answer to the
-    request `correlation_id`."""
+    request `correlation_id`.
+
+    `excluded` are the servers that refused it or would fail in it again, `failed` all that failed in it, the last
+    one `failed_seconds` ago."""
 
     image_id: UUID
     fencing: int
     age_seconds: float
     correlation_id: str | None
+    account_id: UUID | None = None
+    excluded: Iterable[str] = ()
+    failed: Iterable[str] = ()
+    failed_seconds: float | None = None
 
 
 class Place(NamedTuple):
@@ -103,6 +129,14 @@ class Place(NamedTuple):
     in_hand: bool
     progress: float
     hosts: int
+
+
+class QueueMeasures(NamedTuple):
+    """How many jobs wait, for how long the oldest of them has, and how many each server has in hand."""
+
+    waiting: int
+    oldest_seconds: float
+    running: dict[str, int]
 
 
 class JobQueue:
@@ -123,17 +157,30 @@ class JobQueue:
         if said != "open":
             raise QueueFull(self._limits.full_retry_seconds)
 
-    async def ready(self, image_id: UUID) -> None:
-        """Its request is on record: whoever has a painter may take it."""
-        await self._run(_READY, image=image_id)
+    async def ready(self, image_id: UUID, workflow: str | None = None) -> None:
+        """Its request is on record: whoever has a painter may take it. `workflow` is the digest of its workflow."""
+        await self._run(_READY, image=image_id, workflow=workflow)
 
     async def withdraw(self, image_id: UUID) -> None:
         """Its request is not on record and will not be."""
         await self._run(_WITHDRAW, image=image_id)
 
-    async def claim(self, host: str, most: int) -> Claimed | None:
-        """The next job for a painter that has fewer than `most` in hand."""
-        found = await self._run(_CLAIM, host=host, most=most)
+    async def claim(
+        self,
+        host: str,
+        most: int,
+        *,
+        others: Iterable[str] = (),
+        lacking: Iterable[str] = (),
+        checked: str | None = None,
+    ) -> Claimed | None:
+        """The next job for a server that has fewer than `most` in hand.
+
+        `others` are the other servers that answer; of these and this one, `lacking` lack something that the
+        workflow `checked` needs.
+        """
+        servers = {"others": list(others), "lacking": list(lacking), "checked": checked}
+        found = await self._run(_CLAIM, servers, host=host, most=most)
         return Claimed(*found[0]) if found else None
 
     async def claim_overdue(self, now: datetime, most: int, *, all_waiting: bool = False) -> list[Claimed]:
@@ -148,11 +195,22 @@ class JobQueue:
         return {image_id for (image_id,) in rows}
 
     async def put_back(
-        self, image_id: UUID, *, avoid: str | None = None, avoid_seconds: float = 0, pause_seconds: float = 0
+        self,
+        image_id: UUID,
+        *,
+        avoid: str | None = None,
+        avoid_seconds: float = 0,
+        pause_seconds: float = 0,
+        excluded: str | None = None,
+        failed: str | None = None,
     ) -> None:
-        """For somebody else, or after a pause: not for the painter `avoid` for a while."""
+        """For somebody else, or after a pause: not for the painter `avoid` for a while.
+
+        The server `failed` gets it again only while no other one answers; `excluded` refused it, or would fail again.
+        """
+        servers = {"avoid": avoid, "excluded": excluded, "failed": failed, "servers_max": SERVERS_OF_JOB_MAX}
         await self._run(
-            _PUT_BACK, image=image_id, avoid=avoid, avoid_seconds=avoid_seconds, pause_seconds=pause_seconds
+            _PUT_BACK, servers, image=image_id, avoid_seconds=avoid_seconds, pause_seconds=pause_seconds
         )
 
     async def close(self, image_id: UUID) -> None:
@@ -176,6 +234,10 @@ class JobQueue:
         """How many jobs no painter has yet."""
         ((count,),) = await self._run(_WAITING)
         return int(count)
+
+    async def measures(self) -> QueueMeasures:
+        (found,) = await self._run(_MEASURES)
+        return QueueMeasures(*found)
 
     async def tidy(self) -> None:
         await self._run(_FORGET_TURNS)

@@ -9,6 +9,7 @@ import msgspec
 
 from huajuan.dispatch.workflows import drawing_of
 from huajuan.domain.image import Image
+from huajuan.domain.painter_address import without_credentials
 from huajuan.inference_client import (
     ComfyUI,
     Drawing,
@@ -56,7 +57,8 @@ async def redraw(
     Raises any of the inference client's errors.
     """
     async with AsyncExitStack() as stack:
-        comfyuis = {url: await stack.enter_async_context(ComfyUI(url, limits=limits)) for url in urls}
+        opened = [await stack.enter_async_context(ComfyUI(url, limits=limits)) for url in urls]
+        comfyuis = dict(zip(map(without_credentials, urls), opened, strict=True))
         url = await _most_alike(image, comfyuis)
         asked = drawing_of(image, workflow, image.checkpoint or checkpoint or None)
         drawn = await _drawn(comfyuis[url], msgspec.structs.replace(asked, prompt_id=prompt_id))

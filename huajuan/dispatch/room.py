@@ -1,6 +1,9 @@
 """The drawing room: each job in hand is a task of its own, which ends with the log knowing how the drawing ended."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -12,10 +15,19 @@ from huajuan.dispatch.in_hand import JobInHand
 from huajuan.dispatch.keeping import keep_when_possible
 from huajuan.dispatch.leaving import forget_stopped, stop
 from huajuan.dispatch.limits import DispatchLimits
+from huajuan.dispatch.outcomes import CANCELLED, DRAWN, CountOutcome, count_nothing, outcome_of
 from huajuan.dispatch.painters import Painter, Painters
 from huajuan.dispatch.queue import Claimed, JobQueue
 from huajuan.dispatch.telling import OWNER_GONE, tell_drawn, tell_failed, tell_started
-from huajuan.dispatch.trying import avoided_seconds, is_worth_another_try, judge, leads_nowhere
+from huajuan.dispatch.trying import (
+    avoided_seconds,
+    is_servers_failure,
+    is_worth_another_try,
+    judge,
+    leads_nowhere,
+    may_come_back,
+    may_have_begun,
+)
 from huajuan.dispatch.workflows import Workflows, drawing_of
 from huajuan.domain.image import Image
 from huajuan.domain.refusals import AlreadyTold
@@ -24,11 +36,13 @@ from huajuan.event_store.ending import end
 from huajuan.event_store.errors import LogError
 from huajuan.event_store.store import EventStore
 from huajuan.fail_points import at
+from huajuan.health import Problem
 from huajuan.inference_client import (
     Cancelled,
     DrawingFailed,
     Drawn,
     InferenceError,
+    Rejected,
     ServerUnavailable,
     TookTooLong,
 )
@@ -62,6 +76,8 @@ class DrawingRoom:
         self._checkpoint = checkpoint or None
         self._jobs: dict[UUID, JobInHand] = {}
         self._errands = Errands()
+        # Metrics replace it.
+        self.count_outcome: CountOutcome = count_nothing
         self.closing = Closing(store, queue, pictures, painters, self.endings, self._errands, limits)
 
     def take(self, claimed: Claimed, painter: Painter) -> "asyncio.Task[None]":
@@ -86,6 +102,14 @@ class DrawingRoom:
         job = self._jobs.get(image_id)
         if job and not job.is_told:
             self._errands.begin(self._stop(job), f"stop {image_id}")
+
+    def problems(self) -> Iterator[Problem]:
+        """For readiness: no server has answered for a while."""
+        if self.painters.nobody_answers_for() >= self.limits.nothing_draws_seconds:
+            yield Problem("nothing_draws", self.painters.why_nothing_draws(), blocking=False)
+
+    def has_job_at(self, painter: Painter) -> bool:
+        return any(job.painter is painter for job in self._jobs.values())
 
     async def keep_leases(self) -> None:
         """For ever: renew the leases of the jobs in hand, and let go of those that somebody else has taken."""
@@ -130,9 +154,13 @@ class DrawingRoom:
 
     async def _stop(self, job: JobInHand) -> None:
         await end([job.task])
+        await self._clear_stopped(job)
+
+    async def _clear_stopped(self, job: JobInHand) -> None:
         image = await self.store.find(Image, job.image_id)
         if image is None or image.is_open:  # then another process goes on with it
             return
+        self._count(job, CANCELLED)
         await stop(job.painter, image.id, self.limits.stop_seconds_max)
         at("stop.asked")
         await self.closing.clear_up(image.id, image.picture)
@@ -147,7 +175,7 @@ class DrawingRoom:
             try:
                 made = await self._within_deadline(job, image)
             except AlreadyTold:
-                await self._asked_for(job.claimed)
+                await self._clear_stopped(job)
             except InferenceError as failure:
                 await self._not_drawn(job, failure)
             except LogError:  # which says nothing of the job: it is left for whoever takes the lapsed lease
@@ -158,6 +186,7 @@ class DrawingRoom:
             else:
                 at("draw.drawn")
                 job.painter.proved()
+                self._count(job, DRAWN)
                 await self._keep_and_tell(job, image, made)
 
     async def _asked_for(self, claimed: Claimed) -> Image | None:
@@ -187,38 +216,88 @@ class DrawingRoom:
         if image.prompt is None:
             raise Cancelled(OWNER_GONE)
         drawing = drawing_of(image, await self.workflows.find(image.workflow), self._checkpoint)
-        if image.attempts or not job.painter.is_proven:
+        if job.may_be_known or not job.painter.is_proven:
             looked = await self.painters.look_for(image.id)
             at("draw.looked")
             if looked.known_by:
                 job.found_at(looked.known_by)
+                if not image.attempts:
+                    await self._started(job)
                 return await job.painter.host.finish(drawing, job.progressed)
             if job.painter.url in looked.silent:
                 raise ServerUnavailable("the painter does not answer")
             if image.attempts >= self.limits.attempts_max:
                 raise DrawingFailed(LOST)
-        await tell_started(self.store, image.id)
+        job.sent()
+        made = await job.painter.host.draw(drawing, job.progressed, partial(self._started, job))
+        if not job.is_started:
+            await self._started(job)
+        return made
+
+    async def _started(self, job: JobInHand) -> None:
+        """A server has accepted it. Raises `AlreadyTold` where it has ended meanwhile."""
+        await tell_started(self.store, job.image_id)
+        job.is_started = True
         at("draw.started")
-        return await job.painter.host.draw(drawing, job.progressed)
 
     async def _not_drawn(self, job: JobInHand, failure: InferenceError) -> None:
         """Tried again, here or elsewhere, where that may help; else the points go back."""
+        if job.is_sent and not job.is_started and may_have_begun(failure):
+            with suppress(AlreadyTold):
+                await self._started(job)
         if (image := await self._asked_for(job.claimed)) is None:
             return
-        judge(job.painter, failure)
+        self._judge(job, image, failure)
+        if is_worth_another_try(image, failure, self.store.clock(), self.limits, self._left(job, failure)):
+            await self._put_back(job, failure)
+        else:
+            self._log("not drawn", job, failure)
+            await self._tell_failed(image, failure.reason, job)
+
+    def _judge(self, job: JobInHand, image: Image, failure: InferenceError) -> None:
+        if job.was_at_server or not isinstance(failure, DrawingFailed):
+            judge(job.painter, failure, image)
+            self._count(job, outcome_of(failure))
+        if job.was_at_server and is_servers_failure(failure) and {*job.claimed.failed} - {job.painter.url}:
+            for painter in self.painters.all.values():
+                painter.failed_elsewhere_too(image.id)
         if leads_nowhere(
             failure, is_second_look=job.is_second_look and self.painters.others_answer(job.painter)
         ):
             job.painter.give_up(image.id)
-        if is_worth_another_try(image, failure, self.store.clock(), self.limits, len(self.painters)):
-            _logger.warning("drawing put back", image_id=str(image.id), reason=failure.reason)
-            seconds = avoided_seconds(job.painter, failure, self.limits)
-            job.is_put_back = True  # before it is: a dispatcher here may have it again at once
-            await self.queue.put_back(image.id, avoid=job.painter.url, avoid_seconds=seconds)
-            at("draw.put_back")
-        else:
-            _logger.warning("not drawn", image_id=str(image.id), reason=failure.reason, detail=failure.detail)
-            await self._tell_failed(image, failure.reason, job)
+
+    def _left(self, job: JobInHand, failure: InferenceError) -> int:
+        """How many servers may still have it: they neither refused it nor would fail in it again."""
+        excluded = set(job.claimed.excluded)
+        if not may_come_back(failure):
+            excluded.add(job.painter.url)
+        return len(self.painters.awaited() - excluded)
+
+    async def _put_back(self, job: JobInHand, failure: InferenceError) -> None:
+        self._log("drawing put back", job, failure)
+        url, is_refusal = job.painter.url, isinstance(failure, Rejected)
+        job.is_put_back = True  # before it is: a dispatcher here may have it again at once
+        await self.queue.put_back(
+            job.image_id,
+            avoid=url,
+            avoid_seconds=avoided_seconds(job.painter, self.limits),
+            excluded=None if may_come_back(failure) else url,
+            failed=None if is_refusal else url,
+        )
+        at("draw.put_back")
+
+    def _log(self, event: str, job: JobInHand, failure: InferenceError) -> None:
+        _logger.warning(
+            event,
+            image_id=str(job.image_id),
+            host=job.painter.url,
+            reason=failure.reason,
+            detail=failure.detail,
+        )
+
+    def _count(self, job: JobInHand, outcome: str) -> None:
+        if job.was_at_server:
+            self.count_outcome(job.painter.url, outcome, job.seconds)
 
     async def _keep_and_tell(self, job: JobInHand, image: Image, made: Drawn) -> None:
         job.is_told = True  # from here on it is not stopped: a file might come to be after it was removed
@@ -234,6 +313,8 @@ class DrawingRoom:
         at("draw.stored")
         ending = await tell_drawn(self.store, image, key_of(image.id), kept)
         at("tell.appended")
+        if job.failed_at is not None and ending.picture:
+            self.painters.another_drew(job.painter, job.claimed.failed, job.failed_at)
         await self.closing.close(image, ending, job)
 
     async def _tell_failed(self, image: Image, reason: str, job: JobInHand | None = None) -> None:

@@ -11,27 +11,51 @@ from huajuan.inference_client import (
     InferenceError,
     JobLost,
     OutcomeUnknown,
+    Rejected,
     ServerUnavailable,
     TookTooLong,
 )
 
 
-def judge(painter: Painter, failure: InferenceError) -> None:
-    """It rests if it is gone, has forgotten a job, or hangs in one; a picture it cannot draw says nothing of it."""
+def judge(painter: Painter, failure: InferenceError, image: Image) -> None:
+    """It rests if it is gone; a job that failed counts against it only with others. A refusal is no failure."""
     if isinstance(failure, ServerUnavailable | OutcomeUnknown):
         painter.failed(failure, answers=False)
-    elif isinstance(failure, JobLost) or _hangs(failure):
-        painter.failed(failure, answers=True)
+    elif isinstance(failure, Rejected):
+        painter.refused(failure)
+    elif is_servers_failure(failure):
+        if may_come_back(failure):
+            painter.doubted(failure)
+        painter.failed_in(image.id, image.account_id, failure)
+
+
+def is_servers_failure(failure: InferenceError) -> bool:
+    """Whether it is the server that failed in a job, whosever fault that is: nobody stopped it."""
+    is_stopped = isinstance(failure, TookTooLong) and not failure.worker_stuck
+    return (
+        isinstance(failure, DrawingFailed)
+        and not is_stopped
+        and not isinstance(failure, Rejected | Cancelled)
+    )
+
+
+def may_come_back(failure: InferenceError) -> bool:
+    """Whether the server that failed in the job may do better next time, if no other server can have it."""
+    return not isinstance(failure, DrawingFailed) or isinstance(failure, JobLost) or _hangs(failure)
+
+
+def may_have_begun(failure: InferenceError) -> bool:
+    """Whether a job that was sent, and was not seen to be accepted, counts as an attempt."""
+    return not isinstance(failure, Rejected | Cancelled)
 
 
 def is_worth_another_try(
-    image: Image, failure: InferenceError, now: datetime, limits: DispatchLimits, painters: int
+    image: Image, failure: InferenceError, now: datetime, limits: DispatchLimits, left: int
 ) -> bool:
-    """`painters` is how many answer. Nothing is begun after the deadline, or more than `attempts_max` times."""
-    if now >= image.deadline:
-        return False
-    spent = image.attempts >= limits.attempts_max
-    return may_yet_be_drawn(failure) or (not spent and may_be_tried_again(failure, painters))
+    """`left` is how many servers may still have it. Nothing is begun after the deadline, or more than
+    `attempts_max` times."""
+    may_begin = now < image.deadline and image.attempts < limits.attempts_max
+    return may_yet_be_drawn(failure) or (may_begin and may_be_tried_again(failure, left))
 
 
 def may_yet_be_drawn(failure: InferenceError) -> bool:
@@ -39,11 +63,11 @@ def may_yet_be_drawn(failure: InferenceError) -> bool:
     return not isinstance(failure, DrawingFailed)
 
 
-def may_be_tried_again(failure: InferenceError, painters: int) -> bool:
+def may_be_tried_again(failure: InferenceError, left: int) -> bool:
     """What one painter cannot do another may: it may have the model, or the memory."""
-    if isinstance(failure, JobLost) or _hangs(failure):
+    if may_come_back(failure):
         return True
-    return painters > 1 and not isinstance(failure, Cancelled | TookTooLong)
+    return left > 0 and not isinstance(failure, Cancelled | TookTooLong)
 
 
 def leads_nowhere(failure: InferenceError, *, is_second_look: bool) -> bool:
@@ -51,10 +75,9 @@ def leads_nowhere(failure: InferenceError, *, is_second_look: bool) -> bool:
     return isinstance(failure, DrawingFailed) or is_second_look
 
 
-def avoided_seconds(painter: Painter, failure: InferenceError, limits: DispatchLimits) -> float:
-    """How long a job that is put back keeps away from the painter: for its rest, or long if it cannot draw it."""
-    cannot = isinstance(failure, DrawingFailed) and not painter.rest_seconds
-    return limits.rest_seconds_max if cannot else max(painter.rest_seconds, limits.rest_seconds_min)
+def avoided_seconds(painter: Painter, limits: DispatchLimits) -> float:
+    """How long a job that is put back keeps away from the painter, where no other one answers."""
+    return max(painter.rest_seconds, limits.rest_seconds_min)
 
 
 def _hangs(failure: InferenceError) -> bool:

@@ -1,11 +1,12 @@
 """A painter's address: one spelling for each, and which of them are surely one and the same place."""
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import SplitResult, urlsplit
 
-from huajuan.domain.refusals import PainterUnfit
+from huajuan.domain.refusals import PainterAddressSecret, PainterUnfit
 
 URL_CHARACTERS_MAX = 500
 _PORTS = {"http": 80, "https": 443}
@@ -17,14 +18,37 @@ _THIS_MACHINE = frozenset({"localhost", "localhost.", "127.0.0.1", "::1", "0.0.0
 def painter_url(text: str) -> str:
     """Scheme and host in lower case, an IP address in its short form, no usual port, no slash at the end.
 
-    Raises `PainterUnfit`.
+    Raises `PainterUnfit`; `PainterAddressSecret` for one with credentials.
     """
     url = text.strip().rstrip("/")
-    plain = url.isascii() and url.isprintable() and not set(" @?#") & set(url)
+    if has_credentials(url):
+        raise PainterAddressSecret
+    plain = url.isascii() and url.isprintable() and " " not in url
     parts = _parts(url)
     if parts is None or not plain or len(url) > URL_CHARACTERS_MAX:
         raise PainterUnfit
     return _spelled(parts, _host(parts))
+
+
+def without_credentials(url: str) -> str:
+    """What a server is shown and named by: its address without user, password, query and fragment."""
+    url = url.strip().rstrip("/")
+    parts = _parts(url)
+    if parts is not None and is_server_address(url):
+        return _spelled(parts, _host(parts))
+    # It cannot be read, so any part before the last @ may belong to a password.
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{re.split(r'[?#]', rest.rpartition('@')[2])[0]}" if separator else url
+
+
+def has_credentials(url: str) -> bool:
+    return any(mark in url for mark in "@?#")
+
+
+def is_server_address(url: str) -> bool:
+    """Whether it can be read as an address with a scheme, a host and perhaps a port, in one way only."""
+    parts = _parts(url.strip())
+    return parts is not None and "@" not in parts.path + parts.query + parts.fragment
 
 
 def place_of(url: str) -> str:
@@ -72,4 +96,4 @@ def _host(parts: SplitResult) -> str:
 def _spelled(parts: SplitResult, host: str) -> str:
     named = f"[{host}]" if ":" in host else host
     port = f":{parts.port}" if parts.port not in (None, _PORTS[parts.scheme]) else ""
-    return f"{parts.scheme}://{named}{port}{parts.path}"
+    return f"{parts.scheme}://{named}{port}{parts.path.rstrip('/')}"

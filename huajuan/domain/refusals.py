@@ -177,6 +177,10 @@ class PainterUnfit(FormRefused):
     """The painter's address is none that it could be reached at."""
 
 
+class PainterAddressSecret(PainterUnfit):
+    """The address has a user, a password or a query, which must not be recorded: it belongs in the setting."""
+
+
 class AlreadyPainter(Refused):
     """This painter draws here already."""
 

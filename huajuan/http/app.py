@@ -129,6 +129,7 @@ def _openapi(settings: Settings) -> OpenAPIConfig:
 async def _desk_open(app: Litestar, open_desk: OpenDesk) -> AsyncIterator[None]:
     async with open_desk() as desk, running(keep_refreshing(app.state.meter, desk)):
         app.state.desk = desk
+        desk.room.count_outcome = app.state.meter.count_drawing
         yield
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from huajuan.dispatch.painters import Painter
 from huajuan.embedded_postgres.processes import exists
 from huajuan.health import Problem
+from huajuan.http.server_series import ServerSeries
 
 # A client's own words are no label: there would be no end of them.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
@@ -61,6 +64,7 @@ class Meter:
             ["worker"],
             registry=self.registry,
         )
+        self._servers = ServerSeries(self.registry, self.worker)
         self._remembered_before = 0
         self._problems_before: frozenset[tuple[str, bool]] = frozenset()
         self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
@@ -71,6 +75,12 @@ class Meter:
         series = self._known.get(key) or self._meet(key)
         series[0].inc()
         series[1].observe(seconds)
+
+    def count_drawing(self, server: str, outcome: str, seconds: float | None) -> None:
+        self._servers.count(server, outcome, seconds)
+
+    def refresh_servers(self, servers: Iterable[Painter]) -> None:
+        self._servers.refresh(servers)
 
     def refresh(
         self, *, projector_alive: bool, problems: list[Problem], remembered: int, clock_behind_seconds: float

@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from huajuan.dispatch.queue import QueueMeasures
 from huajuan.event_store.errors import LogError
 from huajuan.http.desk import AtDesk, Desk
 from huajuan.http.meter import Meter
@@ -54,10 +55,7 @@ _OF_REBUILD = {
     },
 )
 async def metrics(request: Request[Any, Any, Any], desk: AtDesk) -> Response[bytes]:
-    """Metrics for Prometheus.
-
-    The reply holds the series of all workers of this server, told apart by `worker`, and those of the database.
-    """
+    """Metrics for Prometheus, of all workers of this server and of the database."""
     meter: Meter = request.app.state.meter
     refresh(meter, desk)
     families = await _families(desk)
@@ -68,6 +66,7 @@ async def metrics(request: Request[Any, Any, Any], desk: AtDesk) -> Response[byt
 
 
 def refresh(meter: Meter, desk: Desk) -> None:
+    meter.refresh_servers(desk.room.painters.all.values())
     meter.refresh(
         projector_alive=desk.projector.is_alive(),
         problems=desk.health.problems(),
@@ -90,6 +89,7 @@ async def _families(desk: Desk) -> list[Metric]:
         async with asyncio.timeout(ANSWER_SECONDS_MAX):
             found = await statuses(desk.tables, desk.store.stream_ids, projections)
             counted = await counts(desk.tables)
+            queue = await desk.queue.measures()
     except (TimeoutError, LogError):
         up.add_metric([], 0)
         return [up]
@@ -97,6 +97,7 @@ async def _families(desk: Desk) -> list[Metric]:
     return [
         up,
         *_of_database(counted, desk.points_audit.unaccounted),
+        *_of_queue(queue, desk.room.painters.all),
         *_of_projections(found),
         *_of_rebuilds(found),
     ]
@@ -115,6 +116,19 @@ def _of_database(counted: Counts, unaccounted: int | None) -> list[Metric]:
             family.add_metric([], value)
         families.append(family)
     return families
+
+
+def _of_queue(queue: QueueMeasures, servers: Iterable[str]) -> list[Metric]:
+    waiting = _gauge("huajuan_queue_jobs_waiting", "Jobs that no inference server has yet.")
+    waiting.add_metric([], queue.waiting)
+    oldest = _gauge(
+        "huajuan_queue_oldest_job_seconds", "For how long the oldest of them has waited; 0 without any."
+    )
+    oldest.add_metric([], queue.oldest_seconds)
+    running = _gauge("huajuan_server_jobs_running", "Jobs that an inference server has in hand.", ["server"])
+    for server in sorted({*servers, *queue.running}):
+        running.add_metric([server], queue.running.get(server, 0))
+    return [waiting, oldest, running]
 
 
 def _of_projections(found: Iterable[Status]) -> list[Metric]:

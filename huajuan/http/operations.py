@@ -26,11 +26,13 @@ class ReadyReply(Said, kw_only=True):
     """Whether the database answers, all points are accounted for, and how far each read table is behind the log.
 
     `status` is `ready`, `degraded` (200: something is wrong, requests are served) or `unready` (503).
+    `drawing` is false while no inference server answers, which is a problem after some seconds.
     """
 
     status: str
     database: bool
     points: str
+    drawing: bool
     problems: list[Problem]
     projections: dict[str, Standing]
 
@@ -76,6 +78,7 @@ _EXAMPLE_TABLES = {
                         "status": state,
                         "database": True,
                         "points": points,
+                        "drawing": True,
                         "problems": [],
                         "projections": _EXAMPLE_TABLES,
                     }
@@ -90,6 +93,7 @@ _EXAMPLE_TABLES = {
                         "status": UNREADY,
                         "database": False,
                         "points": UNKNOWN,
+                        "drawing": False,
                         "problems": [],
                         "projections": {},
                     }
@@ -111,6 +115,7 @@ async def readyz(desk: AtDesk) -> Response[ReadyReply]:
         status=_status(ready, bool(problems or unaccounted)),
         database=found is not None,
         points=_points(unaccounted),
+        drawing=len(desk.room.painters) > 0,
         problems=problems,
         projections={s.projection: s for s in found or ()},
     )

@@ -8,9 +8,9 @@ from litestar import Request, get, post
 
 from huajuan.commands.add_painter import add_painter
 from huajuan.commands.remove_painter import remove_painter
-from huajuan.dispatch.painters import Painter
+from huajuan.dispatch.painters import Painter, ServerState
 from huajuan.domain.painter_address import URL_CHARACTERS_MAX
-from huajuan.domain.refusals import AlreadyPainter, NotPainter, PainterUnfit
+from huajuan.domain.refusals import AlreadyPainter, NotPainter, PainterAddressSecret, PainterUnfit
 from huajuan.domain.studio import Studio
 from huajuan.event_store.after_commit import after_commit
 from huajuan.event_store.store import Decided, EventStore
@@ -37,7 +37,8 @@ class PainterOnWire(msgspec.Struct):
 
     `answers` is null before it was asked, `proven` says that its last job succeeded; `rests_seconds` is for how
     long it gets no job. `problems` are what of the workflow does not fit it, by node and input; null before that was
-    tried.
+    tried. `state` is `ready`, `cooldown` (it gets one job at a time until one succeeds), `unreachable` or `unfit` (it
+    lacks what the workflow needs, or refused it); `reason` says why it is not ready.
     """
 
     url: str
@@ -45,6 +46,8 @@ class PainterOnWire(msgspec.Struct):
     proven: bool
     rests_seconds: float
     problems: list[str] | None
+    state: ServerState
+    reason: str | None
 
 
 class PaintersReply(Said, kw_only=True):
@@ -57,13 +60,31 @@ class PaintersReply(Said, kw_only=True):
 _EXAMPLE: dict[str, Any] = {
     "message": phrases.WELL,
     "painters": [
-        {"url": "http://gpu-2:8188", "answers": True, "proven": True, "rests_seconds": 0.0, "problems": []}
+        {
+            "url": "http://gpu-2:8188",
+            "answers": True,
+            "proven": True,
+            "rests_seconds": 0.0,
+            "problems": [],
+            "state": "ready",
+            "reason": None,
+        },
+        {
+            "url": "http://gpu-3:8188",
+            "answers": True,
+            "proven": False,
+            "rests_seconds": 3.5,
+            "problems": [],
+            "state": "cooldown",
+            "reason": "the server failed while drawing, in KSampler",
+        },
     ],
     "waiting": 3,
 }
 _ANSWERS: Answers = {
     Unreadable: malformed(),
     PainterUnfit: Refusal(400, message=phrases.PAINTER_UNFIT),
+    PainterAddressSecret: Refusal(400, message=phrases.PAINTER_ADDRESS_SECRET),
     AlreadyPainter: Refusal(409, message=phrases.ALREADY_PAINTER),
     NotPainter: Refusal(404, message=phrases.NOT_PAINTER),
 }
@@ -78,7 +99,7 @@ _SEEN: dict[int, Any] = {
 
 
 def _act_replies(status: int, text: str) -> Any:
-    texts = (phrases.MALFORMED, phrases.PAINTER_UNFIT)
+    texts = (phrases.MALFORMED, phrases.PAINTER_UNFIT, phrases.PAINTER_ADDRESS_SECRET)
     refused: dict[int, Any] = {
         400: (Detailed, [*({"message": each} for each in texts), *REASON_REFUSALS]),
         status: (Said, [{"message": text}]),
@@ -147,4 +168,12 @@ def _listed(desk: Desk, waiting: int) -> PaintersReply:
 def _on_wire(painter: Painter) -> PainterOnWire:
     proven = painter.has_drawn and painter.is_proven
     rests_seconds = round(painter.rest_seconds, 3)
-    return PainterOnWire(painter.url, painter.answers, proven, rests_seconds, painter.problems)
+    return PainterOnWire(
+        painter.url,
+        painter.answers,
+        proven,
+        rests_seconds,
+        painter.problems,
+        painter.state,
+        painter.reason,
+    )

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import weakref
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
@@ -25,6 +26,8 @@ from huajuan.inference_client.transport import Transport, Trouble
 from huajuan.inference_client.waiting import OnProgress, Waiting
 from huajuan.inference_client.watches import Clock, Watch, Watches
 from huajuan.inference_client.workflow import checkpoint_of, fill, text_to_image, values
+
+OnAccepted = Callable[[], Awaitable[None]]
 
 
 class ComfyUI:
@@ -69,15 +72,23 @@ class ComfyUI:
         await self._listener.aclose()
         await self._transport.aclose()
 
-    async def draw(self, drawing: Drawing, on_progress: OnProgress | None = None) -> Drawn:
+    async def draw(
+        self,
+        drawing: Drawing,
+        on_progress: OnProgress | None = None,
+        on_accepted: OnAccepted | None = None,
+    ) -> Drawn:
         """A job the server knows is not sent again.
 
-        `on_progress` gets fractions from 0 to 1, never falling. Raises any of `errors`.
+        `on_progress` gets fractions from 0 to 1, never falling. `on_accepted` is awaited once the server has the job;
+        what it raises ends the call and leaves the job alone. Raises any of `errors`.
         """
         drawing = self._with_workflow(drawing)
         with self._watches.watch(drawing.prompt_id) as watch:
             self._listener.wake()
             should_hear = await self._send_once(drawing, watch)
+            if on_accepted is not None:
+                await on_accepted()
             drawn = await self._collect(drawing, watch, on_progress)
             if should_hear:
                 self._listener.judge_hearing(watch.heard_at is not None)
@@ -225,4 +236,5 @@ def socket_url(url: str, client_id: str) -> str:
     """The websocket's address beside the server's HTTP address."""
     parts = urlsplit(url)
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-    return urlunsplit((scheme, parts.netloc, f"{parts.path}/ws", f"clientId={client_id}", ""))
+    query = "&".join(filter(None, (parts.query, f"clientId={client_id}")))
+    return urlunsplit((scheme, parts.netloc, f"{parts.path.rstrip('/')}/ws", query, ""))

@@ -13,6 +13,8 @@ CODE = re.compile(r"[A-Za-z][A-Za-z0-9_. -]{0,60}")
 OUT_OF_MEMORY = re.compile(r"out.?of.?memory|can't allocate|not enough memory", re.IGNORECASE)
 REFUSED = "the server refused the workflow"
 NODES_NAMED_MAX = 3
+# Of a node that failed; among them may be the prompt, which no log may have.
+INPUTS = {"current_inputs", "current_outputs"}
 
 
 def rejection(answer: Any, characters_max: int) -> Rejected:
@@ -73,4 +75,6 @@ def _code(text: Any) -> str:
 
 
 def _detail(said: Any, characters_max: int) -> str:
+    if isinstance(said, dict):
+        said = {name: value for name, value in said.items() if name not in INPUTS}
     return msgspec.json.encode(said).decode()[:characters_max]

@@ -8,6 +8,7 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidURI, WebSocketException
 
+from huajuan.inference_client.address import address_of
 from huajuan.inference_client.limits import Limits
 from huajuan.inference_client.watches import Event, Watches
 
@@ -21,7 +22,9 @@ class Listener:
     """Passes events on to the watches. Starts at the first `wake`, rests while nobody watches."""
 
     def __init__(self, url: str, watches: Watches, limits: Limits) -> None:
-        self._url = url
+        address = address_of(url)
+        self._url = f"{address.url}?{address.query}"
+        self._headers = address.headers
         self._watches = watches
         self._limits = limits
         self._wanted = asyncio.Event()
@@ -94,7 +97,9 @@ class Listener:
                 await self._greet(socket)
                 await self._drain(socket)
         except (OSError, TimeoutError, WebSocketException, InvalidURI) as problem:
-            log.info("the ComfyUI socket is not connected", problem=f"{type(problem).__name__}: {problem}")
+            # This one repeats the address, which may have a token.
+            said = "" if isinstance(problem, InvalidURI) else f": {problem}"
+            log.info("the ComfyUI socket is not connected", problem=f"{type(problem).__name__}{said}")
         finally:
             self._socket = self._closing = None
             self._attempted.set()
@@ -119,6 +124,7 @@ class Listener:
         limits = self._limits
         return connect(
             self._url,
+            additional_headers=self._headers,
             open_timeout=limits.socket_open_seconds_max,
             close_timeout=limits.socket_close_seconds_max,
             ping_interval=limits.socket_ping_seconds,

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from huajuan.inference_client.address import address_of
 from huajuan.inference_client.limits import Limits
 
 NOTHING: Mapping[str, str] = MappingProxyType(
@@ -76,8 +77,11 @@ class Transport:
 
     def __init__(self, url: str, limits: Limits) -> None:
         self._limits = limits
+        address = address_of(url)
         self._http = httpx.AsyncClient(
-            base_url=url,
+            base_url=address.url,
+            auth=address.auth,
+            params=address.query,
             timeout=_timeout(limits),
             limits=_pool(limits),
             # A proxy meant for the wide world must not stand before a server in the same rack.

@@ -8,9 +8,12 @@ from contextlib import ExitStack, contextmanager
 from importlib import import_module
 
 import msgspec
+import psycopg
 
 from huajuan.database import Database, open_database
+from huajuan.dispatch.server_origins import find_origins_at_once, server_origins
 from huajuan.dispatch.workflows import WorkflowUnusable, check_workflow, keep_at_start
+from huajuan.domain.painter_address import without_credentials
 from huajuan.event_store.connecting import connect_blocking
 from huajuan.event_store.installation import stream_ids_at_once
 from huajuan.event_store.servers import SecretDiffers, ServerIdentity, release_lease, take_lease
@@ -85,9 +88,9 @@ def _usable_workflow(settings: Settings) -> Iterator[None]:
 def _complete(
     settings: Settings, database: Database, storage: str, painting: DemoPainter | None
 ) -> tuple[Settings, str]:
-    """The settings with all that was left open filled in, and who paints."""
+    """The settings with all that was left open filled in, and the demo server if it draws."""
     urls = settings.comfyui_urls
-    painter = "ComfyUI at " + ", ".join(urls)
+    painter = ""
     if painting:
         say("starting the demo painter")
         import_module(APPLICATION.split(":")[0])  # meanwhile, for the server needs it next
@@ -134,9 +137,22 @@ def _hand_over(settings: Settings, given_database_url: str, own: ServerIdentity)
 
 
 def _welcome(settings: Settings, database: Database, painter: str, seconds: float) -> str:
+    drawing = f"\n{' ' * 12}".join(_servers_shown(settings, database.dsn, painter))
     return (
         f"\n  画卷 huajuan serves {settings.public_address}  (ready in {seconds:.1f} s, Ctrl-C stops it)\n"
         f"  database  {database.description}\n"
-        f"  painter   {painter}\n"
+        f"  drawn by  {drawing}\n"
         f"  data      {settings.data_folder}\n"
     )
+
+
+def _servers_shown(settings: Settings, dsn: str, demo: str) -> list[str]:
+    """Which servers draw, and why; `demo` stands for the one that this process has started."""
+    urls = settings.comfyui_urls
+    try:
+        origins = find_origins_at_once(dsn, urls)
+    except psycopg.Error:  # the service has its own way of saying that the database is away
+        origins = server_origins(urls, [])
+    started = without_credentials(urls[0]) if demo else ""
+    shown = [demo if origin.url == started and origin.draws else origin.sentence for origin in origins]
+    return shown or ["nothing: an admin has removed every server"]

@@ -13,8 +13,10 @@ import pytest
 from PIL import Image as Pixels
 
 from huajuan.command_line.entry import run
+from huajuan.commands.add_painter import add_painter
 from huajuan.commands.erase_account import erase_account
 from huajuan.commands.generate_image import generate_image
+from huajuan.commands.remove_painter import remove_painter
 from huajuan.database import create_tables
 from huajuan.http.desk import Desk
 from huajuan.inference_client.painter import discovery_routes, execution
@@ -214,3 +216,15 @@ def test_told_to_stop_it_stops_the_drawing_too(workshop: Workshop, number: signa
     _, said = stopped.communicate(timeout=PATIENCE_SECONDS)
     assert (stopped.returncode, b"Traceback" in said) == (130, False)
     eventually(lambda: not workshop.painter.painter.jobs.remaining())
+
+
+def test_it_is_drawn_where_admins_want_it_whatever_the_setting_names(workshop: Workshop) -> None:
+    drawn, url = workshop.draw(), workshop.painter.url
+    workshop.at_desk(lambda desk: remove_painter(desk.store, url, [url], "broken"))
+    ran = workshop.redraw(drawn.id)
+    assert ran.status != 0
+    assert "an admin has removed every server that HUAJUAN_COMFYUI_URLS names" in ran.err
+    workshop.given["comfyui_urls"] = "http://127.0.0.1:9"
+    workshop.at_desk(lambda desk: add_painter(desk.store, url, ["http://127.0.0.1:9"], "mended"))
+    again = workshop.redraw(drawn.id)
+    assert (again.status, url in again.out) == (0, True)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,6 +12,8 @@ import pytest
 from msgspec.structs import replace
 from psycopg.types.json import Jsonb
 
+from huajuan.commands.add_painter import add_painter
+from huajuan.commands.remove_painter import remove_painter
 from huajuan.event_store.schema import MINIMUM_PROGRAM, SCHEMA_NUMBER, create_schema
 from huajuan.event_store.servers import ServerIdentity, take_lease
 from huajuan.projections.process import own_name
@@ -17,6 +21,7 @@ from huajuan.projections.registry import PROJECTIONS
 from tests.command_line.conftest import Type
 from tests.command_line.test_admin import registered
 from tests.desk import until
+from tests.event_store.studio import opened
 from tests.projections.gallery import projecting
 
 
@@ -165,3 +170,34 @@ def test_where_nobody_ever_served_there_is_nothing_to_tell(
         line = f"huajuan: there is no database in {tmp_path / 'data'}; `huajuan serve` makes one\n"
         assert type_in(*words) == (1, "", line)
     assert not (tmp_path / "data").exists()
+
+
+def test_which_servers_draw_and_why_without_their_passwords(
+    type_in: Type, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "drawn by      the demo painter" in type_in("status").out
+    named = ["http://op:secret@gpu-1:8188", "http://gpu-2:8188/?token=secret"]
+
+    async def change() -> None:
+        async with opened(database_url) as store:
+            await add_painter(store, "http://gpu-3:8188", named, "more to draw")
+            await remove_painter(store, "http://gpu-2:8188", named, "broken")
+
+    asyncio.run(change())
+    monkeypatch.setitem(os.environ, "HUAJUAN_COMFYUI_URLS", ",".join(named))
+    out, as_json = type_in("status").out, type_in("status", "--json").out
+    today = datetime.now(UTC).date().isoformat()
+    lines = [line.strip() for line in out.splitlines()]
+    assert "drawn by      http://gpu-1:8188 (named by HUAJUAN_COMFYUI_URLS)" in lines
+    assert f"http://gpu-3:8188 (added by an admin on {today})" in lines
+    assert (
+        f"http://gpu-2:8188 does not draw: removed by an admin on {today}, "
+        "although HUAJUAN_COMFYUI_URLS names it"
+    ) in lines
+    servers = json.loads(as_json)["inference_servers"]
+    assert [(one["url"], one["draws"], one["source"], one["reason"]) for one in servers] == [
+        ("http://gpu-1:8188", True, "setting", None),
+        ("http://gpu-2:8188", False, "setting", "broken"),
+        ("http://gpu-3:8188", True, "admin", "more to draw"),
+    ]
+    assert "secret" not in out + as_json

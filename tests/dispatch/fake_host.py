@@ -10,7 +10,7 @@ from uuid import UUID
 from PIL import Image
 
 from huajuan.dispatch.limits import DispatchLimits
-from huajuan.dispatch.painters import OnProgress, Painters
+from huajuan.dispatch.painters import OnAccepted, OnProgress, Painters
 from huajuan.inference_client import (
     Drawing,
     Drawn,
@@ -18,6 +18,7 @@ from huajuan.inference_client import (
     InferenceError,
     JobLost,
     JobState,
+    Rejected,
     ServerUnavailable,
 )
 
@@ -42,7 +43,14 @@ class FakeHost:
         self.problems: list[str] = []
         self.known: dict[UUID, JobState] = {}
 
-    async def draw(self, drawing: Drawing, on_progress: OnProgress | None = None) -> Drawn:
+    async def draw(
+        self,
+        drawing: Drawing,
+        on_progress: OnProgress | None = None,
+        on_accepted: OnAccepted | None = None,
+    ) -> Drawn:
+        if on_accepted and not isinstance(next(iter(self.failures), None), Rejected):
+            await on_accepted()
         self.known[drawing.prompt_id] = JobState.RUNNING
         self.drawn.append(drawing)
         return await self._answer(drawing)
@@ -85,7 +93,12 @@ class Failing(FakeHost):
         super().__init__()
         self.error = error
 
-    async def draw(self, drawing: Drawing, on_progress: OnProgress | None = None) -> Drawn:
+    async def draw(
+        self,
+        drawing: Drawing,
+        on_progress: OnProgress | None = None,
+        on_accepted: OnAccepted | None = None,
+    ) -> Drawn:
         self.drawn.append(drawing)
         raise self.error
 
@@ -97,7 +110,12 @@ class Unreachable(FakeHost):
         super().__init__()
         self.error = error
 
-    async def draw(self, drawing: Drawing, on_progress: OnProgress | None = None) -> Drawn:
+    async def draw(
+        self,
+        drawing: Drawing,
+        on_progress: OnProgress | None = None,
+        on_accepted: OnAccepted | None = None,
+    ) -> Drawn:
         raise self.error
 
     async def check(self) -> None:

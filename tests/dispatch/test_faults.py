@@ -10,7 +10,7 @@ from huajuan.inference_client.painter.faults import Mode
 from tests.commands.people import a_person
 from tests.desk import desk_before, until
 from tests.dispatch.conftest import Pair
-from tests.dispatch.outcome import BRISK, IMPATIENT, asked, held_back, image_of, outcome
+from tests.dispatch.outcome import BRISK, IMPATIENT, asked, held_back, image_of, outcome, rows
 
 DRAWN = "drawn"
 AT_DEADLINE = "took too long"
@@ -121,7 +121,8 @@ async def test_beside_a_healthy_painter(database_url: str, pair: Pair, case: Cas
             image_id = await asked(desk, ann)
 
             async def is_taken() -> bool:
-                return (await image_of(desk, image_id)).attempts == 1
+                refused = await rows(desk, "SELECT 1 FROM operations.job_leases WHERE excluded <> '{}'")
+                return bool(refused) or (await image_of(desk, image_id)).attempts == 1
 
             await until(is_taken)
         check(case.beside, (await outcome(desk, ann, image_id)).reason)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image as Picture
 
 from huajuan.dispatch.keeping import NotKept, keep_first
-from huajuan.dispatch.painters import OnProgress
+from huajuan.dispatch.painters import OnAccepted, OnProgress
 from huajuan.http.desk import Desk
 from huajuan.inference_client import Drawing, DrawingFailed, Drawn
 from huajuan.pictures import Pictures, key_of
@@ -39,8 +39,14 @@ def a_picture(width: int = SMALL.width, height: int = SMALL.height) -> bytes:
 class Moody(FakeHost):
     """Draws the same thing otherwise each time."""
 
-    async def draw(self, drawing: Drawing, on_progress: OnProgress | None = None) -> Drawn:
-        return msgspec.structs.replace(await super().draw(drawing, on_progress), content=a_picture())
+    async def draw(
+        self,
+        drawing: Drawing,
+        on_progress: OnProgress | None = None,
+        on_accepted: OnAccepted | None = None,
+    ) -> Drawn:
+        drawn = await super().draw(drawing, on_progress, on_accepted)
+        return msgspec.structs.replace(drawn, content=a_picture())
 
 
 async def as_on_record(desk: Desk, image_id: UUID) -> bool:

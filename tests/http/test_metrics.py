@@ -1,17 +1,33 @@
 """`/metrics`: what Prometheus reads, from any worker."""
 
+import asyncio
 from collections.abc import Mapping
 
 import httpx
+import msgspec
 import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from huajuan.event_store.errors import LogUnavailable
+from huajuan.inference_client import (
+    BadPicture,
+    Cancelled,
+    DrawingFailed,
+    InferenceError,
+    JobLost,
+    OutcomeUnknown,
+    Rejected,
+    ServerUnavailable,
+    TookTooLong,
+)
 from huajuan.projections.questions import ReadTables
 from huajuan.projections.registry import PROJECTIONS
-from tests.desk import client_of
-from tests.http.conftest import Person
+from tests.desk import client_of, until
+from tests.dispatch.fake_host import Failing, FakeHost
+from tests.dispatch.outcome import BRISK
+from tests.http.conftest import ORDER, Person
+from tests.http.keys import a_person
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -104,3 +120,55 @@ async def test_without_a_database_what_the_worker_knows_is_told(
     assert told.of("huajuan_database_up") == 0
     assert "huajuan_http_requests_total" in told.names()
     assert not any(name.startswith("huajuan_projection_") for name in told.names())
+
+
+async def test_what_servers_draw_is_measured(database_url: str) -> None:
+    refusing, good = Failing(Rejected("the server refused the workflow")), FakeHost()
+    one_at_once = msgspec.structs.replace(BRISK, jobs_of_host_max=1)
+    async with client_of(database_url, refusing, good, dispatch=one_at_once) as client:
+        ann = await a_person(client, checked_in=True)
+        for _ in range(2):
+            assert (await client.post("/auth/generate", json=ORDER, headers=ann)).status_code == 200
+        good.gate.clear()
+        drawing = asyncio.create_task(client.post("/auth/generate", json=ORDER, headers=ann))
+        await until(lambda: len(good.drawn) == 3)
+        waiting = asyncio.create_task(client.post("/auth/generate", json=ORDER, headers=ann))
+        async with asyncio.timeout(20):
+            while (told := await scrape(client)).of("huajuan_queue_jobs_waiting") != 1:
+                await asyncio.sleep(0.01)
+        assert told.of("huajuan_queue_oldest_job_seconds") > 0
+        assert told.of("huajuan_server_jobs_running", server="http://fake-1") == 1
+        assert told.of("huajuan_drawings_total", server="http://fake-1", outcome="drawn") == 2
+        assert told.of("huajuan_drawings_total", server="http://fake-0", outcome="refused") >= 0
+        assert told.of("huajuan_drawing_seconds_count", server="http://fake-1") == 2
+        assert told.of("huajuan_server_up", server="http://fake-0") == 1
+        assert told.of("huajuan_server_cooldown", server="http://fake-0") == 0
+        good.gate.set()
+        assert {(await one).status_code for one in (drawing, waiting)} == {200}
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (Rejected("no"), "refused"),
+        (Cancelled("stopped"), "cancelled"),
+        (JobLost("restarted"), "lost"),
+        (TookTooLong("hangs", worker_stuck=True), "timed_out"),
+        (ServerUnavailable("down"), "unavailable"),
+        (OutcomeUnknown("silence"), "unknown"),
+        (DrawingFailed("CUDA error"), "failed"),
+        (BadPicture("damaged"), "failed"),
+    ],
+)
+async def test_how_a_drawing_ended_is_counted_by_kind(
+    database_url: str, error: InferenceError, outcome: str
+) -> None:
+    host = Failing(error)
+    async with client_of(database_url, host, dispatch=BRISK) as client:
+        ann = await a_person(client, checked_in=True)
+        drawing = asyncio.create_task(client.post("/auth/generate", json=ORDER, headers=ann))
+        name = ("huajuan_drawings_total", frozenset({("server", "http://fake-0"), ("outcome", outcome)}))
+        async with asyncio.timeout(20):
+            while (await scrape(client)).get(name, 0) < 1:
+                await asyncio.sleep(0.01)
+        drawing.cancel()

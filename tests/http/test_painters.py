@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 
 from huajuan.dispatch.limits import DispatchLimits
-from huajuan.inference_client import ServerUnavailable
-from tests.desk import client_of, until
-from tests.dispatch.fake_host import FakeHost, Unreachable
+from huajuan.inference_client import DrawingFailed, ServerUnavailable
+from tests.desk import client_before, client_of, until
+from tests.dispatch.fake_host import Failing, FakeHost, Unreachable
 from tests.http.conftest import ORDER
 from tests.http.test_admin import make_admin
 
@@ -86,11 +86,74 @@ async def test_what_does_not_fit_one_is_shown_also_of_one_that_was_added(databas
                 await asyncio.sleep(0.01)
 
 
+async def test_the_state_of_each_and_its_reason_are_shown(database_url: str) -> None:
+    failing = Failing(DrawingFailed("the server failed while drawing", "CUDA error"))
+    away = Unreachable(ServerUnavailable("the server cannot be reached", "refused"))
+    async with client_of(database_url, failing, away, FakeHost(), dispatch=SOON) as client:
+        ada = await admin(client, database_url)
+
+        async def states() -> list[tuple[str, str | None]]:
+            reply = await client.get("/admin/painters", headers=ada)
+            return [(painter["state"], painter["reason"]) for painter in reply.json()["painters"]]
+
+        await client.post("/auth/score", headers=ada)
+        while (found := await states())[1][0] != "unreachable" or found[0][0] != "cooldown":
+            await client.post("/auth/score", headers=ada)
+            assert (await client.post("/auth/generate", json=ORDER, headers=ada)).status_code == 200
+        assert found == [
+            ("cooldown", "the server failed while drawing"),
+            ("unreachable", "the server cannot be reached"),
+            ("ready", None),
+        ]
+
+
+async def test_a_server_with_a_password_in_the_setting_is_shown_without_it(database_url: str) -> None:
+    urls = ("http://user:secret@127.0.0.1:9/?token=secret",)
+    async with client_before(database_url, *urls, dispatch=SOON) as client:
+        ada = await admin(client, database_url)
+        replies = [await client.get(path, headers=ada) for path in ("/admin/painters", "/metrics", "/readyz")]
+        removed = await client.post("/admin/painters/remove", json=act("http://127.0.0.1:9"), headers=ada)
+        assert (removed.status_code, removed.json()["painters"]) == (200, [])
+    assert [reply.status_code for reply in replies] == [200, 200, 200]
+    assert "http://127.0.0.1:9" in replies[0].text
+    assert 'server="http://127.0.0.1:9"' in replies[1].text
+    assert not any("secret" in reply.text for reply in (*replies, removed))
+
+
+async def test_readiness_tells_that_nothing_draws(database_url: str) -> None:
+    away = Unreachable(ServerUnavailable("the server cannot be reached", "path /secret"))
+    limits = DispatchLimits(nothing_draws_seconds=0.05, rest_seconds_min=0.05, silent_rest_seconds_max=0.05)
+    async with client_of(database_url, away, dispatch=limits) as client:
+
+        async def ready() -> dict[str, Any]:
+            reply = await client.get("/readyz")
+            assert reply.status_code == 200
+            told: dict[str, Any] = reply.json()
+            return told
+
+        async with asyncio.timeout(20):
+            while not (told := await ready())["problems"]:
+                await asyncio.sleep(0.01)
+        assert (told["drawing"], told["status"]) == (False, "degraded")
+        (problem,) = told["problems"]
+        assert problem == {
+            "name": "nothing_draws",
+            "detail": "No inference server answers: http://fake-0: the server cannot be reached.",
+            "blocking": False,
+        }
+        away.check = FakeHost().check  # type: ignore[method-assign]
+        async with asyncio.timeout(20):
+            while not (told := await ready())["drawing"]:
+                await asyncio.sleep(0.01)
+        assert (told["status"], told["problems"]) == ("ready", [])
+
+
 async def test_without_any_painter_nothing_is_charged(database_url: str) -> None:
     async with client_of(database_url, FakeHost(), dispatch=SOON) as client:
         ada = await admin(client, database_url)
         await client.post("/auth/score", headers=ada)
         await client.post("/admin/painters/remove", json=act("http://fake-0"), headers=ada)
+        assert (await client.get("/readyz")).json()["drawing"] is False
         refused = await client.post("/auth/generate", json=ORDER, headers=ada)
         assert (refused.status_code, refused.json()["message"]) == (503, "图片生成失败")
         assert int(refused.headers["Retry-After"]) > 0
@@ -107,6 +170,11 @@ async def test_what_cannot_be_is_refused(database_url: str) -> None:
 
         assert await refused("/admin/painters", act(reason=" ")) == (400, "缺少原因")
         assert await refused("/admin/painters", act("gpu-2")) == (400, "绘图服务器地址不合法")
+        for url in ("http://u:p@gpu-2:8188", "http://gpu-2:8188?token=t", "http://token@gpu-2:8188"):
+            for path in ("/admin/painters", "/admin/painters/remove"):
+                assert await refused(path, act(url)) == (
+                    400, "地址不能含用户名、密码或参数，此类绘图服务器请用 HUAJUAN_COMFYUI_URLS 配置"
+                )  # fmt: skip
         assert await refused("/admin/painters", {"reason": "x"}) == (400, "请求数据格式错误")
         assert await refused("/admin/painters/remove", act()) == (404, "未找到该绘图服务器")
         await client.post("/admin/painters", json=act(), headers=ada)

@@ -75,3 +75,11 @@ def test_interrupted_is_cancelled() -> None:
 @pytest.mark.parametrize("status", [None, {}, {"messages": None}, {"messages": [1, ["a"], ["a", 1]]}])
 def test_records_without_messages_are_plain_failures(status: object) -> None:
     assert failure({"status": status}, 2000).reason == "the server failed while drawing"
+
+
+def test_the_inputs_of_a_node_are_in_no_detail() -> None:
+    """Among them may be the prompt, and the detail is logged."""
+    said = {"node_type": "CLIPTextEncode", "current_inputs": {"text": ["moon"]}, "current_outputs": ["moon"]}
+    failed = failure(entry(["execution_error", said]), 2000)
+    assert "CLIPTextEncode" in failed.detail
+    assert "moon" not in failed.detail
