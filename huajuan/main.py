@@ -119,23 +119,15 @@ async def open_desk(
         workflows = await opened_workflows(statements, settings.workflow)
         room = _room(settings, store, statements, painters, workflows)
         dispatcher = Dispatcher(room)
-        ears: dict[str, Ear] = {
-            CHANNEL: sessions,
-            ERASURES: Forgetting(store),
-            QUEUE_CHANNEL: dispatcher,
-        }
+        ears: dict[str, Ear] = {CHANNEL: sessions, ERASURES: Forgetting(store), QUEUE_CHANNEL: dispatcher}
         projector = await enter(open_projector(dsn, store, PROJECTIONS, settings.projection, ears, changes))
         desk = _desk(settings, store, projector, statements, sessions, dispatcher)
         for closing in (desk.passwords, desk.portraits, desk.auditors):
             stack.callback(closing.close)
         await enter(drawing(room, dispatcher))
-        fitting = keep_fitting(painters, workflows, settings.dispatch, settings.checkpoint)
-        studio_id = store.stream_ids.studio()
-        origins = keep_logging_origins(statements, studio_id, painters, settings.dispatch)
         probing, watching = keep_probing(store.write_health, pool), _watching(desk, statements, timelines)
-        await enter(
-            running(*_upkeep(desk), *_tending(settings, statements), fitting, origins, probing, watching)
-        )
+        tending = (*_tending(settings, statements), *_looking_after(desk.room, statements))
+        await enter(running(*_upkeep(desk), *tending, probing, watching))
         await enter(_lease_kept(desk, statements, own))
         stack.enter_context(told_to_stop(desk.followers.stop))
         yield desk
@@ -175,9 +167,7 @@ def _desk(
         store=store,
         projector=projector,
         tables=tables,
-        health=HealthChecks(
-            [store.write_health.problems, dispatcher.room.pictures.problems, dispatcher.room.problems]
-        ),
+        health=_health_checks(store, dispatcher.room),
         points_audit=PointsAudit(tables),
         passwords=Passwords(settings.bcrypt_cost, settings.bcrypt_threads_max, settings.bcrypt_waiting_max),
         tokens=Tokens(settings.jwt_secret, settings.token_hours, now, settings.tokens_cached_max),
@@ -203,12 +193,25 @@ def _desk(
     )
 
 
+def _health_checks(store: EventStore, room: DrawingRoom) -> HealthChecks:
+    return HealthChecks([store.write_health.problems, room.pictures.problems, room.problems])
+
+
 def _watching(desk: Desk, statements: Statements, timelines: Timelines) -> Coroutine[Any, Any, None]:
     """Of the log: gaps in its streams, and whether the database is the right one."""
     gaps = GapWatch(statements)
     desk.health.add(timelines.problems)
     desk.health.add(gaps.problems)
     return gaps.keep_looking(desk.settings.audit_points_every_seconds)
+
+
+def _looking_after(room: DrawingRoom, statements: Statements) -> tuple[Coroutine[Any, Any, None], ...]:
+    """Of the inference servers: whether the workflow fits each, and which of them draw and why."""
+    studio_id = room.store.stream_ids.studio()
+    return (
+        keep_fitting(room.painters, room.workflows, room.limits, room.checkpoint or ""),
+        keep_logging_origins(statements, studio_id, room.painters, room.limits),
+    )
 
 
 def _tending(settings: Settings, statements: Statements) -> tuple[Coroutine[Any, Any, None], ...]:

@@ -1,5 +1,6 @@
 """Origins as browsers write them in the `Origin` header."""
 
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 ANY, OPAQUE = "*", "null"
@@ -22,7 +23,14 @@ def normalized_origin(text: str) -> str:
 
 
 def _host(name: str) -> str:
-    """Browsers send international names in their ASCII form."""
+    """As browsers send it: IP addresses in their short form, international names in their ASCII form."""
     if ":" in name:
-        return f"[{name}]"
-    return name if name.isascii() else name.encode("idna").decode()
+        return f"[{ip_address(name)}]"
+    if name.rpartition(".")[2].isdecimal():
+        return str(ip_address(name))
+    if name.isascii():
+        return name
+    encoded = name.encode("idna")
+    if encoded.decode("idna") != name:  # browsers encode such a name in another way
+        raise ValueError(name)
+    return encoded.decode()

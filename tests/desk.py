@@ -91,14 +91,15 @@ class Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: Any, settings: Settings = QUICK) -> AsyncIterator[str]:
-    """The address of a server that runs until the end."""
-    protocol: Any = HttpProtocolFactory(settings.http, reserved_descriptors(settings))
+async def serving(app: Any, settings: Settings = QUICK, *, foreign: bool = False) -> AsyncIterator[str]:
+    """The address of a server that runs until the end, with our protocol unless it is `foreign`."""
+    ours: Any = HttpProtocolFactory(settings.http, reserved_descriptors(settings))
+    protocol = "auto" if foreign else ours
     with take_port("127.0.0.1", 0) as listening:
         config = uvicorn.Config(
             app,
             http=protocol,
-            ws="none",
+            ws="auto" if foreign else "none",
             log_config=None,
             access_log=False,
             lifespan="on",

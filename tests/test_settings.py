@@ -86,7 +86,7 @@ REFUSED = {
         "http://me@h",
     ],
     "PUBLIC_URL_ALIASES": ["localhost:8080", "http://old.example,ftp://example.com", "http://old.example/#x"],
-    "COMFYUI_URLS": ["localhost:8188", "http://one, two"],
+    "COMFYUI_URLS": ["localhost:8188", "http://one, two", "http://", "HTTP://:8188", "http://one:99999"],
     "LOG_QUEUE_SAVES_MAX": ["-1", "1.5", "many"],
     "LOG_LOCK_SECONDS_MAX": ["-0.1", "nan", "inf"],
 }
@@ -211,6 +211,11 @@ def test_trusted_proxies_are_addresses_and_networks() -> None:
     given = "127.0.0.1, ::1,10.0.0.0/8 , 2001:db8::/32, 192.0.2.7/24"
     proxies = from_environment({"HUAJUAN_TRUSTED_PROXIES": given}).trusted_proxies
     assert proxies == ("127.0.0.1", "::1", "10.0.0.0/8", "2001:db8::/32", "192.0.2.7/24")
+
+
+def test_the_scheme_of_an_address_may_be_in_capitals() -> None:
+    given = {"HUAJUAN_COMFYUI_URLS": "HTTP://GPU-2:8188, Https://gpu"}
+    assert from_environment(given).comfyui_urls == ("HTTP://GPU-2:8188", "Https://gpu")
 
 
 def test_an_empty_variable_counts_as_absent() -> None:

@@ -18,7 +18,7 @@ from huajuan.domain.image import Image
 from huajuan.domain.painter_address import one_of_each
 from huajuan.domain.studio import Studio
 from huajuan.event_store.statements import Statements
-from huajuan.inference_client import Graph, InferenceError
+from huajuan.inference_client import Graph, InferenceError, not_applied
 from huajuan.inference_client.comparing import Comparison, compare
 from huajuan.pictures import PictureMissing, Pictures, PlaceUnusable
 from huajuan.serving.painter import demo_painter
@@ -75,8 +75,10 @@ async def _redraw(settings: Settings, dsn: str, named: str, stack: ExitStack) ->
         urls = [*urls, stack.enter_context(demo_painter()).url()]
     if not urls:
         raise CannotDo("an admin has removed every server that HUAJUAN_COMFYUI_URLS names")
-    aside(f"drawing {image.id} again, {image.width}x{image.height} pixels in {image.steps} steps")
-    return before, await redraw(image, workflow, uuid4(), urls, settings.painter_limits, settings.checkpoint)
+    steps = "the workflow's own" if "steps" in not_applied(workflow) else image.steps
+    aside(f"drawing {image.id} again, {image.width}x{image.height} pixels in {steps} steps")
+    limits, checkpoint = settings.painter_limits, settings.checkpoint
+    return before, await redraw(image, workflow, uuid4(), urls, limits, checkpoint, before=before)
 
 
 async def _on_record(settings: Settings, dsn: str, named: str) -> tuple[Image, Graph, list[str]]:

@@ -27,12 +27,14 @@ async def sparing_last_admin(
 
 
 async def can_act_as_admin(store: EventStore, account_id: UUID) -> bool:
-    """Whether the account has the role, and is neither erased nor banned."""
+    """Whether the account has the role, is approved, and is neither erased nor banned."""
     admin = await store.find(Admin, store.stream_ids.admin(account_id))
     if admin is None or not admin.stands:
         return False
     account = await store.find(Account, account_id)
-    return account is not None and not account.is_erased and not account.is_banned
+    if account is None or account.is_pending:
+        return False
+    return not account.is_erased and not account.is_banned
 
 
 async def _any_other(store: EventStore, accounts: list[UUID], account_id: UUID) -> bool:

@@ -41,16 +41,22 @@ async def _keep_trying(painter: Painter, painters: Painters, workflow: Graph, li
         except ServerUnavailable as unavailable:
             if not is_told:
                 _logger.warning(
-                    "workflow not tried: painter unavailable", host=painter.url, detail=unavailable.detail
+                    "workflow not tried: painter unavailable",
+                    host=painter.url,
+                    reason=unavailable.reason,
+                    detail=unavailable.detail,
                 )
             is_told = True
+            # It may be a proxy that will never say.
+            next_seconds = min(pause_seconds * 2, limits.fitting_pause_seconds_max)
         else:
             _tell(painter, problems)
             if not problems:
                 return
+            # Somebody may be about to give it what it lacks.
+            pause_seconds = next_seconds = limits.fitting_pause_seconds
         await asyncio.sleep(pause_seconds)
-        # It may be a proxy that will never say.
-        pause_seconds = min(pause_seconds * 2, limits.fitting_pause_seconds_max)
+        pause_seconds = next_seconds
 
 
 def _tell(painter: Painter, problems: list[str]) -> None:

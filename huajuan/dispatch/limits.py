@@ -11,9 +11,9 @@ class DispatchLimits(msgspec.Struct, frozen=True):
     jobs_waiting_max: int = 1000
     # What one who finds the queue full is told to wait.
     full_retry_seconds: int = 10
-    # Of all processes together. With 2 a painter is not idle between two pictures, but the second waits there
-    # where nobody can overtake it.
-    jobs_of_host_max: int = 1
+    # Of all processes together. With 2 a server is not idle between two pictures; the second waits there, where no
+    # other can overtake it.
+    jobs_of_host_max: int = 2
     attempts_max: int = 3
     lease_seconds: float = 20
     heartbeat_seconds: float = 2

@@ -81,7 +81,7 @@ SELECT pg_notify(%(channel)s, '') FROM gone LIMIT 1
 """
 _PLACE = """
 SELECT coalesce(q.place - 1, 0), q.place IS NULL AND l.host IS NOT NULL, l.progress,
-       (SELECT count(DISTINCT host) FROM operations.job_leases w WHERE w.lapses_at > clock_timestamp())
+       (SELECT count(host) FROM operations.job_leases w WHERE w.lapses_at > clock_timestamp())
   FROM operations.job_leases l LEFT JOIN operations.queue q USING (image_id)
  WHERE l.image_id = %(image)s
 """
@@ -123,12 +123,12 @@ class Claimed(NamedTuple):
 
 class Place(NamedTuple):
     """How many jobs are before it, whether a painter has it in hand, how far the drawing is, 0 to 1, and how
-    many painters are at work."""
+    many jobs the painters have in hand."""
 
     ahead: int
     in_hand: bool
     progress: float
-    hosts: int
+    at_work: int
 
 
 class QueueMeasures(NamedTuple):

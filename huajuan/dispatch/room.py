@@ -73,7 +73,7 @@ class DrawingRoom:
         self.workflows = workflows
         self.endings = Endings(store, limits.wait_poll_seconds)
         self.pictures = pictures
-        self._checkpoint = checkpoint or None
+        self.checkpoint = checkpoint or None
         self._jobs: dict[UUID, JobInHand] = {}
         self._errands = Errands()
         # Metrics replace it.
@@ -215,7 +215,7 @@ class DrawingRoom:
         """What may have been sent before is looked for first, everywhere."""
         if image.prompt is None:
             raise Cancelled(OWNER_GONE)
-        drawing = drawing_of(image, await self.workflows.find(image.workflow), self._checkpoint)
+        drawing = drawing_of(image, await self.workflows.find(image.workflow), self.checkpoint)
         if job.may_be_known or not job.painter.is_proven:
             looked = await self.painters.look_for(image.id)
             at("draw.looked")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import structlog
 
 from huajuan.domain.image import Image
 from huajuan.event_store.connecting import connect_blocking
@@ -18,12 +19,15 @@ from huajuan.inference_client import (
     Graph,
     OutcomeUnknown,
     WorkflowError,
-    check_holes,
+    check_workflow,
+    not_applied,
+    remarks,
     text_to_image,
 )
 
 FILE_BYTES_MAX = 1 << 20
 REMEMBERED_MAX = 16
+_logger = structlog.get_logger(__name__)
 _NAMED = re.compile(r"sha256:([0-9a-f]{64})")
 _KEEP = """
 INSERT INTO operations.workflows (digest, document) VALUES (%(digest)s, %(document)s) ON CONFLICT (digest) DO NOTHING
@@ -51,6 +55,12 @@ class Workflows:
         if workflow is not None:
             self._remembered[current] = workflow
         self.current = current
+
+    @property
+    def not_applied(self) -> list[str]:
+        """Parameters of a request that change nothing in a new picture."""
+        current = self._remembered.get(self.current)
+        return not_applied(current) if current else []
 
     async def find(self, digest: str) -> Graph:
         """By its digest; an old picture without one was drawn by the built-in workflow.
@@ -107,7 +117,7 @@ def read_graph(content: bytes) -> Graph:
     """Raises `WorkflowUnusable`."""
     try:
         workflow: Graph = msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"))
-        check_holes(workflow)
+        check_workflow(workflow)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WorkflowUnusable(f"it is no JSON: {error}") from None
     except WorkflowError as error:
@@ -115,7 +125,7 @@ def read_graph(content: bytes) -> Graph:
     return workflow
 
 
-def check_workflow(place: str) -> None:
+def check_place(place: str) -> None:
     """Before there is a database: raises `WorkflowUnusable` for a file that is none."""
     if not _NAMED.fullmatch(place):
         read_workflow(place)
@@ -133,18 +143,27 @@ async def opened_workflows(statements: Statements, place: str) -> Workflows:
         found = await _found(statements, named[1])
         if found is None:
             raise WorkflowUnusable("no workflow of this digest is kept")
+        _tell_remarks(found)
         return Workflows(statements, named[1], found)
     workflow = read_workflow(place)
     await statements.run(_KEEP, kept(workflow)._asdict())
+    _tell_remarks(workflow)
     return Workflows(statements, kept(workflow).digest, workflow)
+
+
+def _tell_remarks(workflow: Graph) -> None:
+    if found := remarks(workflow):
+        _logger.warning("workflow: pictures may not be as asked", remarks=found)
 
 
 def keep_at_start(dsn: str, place: str) -> str:
     """As `opened_workflows`, before any worker runs; returns the name that workers find it by."""
     if named := _NAMED.fullmatch(place):
         with connect_blocking(dsn) as connection:
-            if not connection.execute(_FIND, {"digest": named[1]}).fetchone():
-                raise WorkflowUnusable("no workflow of this digest is kept")
+            found = connection.execute(_FIND, {"digest": named[1]}).fetchone()
+        if not found:
+            raise WorkflowUnusable("no workflow of this digest is kept")
+        read_graph(found[0].encode())
         return place
     made = kept(read_workflow(place))
     with connect_blocking(dsn) as connection:

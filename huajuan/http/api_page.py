@@ -5,7 +5,6 @@ import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
 
 from litestar import Request, Response, Router, get, route
 from litestar.enums import MediaType
@@ -16,6 +15,7 @@ from litestar.types import Method
 
 from huajuan.http.accepting import names
 from huajuan.http.desk import AtDesk
+from huajuan.http.links import location
 
 PATH = "/schema"
 DOCUMENT = "/openapi.json"
@@ -25,9 +25,9 @@ FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"
 # The version is part of the path, so that a file never changes.
 _FILES_PATH = f"/swagger-ui-{VERSION}"
 _FOREVER = "public, max-age=31536000, immutable"
-_START = f"""
-SwaggerUIBundle({{
-  url: "{PATH}{DOCUMENT}",
+_START = """
+SwaggerUIBundle({
+  url: document.getElementById("document").href,
   dom_id: "#page",
   deepLinking: true,
   defaultModelsExpandDepth: 0,
@@ -35,8 +35,11 @@ SwaggerUIBundle({{
   filter: true,
   tryItOutEnabled: true,
   validatorUrl: null,
-}});
+});
 """
+# Links are relative, so that the page works below whatever path a proxy takes away. The second is for a path that
+# ends with a slash.
+_FOLDERS = (PATH.lstrip("/"), f"..{PATH}")
 _START_DIGEST = base64.b64encode(hashlib.sha256(_START.encode()).digest()).decode()
 # What the page may load; the browser itself sees to it that nothing else is asked for.
 _POLICY = "; ".join(
@@ -71,13 +74,14 @@ _PAGE = f"""<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>画卷 huajuan: API</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="{PATH}{_FILES_PATH}/swagger-ui.css">
+<link id="document" rel="service-desc" type="application/json" href="FOLDER{DOCUMENT}">
+<link rel="stylesheet" href="FOLDER{_FILES_PATH}/swagger-ui.css">
 <style>{_STYLE}</style>
 </head>
 <body>
-<noscript>This page needs JavaScript; <a href="{PATH}{DOCUMENT}">the document itself</a> does not.</noscript>
+<noscript>This page needs JavaScript; <a href="FOLDER{DOCUMENT}">the document itself</a> does not.</noscript>
 <div id="page"></div>
-<script src="{PATH}{_FILES_PATH}/swagger-ui-bundle.js"></script>
+<script src="FOLDER{_FILES_PATH}/swagger-ui-bundle.js"></script>
 <script>{_START}</script>
 </body>
 </html>
@@ -93,8 +97,7 @@ async def to_the_page(request: Request[Any, Any, Any], desk: AtDesk) -> Response
     """A browser is sent to the API's page as long as there is no other; for all else the path is unknown."""
     if request.method not in ("GET", "HEAD") or not names(request, MediaType.HTML):
         raise NotFoundException
-    beneath = quote(urlsplit(desk.settings.public_address).path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
-    headers = {"Location": beneath + PATH, "Cache-Control": "no-store", "Vary": "Accept"}
+    headers = location(desk.settings.public_address, PATH) | {"Cache-Control": "no-store", "Vary": "Accept"}
     return Response("", status_code=302, media_type=MediaType.TEXT, headers=headers)
 
 
@@ -105,7 +108,8 @@ class ApiPage(OpenAPIRenderPlugin):
         super().__init__(path="/")
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        return _PAGE.encode()
+        folder = _FOLDERS[request.scope["raw_path"].endswith(b"/")]
+        return _PAGE.replace("FOLDER", folder).encode()
 
     def receive_router(self, router: Router) -> None:
         router.register(_file)

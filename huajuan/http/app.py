@@ -7,6 +7,7 @@ from typing import Any
 from litestar import Litestar, Request, Router
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Server
 from litestar.types import ASGIApp
 
 from huajuan.domain.refusals import ReasonRefused
@@ -22,6 +23,7 @@ from huajuan.http.admin_timeline import timeline
 from huajuan.http.admin_verify import verify_log
 from huajuan.http.api_page import DOCUMENT, PATH, ApiPage, page_router, to_the_page
 from huajuan.http.avatars import avatar_picture, upload_avatar
+from huajuan.http.canonical_path import canonical_paths
 from huajuan.http.compression import compressing
 from huajuan.http.cors import cors
 from huajuan.http.desk import AtDesk, Desk
@@ -40,6 +42,7 @@ from huajuan.http.head_requests import head_as_get
 from huajuan.http.idempotency import Replayed, keeping_replies, on_replayed, one_effect
 from huajuan.http.images import all_images, one_image, own_images, own_images_of_time
 from huajuan.http.likes import like, unlike
+from huajuan.http.links import public_path
 from huajuan.http.meter import Meter
 from huajuan.http.metrics import keep_refreshing, metrics
 from huajuan.http.operations import healthz, readyz
@@ -92,7 +95,7 @@ def create_app(settings: Settings, open_desk: OpenDesk) -> ASGIApp:
     app.state.meter = Meter()
     inner = remembering(compressing(keeping_replies(app)), app)
     answering = head_as_get(cors(inner, settings.allowed_origins))
-    return behind_proxies(door(answering, app.state.meter), settings.trusted_proxies)
+    return canonical_paths(behind_proxies(door(answering, app.state.meter), settings.trusted_proxies))
 
 
 def _before_token() -> Router:
@@ -119,6 +122,7 @@ def _openapi(settings: Settings) -> OpenAPIConfig:
         tags=TAGS,
         components=COMPONENTS,
         path=PATH,
+        servers=[Server(url=public_path(settings.public_address) or "/")],
         openapi_router=page_router(),
         render_plugins=[ApiPage(), Document(DOCUMENT, settings.list_rows_max)],
         use_handler_docstrings=True,

@@ -120,6 +120,9 @@ OF_PROPERTY: Mapping[str, str] = {
     "totals": "What became of all points of the account.",
     "url": "The address of the picture.",
     "urls": "The addresses of the images meant.",
+    "drawing": "Whether any inference server answers, so that pictures are drawn.",
+    "not_applied": "Parameters that change nothing, because the workflow has its own; absent if there are none.",
+    "state": "`ready`, `cooldown` (a circuit is open or half-open), `unreachable`, or `unfit` for the workflow.",
     "user": "One's own account.",
     "username": "The username.",
     "users": "The accounts, by id.",
@@ -215,6 +218,7 @@ OF_STRUCT: Mapping[str, Mapping[str, str]] = {
     "PainterOnWire": {
         "url": "The address of the inference server.",
         "problems": "What of the workflow the server cannot do; null before that was tried.",
+        "reason": "Why the server is in its state, in a sentence; null if it is ready.",
     },
     "ProjectionReply": {"projection": "The read table and how it is doing."},
     "AvatarForm": {"url": "The address of the avatar; empty takes it away."},

@@ -12,6 +12,7 @@ from litestar.status_codes import HTTP_413_REQUEST_ENTITY_TOO_LARGE, HTTP_500_IN
 from huajuan.event_store.errors import LogError
 from huajuan.http import phrases
 from huajuan.http.door import request_id
+from huajuan.http.head_requests import with_head
 from huajuan.pictures import StoreAway
 from huajuan.sessions.rate_limits import RateLimited
 from huajuan.threads import TooManyWaiting
@@ -60,7 +61,7 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
     if error.status_code >= HTTP_500_INTERNAL_SERVER_ERROR:
         return on_exception(request, error)
     message = _OF_STATUS.get(error.status_code, phrases.BAD_REQUEST)
-    return _reply(error.status_code, {"message": message}, error.headers)
+    return _reply(error.status_code, {"message": message}, with_head(request.scope["path"], error.headers))
 
 
 def on_busy(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:

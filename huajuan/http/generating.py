@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -59,20 +59,28 @@ from huajuan.projections.point_history import POINT_HISTORY
 PAINTER_RETRY_SECONDS = "10"
 
 
+NotApplied = list[Literal["steps", "sampling_method"]] | msgspec.UnsetType
+
+
 class GeneratedReply(Tried, kw_only=True):
-    """The picture, and what the account has left."""
+    """The picture, and what the account has left.
+
+    `not_applied` names parameters that change nothing, for the workflow has its own; absent where there are none.
+    """
 
     msg: str
     image_url: Address
     id: int
     score: int
     generation_id: int
+    not_applied: NotApplied = msgspec.UNSET
 
 
 class AskedReply(JobReply, kw_only=True):
-    """The job, which is on record now."""
+    """The job, which is on record now. `not_applied` as in the reply with the picture."""
 
     success: bool
+    not_applied: NotApplied = msgspec.UNSET
 
 
 class TriedLater(Said, kw_only=True):
@@ -204,10 +212,10 @@ async def _asked(desk: Desk, account_id: UUID, image_id: UUID, position: int) ->
     job = job_on_wire(new, standing(new, None, None, desk.store.clock()), desk.settings.public_address)
     with after_commit("look at the job"):  # else it is told as it was asked for
         job = await job_now(desk, (await on_record(desk, str(new.id), new.account_id)).row)
-    reply = AskedReply(code=202, success=True, message=phrases.WELL, **asdict(job))
-    return Response(
-        reply, status_code=202, headers=location(desk.settings.public_address, f"{PATH}/{job.id}")
-    )
+    ignored = _not_applied(desk)
+    reply = AskedReply(code=202, success=True, message=phrases.WELL, not_applied=ignored, **asdict(job))
+    headers = location(desk.settings.public_address, f"{PATH}/{job.id}")
+    return Response(reply, status_code=202, headers=headers)
 
 
 @contextmanager
@@ -234,4 +242,10 @@ def _generated(ending: Ending, desk: Desk) -> GeneratedReply:
         id=ending.position,
         score=ending.balance,
         generation_id=ending.requested_at,
+        not_applied=_not_applied(desk),
     )
+
+
+def _not_applied(desk: Desk) -> NotApplied:
+    ignored: Any = desk.room.workflows.not_applied
+    return ignored or msgspec.UNSET

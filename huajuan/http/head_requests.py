@@ -1,5 +1,6 @@
 """HEAD: every GET route replies with the headers of its GET and without a body."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from litestar.enums import ScopeType
@@ -27,6 +28,14 @@ def head_as_get(app: ASGIApp) -> ASGIApp:
             scope["path_template"] = as_get.get("path_template", "")
 
     return enter
+
+
+def with_head(path: str, headers: Mapping[str, str] | None) -> Mapping[str, str]:
+    """The headers of a 405, whose `Allow` names HEAD where GET is allowed."""
+    given = {name.lower(): value for name, value in (headers or {}).items()}
+    if "GET" in given.get("allow", "") and _is_read(path):
+        given["allow"] += ", HEAD"
+    return given
 
 
 def is_head(scope: Scope) -> bool:

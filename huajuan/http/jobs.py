@@ -24,6 +24,8 @@ from huajuan.projections.generations import (
 )
 
 PATH = "/auth/generations"
+# Of the mean, for a job that says nothing of its progress.
+LEFT_WITHOUT_PROGRESS_MIN = 0.1
 
 
 class Standing(msgspec.Struct, kw_only=True):
@@ -146,26 +148,29 @@ async def mean_seconds(desk: Desk) -> float | None:
 def standing(row: GenerationRow, place: Place | None, mean_seconds: float | None, now: datetime) -> Standing:
     """`mean_seconds` is how long a picture takes, if that is known."""
     if row.status == RUNNING and (place is None or not place.in_hand):
-        place = Place(0, in_hand=True, progress=0, hosts=1)
+        place = Place(0, in_hand=True, progress=0, at_work=1)
     if place is None or not row.is_open:
         return Standing(position=None, eta_seconds=None, progress=float(row.status == SUCCEEDED))
     progress = min(1.0, max(0.0, place.progress)) if row.status != QUEUED else 0.0
     eta = None
-    if mean_seconds is not None and place.hosts:
-        took = _took_seconds(row, now) if progress else 0.0
+    if mean_seconds is not None and place.at_work:
+        took = _took_seconds(row, now) if place.in_hand and row.status == RUNNING else 0.0
         eta = round(_turns_before(place) * mean_seconds + _left_seconds(progress, took, mean_seconds), 1)
     return Standing(position=0 if place.in_hand else place.ahead + 1, eta_seconds=eta, progress=progress)
 
 
 def _turns_before(place: Place) -> float:
-    """Each host takes the next job when it has drawn one."""
-    return 0 if place.in_hand else (place.ahead + 1) / place.hosts
+    """One is taken for each that ends, and the mean counts the time in which a job waits at its painter."""
+    return 0 if place.in_hand else (place.ahead + 1) / place.at_work
 
 
 def _left_seconds(progress: float, took_seconds: float, mean_seconds: float) -> float:
-    """Of a job itself: it takes as long as any, corrected by its own pace the more it has shown of it."""
+    """Of a job itself: it takes as long as any, corrected by its own pace the more it has shown of it.
+
+    One that has shown nothing yet is never about to be done: it may be loading its model.
+    """
     if not progress:
-        return mean_seconds
+        return max(mean_seconds - took_seconds, mean_seconds * LEFT_WITHOUT_PROGRESS_MIN)
     return (1 - progress) * (took_seconds + (1 - progress) * mean_seconds)
 
 

@@ -25,7 +25,13 @@ def next_page(
 
 def location(public_address: str, path: str) -> dict[str, str]:
     """The header that names a resource of ours, without a host: below the path that the public address has."""
-    return {"Location": urlsplit(ascii_address(public_address)).path + quote(path, safe=_PATH_SAFE)}
+    return {"Location": public_path(public_address) + quote(path, safe=_PATH_SAFE)}
+
+
+def public_path(public_address: str) -> str:
+    """The path of the public address, percent-encoded, without a slash at its end; empty where it has none."""
+    path = urlsplit(ascii_address(public_address)).path.strip("/")
+    return f"/{path}" if path else ""
 
 
 @lru_cache(maxsize=16)

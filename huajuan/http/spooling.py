@@ -2,9 +2,11 @@
 
 import hashlib
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO
+from uuid import UUID
 
 from litestar import Request
 from litestar.exceptions import InternalServerException
@@ -18,6 +20,7 @@ from huajuan.http import phrases
 from huajuan.http.envelope import Refusal
 from huajuan.pictures import StoreAway
 from huajuan.portraits import UPLOAD_BYTES_MAX, Portraits, PortraitUnfit
+from huajuan.threads import TooManyWaiting
 
 PIECE_BYTES = 64 << 10
 MEMORY_BYTES_MAX = 256 << 10
@@ -25,6 +28,10 @@ PARTS_MAX = 20
 # Set for a route whose body is received so.
 SPOOLED = "spooled"
 _SPOOL = "spool"
+# In each process.
+ARRIVING_MAX = 100
+ARRIVING_OF_ACCOUNT_MAX = 4
+_arriving: Counter[UUID | None] = Counter()
 
 
 class BodyLost(Exception):
@@ -36,7 +43,13 @@ class Spool:
 
     def __init__(self, leave: Callable[[], None]) -> None:
         self._file = tempfile.SpooledTemporaryFile(MEMORY_BYTES_MAX)  # noqa: SIM115
-        self._leave: Callable[[], None] | None = leave
+        self._leave = leave
+        self._has_place = False
+
+    def take(self, take_place: Callable[[], None]) -> None:
+        """A place among those whose pictures are decoded. Raises `TooManyWaiting`."""
+        take_place()
+        self._has_place = True
 
     def write(self, piece: bytes) -> None:
         self._file.write(piece)
@@ -48,9 +61,28 @@ class Spool:
 
     def close(self) -> None:
         self._file.close()
-        if self._leave:
+        if self._has_place:
+            self._has_place = False
             self._leave()
-            self._leave = None
+
+
+@contextmanager
+def _receiving(request: Request[Any, Any, Any]) -> Iterator[None]:
+    """Bodies that arrive at once are bounded, also those of one account, which could send them slowly on purpose.
+
+    Raises `TooManyWaiting`.
+    """
+    claims = request.scope["state"].get("claims")
+    account_id = claims.account_id if claims else None
+    if sum(_arriving.values()) >= ARRIVING_MAX or _arriving[account_id] >= ARRIVING_OF_ACCOUNT_MAX:
+        raise TooManyWaiting
+    _arriving[account_id] += 1
+    try:
+        yield
+    finally:
+        _arriving[account_id] -= 1
+        if not _arriving[account_id]:
+            del _arriving[account_id]
 
 
 async def spooled(request: Request[Any, Any, Any], portraits: Portraits) -> Spool:
@@ -60,11 +92,12 @@ async def spooled(request: Request[Any, Any, Any], portraits: Portraits) -> Spoo
     """
     state = request.scope["state"]
     if _SPOOL not in state:
-        portraits.take_place()
         spool = Spool(portraits.give_place)
         try:
-            async for piece in request.stream():
-                spool.write(piece)
+            with _receiving(request):
+                async for piece in request.stream():
+                    spool.write(piece)
+            spool.take(portraits.take_place)
         except BaseException as error:
             spool.close()
             if isinstance(error, InternalServerException):

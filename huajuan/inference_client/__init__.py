@@ -17,6 +17,8 @@ from huajuan.inference_client.errors import (
 from huajuan.inference_client.holes import Graph, WorkflowError, check_holes
 from huajuan.inference_client.jobs import JobState
 from huajuan.inference_client.limits import Limits
+from huajuan.inference_client.outputs import check_workflow
+from huajuan.inference_client.remarks import not_applied, remarks
 from huajuan.inference_client.workflow import text_to_image, with_checkpoint
 
 __all__ = [
@@ -38,6 +40,9 @@ __all__ = [
     "TookTooLong",
     "WorkflowError",
     "check_holes",
+    "check_workflow",
+    "not_applied",
+    "remarks",
     "text_to_image",
     "with_checkpoint",
 ]

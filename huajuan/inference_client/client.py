@@ -16,16 +16,18 @@ from huajuan.inference_client.discovery import Discovery, ServerInfo
 from huajuan.inference_client.drawing import Drawing, Drawn
 from huajuan.inference_client.errors import Cancelled, OutcomeUnknown, Rejected, ServerUnavailable
 from huajuan.inference_client.fetching import Fetching
+from huajuan.inference_client.filling import Filling
 from huajuan.inference_client.fitting import misfits
-from huajuan.inference_client.holes import Graph, WorkflowError, check_holes, holes, told
+from huajuan.inference_client.holes import Graph, WorkflowError, told
 from huajuan.inference_client.jobs import Jobs, JobState
 from huajuan.inference_client.limits import Limits
 from huajuan.inference_client.listener import Listener
+from huajuan.inference_client.outputs import check_workflow
 from huajuan.inference_client.submission import Submission
 from huajuan.inference_client.transport import Transport, Trouble
 from huajuan.inference_client.waiting import OnProgress, Waiting
 from huajuan.inference_client.watches import Clock, Watch, Watches
-from huajuan.inference_client.workflow import checkpoint_of, fill, text_to_image, values
+from huajuan.inference_client.workflow import checkpoint_of, text_to_image
 
 OnAccepted = Callable[[], Awaitable[None]]
 
@@ -34,7 +36,7 @@ class ComfyUI:
     """One server at `url` (http or https, a path is kept). Use as an async context manager.
 
     `workflow` is any graph in API format with named holes, the built-in text-to-image by default;
-    WorkflowError if it lacks a hole that matters.
+    WorkflowError if it lacks a hole that matters, or if it is not clear which of its pictures is the one.
     Errors are those of `errors`. Cancelling a task inside `draw` leaves the job alone: `finish` it later.
     """
 
@@ -48,7 +50,7 @@ class ComfyUI:
     ) -> None:
         self._limits = limits or Limits()
         self._workflow = workflow or text_to_image()
-        check_holes(self._workflow)
+        check_workflow(self._workflow)
         self._client_id = client_id or str(uuid4())
         self._url = url.rstrip("/")
         # Two calls for one id in this process must not both find it unknown and both send it.
@@ -60,8 +62,11 @@ class ComfyUI:
         self._jobs = Jobs(self._transport)
         self._canceller = Canceller(self._transport, self._jobs)
         self._submission = Submission(self._transport, self._jobs, self._client_id, self._limits)
-        self._fetching = Fetching(self._transport, self._jobs, self._limits, self._clock)
         self._discovery = Discovery(self._transport, self._limits, self._clock)
+        self._filling = Filling(self._discovery)
+        self._fetching = Fetching(
+            self._transport, self._jobs, self._limits, self._clock, self._filling.size_of
+        )
         self._watches = Watches(self._clock, self._limits.jobs_watched_max)
         self._listener = Listener(socket_url(self._url, self._client_id), self._watches, self._limits)
         return self
@@ -122,9 +127,13 @@ class ComfyUI:
         except Trouble:
             return
 
-    async def checkpoints(self) -> list[str]:
-        """The names of the models the server has; ServerUnavailable when it does not say."""
-        return await self._discovery.checkpoints()
+    async def checkpoints(self, workflow: Graph | None = None) -> list[str]:
+        """The models that may stand for `{checkpoint}` there; ServerUnavailable when the server does not say."""
+        return await self._filling.models(workflow or self._workflow)
+
+    async def rounds_plainly(self, drawing: Drawing) -> bool:
+        """Whether `plain_steps` of a drawing would change nothing here; ServerUnavailable if none answers."""
+        return await self._filling.is_plain(self._with_workflow(drawing))
 
     async def check(self) -> ServerInfo:
         """What kind of server answers, ServerUnavailable if none does. Says nothing of its worker's health."""
@@ -152,10 +161,20 @@ class ComfyUI:
             await self._listener.head_start()
             was_connected = self._listener.is_connected
             try:
-                await self._submit(drawing.prompt_id, graph, watch)
+                await self._submit_as_it_is_now(drawing, graph, watch)
             except Rejected as rejected:
                 raise await self._explained(rejected, drawing) from rejected
             return was_connected
+
+    async def _submit_as_it_is_now(self, drawing: Drawing, graph: Graph, watch: Watch) -> None:
+        """Once more if the server lists other models by now than when they were asked for."""
+        try:
+            await self._submit(drawing.prompt_id, graph, watch)
+        except Rejected as rejected:
+            again = await self._graph(drawing) if rejected.is_unlisted else graph
+            if again == graph:
+                raise
+            await self._submit(drawing.prompt_id, again, watch)
 
     async def _explained(self, rejected: Rejected, drawing: Drawing) -> Rejected:
         """With the places in the workflow that do not fit, if that is why; what is wrong there is for the log."""
@@ -191,16 +210,12 @@ class ComfyUI:
                 return await self._jobs.find(prompt_id) is not JobState.UNKNOWN
             except Trouble as trouble:
                 problem = trouble
-        raise ServerUnavailable("the server cannot be reached", str(problem)) from problem
+        reason = problem.reason if problem else "the server cannot be reached"
+        raise ServerUnavailable(reason, str(problem)) from problem
 
     async def _graph(self, drawing: Drawing) -> Graph:
-        workflow = drawing.workflow or self._workflow
         try:
-            check_holes(workflow)
-            checkpoint = drawing.checkpoint or ""
-            if not checkpoint and "checkpoint" in holes(workflow):
-                checkpoint = await self._discovery.first_checkpoint()
-            return fill(workflow, values(drawing, checkpoint))
+            return await self._filling.graph(self._with_workflow(drawing))
         except WorkflowError as problem:
             raise Rejected("the picture cannot be drawn so", str(problem)) from problem
 

@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
-from huajuan.inference_client.errors import Rejected, ServerUnavailable
+from huajuan.inference_client.errors import ServerUnavailable
 from huajuan.inference_client.limits import Limits
-from huajuan.inference_client.transport import NoAnswer, Transport, Trouble
+from huajuan.inference_client.transport import Answer, Transport, Trouble, Unusable
 from huajuan.inference_client.watches import Clock
+
+KINDS_REMEMBERED_MAX = 1000
+T = TypeVar("T")
 
 
 class ServerInfo(msgspec.Struct, frozen=True):
@@ -25,14 +28,14 @@ class ServerInfo(msgspec.Struct, frozen=True):
 
 
 class Discovery:
-    """Asks, and remembers the models for `checkpoints_cached_seconds`."""
+    """Asks, and remembers models and kinds of node for `checkpoints_cached_seconds`."""
 
     def __init__(self, transport: Transport, limits: Limits, clock: Clock) -> None:
         self._transport = transport
         self._limits = limits
         self._clock = clock
-        self._checkpoints: list[str] = []
-        self._asked_at = float("-inf")
+        self._models: dict[str, _Remembered[list[str]]] = {}
+        self._kinds: dict[str, _Remembered[Any]] = {}
         self._version = ""
         self._version_at = float("-inf")
 
@@ -40,18 +43,19 @@ class Discovery:
         try:
             system = (await self._transport.get("/system_stats")).document().get("system")
         except Trouble as trouble:
-            raise ServerUnavailable("the server cannot be reached", str(trouble)) from trouble
-        system = system if isinstance(system, dict) else {}
+            raise ServerUnavailable(trouble.reason, str(trouble)) from trouble
+        if not isinstance(system, dict):
+            raise ServerUnavailable("no ComfyUI answers at this address", "/system_stats names no system")
         return ServerInfo(
             str(system.get("comfyui_version", "unknown"))[:60], system.get("demo_painter") is True
         )
 
-    async def checkpoints(self) -> list[str]:
+    async def models(self, folder: str) -> list[str]:
         try:
-            answer = await self._transport.get("/models/checkpoints")
-            return [] if answer.status == 404 else _names(answer.status, answer.decoded())
+            answer = await self._transport.get(f"/models/{folder}")
+            return [] if answer.status == 404 else _names(answer)
         except Trouble as trouble:
-            raise ServerUnavailable("the server cannot be reached", str(trouble)) from trouble
+            raise ServerUnavailable(trouble.reason, str(trouble)) from trouble
 
     async def version(self) -> str:
         """Empty when the server does not say in time; raises nothing."""
@@ -65,32 +69,61 @@ class Discovery:
         return self._version
 
     async def descriptions(self, classes: Iterable[str]) -> dict[str, Any]:
-        """What the server says of these kinds of node; those it lacks are not there."""
-        names = dict.fromkeys(classes)
-        # Of a name with a slash some servers make two parts of the address, so then all kinds are asked for.
-        paths = [quote(name) for name in names] if not any("/" in name for name in names) else [""]
+        """What the server says now of these kinds of node; those it lacks are not there."""
+        names = list(dict.fromkeys(classes))
         try:
-            said = [
-                (await self._transport.get(f"/object_info/{path}".rstrip("/"))).document() for path in paths
-            ]
+            found = await self._asked(names)
         except Trouble as trouble:
-            raise ServerUnavailable("the server cannot be reached", str(trouble)) from trouble
-        return {name: one[name] for one in said for name in names if name in one}
+            raise ServerUnavailable(trouble.reason, str(trouble)) from trouble
+        self._remember(names, found)
+        return found
+
+    async def known_descriptions(self, classes: Iterable[str]) -> dict[str, Any]:
+        """As `descriptions`, remembered for a while; nothing where the server answers but does not say."""
+        names = list(dict.fromkeys(classes))
+        missing = [name for name in names if not self._is_fresh(self._kinds.get(name))]
+        if missing:
+            try:
+                self._remember(missing, await self._asked(missing))
+            except Unusable:
+                self._remember(missing, {})
+            except Trouble as trouble:
+                raise ServerUnavailable(trouble.reason, str(trouble)) from trouble
+        kinds = {name: self._kinds[name].value for name in names}
+        return {name: said for name, said in kinds.items() if said is not None}
 
     def forget(self) -> None:
-        self._checkpoints = []
+        self._models.clear()
+        self._kinds.clear()
 
-    async def first_checkpoint(self) -> str:
-        """Rejected when the server has none: nothing can be drawn there."""
-        if self._clock() - self._asked_at > self._limits.checkpoints_cached_seconds or not self._checkpoints:
-            self._checkpoints = await self.checkpoints()
-            self._asked_at = self._clock()
-        if not self._checkpoints:
-            raise Rejected("the server has no model")
-        return self._checkpoints[0]
+    async def known_models(self, folder: str) -> list[str]:
+        known = self._models.get(folder)
+        if known is None or not known.value or not self._is_fresh(known):
+            known = self._models[folder] = _Remembered(await self.models(folder), self._clock())
+        return known.value
+
+    async def _asked(self, names: list[str]) -> dict[str, Any]:
+        # Of a name with a slash some servers make two parts of the address, so then all kinds are asked for.
+        paths = [quote(name) for name in names] if not any("/" in name for name in names) else [""]
+        said = [(await self._transport.get(f"/object_info/{path}".rstrip("/"))).document() for path in paths]
+        return {name: one[name] for one in said for name in names if name in one}
+
+    def _remember(self, names: list[str], found: dict[str, Any]) -> None:
+        if len(self._kinds) > KINDS_REMEMBERED_MAX:
+            self._kinds.clear()
+        self._kinds |= {name: _Remembered(found.get(name), self._clock()) for name in names}
+
+    def _is_fresh(self, known: "_Remembered[Any] | None") -> bool:
+        return known is not None and self._clock() - known.at <= self._limits.checkpoints_cached_seconds
 
 
-def _names(status: int, listed: Any) -> list[str]:
-    if status != 200 or not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-        raise NoAnswer(f"HTTP {status}: no list of models")
+class _Remembered(NamedTuple, Generic[T]):
+    value: T
+    at: float
+
+
+def _names(answer: Answer) -> list[str]:
+    listed = answer.decoded()
+    if answer.status != 200 or not isinstance(listed, list) or not all(isinstance(n, str) for n in listed):
+        raise Unusable(answer, "no list of models")
     return listed

@@ -11,7 +11,8 @@ class Drawing(msgspec.Struct, frozen=True, kw_only=True):
 
     Sizes are in pixels and met exactly. `sampling_method` is `DDIM`, `PLMS` or `K-LMS`; `noise_seed`
     lies in 0 … 2^64-1. Without a `checkpoint` the first one the server lists is taken.
-    `workflow` is a graph with holes, the client's own if there is none.
+    `workflow` is a graph with holes, the client's own if there is none. With `plain_steps` sizes are rounded up to
+    multiples of 8, whatever the server says of its inputs.
     """
 
     prompt_id: UUID
@@ -24,6 +25,7 @@ class Drawing(msgspec.Struct, frozen=True, kw_only=True):
     negative_prompt: str = ""
     checkpoint: str | None = None
     workflow: dict[str, Any] | None = None
+    plain_steps: bool = False
 
 
 class Drawn(msgspec.Struct, frozen=True):

@@ -30,7 +30,11 @@ class DrawingFailed(InferenceError):
 
 
 class Rejected(DrawingFailed):
-    """The graph was refused before anything was drawn."""
+    """The graph was refused before anything was drawn; `is_unlisted` when it names what the server does not have."""
+
+    def __init__(self, reason: str, detail: str = "", *, is_unlisted: bool = False) -> None:
+        super().__init__(reason, detail)
+        self.is_unlisted = is_unlisted
 
 
 class BadPicture(DrawingFailed):

@@ -11,6 +11,7 @@ from huajuan.inference_client.jobs import messages
 
 CODE = re.compile(r"[A-Za-z][A-Za-z0-9_. -]{0,60}")
 OUT_OF_MEMORY = re.compile(r"out.?of.?memory|can't allocate|not enough memory", re.IGNORECASE)
+NOT_IN_LIST = "value_not_in_list"
 REFUSED = "the server refused the workflow"
 NODES_NAMED_MAX = 3
 # Of a node that failed; among them may be the prompt, which no log may have.
@@ -26,7 +27,11 @@ def rejection(answer: Any, characters_max: int) -> Rejected:
     answer = answer if isinstance(answer, dict) else {}
     causes = list(_node_causes(answer.get("node_errors"))) or list(_general_cause(answer.get("error")))
     named = ", ".join(dict.fromkeys(causes[:NODES_NAMED_MAX]))
-    return Rejected(f"{REFUSED}: {named}" if named else REFUSED, _detail(answer, characters_max))
+    return Rejected(
+        f"{REFUSED}: {named}" if named else REFUSED,
+        _detail(answer, characters_max),
+        is_unlisted=any(cause.startswith(NOT_IN_LIST) for cause in causes),
+    )
 
 
 def failure(entry: dict[str, Any], characters_max: int) -> DrawingFailed:

@@ -1,6 +1,7 @@
 """Fetch the picture of a job that has ended, or raise what it ended with."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from huajuan.inference_client.drawing import Drawing
@@ -8,13 +9,13 @@ from huajuan.inference_client.errors import BadPicture, DrawingFailed, JobLost, 
 from huajuan.inference_client.failures import failure
 from huajuan.inference_client.jobs import Jobs, JobState, ending
 from huajuan.inference_client.limits import Limits
+from huajuan.inference_client.outputs import Place, picture_place
 from huajuan.inference_client.picture import cut, verified
 from huajuan.inference_client.transport import Answer, NoAnswer, TooLarge, Transport, Trouble
 from huajuan.inference_client.watches import Clock
-from huajuan.inference_client.workflow import drawn_size
+from huajuan.inference_client.workflow import sent_size
 
-Place = dict[str, str]
-PLACE_FIELDS = ("filename", "subfolder", "type")
+SizeOf = Callable[[Drawing], Awaitable[tuple[int, int]]]
 
 
 class Fetched(NamedTuple):
@@ -25,9 +26,15 @@ class Fetched(NamedTuple):
 
 
 class Fetching:
-    """Reads history entries and pictures of ended jobs."""
+    """Reads history entries and pictures of ended jobs.
 
-    def __init__(self, transport: Transport, jobs: Jobs, limits: Limits, clock: Clock) -> None:
+    `size_of` says how large the server's picture must be where the graph that it keeps does not.
+    """
+
+    def __init__(
+        self, transport: Transport, jobs: Jobs, limits: Limits, clock: Clock, size_of: SizeOf
+    ) -> None:
+        self._size_of = size_of
         self._transport = transport
         self._jobs = jobs
         self._limits = limits
@@ -45,8 +52,10 @@ class Fetching:
         entry = await self._record(drawing, state)
         if ending(entry) is not JobState.SUCCEEDED:
             raise failure(entry, self._limits.detail_characters_max)
-        content = await self._picture(drawing, picture_place(entry, str(drawing.prompt_id)))
-        return Fetched(content, graph_of(entry))
+        graph = graph_of(entry)
+        size = sent_size(graph, drawing) or await self._size_of(drawing)
+        place = picture_place(entry, str(drawing.prompt_id), drawing.workflow or {})
+        return Fetched(await self._picture(drawing, place, size), graph)
 
     async def _record(self, drawing: Drawing, state: JobState) -> dict[str, Any]:
         """The history entry, which may appear a moment after the job's end."""
@@ -65,12 +74,12 @@ class Fetching:
                 raise OutcomeUnknown("the server no longer answers", str(trouble)) from trouble
             return None
 
-    async def _picture(self, drawing: Drawing, place: Place) -> bytes:
+    async def _picture(self, drawing: Drawing, place: Place, size: tuple[int, int]) -> bytes:
         """Several attempts, since a broken transfer and a broken file look alike."""
         problem: Exception | None = None
         for _ in range(self._limits.picture_attempts_max):
             try:
-                return await self._picture_once(drawing, place)
+                return await self._picture_once(drawing, place, size)
             except (Trouble, BadPicture) as error:
                 problem = error
                 await asyncio.sleep(self._limits.retry_seconds)
@@ -78,18 +87,18 @@ class Fetching:
             raise problem
         raise OutcomeUnknown("the picture could not be fetched", str(problem)) from problem
 
-    async def _picture_once(self, drawing: Drawing, place: Place) -> bytes:
+    async def _picture_once(self, drawing: Drawing, place: Place, size: tuple[int, int]) -> bytes:
         try:
             answer = await self._transport.picture(place)
         except TooLarge as problem:
             raise BadPicture("the picture is too large", str(problem)) from problem
         png = _body(answer)
         # Decoding takes tens of milliseconds, during which others want the loop.
-        return await asyncio.to_thread(_of_size, png, drawing)
+        return await asyncio.to_thread(_of_size, png, drawing, size)
 
 
-def _of_size(png: bytes, drawing: Drawing) -> bytes:
-    return cut(verified(png, *drawn_size(drawing)), drawing.width, drawing.height)
+def _of_size(png: bytes, drawing: Drawing, size: tuple[int, int]) -> bytes:
+    return cut(verified(png, *size), drawing.width, drawing.height)
 
 
 def graph_of(entry: dict[str, Any]) -> dict[str, Any]:
@@ -97,30 +106,6 @@ def graph_of(entry: dict[str, Any]) -> dict[str, Any]:
     item = entry.get("prompt")
     graph = item[2] if isinstance(item, list) and len(item) > 2 else None
     return graph if isinstance(graph, dict) else {}
-
-
-def picture_place(entry: dict[str, Any], prompt_id: str) -> Place:
-    """Where the picture lies, preferably in the job's own folder; BadPicture if there is none."""
-    places = list(_places(entry.get("outputs")))
-    if not places:
-        raise BadPicture("the server finished without a picture")
-    return min(places, key=lambda place: (prompt_id not in place["subfolder"], place["type"] != "output"))
-
-
-def _places(outputs: Any) -> list[Place]:
-    nodes = sorted(outputs.items(), key=lambda node: str(node[0])) if isinstance(outputs, dict) else []
-    listed = [node.get("images") for _, node in nodes if isinstance(node, dict)]
-    return [
-        _place(image) for images in listed if isinstance(images, list) for image in images if _is_place(image)
-    ]
-
-
-def _is_place(image: Any) -> bool:
-    return isinstance(image, dict) and all(isinstance(image.get(field), str) for field in PLACE_FIELDS)
-
-
-def _place(image: dict[str, str]) -> Place:
-    return {field: image[field] for field in PLACE_FIELDS}
 
 
 def _without_record(state: JobState) -> DrawingFailed:

@@ -111,7 +111,17 @@ def _of_hole(place: Place, port: Port) -> str:
 def _of_choice(place: Place, port: Port) -> str:
     if not place.is_one_hole or place.holes[0] not in WORDS:
         return "it takes one of a list"
+    if place.holes[0] == "checkpoint":
+        return _of_model(place, port)
     filled_with = CHOSEN.get(place.holes[0])
     if port.choices is None or filled_with is None or not filled_with.isdisjoint(map(str, port.choices)):
         return ""
     return f"its list has none of {', '.join(sorted(filled_with))}"
+
+
+def _of_model(place: Place, port: Port) -> str:
+    if port.choices is None:
+        return ""
+    if not port.choices:
+        return "the server has no model, its list is empty"
+    return port.misfit(place.default) if place.default else ""

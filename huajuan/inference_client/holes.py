@@ -2,12 +2,12 @@
 
 import graphlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 Graph = dict[str, Any]
+Value = str | int | float
 
-HOLE = re.compile(r"\{([a-z_]+)\}")
 # ComfyUI's own inputs are called so, and may give their names to the holes in them.
 OTHER_NAMES = {"noise_seed": "seed", "filename_prefix": "prefix"}
 MUST_OCCUR = {
@@ -22,10 +22,25 @@ MAY_OCCUR = frozenset({"negative_prompt", "checkpoint", "steps", "sampler", "sch
 HOLES = frozenset(MUST_OCCUR) | MAY_OCCUR
 PROBLEMS_TOLD_MAX = 5
 NAME_CHARACTERS_MAX = 60
+_KNOWN = "|".join(sorted(HOLES | OTHER_NAMES.keys()))
+# `{name}`; `{name|default}` of a known name only, for `{red|blue}` is a text that other tools choose from; both with
+# doubled braces for the text itself. Within a default each brace is doubled.
+_TOKEN = re.compile(
+    r"\{\{(?P<literal>[a-z_]+|(?:KNOWN)\|[^{}]*)\}\}"
+    r"|\{(?:(?P<bare>[a-z_]+)|(?P<named>KNOWN)\|(?P<default>(?:[^{}]|\{\{|\}\})*))\}".replace("KNOWN", _KNOWN)
+)
+_OPEN_DEFAULT = re.compile(rf"(?<!\{{)\{{(?:{_KNOWN})\|")
 
 
 class WorkflowError(ValueError):
     """A workflow and the values for its holes don't fit, or a drawing is out of range."""
+
+
+class Hole(NamedTuple):
+    """`default` stands there when there is no value; `None` where the file gives none."""
+
+    name: str
+    default: str | None = None
 
 
 class Place(NamedTuple):
@@ -37,12 +52,17 @@ class Place(NamedTuple):
 
     @property
     def holes(self) -> list[str]:
-        return [known_as(name) for name in HOLE.findall(self.text)]
+        return [hole.name for hole in holes_in(self.text)]
 
     @property
     def is_one_hole(self) -> bool:
         """Then it takes the value's own type, else it stays a text."""
-        return HOLE.fullmatch(self.text) is not None
+        return (found := _TOKEN.fullmatch(self.text)) is not None and _hole(found) is not None
+
+    @property
+    def default(self) -> str | None:
+        """Of the first hole."""
+        return holes_in(self.text)[0].default
 
 
 def known_as(name: str) -> str:
@@ -50,11 +70,33 @@ def known_as(name: str) -> str:
     return OTHER_NAMES.get(name, name)
 
 
+def holes_in(text: str) -> list[Hole]:
+    return [hole for found in _TOKEN.finditer(text) if (hole := _hole(found))]
+
+
+def replaced(text: str, value_of: Callable[[Hole], Value | None]) -> Value:
+    """Holes replaced by their values, doubled braces by single ones; one for which there is `None` stays as it is.
+
+    A text that is one whole hole takes the value's own type.
+    """
+    if (whole := _TOKEN.fullmatch(text)) and (hole := _hole(whole)):
+        value = value_of(hole)
+        return text if value is None else value
+
+    def instead(found: re.Match[str]) -> str:
+        if (hole := _hole(found)) is None:
+            return f"{{{found['literal']}}}"
+        value = value_of(hole)
+        return found[0] if value is None else str(value)
+
+    return _TOKEN.sub(instead, text)
+
+
 def places(workflow: Graph) -> Iterator[Place]:
     """All places with holes. The workflow must be in API format."""
     for node, content in workflow.items():
         for name, value in content["inputs"].items():
-            yield from (Place(node, name, text) for text in _texts(value) if HOLE.search(text))
+            yield from (Place(node, name, text) for text in texts(value) if holes_in(text))
 
 
 def holes(workflow: Graph) -> set[str]:
@@ -81,7 +123,14 @@ def check_holes(workflow: Any) -> None:
     """WorkflowError, in one line, unless in API format, its links sound, no hole unknown, none needed missing."""
     if problem := _of_another_format(workflow):
         raise WorkflowError(problem)
-    refuse([*_bad_links(workflow), *_unknown_holes(workflow), *_missing_holes(workflow)])
+    refuse(
+        [
+            *_bad_links(workflow),
+            *_unknown_holes(workflow),
+            *_broken_defaults(workflow),
+            *_missing_holes(workflow),
+        ]
+    )
 
 
 def refuse(problems: list[str]) -> None:
@@ -127,7 +176,21 @@ def _unknown_holes(workflow: Graph) -> Iterator[str]:
         for hole in place.holes:
             if hole not in HOLES:
                 known = ", ".join(sorted(HOLES))
-                yield f"{where(workflow, place.node, place.input)}: unknown hole {{{_short(hole)}}}, there are {known}"
+                yield (
+                    f"{where(workflow, place.node, place.input)}: unknown hole {{{_short(hole)}}}, there are {known}; "
+                    f"write {{{{{_short(hole)}}}}} for the text itself"
+                )
+
+
+def _broken_defaults(workflow: Graph) -> Iterator[str]:
+    for node, content in workflow.items():
+        for name, value in content["inputs"].items():
+            for text in texts(value):
+                if _OPEN_DEFAULT.search(_TOKEN.sub("", text)):
+                    yield (
+                        f"{where(workflow, node, name)}: a hole's default does not end, "
+                        "each brace within it is written twice"
+                    )
 
 
 def _missing_holes(workflow: Graph) -> Iterator[str]:
@@ -137,12 +200,22 @@ def _missing_holes(workflow: Graph) -> Iterator[str]:
             yield f"no node has the hole {{{hole}}}, and {why}"
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts(value: Any) -> Iterator[str]:
+    """All texts in an input's value, however deep."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list | dict):
         for part in value.values() if isinstance(value, dict) else value:
-            yield from _texts(part)
+            yield from texts(part)
+
+
+def _hole(found: re.Match[str]) -> Hole | None:
+    """None for what only stands for a text in braces."""
+    if found["literal"] is not None:
+        return None
+    default = found["default"]
+    plain = None if default is None else default.replace("{{", "{").replace("}}", "}")
+    return Hole(known_as(found["bare"] or found["named"]), plain)
 
 
 def _short(name: str) -> str:

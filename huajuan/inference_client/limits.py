@@ -34,7 +34,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     retry_seconds: float = 0.5
     """The pause between two attempts at anything."""
     checkpoints_cached_seconds: float = 60.0
-    """So long the server's models and its version are remembered."""
+    """So long the server's models, kinds of node and version are remembered."""
     version_seconds_max: float = 3.0
     """How long a picture that is there waits for the server to say its version."""
 

@@ -9,6 +9,7 @@ CHOICE = "COMBO"
 # Inputs that come and go with what the others say: the server's own names for them all begin so.
 DYNAMIC = "COMFY_"
 CHOICES_TOLD_MAX = 5
+STEP_MAX = 1024
 CHARACTERS_TOLD_MAX = 60
 
 
@@ -19,6 +20,7 @@ class Port(msgspec.Struct, frozen=True):
     choices: list[Any] | None = None
     least: float | None = None
     most: float | None = None
+    step: int = 1
     is_upload: bool = False
 
     @property
@@ -48,8 +50,12 @@ class Port(msgspec.Struct, frozen=True):
 
     def _not_a_choice(self, value: Any) -> str:
         # Several choices at once are a list or an object, which only the server can judge.
-        if self.choices is None or self.is_upload or isinstance(value, list | dict) or value in self.choices:
+        if self.choices is None or isinstance(value, list | dict) or value in self.choices:
             return ""
+        if self.is_upload:
+            return (
+                "" if _is_elsewhere(value) else f"the server has no file {_told(value)} in its input folder"
+            )
         some = ", ".join(_told(choice) for choice in self.choices[:CHOICES_TOLD_MAX])
         more = ", …" if len(self.choices) > CHOICES_TOLD_MAX else ""
         return f"the server has no {_told(value)}, it has {some or 'none at all'}{more}"
@@ -105,6 +111,7 @@ def _port(said: Any) -> Port:
         choices=choices if isinstance(choices, list) else None,
         least=_number(config.get("min")),
         most=_number(config.get("max")),
+        step=_step(config.get("step")),
         is_upload=any(str(name).endswith("_upload") for name in config),
     )
 
@@ -115,6 +122,17 @@ def _type(said: Any) -> str:
 
 def _number(said: Any) -> float | None:
     return said if isinstance(said, int | float) and not isinstance(said, bool) else None
+
+
+def _step(said: Any) -> int:
+    """In whole numbers; one that is none, or beyond all sizes of pictures, counts as 1."""
+    step = _number(said)
+    return int(step) if step is not None and 1 <= step <= STEP_MAX and step == int(step) else 1
+
+
+def _is_elsewhere(value: Any) -> bool:
+    """Files in folders and in other places than the input folder are not listed."""
+    return not isinstance(value, str) or "/" in value or "\\" in value or value.endswith("]")
 
 
 def _mapping(said: Any) -> dict[Any, Any]:

@@ -43,14 +43,14 @@ class Submission:
         # After a clear error and several looks in vain, the job is not there.
         if not all(isinstance(doubt, ServerError) for doubt in doubts):
             return OutcomeUnknown("the server does not answer clearly", str(last))
-        return ServerUnavailable("the server cannot be reached", str(last))
+        return ServerUnavailable(last.reason, str(last))
 
     async def _post(self, prompt_id: UUID, graph: Graph) -> None:
         answer = await self._transport.post("/prompt", self._request(prompt_id, graph))
         if answer.status in REFUSALS:
             raise rejection(_decoded_or_none(answer), self._limits.detail_characters_max)
         if answer.status != 200:
-            raise ServerUnavailable("the server takes no jobs from us", answer.text)
+            raise ServerUnavailable(f"{answer.reason}: it takes no jobs from us", answer.text)
         await self._check_acceptance(prompt_id, answer.document())
 
     def _request(self, prompt_id: UUID, graph: Graph) -> dict[str, Any]:
@@ -66,7 +66,9 @@ class Submission:
         if accepted.get("node_errors"):
             # A 200 all the same: the part of the graph that is sound has been queued.
             await self._withdraw(prompt_id)
-            raise rejection(accepted, self._limits.detail_characters_max)
+            refused = rejection(accepted, self._limits.detail_characters_max)
+            # Sent again, it could not be told from what was withdrawn.
+            raise Rejected(refused.reason, refused.detail)
         if (theirs := accepted.get("prompt_id")) != str(prompt_id):
             await self._withdraw_named(theirs)
             raise Rejected("the server is too old to take our job ids", f"it answered {str(theirs)[:60]!r}")

@@ -21,22 +21,45 @@ NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx
 
 
 class Trouble(Exception):
-    """The server gave no usable answer."""
+    """The server gave no usable answer. `reason` says why in a short sentence, the message in detail."""
+
+    reason = "the server cannot be reached"
 
 
 class NotSent(Trouble):
     """No connection came about: the server has seen nothing of the request."""
 
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        if "CERTIFICATE_VERIFY_FAILED" in detail:
+            self.reason = "the server's certificate is not valid here"
+
 
 class NoAnswer(Trouble):
     """The request may have been acted upon: time-out, broken connection, error 5xx, unreadable answer."""
+
+    reason = "the server does not answer clearly"
+
+
+class TookLong(NoAnswer):
+    """No answer in time."""
+
+    reason = "the server does not answer in time"
+
+
+class Unusable(NoAnswer):
+    """There is an answer, but none that this library can do anything with."""
+
+    def __init__(self, answer: "Answer", detail: str = "") -> None:
+        super().__init__(f"{detail}, {answer.text}" if detail else answer.text)
+        self.reason = answer.reason
 
 
 class TooLarge(NoAnswer):
     """The answer is longer than the bound."""
 
 
-class ServerError(NoAnswer):
+class ServerError(Unusable):
     """The server itself ended the request with an error, so nothing of it is still under way."""
 
 
@@ -56,19 +79,30 @@ class Answer(msgspec.Struct, frozen=True):
         """The body's beginning, for the log."""
         return f"HTTP {self.status}: {self.body[:1000].decode('utf-8', 'replace')}"
 
+    @property
+    def reason(self) -> str:
+        """Why it is of no use, for the operator."""
+        if self.status in {401, 407}:
+            return "the server asks for a password"
+        if self.status in {403, 429}:
+            return "the server refuses to answer us"
+        if self.status >= 500:
+            return "the server answers with an error"
+        return "no ComfyUI answers at this address"
+
     def decoded(self) -> Any:
         """The body as JSON whatever the status; NoAnswer when it is none."""
         if not self.is_json:
-            raise NoAnswer(f"no JSON but {self.media_type or 'no content type'}, {self.text}")
+            raise Unusable(self, f"no JSON but {self.media_type or 'no content type'}")
         try:
             return msgspec.json.decode(self.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-            raise NoAnswer(f"broken JSON, {problem}") from problem
+            raise Unusable(self, f"broken JSON, {problem}") from problem
 
     def document(self) -> dict[str, Any]:
         """The body of a 200 as a JSON object; NoAnswer for anything else."""
         if self.status != 200 or not isinstance(found := self.decoded(), dict):
-            raise NoAnswer(self.text)
+            raise Unusable(self)
         return found
 
 
@@ -108,7 +142,7 @@ class Transport:
             async with asyncio.timeout(self._limits.request_seconds_max):
                 return await self._send(method, path, bytes_max, **request)
         except TimeoutError as problem:
-            raise NoAnswer(f"{method} {path} took too long") from problem
+            raise TookLong(f"{method} {path} took too long") from problem
 
     async def _send(self, method: str, path: str, bytes_max: int, **request: Any) -> Answer:
         try:
@@ -116,6 +150,8 @@ class Transport:
                 body = await _bounded_body(response, bytes_max)
         except NEVER_SENT as problem:
             raise NotSent(_described(problem)) from problem
+        except httpx.TimeoutException as problem:
+            raise TookLong(_described(problem)) from problem
         except (httpx.HTTPError, httpx.StreamError) as problem:
             raise NoAnswer(_described(problem)) from problem
         return _unless_broken(Answer(response.status_code, _media_type(response), body))
@@ -132,9 +168,9 @@ async def _bounded_body(response: httpx.Response, bytes_max: int) -> bytes:
 
 def _unless_broken(answer: Answer) -> Answer:
     if answer.status in ENDED_WITH_ERROR:
-        raise ServerError(answer.text)
+        raise ServerError(answer)
     if answer.status >= 500:
-        raise NoAnswer(answer.text)
+        raise Unusable(answer)
     return answer
 
 

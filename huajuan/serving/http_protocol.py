@@ -14,6 +14,7 @@ from huajuan.http.limits import BYTES_A_SECOND_MIN
 from huajuan.serving.connections import Connections
 from huajuan.serving.progress import Progress, unread_bytes
 from huajuan.serving.protocol_replies import (
+    Refusal,
     RequestRefused,
     headers_too_large,
     line_too_long,
@@ -297,6 +298,11 @@ class HttpProtocol(HttpToolsProtocol):
     def _reply(self, refused: RequestRefused) -> None:
         refusal = refusal_of(refused, self.server_state.default_headers)
         self.transport.write(refusal.content)
+        if not refused.is_for_want_of_place:  # of these one line in a while is enough
+            self._log(refused, refusal)
+        self._linger(*AFTER_REFUSAL)
+
+    def _log(self, refused: RequestRefused, refusal: Refusal) -> None:
         client = self.client[0] if self.client else None
         _logger.info(
             "request refused",
@@ -305,7 +311,6 @@ class HttpProtocol(HttpToolsProtocol):
             client=client,
             refused_id=refusal.request_id,
         )
-        self._linger(*AFTER_REFUSAL)
 
     def _linger(self, bytes_max: int, seconds_max: float) -> None:
         """Send the end of the reply, and read on for a while, for a reset would destroy it on its way."""

@@ -21,6 +21,10 @@ class RequestRefused(Exception):
         self.message = message
         self.reason = reason
 
+    @property
+    def is_for_want_of_place(self) -> bool:
+        return self.status == HTTPStatus.SERVICE_UNAVAILABLE
+
 
 class Refusal(NamedTuple):
     """A whole reply; the connection is closed behind it."""
@@ -62,7 +66,7 @@ def refusal_of(refused: RequestRefused, default_headers: Headers) -> Refusal:
         (b"x-request-id", request_id.encode()),
         (b"connection", b"close"),
     ]
-    if refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if refused.is_for_want_of_place:
         headers.append((b"retry-after", RETRY_AFTER_SECONDS))
     line = f"HTTP/1.1 {refused.status} {HTTPStatus(refused.status).phrase}\r\n".encode()
     head = b"".join(b"%b: %b\r\n" % header for header in headers)

@@ -12,7 +12,7 @@ import psycopg
 
 from huajuan.database import Database, open_database
 from huajuan.dispatch.server_origins import find_origins_at_once, server_origins
-from huajuan.dispatch.workflows import WorkflowUnusable, check_workflow, keep_at_start
+from huajuan.dispatch.workflows import WorkflowUnusable, check_place, keep_at_start
 from huajuan.domain.painter_address import without_credentials
 from huajuan.event_store.connecting import connect_blocking
 from huajuan.event_store.installation import stream_ids_at_once
@@ -46,7 +46,7 @@ def _serve(settings: Settings, stack: ExitStack) -> None:
     stack.enter_context(data_folder_made(settings.data_folder))
     storage = _storage(settings)
     with _usable_workflow(settings):
-        check_workflow(settings.workflow)
+        check_place(settings.workflow)
     # Both take a while, so the painter loads beside the database.
     painting = None if settings.comfyui_urls else stack.enter_context(demo_painter())
     database = stack.enter_context(open_database(settings, say))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 from PIL import Image as Pixels
 
@@ -21,6 +22,7 @@ from huajuan.database import create_tables
 from huajuan.http.desk import Desk
 from huajuan.inference_client.painter import discovery_routes, execution
 from huajuan.inference_client.painter.landscape import paint
+from huajuan.inference_client.painter.nodes import NODES
 from huajuan.logs import configure_logs
 from tests.command_line.conftest import Ran
 from tests.command_line.workshop import Workshop
@@ -79,7 +81,7 @@ def test_an_equal_picture_is_told_and_nothing_is_written(workshop: Workshop) -> 
         0,
         "equal: all 44,000 pixels; drawn again by " + SAID.format(url=workshop.painter.url),
     )
-    assert ran.err == f"drawing {drawn.image_id} again, 220x200 pixels in 30 steps\n"
+    assert ran.err == f"drawing {drawn.image_id} again, 220x200 pixels in the workflow's own steps\n"
     assert log_rows(workshop.dsn, "topic") == before
 
 
@@ -111,6 +113,24 @@ def test_another_picture_is_measured_and_kept(workshop: Workshop, monkeypatch: p
     with Pixels.open(workshop.folder / "new.png") as new, Pixels.open(drawn.file) as old:
         assert new.size == old.size == (220, 200)
         assert new.getpixel((7, 9)) != old.getpixel((7, 9)), "2 of the 4 pixels too many are cut on the left"
+
+
+def test_a_picture_of_before_other_steps_of_sizes_is_drawn_as_it_was(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = workshop.draw()
+    workshop.painter.reset()
+    kind = NODES["EmptyLatentImage"]
+    sides = {side: msgspec.structs.replace(kind.inputs[side], step=64) for side in ("width", "height")}
+    wider = msgspec.structs.replace(kind, inputs=kind.inputs | sides)
+    monkeypatch.setitem(NODES, "EmptyLatentImage", wider)
+    ran = workshop.redraw(drawn.id)
+    assert (ran.status, ran.out[:6]) == (0, "equal:")
+    assert workshop.painter.painter.jobs.runs.total() == 2
+    later = workshop.draw()
+    workshop.painter.reset()
+    assert workshop.redraw(later.id).status == 0
+    assert workshop.painter.painter.jobs.runs.total() == 1
 
 
 def test_where_nothing_can_be_kept_nothing_is_drawn(workshop: Workshop) -> None:
@@ -228,3 +248,10 @@ def test_it_is_drawn_where_admins_want_it_whatever_the_setting_names(workshop: W
     workshop.at_desk(lambda desk: add_painter(desk.store, url, ["http://127.0.0.1:9"], "mended"))
     again = workshop.redraw(drawn.id)
     assert (again.status, url in again.out) == (0, True)
+
+
+def test_a_painter_that_is_none(workshop: Workshop) -> None:
+    drawn = workshop.draw()
+    workshop.given["comfyui_urls"] = f"http://127.0.0.1:1,{workshop.painter.url}/nothing/here"
+    why = "not redrawn: no painter could be reached: no ComfyUI answers at this address"
+    fails(workshop, drawn.id, why)

@@ -31,7 +31,7 @@ async def test_no_host_at_all_returns_the_points_and_then_takes_none(database_ur
 async def test_what_an_erased_account_still_waited_for_is_not_drawn(database_url: str) -> None:
     host = FakeHost()
     host.gate.clear()
-    async with desk_on(database_url, host) as desk:
+    async with desk_on(database_url, host, dispatch=DispatchLimits(jobs_of_host_max=1)) as desk:
         ann, ben = await a_person(desk, check_ins=1), await a_person(desk, "ben", check_ins=1)
         drawing = asyncio.create_task(a_picture(desk, ben))
         await until(lambda: bool(host.drawn))

@@ -9,8 +9,10 @@ import pytest
 from huajuan.commands.ban_account import ban_account
 from huajuan.commands.grant_admin import grant_admin
 from huajuan.commands.last_admin import can_act_as_admin, sparing_last_admin
+from huajuan.domain.account import Account
 from huajuan.domain.refusals import LastAdmin
 from huajuan.event_store.errors import LogBusy, LogUnavailable
+from huajuan.event_store.loading import Stream
 from huajuan.event_store.store import EventStore
 from tests.desk import until
 from tests.event_store.studio import opened, register
@@ -46,6 +48,20 @@ async def test_one_ban_of_an_admin_waits_for_another(database_url: str) -> None:
             await other
         assert [await can_act_as_admin(here, one) for one in (ada, ben)] == [False, True]
         await until(lambda: not lockers(database_url, granted=True))
+
+
+async def test_an_admin_who_waits_for_approval_does_not_count(database_url: str) -> None:
+    def apply(account: Account | None) -> list[Account]:
+        assert account
+        account.request_approval(0)
+        return [account]
+
+    async with opened(database_url) as store:
+        ada, ben = await admin(store, "ada"), await admin(store, "ben")
+        await store.change(apply, Stream(Account, ben))
+        assert not await can_act_as_admin(store, ben)
+        with pytest.raises(LastAdmin):
+            await ban(store, database_url, ada)
 
 
 async def test_who_is_no_admin_waits_for_nobody(database_url: str) -> None:

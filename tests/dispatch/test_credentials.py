@@ -16,6 +16,7 @@ from huajuan.inference_client import ComfyUI, ServerUnavailable
 from huajuan.inference_client.address import address_of
 from huajuan.inference_client.painter.app import create_app
 from huajuan.inference_client.painter.demo_painter import Painter
+from huajuan.pictures import key_of
 from tests.commands.people import a_person
 from tests.desk import desk_before, serving, until
 from tests.dispatch.outcome import BRISK, IMPATIENT, asked, image_of, rows
@@ -54,7 +55,7 @@ class Guard:
 async def guarded() -> AsyncIterator[tuple[str, str, Guard]]:
     """The address with both, the one without, and the guard."""
     guard = Guard(create_app(Painter()))
-    async with serving(guard) as url:
+    async with serving(guard, foreign=True) as url:
         secret = url.replace("//", f"//{USER_INFO}@") + "/?token=hush%20hush"
         yield secret, url, guard
 
@@ -89,7 +90,8 @@ async def test_they_are_shown_nowhere(database_url: str) -> None:
             painter = desk.room.painters.all[url]
             workflow = await desk.room.workflows.find(desk.room.workflows.current)
             image = await image_of(desk, image_id)
-            again = await redraw(image, workflow, uuid4(), [secret], IMPATIENT)
+            before = await desk.pictures.whole(key_of(image_id))
+            again = await redraw(image, workflow, uuid4(), [secret], IMPATIENT, before=before)
             assert again.host == url
             guard.expected = b"changed"
             await until(lambda: painter.answers is not False)

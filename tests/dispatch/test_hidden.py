@@ -50,3 +50,26 @@ async def test_what_a_painter_hides_does_not_keep_it_from_drawing(database_url: 
     async with desk_on(database_url, host, dispatch=HASTY) as desk:
         await until(lambda: host.asked > 1)
         assert (await a_picture(desk, await a_person(desk, check_ins=1))).picture
+
+
+async def test_a_painter_that_lacks_something_is_asked_as_often_as_at_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Somebody may be about to give it that."""
+    pauses, enough, host = list[float](), asyncio.Event(), FakeHost()
+    host.problems = ["node 1 (CheckpointLoaderSimple): the server has no model"]
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 5:
+            enough.set()
+            await asyncio.Event().wait()
+
+    limits = DispatchLimits(fitting_pause_seconds=1, fitting_pause_seconds_max=10)
+    async with painters_of({"host": host}, SHORT) as painters:
+        with monkeypatch.context() as patched:
+            patched.setattr("huajuan.dispatch.fitting.asyncio.sleep", sleep)
+            trying = asyncio.create_task(keep_fitting(painters, Workflows(Shelf(), ""), limits))
+            await enough.wait()
+        trying.cancel()
+    assert pauses == [1] * 5

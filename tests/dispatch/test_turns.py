@@ -1,17 +1,22 @@
-"""Turns through the whole service: between two starts of one person no other person has two."""
+"""Turns: between two starts of one person no other person has two, however many jobs a painter has at once."""
 
-from collections import Counter
+from collections import Counter, deque
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 
+from huajuan.dispatch.limits import DispatchLimits
+from huajuan.dispatch.queue import JobQueue
+from huajuan.event_store.statements import Statements
 from huajuan.http.desk import Desk
 from huajuan.inference_client.painter.faults import Mode
 from tests.commands.people import a_person
 from tests.desk import desk_before, until
 from tests.dispatch.conftest import Pair
 from tests.dispatch.outcome import BRISK, asked, starts
+from tests.event_store.studio import opened
 from tests.inference_client.conftest import FAST
 
 ONE_SLOT = msgspec.structs.replace(BRISK, jobs_of_host_max=1)
@@ -56,3 +61,47 @@ async def test_four_with_five_jobs_each_at_one_painter_and_two_processes(
         order = [whose[image_id] for image_id in await starts(one)]
         assert Counter(order) == dict.fromkeys(NAMES, JOBS)
         assert [most_between(order, name) for name in NAMES] == [1] * len(NAMES)
+
+
+async def test_two_jobs_at_a_painter_are_taken_in_turn_as_well(database_url: str) -> None:
+    most = DispatchLimits().jobs_of_host_max
+    deadline = datetime.now(UTC) + timedelta(hours=1)
+    accounts = {uuid4(): name for name in NAMES}
+    async with opened(database_url) as store:
+        queue = JobQueue(Statements(store._pool, 5), uuid4(), DispatchLimits())
+        whose: dict[UUID, str] = {}
+        for account, name in accounts.items():
+            for _ in range(JOBS):
+                whose[image_id := uuid4()] = name
+                await queue.open(image_id, account, deadline)
+                await queue.ready(image_id)
+        order, at_painter = list[str](), deque[UUID]()
+        while len(order) < len(whose):
+            if (claimed := await queue.claim("painter", most)) is None:
+                assert len(at_painter) == most
+                await queue.close(at_painter.popleft())
+            else:
+                at_painter.append(claimed.image_id)
+                order.append(whose[claimed.image_id])
+    assert [most_between(order, name) for name in NAMES] == [1] * len(NAMES)
+
+
+async def test_by_default_a_painter_has_the_next_job_before_it_ends_one(
+    database_url: str, pair: Pair
+) -> None:
+    painter = pair[0]
+    painter.fault(Mode.NEVER_ENDING)
+    usual = msgspec.structs.replace(BRISK, jobs_of_host_max=DispatchLimits().jobs_of_host_max)
+    async with desk_before(database_url, painter.url, dispatch=usual, painter=FAST) as desk:
+        ann = await a_person(desk, check_ins=1)
+        jobs = [await asked(desk, ann) for _ in range(4)]
+        await until(lambda: painter.painter.jobs.remaining() == 2)
+        places = [await desk.queue.place(image_id) for image_id in jobs]
+        shown = [(place.ahead, place.in_hand, place.at_work) for place in places if place]
+        assert sorted(shown) == [(0, False, 2), (0, True, 2), (0, True, 2), (1, False, 2)]
+        painter.http.post("/interrupt").raise_for_status()
+
+        async def are_over() -> bool:
+            return [await desk.queue.place(image_id) for image_id in jobs] == [None] * 4
+
+        await until(are_over)

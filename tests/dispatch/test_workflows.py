@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from huajuan.dispatch.limits import DispatchLimits
@@ -27,6 +28,7 @@ from huajuan.event_store.statements import Statements
 from huajuan.http.desk import Desk
 from huajuan.inference_client import (
     DrawingFailed,
+    Graph,
     OutcomeUnknown,
     text_to_image,
 )
@@ -45,6 +47,10 @@ def file(tmp_path: Path) -> Path:
     place = tmp_path / "own.json"
     place.write_text(json.dumps(dict(reversed(own_workflow().items())), indent=3), encoding="utf-8-sig")
     return place
+
+
+def _write(file: Path, workflow: Graph) -> None:
+    file.write_text(json.dumps(workflow))
 
 
 async def image_of(desk: Desk, host: FakeHost) -> Image:
@@ -108,6 +114,32 @@ async def test_a_workflow_kept_before_is_found_by_its_name(database_url: str, fi
     assert host.drawn[0].workflow == own_workflow()
     with pytest.raises(WorkflowUnusable, match="no workflow of this digest is kept"):
         keep_at_start(database_url, "sha256:" + "0" * 64)
+
+
+async def test_what_is_wrong_with_one_kept_before_is_told_as_of_a_file(database_url: str) -> None:
+    twice = own_workflow()
+    twice["8"] = twice["7"]
+    async with desk_on(database_url):
+        pass
+    with psycopg.connect(database_url) as connection:
+        statement = "INSERT INTO operations.workflows (digest, document) VALUES (%s, %s)"
+        connection.execute(statement, kept(twice))
+    with pytest.raises(WorkflowUnusable, match=r"node 7 \(SaveImage\) and node 8 \(SaveImage\) both name"):
+        keep_at_start(database_url, f"sha256:{kept(twice).digest}")
+
+
+async def test_remarks_on_the_workflow_are_told_at_the_start(
+    database_url: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huajuan.dispatch.workflows._logger", structlog.get_logger())
+    _write(file, with_input("4", batch_size=3))
+    async with logging() as logs, desk_on(database_url, workflow=str(file)) as desk:
+        assert desk.room.workflows.not_applied == ["steps", "sampling_method"]
+    (told,) = [line["remarks"] for line in logs if "remarks" in line]
+    assert told[0].endswith("input batch_size: 3 pictures are drawn at once, the first alone is taken")
+    async with logging() as logs, desk_on(database_url) as desk:
+        assert desk.room.workflows.not_applied == []
+    assert not [line for line in logs if "remarks" in line]
 
 
 async def test_a_job_whose_workflow_is_lost_is_not_drawn_and_not_paid(database_url: str) -> None:

@@ -241,6 +241,7 @@ def test_a_reason_is_one_line(reason: str, refusal: type[ReasonRefused]) -> None
     with pytest.raises(refusal):
         check_reason(reason)
     check_reason("补偿")
+    check_reason("封禁\u3000垃圾\u00a0👩\u200d💻")
     check_reason("字" * 500)
 
 

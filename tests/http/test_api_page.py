@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from huajuan.http.api_page import FILES, SWAGGER_UI, VERSION
+from tests.desk import client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SECONDS_MAX = 60
@@ -53,8 +54,20 @@ async def test_the_page_refers_to_nothing_elsewhere(client: httpx.AsyncClient) -
     addresses = (await page(client)).addresses
     assert "data:," in addresses
     for address in set(addresses) - {"data:,"}:
-        assert re.match(r"/\w", address)
-        assert (await client.get(address)).status_code == 200
+        assert re.match(r"schema/\w", address)
+        assert (await client.get(f"/{address}")).status_code == 200
+
+
+async def test_with_a_slash_at_its_end_it_refers_to_the_same(client: httpx.AsyncClient) -> None:
+    plain, slashed = (await client.get("/schema")).text, (await client.get("/schema/")).text
+    assert slashed == plain.replace('"schema/', '"../schema/')
+    assert slashed != plain
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_the_document_names_the_path_of_the_public_address(database_url: str) -> None:
+    async with client_of(database_url, public_url="https://example.org/bäse//x/") as beneath:
+        assert (await beneath.get("/schema/openapi.json")).json()["servers"] == [{"url": "/b%C3%A4se//x"}]
 
 
 async def test_the_browser_may_load_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:

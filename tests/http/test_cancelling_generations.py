@@ -20,7 +20,10 @@ async def test_a_queued_job_that_is_cancelled_is_never_drawn(
 ) -> None:
     ann = await person(checked_in=True)
     host.gate.clear()
-    first, second = (await ask(client, ann))["id"], (await ask(client, ann, seed="unwanted"))["id"]
+    first, beside = (await ask(client, ann))["id"], (await ask(client, ann))["id"]
+    for at_the_host in (first, beside):
+        await until_status(client, ann, at_the_host, "running")
+    second = (await ask(client, ann, seed="unwanted"))["id"]
     gone = await cancel(client, ann, second)
     assert (gone["status"], gone["reason"], gone["charged"], gone["position"]) == (
         "cancelled",
@@ -29,16 +32,17 @@ async def test_a_queued_job_that_is_cancelled_is_never_drawn(
         None,
     )
     assert await look(client, ann, second) == gone
-    assert await points(client, ann) == (80, 20)
+    assert await points(client, ann) == (60, 40)
     host.gate.set()
     await until_status(client, ann, first, "succeeded")
+    await until_status(client, ann, beside, "succeeded")
     third = await ask(client, ann)
     await until_status(client, ann, third["id"], "succeeded")
     assert await look(client, ann, second) == gone
     assert noise_seed("unwanted") not in [drawing.noise_seed for drawing in host.drawn]
     assert [
         image["seed"] for image in body(await client.get("/auth/user/images", headers=ann))["images"]
-    ] == ["7", "7"]
+    ] == ["7", "7", "7"]
 
 
 async def test_a_running_job_that_is_cancelled_gives_its_points_back(

@@ -32,8 +32,11 @@ async def test_each_get_route_answers_head_with_its_headers(
     assert {name: head.headers[name] for name in same} == {name: got.headers[name] for name in same}
 
 
-async def test_head_never_checks_in(client: httpx.AsyncClient, person: Person) -> None:
+@pytest.mark.parametrize("path", [WRITES, "/auth/score/", "//auth/score", "/auth//score", "/auth/./score/"])
+async def test_head_never_checks_in(client: httpx.AsyncClient, person: Person, path: str) -> None:
     headers = await person()
+    reply = await client.head(f"{str(client.base_url).rstrip('/')}{path}", headers=headers)
+    assert reply.status_code in {404, 405}
     reply = await client.head(WRITES, headers=headers)
     assert (reply.status_code, reply.content) == (405, b"")
     assert (await client.get("/auth/points", headers=headers)).json()["score"] == 0
@@ -61,6 +64,21 @@ async def test_head_of_an_event_stream_opens_none(database_url: str) -> None:
         async with client.stream("GET", events, headers=ann) as stream:
             assert stream.status_code == 200, "the only stream allowed is free"
         slow.gate.set()
+
+
+async def test_a_405_names_head_where_it_works(client: httpx.AsyncClient) -> None:
+    for path, has_head in (("/healthz", True), ("/auth/score", False)):
+        allowed = (await client.put(path)).headers["allow"].split(", ")
+        assert ("GET" in allowed, "HEAD" in allowed) == (True, has_head)
+
+
+@pytest.mark.parametrize("path", ["//images/{key}", "/images//{key}", "/images/{key}/"])
+async def test_slashes_that_the_router_ignores_change_no_headers(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    where = str(client.base_url).rstrip("/") + path.format(key=f"{'a' * 32}.png")
+    reply = await client.get(where, headers={"Origin": "http://evil.example"})
+    assert (reply.status_code, reply.headers["access-control-allow-origin"]) == (404, "*")
 
 
 async def test_head_is_counted_and_logged_as_head(client: httpx.AsyncClient) -> None:

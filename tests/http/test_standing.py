@@ -26,6 +26,7 @@ def row(status: str) -> GenerationRow:
         ("queued", Place(3, False, 0, 4), None, 4, None, 0),
         ("queued", Place(0, True, 0.5, 1), 10.0, 0, 10.0, 0),
         ("queued", None, 10.0, None, None, 0),
+        ("queued", Place(0, False, 0, 2), 10.0, 1, 15.0, 0),
         ("running", Place(0, True, 0.25, 2), 10.0, 0, 5.6, 0.25),
         ("running", Place(0, True, 7.0, 2), 10.0, 0, 0.0, 1.0),
         ("running", None, 10.0, 0, 10.0, 0),
@@ -49,7 +50,10 @@ def test_standing(
 @pytest.mark.parametrize(
     ("progress", "took_seconds", "eta"),
     [
-        (0.0, 60, 10.0),  # nothing is heard of its pace yet: it may be loading its model
+        (0.0, 0, 10.0),
+        (0.0, 4, 6.0),
+        (0.0, 9.5, 1.0),
+        (0.0, 60, 1.0),  # nothing is known of its pace yet: it may be loading its model
         (0.25, 2.5, 7.5),
         (0.5, 60, 32.5),
         (0.9, 540, 54.1),

@@ -4,9 +4,9 @@ import copy
 from typing import Any
 
 from huajuan.inference_client.holes import Graph
-from huajuan.inference_client.painter.nodes import NODES
+from huajuan.inference_client.painter.nodes import NODES, Stock
 
-DESCRIPTIONS: dict[str, Any] = {name: kind.description(name) for name, kind in NODES.items()}
+DESCRIPTIONS: dict[str, Any] = {name: Stock().description(name) for name in NODES}
 LATENT = {
     "class_type": "EmptyLatentImage",
     "inputs": {"width": "{width}", "height": "{height}", "batch_size": 1},

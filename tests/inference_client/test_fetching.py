@@ -3,7 +3,7 @@
 import pytest
 
 from huajuan.inference_client import BadPicture, ComfyUI, OutcomeUnknown
-from huajuan.inference_client.fetching import picture_place
+from huajuan.inference_client.outputs import picture_place
 from huajuan.inference_client.painter.faults import Mode
 from tests.inference_client.conftest import RunningPainter, drawing, limits
 
@@ -88,10 +88,10 @@ def image(name: str, subfolder: str = "", kind: str = "output") -> dict[str, str
     ],
 )
 def test_among_several_outputs_the_job_s_own_is_taken(outputs: object, chosen: str) -> None:
-    assert picture_place({"outputs": outputs}, "ours")["filename"] == chosen
+    assert picture_place({"outputs": outputs}, "ours", {})["filename"] == chosen
 
 
 @pytest.mark.parametrize("outputs", [None, {}, [], {"9": {}}, {"9": {"images": [{"filename": 3}]}}])
 def test_outputs_without_any_picture_are_told(outputs: object) -> None:
     with pytest.raises(BadPicture):
-        picture_place({"outputs": outputs}, "ours")
+        picture_place({"outputs": outputs}, "ours", {})

@@ -122,7 +122,7 @@ def test_choices_are_read_in_the_newer_way_of_saying_them() -> None:
         ["*"],
         ["COMFY_DYNAMICCOMBO_V3", {}],
         ["COMBO", {"remote": {}}],
-        [["x"], {"image_upload": True}],
+        ["COMBO", {"image_upload": True}],
         [],
         None,
         5,

@@ -1,6 +1,7 @@
 """Submitting: a job runs exactly once whatever becomes of the answer, and refusals are told from doubts."""
 
 import socket
+from typing import Any
 
 import pytest
 
@@ -156,18 +157,18 @@ async def test_after_a_refusal_the_models_are_asked_for_anew(
     painter: RunningPainter, comfyui: ComfyUI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await comfyui.draw(drawing())
-    asked: list[str] = []
-    real = comfyui._discovery.checkpoints
+    asked: list[list[str]] = []
+    real = comfyui._discovery._asked
 
-    async def checkpoints() -> list[str]:
-        asked.append("again")
-        return await real()
+    async def descriptions(names: list[str]) -> dict[str, Any]:
+        asked.append(names)
+        return await real(names)
 
-    monkeypatch.setattr(comfyui._discovery, "checkpoints", checkpoints)
+    monkeypatch.setattr(comfyui._discovery, "_asked", descriptions)
     await comfyui.draw(drawing())
     assert asked == []
     painter.fault(Mode.MISSING_MODEL)
     with pytest.raises(Rejected):
         await comfyui.draw(drawing())
-    await comfyui.draw(drawing())
-    assert asked == ["again"]
+    assert "CheckpointLoaderSimple" in asked[0]
+    assert painter.painter.faults.listed() == [], "sent once, for nothing had changed"

@@ -1,5 +1,6 @@
 """A service that cannot start says why in one line, and exits with 1."""
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from huajuan.command_line.entry import run
 from huajuan.logs import configure_logs
 from huajuan.serving.serve import _storage
 from huajuan.settings import Settings, SettingsError
+from tests.inference_client.own_workflows import own_workflow
 from tests.s3 import pointing_at
 from tests.serving.service import Service, environment, free_port
 
@@ -63,7 +65,14 @@ def test_a_bad_setting_is_named(
     assert "too short" not in line, "a secret is not repeated"
 
 
+def _two_savers() -> str:
+    twice = own_workflow()
+    twice["12:3"] = twice["7"]
+    return json.dumps(twice)
+
+
 WORKFLOWS = {
+    _two_savers(): "node 7 (SaveImage) and node 12:3 (SaveImage) both name their files by exactly {prefix}: ",
     "{": "it is no JSON: ",
     "[]": "the workflow is not in API format",
     '{"nodes": [], "links": []}': "the workflow is not in API format but in the editor's own",

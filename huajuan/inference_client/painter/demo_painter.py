@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from huajuan.inference_client.painter.faults import Faults
 from huajuan.inference_client.painter.files import Files
 from huajuan.inference_client.painter.jobs import JobList
+from huajuan.inference_client.painter.nodes import Stock
 from huajuan.inference_client.painter.sockets import Hub
 from huajuan.inference_client.painter.worker import Worker
 
@@ -19,6 +20,7 @@ class Painter:
         self.step_seconds = step_seconds
         self.hidden_until: dict[str, float] = {}
         self.files = Files()
+        self.stock = Stock()
         self.jobs = JobList()
         self.hub = Hub(self.jobs, self.faults)
         self.worker = Worker(self.jobs, self.hub, self.files, self.faults, step_seconds)
@@ -31,6 +33,7 @@ class Painter:
         self.jobs.runs.clear()
         self.jobs.resent.clear()
         self.hidden_until.clear()
+        self.stock = Stock()
         self.worker = Worker(self.jobs, self.hub, self.files, self.faults, self.step_seconds)
         self.start()
 

@@ -14,7 +14,7 @@ from PIL import Image
 from huajuan.inference_client.painter.demo_painter import Here, Painter
 from huajuan.inference_client.painter.faults import Mode
 from huajuan.inference_client.painter.files import ViewRefused, etag
-from huajuan.inference_client.painter.nodes import CHECKPOINT, NODES
+from huajuan.inference_client.painter.nodes import NODES
 from huajuan.inference_client.painter.replies import BODY_BYTES_MAX, Asked, BrokenOff, both, reply
 
 VERSION = "0.33.0-demo-painter"
@@ -41,20 +41,34 @@ async def features() -> Response[Any]:
 
 
 @get(both("/object_info"))
-async def object_info() -> Response[Any]:
-    return reply({name: kind.description(name) for name, kind in NODES.items()})
+async def object_info(painter: Here) -> Response[Any]:
+    _hide_on_request(painter)
+    return reply({name: _described(name, painter) for name in NODES})
 
 
 @get(both("/object_info/{name:str}"))
-async def object_info_of_one(name: FromPath[str]) -> Response[Any]:
-    return reply({name: NODES[name].description(name)} if name in NODES else {})
+async def object_info_of_one(name: FromPath[str], painter: Here) -> Response[Any]:
+    _hide_on_request(painter)
+    return reply({name: _described(name, painter)} if name in NODES else {})
+
+
+def _hide_on_request(painter: Painter) -> None:
+    if painter.faults.takes(Mode.OBJECT_INFO_HIDDEN):
+        raise NotFoundException
+
+
+def _described(name: str, painter: Painter) -> dict[str, Any]:
+    if name == "CheckpointLoaderSimple" and painter.faults.takes(Mode.NO_CHECKPOINTS):
+        return NODES[name].description(name)
+    return painter.stock.description(name)
 
 
 @get(both("/models/{folder:str}"))
 async def models(folder: FromPath[str], painter: Here) -> Response[Any]:
-    if folder != "checkpoints":
+    if folder not in painter.stock.folders:
         raise NotFoundException
-    return reply([] if painter.faults.takes(Mode.NO_CHECKPOINTS) else [CHECKPOINT])
+    hidden = folder == "checkpoints" and painter.faults.takes(Mode.NO_CHECKPOINTS)
+    return reply([] if hidden else painter.stock.folders[folder])
 
 
 @route(both("/view"), http_method=[HttpMethod.GET, HttpMethod.HEAD])

@@ -15,6 +15,7 @@ from huajuan.inference_client.painter.subject import Subject
 from huajuan.inference_client.painter.validation import Graph, linked
 
 LATENT_PIXELS = 8
+FLUX2_LATENT_PIXELS = 16
 Values = dict[str, Any]
 Results = tuple[Any, ...]
 
@@ -90,9 +91,22 @@ async def _encode(_node: str, inputs: Values, _studio: Studio) -> Results:
     return (inputs["text"],)
 
 
+async def _load_one(_node: str, inputs: Values, _studio: Studio) -> Results:
+    return (next(iter(inputs.values())),)
+
+
 async def _latent(_node: str, inputs: Values, _studio: Studio) -> Results:
-    width, height = (inputs[side] // LATENT_PIXELS * LATENT_PIXELS for side in ("width", "height"))
-    return (Latent(width, height, inputs["batch_size"]),)
+    return (_empty_latent(inputs, LATENT_PIXELS),)
+
+
+async def _latent_of_flux2(_node: str, inputs: Values, _studio: Studio) -> Results:
+    return (_empty_latent(inputs, FLUX2_LATENT_PIXELS),)
+
+
+def _empty_latent(inputs: Values, pixels: int) -> Latent:
+    """Sizes are rounded down, as the real ones do."""
+    width, height = (inputs[side] // pixels * pixels for side in ("width", "height"))
+    return Latent(width, height, inputs["batch_size"])
 
 
 SEED_MAX = 2**64 - 1
@@ -147,8 +161,12 @@ async def _write(pictures: list[Image.Image], prefix: str, kind: str, studio: St
 
 RUNNERS: dict[str, Callable[[str, Values, Studio], Awaitable[Results]]] = {
     "CheckpointLoaderSimple": _load,
+    "UNETLoader": _load_one,
+    "CLIPLoader": _load_one,
+    "VAELoader": _load_one,
     "CLIPTextEncode": _encode,
     "EmptyLatentImage": _latent,
+    "EmptyFlux2LatentImage": _latent_of_flux2,
     "KSampler": _sample,
     "VAEDecode": _decode,
     "EmptyImage": _empty,

@@ -22,6 +22,7 @@ class Mode(enum.StrEnum):
     MISSING_NODE = "missing_node"
     MISSING_NODE_OLD = "missing_node_old"
     NO_CHECKPOINTS = "no_checkpoints"
+    OBJECT_INFO_HIDDEN = "object_info_hidden"
     LOOKUP_500 = "lookup_500"
     SOCKET_DEAF = "socket_deaf"
     SOCKET_FROZEN = "socket_frozen"

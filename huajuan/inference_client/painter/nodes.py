@@ -5,6 +5,9 @@ from typing import Any
 import msgspec
 
 CHECKPOINT = "demo-painter (no model).safetensors"
+DIFFUSION_MODEL = "demo-painter diffusion (no model).safetensors"
+TEXT_ENCODER = "demo-painter text encoder (no model).safetensors"
+VAE = "demo-painter vae (no model).safetensors"
 SIZE_MAX = 2048
 BATCH_MAX = 8
 
@@ -19,14 +22,16 @@ SCHEDULERS = [
 
 
 class Input(msgspec.Struct, frozen=True):
-    """One input: a type's name, or the list of allowed values, and its bounds."""
+    """One input: a type's name, or the list of allowed values, its bounds, and the folder whose files are listed."""
 
     kind: str | list[str]
     least: float | None = None
     most: float | None = None
+    step: int | None = None
+    folder: str = ""
 
     def description(self) -> list[Any]:
-        bounds = {"min": self.least, "max": self.most}
+        bounds = {"min": self.least, "max": self.most, "step": self.step}
         return [self.kind, {name: bound for name, bound in bounds.items() if bound is not None}]
 
 
@@ -53,17 +58,34 @@ class NodeKind(msgspec.Struct, frozen=True):
         }
 
 
-def _integer(least: float, most: float) -> Input:
-    return Input("INT", least, most)
+def _integer(least: float, most: float, step: int | None = None) -> Input:
+    return Input("INT", least, most, step)
+
+
+def _file_of(folder: str) -> Input:
+    return Input([], folder=folder)
 
 
 NODES: dict[str, NodeKind] = {
-    "CheckpointLoaderSimple": NodeKind({"ckpt_name": Input([CHECKPOINT])}, ["MODEL", "CLIP", "VAE"]),
+    "CheckpointLoaderSimple": NodeKind({"ckpt_name": _file_of("checkpoints")}, ["MODEL", "CLIP", "VAE"]),
+    "UNETLoader": NodeKind(
+        {"unet_name": _file_of("diffusion_models"), "weight_dtype": Input(["default"])}, ["MODEL"]
+    ),
+    "CLIPLoader": NodeKind({"clip_name": _file_of("text_encoders"), "type": Input(["flux2"])}, ["CLIP"]),
+    "VAELoader": NodeKind({"vae_name": _file_of("vae")}, ["VAE"]),
     "CLIPTextEncode": NodeKind({"text": Input("STRING"), "clip": Input("CLIP")}, ["CONDITIONING"]),
     "EmptyLatentImage": NodeKind(
         {
-            "width": _integer(16, SIZE_MAX),
-            "height": _integer(16, SIZE_MAX),
+            "width": _integer(16, SIZE_MAX, 8),
+            "height": _integer(16, SIZE_MAX, 8),
+            "batch_size": _integer(1, BATCH_MAX),
+        },
+        ["LATENT"],
+    ),
+    "EmptyFlux2LatentImage": NodeKind(
+        {
+            "width": _integer(16, SIZE_MAX, 16),
+            "height": _integer(16, SIZE_MAX, 16),
             "batch_size": _integer(1, BATCH_MAX),
         },
         ["LATENT"],
@@ -106,3 +128,36 @@ NODES: dict[str, NodeKind] = {
     "SaveImage": NodeKind({"images": Input("IMAGE"), "filename_prefix": Input("STRING")}, [], is_output=True),
     "PreviewImage": NodeKind({"images": Input("IMAGE")}, [], is_output=True),
 }
+
+
+class Stock:
+    """The files that nodes may load, by folder, and whether lists are described in the newer way."""
+
+    def __init__(self) -> None:
+        self.is_newer = False
+        self.folders = {
+            "checkpoints": [CHECKPOINT],
+            "diffusion_models": [DIFFUSION_MODEL],
+            "text_encoders": [TEXT_ENCODER],
+            "vae": [VAE],
+        }
+
+    def kind(self, name: str) -> NodeKind:
+        """With the files that there are now."""
+        kind = NODES[name]
+        inputs = {key: self._filled(value) for key, value in kind.inputs.items()}
+        return msgspec.structs.replace(kind, inputs=inputs)
+
+    def description(self, name: str) -> dict[str, Any]:
+        described = self.kind(name).description(name)
+        if self.is_newer:
+            inputs = described["input"]["required"]
+            inputs |= {
+                key: ["COMBO", {"options": kind}]
+                for key, (kind, _) in inputs.items()
+                if isinstance(kind, list)
+            }
+        return described
+
+    def _filled(self, one: Input) -> Input:
+        return msgspec.structs.replace(one, kind=list(self.folders[one.folder])) if one.folder else one

@@ -60,7 +60,7 @@ def _queued(posted: dict[str, Any], painter: Painter) -> Response[Any]:
     if painter.faults.takes(Mode.SUBMIT_OTHER_ID):
         prompt_id = str(uuid4())
     _refuse_on_request(painter)
-    outputs, node_errors = validated(posted["prompt"], is_old=_is_old(painter))
+    outputs, node_errors = validated(posted["prompt"], painter.stock, is_old=_is_old(painter))
     _put_foreign(posted, outputs, painter)
     job = _job(posted, prompt_id, outputs, _number(posted, painter))
     _put(job, painter)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from huajuan.inference_client.painter.nodes import NODES, Input
+from huajuan.inference_client.painter.nodes import NODES, Input, Stock
 
 Graph = dict[str, Any]
 Error = dict[str, Any]
@@ -21,14 +21,14 @@ def error(kind: str, message: str, details: str = "", extra: dict[str, Any] | No
     return {"type": kind, "message": message, "details": details, "extra_info": extra or {}}
 
 
-def validated(graph: Any, *, is_old: bool) -> tuple[list[str], dict[str, Any]]:
+def validated(graph: Any, stock: Stock, *, is_old: bool) -> tuple[list[str], dict[str, Any]]:
     """The output nodes that are sound, and the errors of those that aren't. GraphRefused if none is sound."""
     graph = graph if isinstance(graph, dict) else {}
     _check_classes(graph, is_old=is_old)
     outputs = [node for node, content in graph.items() if NODES[content["class_type"]].is_output]
     if not outputs:
         raise GraphRefused(error("prompt_no_outputs", "Prompt has no outputs"))
-    check = _Check(graph)
+    check = _Check(graph, stock)
     sound = [node for node in outputs if check.is_sound(node, node)]
     if not sound:
         message = "Prompt outputs failed validation"
@@ -56,8 +56,9 @@ def _check_classes(graph: Graph, *, is_old: bool) -> None:
 
 
 class _Check:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, stock: Stock) -> None:
         self._graph = graph
+        self._stock = stock
         self._errors: dict[str, list[Error]] = {}
         self._dependents: dict[str, set[str]] = {}
         self._path: list[str] = []
@@ -73,7 +74,7 @@ class _Check:
 
     def _look_at(self, node: str, output: str) -> bool:
         self._path.append(node)
-        kinds = NODES[self._graph[node]["class_type"]].inputs
+        kinds = self._stock.kind(self._graph[node]["class_type"]).inputs
         found = [self._input_errors(node, name, kind, output) for name, kind in kinds.items()]
         self._path.pop()
         own = [each for errors in found if errors for each in errors]
