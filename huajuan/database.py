@@ -1,5 +1,6 @@
 """The database: the one a DSN names, or an embedded server in the data folder."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -57,11 +58,18 @@ def reach_database(settings: Settings, say: Callable[[str], None]) -> Iterator[D
         if settings.database_url:
             database = _given(settings.database_url)
         else:
+            _forget_libpq_variables()
             root = settings.data_folder / "postgres"
             server = stack.enter_context(EmbeddedPostgres(root, progress=say))
             stack.enter_context(kept_running(server))
             database = _embedded(server)
         yield database
+
+
+def _forget_libpq_variables() -> None:
+    """The embedded server is reached in one way, which variables meant for other servers must not change."""
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
 
 
 def refuse_old_primary(connection: psycopg.Connection, settings: Settings) -> None:

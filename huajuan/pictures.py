@@ -162,6 +162,13 @@ class Pictures:
 
         Blocks. Raises `PictureMissing` and `StoreAway`.
         """
+        if (
+            self._folder
+            and _KEY.fullmatch(key)
+            and (path := self._folder / key).exists()
+            and not (path.is_file() or path.is_dir())
+        ):
+            raise StoreAway("what stands in the place of a picture is no file")
         with self._failing(key):
             found = obstore.get(self._store, key)
             if size is not None and found.meta["size"] != size:

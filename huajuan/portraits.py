@@ -11,6 +11,8 @@ from huajuan import png_strips
 from huajuan.threads import Threads, TooManyWaiting
 
 SIDE_PIXELS_MAX = 512
+# The decoder keeps a pointer for each row, so one of very many short rows takes much more than its pixels.
+SIDE_UPLOADED_MAX = 65_535
 UPLOAD_BYTES_MAX = 20 << 20
 # A picture that claims more is refused unread.
 PIXELS_MAX = 64_000_000
@@ -83,7 +85,7 @@ def make_portrait(uploaded: bytes | BinaryIO) -> bytes:
 
 def _small(picture: Image.Image, file: BinaryIO) -> Image.Image:
     width, height = picture.size
-    if not 0 < width * height <= PIXELS_MAX:
+    if not 0 < width * height <= PIXELS_MAX or max(width, height) > SIDE_UPLOADED_MAX:
         raise PortraitUnfit
     fitted = _fitted(width, height)
     if picture.format == "WEBP":

@@ -14,7 +14,7 @@ _SECRET_PARAMETERS = (
     "scram_server_key",
 )
 _PORTS = re.compile(r"[0-9]*(,[0-9]*)*")
-_USER_INFO = re.compile(r"(?<=://)[^/]*@")
+_USER_INFO = re.compile(r"(?<=://).*@", re.DOTALL)
 _QUERY = re.compile(r"\?.*", re.DOTALL)
 
 
@@ -53,6 +53,13 @@ def without_dsn_secrets(message: str, dsn: str) -> str:
     for secret in filter(None, map(found.get, _SECRET_PARAMETERS)):
         message = message.replace(secret, MASK)
     return message
+
+
+def without_address_secrets(message: str, address: str) -> str:
+    """A message about an address. One that may quote it in another spelling is left out."""
+    shown = address_without_secrets(address)
+    message = message.replace(address, shown)
+    return message if shown == address or "@" not in message.replace(shown, "") else "it cannot be used"
 
 
 def address_without_secrets(address: str) -> str:

@@ -22,6 +22,7 @@ from huajuan.origins import normalized_origin
 from huajuan.projections.limits import ProjectionLimits
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.rebuilding.limits import RebuildLimits
+from huajuan.redaction import address_without_secrets
 from huajuan.sessions.attempts import AttemptLimits
 from huajuan.sessions.idempotency import IdempotencyLimits
 from huajuan.setting_ranges import range_of
@@ -115,6 +116,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return str(
             _path("STORAGE_URL", self.storage_url) if self.storage_url else self.data_folder / "pictures"
         )
+
+    @property
+    def storage_shown(self) -> str:
+        """The picture store without user information, for messages."""
+        return address_without_secrets(self.storage_place)
 
     @property
     def painter_limits(self) -> PainterLimits:

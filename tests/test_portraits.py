@@ -102,3 +102,10 @@ def test_a_bomb_is_refused_in_constant_memory(side: int) -> None:
 def test_what_is_no_picture_is_refused(content: bytes) -> None:
     with pytest.raises(PortraitUnfit):
         make_portrait(content)
+
+
+@pytest.mark.parametrize("size", [(1, 70_000), (70_000, 1)])
+def test_a_side_beyond_what_pictures_have_is_unfit(size: tuple[int, int]) -> None:
+    """Each row costs the decoder memory of its own, whatever its length is."""
+    with pytest.raises(PortraitUnfit):
+        make_portrait(picture(size=size))

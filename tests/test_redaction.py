@@ -61,6 +61,7 @@ def test_messages_of_the_client_lose_the_secrets_too() -> None:
         ("/srv/pictures?x", "/srv/pictures?x"),
         ("s3://bucket/pictures", "s3://bucket/pictures"),
         ("s3://key:s3cret@bucket/pictures", "s3://***@bucket/pictures"),
+        ("s3://key:s3/cret@bucket/pictures", "s3://***@bucket/pictures"),
         ("az://box?sas=s3cret", "az://box?***"),
         ("http://u:p@s3cret@host:8188/x", "http://***@host:8188/x"),
     ],

@@ -24,8 +24,9 @@ def _act(settings: Settings, words: Namespace) -> int:
         position, chain = newest(connection)
         head = head_at(stream_ids(connection).installation(), position, chain, datetime.now(UTC))
     if words.sign:
-        with data_folder_made(settings.data_folder):
+        with data_folder_made(settings.data_folder) as folder:
             head = signed(head, head_key(settings.data_folder))
+            folder.keep()
     if words.out is None:
         result(written(head).decode().rstrip())
     else:

@@ -22,11 +22,11 @@ def _act(settings: Settings, _: Namespace) -> int:
         adopted = adopt_store(settings, database.dsn)
     if adopted.is_new:
         result(
-            f"{settings.storage_place} holds the pictures of this installation from now on; before, it belonged to "
+            f"{settings.storage_shown} holds the pictures of this installation from now on; before, it belonged to "
             f"{adopted.before}"
         )
     else:
-        result(f"{settings.storage_place} holds the pictures of this installation already")
+        result(f"{settings.storage_shown} holds the pictures of this installation already")
     if adopted.sampled:
         result(f"{adopted.found} of {adopted.sampled} sampled pictures are in it")
     if adopted.found < adopted.sampled:

@@ -10,6 +10,7 @@ from huajuan.audit.stored_pictures import Compared, Fault, compare
 from huajuan.command_line.progress import progress
 from huajuan.command_line.saying import log_of, printable, result
 from huajuan.pictures import Pictures, PlaceUnusable
+from huajuan.redaction import without_address_secrets
 from huajuan.settings import PREFIX, Settings
 
 # A store that lost everything still fits into memory.
@@ -64,7 +65,8 @@ def _pictures(settings: Settings) -> Pictures:
     try:
         return Pictures.at(place, make=False)
     except PlaceUnusable as error:
-        raise AuditError(f"{PREFIX}STORAGE_URL is {place!r}: {error}") from None
+        reason = without_address_secrets(str(error), place)
+        raise AuditError(f"{PREFIX}STORAGE_URL is {settings.storage_shown!r}: {reason}") from None
 
 
 def _note(one: Compared, fault: Fault, faults: list[Faulty], *, tell: bool) -> None:

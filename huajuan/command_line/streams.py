@@ -1,9 +1,7 @@
 """The standard streams as they may be: closed from the start, full, or read by somebody who has left."""
 
-import codecs
 import io
 import os
-import re
 import signal
 import sys
 from contextlib import suppress
@@ -11,7 +9,6 @@ from typing import TextIO
 
 # The exit status of who writes to a reader that has left, as shells have it.
 NOBODY_READS = 128 + signal.SIGPIPE
-_SINGLE_BYTE = re.compile(r"ascii|iso8859-.*|cp125[0-8]|koi8-.*|latin.*")
 
 
 def make_whole() -> None:
@@ -31,12 +28,12 @@ def make_whole() -> None:
 
 
 def arguments_as_utf8() -> None:
-    """Read the arguments again as UTF-8 where the locale's encoding has one byte a character and they are UTF-8.
+    """Read each argument that is UTF-8 as UTF-8, whatever the locale's encoding is.
 
-    Such an encoding accepts any bytes, so under it a name in UTF-8 would become the name of nobody.
+    Most encodings accept most bytes, so under them a name in UTF-8 would become the name of nobody; text in one of
+    them is hardly ever UTF-8 by chance.
     """
-    if _SINGLE_BYTE.fullmatch(codecs.lookup(sys.getfilesystemencoding()).name):
-        sys.argv[1:] = [_as_utf8(word) for word in sys.argv[1:]]
+    sys.argv[1:] = [_as_utf8(word) for word in sys.argv[1:]]
 
 
 def use_utf8_output() -> None:

@@ -108,9 +108,9 @@ def _image_id(url: str, desk: Desk) -> UUID:
 
 
 async def _counted(image_id: UUID, position: int, message: str, desk: Desk, at_least: int) -> LikedReply:
-    """`at_least` so many likes there are, if they cannot be counted just now."""
+    """`at_least` so many likes there are, also if the table is behind or cannot be read just now."""
     await desk.show(position, HISTORY, LIKES)
     likes = at_least
     with after_commit("count of likes"):
-        likes = await likes_of(desk.tables, image_id)
+        likes = max(at_least, await likes_of(desk.tables, image_id))
     return LikedReply(code=200, message=message, current_likes=likes)

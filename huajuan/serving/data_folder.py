@@ -13,12 +13,39 @@ from huajuan.settings import PREFIX, SettingsError
 SECRET_BYTES = 48
 HEAD_KEY_BYTES = 32
 # Made by what comes after: a start that fails may leave them empty.
-SUBFOLDERS = ("pictures", "pictures/avatars", "postgres")
+SUBFOLDERS = ("pictures", "pictures/avatars", "postgres", "timelines")
+
+
+class StartingFolder:
+    """The data folder while a server starts. A start that fails removes what it made; `keep` ends that."""
+
+    def __init__(self, folder: Path, made: Sequence[Path]) -> None:
+        self._folder = folder
+        self._made = list(made)
+        self._is_kept = False
+
+    def keep(self) -> None:
+        """From now on the server serves, and everything stays."""
+        self._is_kept = True
+
+    def also_made(self, folders: Sequence[Path]) -> None:
+        """Folders that go again with the others, unless something is in them."""
+        self._made.extend(folders)
+
+    def clear(self) -> None:
+        """Databases and pictures stay in any case: what holds them may be known elsewhere."""
+        if self._is_kept:
+            return
+        if self._folder in self._made and not (self._folder / "postgres" / "pgdata").exists():
+            for path in (*self._folder.glob("timelines/*"), self._folder / "signing.key"):
+                path.unlink(missing_ok=True)
+        subfolders = [self._folder / name for name in SUBFOLDERS] if self._folder in self._made else []
+        _remove_empty([*self._made, *subfolders])
 
 
 @contextmanager
-def data_folder_made(folder: Path) -> Iterator[None]:
-    """Make the data folder and its missing parents. Those that are empty at the end are removed again.
+def data_folder_made(folder: Path) -> Iterator[StartingFolder]:
+    """Make the data folder and its missing parents; what a failed start made is removed again.
 
     As root others can pass through it, because the database runs as an account of its own; nobody else can list it.
     Raises `SettingsError`.
@@ -28,10 +55,11 @@ def data_folder_made(folder: Path) -> Iterator[None]:
         _let_others_pass(folder)
     except OSError as error:
         raise SettingsError(f"{PREFIX}DATA_DIR: {folder} cannot be made: {error.strerror}") from None
+    starting = StartingFolder(folder, missing)
     try:
-        yield
+        yield starting
     finally:
-        _remove_empty([*missing, *(folder / name for name in SUBFOLDERS)] if missing else [])
+        starting.clear()
 
 
 def _let_others_pass(folder: Path) -> None:
@@ -41,8 +69,17 @@ def _let_others_pass(folder: Path) -> None:
         folder.chmod(stat.S_IMODE(status.st_mode) | 0o011)
 
 
+def missing_folders(place: str) -> list[Path]:
+    """Of a picture store in a folder: what is not there yet of its path and of its own folder for avatars."""
+    if "://" in place:
+        return []
+    folder = Path(place).absolute()
+    return [path for path in reversed([folder / "avatars", folder, *folder.parents]) if not path.exists()]
+
+
 def _remove_empty(folders: Sequence[Path]) -> None:
-    for folder in reversed(folders):
+    """Those within others first."""
+    for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
         with suppress(OSError):
             folder.rmdir()
 

@@ -14,6 +14,7 @@ from huajuan.event_store.connecting import connect_blocking
 from huajuan.event_store.installation import stream_ids_at_once
 from huajuan.pictures import PictureMissing, Pictures, PlaceUnusable
 from huajuan.projections.picture_sample import picture_sample
+from huajuan.redaction import without_address_secrets
 from huajuan.settings import PREFIX, Settings, SettingsError
 
 T = TypeVar("T")
@@ -159,11 +160,12 @@ def _in_time(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
 
 
 def _unusable(settings: Settings, why: str) -> SettingsError:
-    return SettingsError(f"{PREFIX}STORAGE_URL is {settings.storage_place!r}: {why}")
+    reason = without_address_secrets(why, settings.storage_place)
+    return SettingsError(f"{PREFIX}STORAGE_URL is {settings.storage_shown!r}: {reason}")
 
 
 def _refusal(settings: Settings, why: str) -> str:
     return (
-        f"{PREFIX}STORAGE_URL is {settings.storage_place!r}: {why}. Name the store that holds the pictures, or make "
+        f"{PREFIX}STORAGE_URL is {settings.storage_shown!r}: {why}. Name the store that holds the pictures, or make "
         "this one theirs with `./run storage adopt`"
     )

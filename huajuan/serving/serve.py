@@ -18,9 +18,9 @@ from huajuan.event_store.connecting import connect_blocking
 from huajuan.event_store.installation import stream_ids_at_once
 from huajuan.event_store.servers import SecretDiffers, ServerIdentity, release_lease, take_lease
 from huajuan.pictures import Pictures, PlaceUnusable, beneath
-from huajuan.redaction import address_without_secrets
+from huajuan.redaction import address_without_secrets, without_address_secrets
 from huajuan.serving.announcing import say, when_ready
-from huajuan.serving.data_folder import data_folder_made, signing_key
+from huajuan.serving.data_folder import data_folder_made, missing_folders, signing_key
 from huajuan.serving.identity import IDENTITY, server_identity
 from huajuan.serving.painter import DemoPainter, demo_painter
 from huajuan.serving.picture_store import claim_store
@@ -43,7 +43,8 @@ def serve(settings: Settings) -> None:
 def _serve(settings: Settings, stack: ExitStack) -> None:
     began = time.monotonic()
     listening = stack.enter_context(take_port(settings.host, settings.port))
-    stack.enter_context(data_folder_made(settings.data_folder))
+    folder = stack.enter_context(data_folder_made(settings.data_folder))
+    folder.also_made(missing_folders(settings.storage_place))
     storage = _storage(settings)
     with _usable_workflow(settings):
         check_place(settings.workflow)
@@ -62,6 +63,7 @@ def _serve(settings: Settings, stack: ExitStack) -> None:
         settings.port,
         lambda: _welcome(complete, database, painter, time.monotonic() - began),
     )
+    folder.keep()
     run_until_stopped(complete, listening)
 
 
@@ -73,7 +75,8 @@ def _storage(settings: Settings) -> str:
             asyncio.run(Pictures.at(each).check())
     except PlaceUnusable as error:
         shown = address_without_secrets(place)
-        raise SettingsError(f"{PREFIX}STORAGE_URL is {shown!r}: {str(error).replace(place, shown)}") from None
+        reason = without_address_secrets(str(error), place)
+        raise SettingsError(f"{PREFIX}STORAGE_URL is {shown!r}: {reason}") from None
     return place
 
 

@@ -35,6 +35,7 @@ def type_in(
 
     def type_in(*words: str) -> Ran:
         monkeypatch.setattr(sys, "argv", ["huajuan", *words])
+        capsys.readouterr()
         status = run()
         return Ran(status, *capsys.readouterr())
 

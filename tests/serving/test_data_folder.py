@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
+from huajuan.database import create_tables
 from huajuan.embedded_postgres import account
 from huajuan.embedded_postgres.folders import make_folders
 from huajuan.serving.data_folder import data_folder_made
@@ -84,6 +86,31 @@ def test_a_failed_start_leaves_no_empty_folder(
     with Service(folder, data_dir=folder / "made" / "data", **settings) as refused:
         assert refused.process.wait(60) == 1
     assert not (folder / "made").exists()
+
+
+def test_a_start_that_is_refused_late_leaves_nothing(folder: Path, database_url: str) -> None:
+    """After the timelines were noted and the key was made."""
+    create_tables(database_url)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE operations.installation SET picture_store = gen_random_uuid()")
+    made = folder / "made"
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "huajuan-installation").write_text("another installation's")
+    with Service(
+        folder, data_dir=made / "data", database_url=database_url, storage_url=folder / "elsewhere"
+    ) as refused:
+        assert refused.process.wait(60) == 1
+    assert not made.exists()
+    assert [path.name for path in (folder / "elsewhere").iterdir()] == ["huajuan-installation"]
+
+
+def test_what_serves_keeps_its_key(folder: Path, database_url: str) -> None:
+    create_tables(database_url)
+    with Service(folder, database_url=database_url) as service:
+        service.ready()
+        service.process.terminate()
+        assert service.process.wait(60) == 0
+    assert (folder / "data" / "signing.key").exists()
 
 
 def test_a_failed_start_leaves_what_was_there(folder: Path) -> None:

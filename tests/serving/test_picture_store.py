@@ -45,12 +45,13 @@ def drawn(dsn: str, *places: Settings, hidden: bool = False) -> str:
     row |= {
         "sampling_method": "DDIM",
         "likecount": 0,
+        "generation_id": image.int % (1 << 39),
         "id": image.int % (1 << 40),
         "picture": f"{image.hex}.png",
     }
     names, values = ", ".join(row), ", ".join(f"%({name})s" for name in row)
     with psycopg.connect(dsn, autocommit=True) as connection:
-        statement = f"INSERT INTO history_v3.history ({names}, create_time) VALUES ({values}, now())"
+        statement = f"INSERT INTO history_v4.history ({names}, create_time) VALUES ({values}, now())"
         connection.execute(statement.encode(), row)
     for place in places:
         folder(place).mkdir(exist_ok=True)
