@@ -101,10 +101,8 @@ def test_each_process_has_its_share_of_the_limit() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_silent_connections_do_not_stop_the_service(
-    folder: Path, module_database_url: str, workers: int
-) -> None:
-    with Service(folder, open_files=256, database_url=module_database_url, workers=workers) as service:
+def test_silent_connections_do_not_stop_the_service(folder: Path, database_url: str, workers: int) -> None:
+    with Service(folder, open_files=256, database_url=database_url, workers=workers) as service:
         service.ready()
         silent = [Client.of(service.port) for _ in range(300)]
         try:

@@ -129,7 +129,7 @@ def test_a_grep_finds_nothing_of_an_erased_person(folder: Path) -> None:
         assert all(
             word.encode() in before for word in (NAME, "portrait_of_hers", PROMPT, "account.registered")
         )
-        assert len(list(pictures.rglob("*.png"))) == 3
+        assert len(list(pictures.rglob("*.png"))) in {2, 3}, "the replaced avatar may be gone"
         ann.leave(service.address)
         eventually(lambda: not left(dsn) and not list(pictures.rglob("*.png")))
         after = dump(dsn)

@@ -79,9 +79,9 @@ def assert_drawn_and_paid(person: Person, service: Service) -> None:
 
 
 def test_a_drawing_goes_on_when_the_service_dies_or_stops(
-    folder: Path, module_database_url: str, painter: Painter
+    folder: Path, database_url: str, painter: Painter
 ) -> None:
-    settings = {"database_url": module_database_url, "comfyui_urls": painter.url, **SOON}
+    settings = {"database_url": database_url, "comfyui_urls": painter.url, **SOON}
     with Service(folder, **settings) as killed:
         ann = a_drawing_under_way("ann", killed, painter)
         killed.kill()
@@ -94,8 +94,8 @@ def test_a_drawing_goes_on_when_the_service_dies_or_stops(
         assert_drawn_and_paid(ann, successor)
 
 
-def test_a_lost_drawing_is_drawn_again(folder: Path, module_database_url: str, painter: Painter) -> None:
-    settings = {"database_url": module_database_url, "comfyui_urls": painter.url, **SOON}
+def test_a_lost_drawing_is_drawn_again(folder: Path, database_url: str, painter: Painter) -> None:
+    settings = {"database_url": database_url, "comfyui_urls": painter.url, **SOON}
     with Service(folder, **settings) as killed:
         cat = a_drawing_under_way("cat", killed, painter)
         killed.kill()
