@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
-import psycopg
 import structlog
 
 from huajuan.dispatch.limits import DispatchLimits
 from huajuan.dispatch.painters import Painters
 from huajuan.domain.painter_address import one_of_each, place_of, without_credentials
 from huajuan.domain.studio import Studio
+from huajuan.event_store.connecting import connect_blocking
 from huajuan.event_store.errors import LogError
 from huajuan.event_store.installation import stream_ids_at_once
 from huajuan.event_store.statements import Statements
@@ -102,7 +102,7 @@ async def find_origins(
 
 def find_origins_at_once(dsn: str, configured: Iterable[str]) -> list[ServerOrigin]:
     """The same outside of an event loop. Raises `psycopg.Error`."""
-    with psycopg.connect(dsn) as connection:
+    with connect_blocking(dsn) as connection:
         values = {"studio": stream_ids_at_once(connection).studio(), **_TOPICS}
         rows = connection.execute(_CHANGES.encode(), values).fetchall()
     return server_origins(configured, _changes(rows))

@@ -39,8 +39,8 @@ class Faults:
     def begin(self) -> None:
         append = Writer.append
 
-        async def appended(writer: Writer, rows: Any) -> list[int]:
-            positions = await append(writer, rows)
+        async def appended(writer: Writer, rows: Any, *more: Any) -> list[int]:
+            positions = await append(writer, rows, *more)
             self.committed.add(REQUEST_ID.get())
             return positions
 

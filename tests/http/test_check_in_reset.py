@@ -75,7 +75,6 @@ async def test_a_reset_is_refused_like_its_neighbours(client: httpx.AsyncClient)
     ada, ann = await sits_down(client, "ada"), await sits_down(client, "ann")
     refused = [
         (PATH, ada, {}, 400, {"message": "缺少原因"}),
-        (PATH, ada, {"reason": "x" * 501}, 400, {"message": "缺少原因"}),
         (PATH, ada, {"reason": 5}, 400, {"message": "请求数据格式错误"}),
         (PATH.replace("ann", "nobody"), ada, {"reason": "x"}, 404, {"message": "用户不存在"}),
         (PATH, ann, {"reason": "x"}, 403, {"message": "需要管理员权限"}),
