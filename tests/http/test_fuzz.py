@@ -80,7 +80,10 @@ class Visitor:
         own |= {"Authorization": token or self.token} if token != "none" else {}
         response = case.call(base_url=str(self.client.base_url), headers=own)
         self.cases[operation.name, response.status_code] += 1
-        case.validate_response(response, checks=CONFORM)
+        is_stream = "text/event-stream" in str(response.headers.get("content-type", ""))
+        # The tester takes the text of a stream for one object a frame; frames have tests of their own.
+        conform = [check for check in CONFORM if check is not checks.response_schema_conformance]
+        case.validate_response(response, checks=conform if is_stream else CONFORM)
         if response.content and operation.method != "head" and _is_json(response):
             examine(operation, response)
         if response.status_code == 401 and not token and operation.path.startswith(("/auth/", "/admin/")):
