@@ -54,7 +54,7 @@ def test_the_commands_work_as_they_stand(tmp_path: Path, database_url: str) -> N
     assert (tmp_path / "again.png").exists()
     assert 'event: state\ndata: {"id":' in ran.stdout
     assert '"status":"succeeded"' in ran.stdout
-    assert ran.stdout.splitlines().count("whole") == 3
+    assert ran.stdout.splitlines().count("whole") == 4
     assert os.access(tmp_path / "log.jsonl.gz", os.R_OK)
     assert "table agrees for every account" in ran.stdout
 

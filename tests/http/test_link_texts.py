@@ -35,7 +35,8 @@ def test_every_route_that_pages_is_looked_at() -> None:
     paged = {
         one.path for one in operations() if "after" in {p["name"] for p in one.says.get("parameters", ())}
     }
-    assert paged == PAGED.keys()
+    # Those who wait for approval are paged in a test of their own, for that needs another setting.
+    assert paged - {"/admin/users/pending"} == PAGED.keys()
 
 
 def followed(link: str) -> str:

@@ -57,6 +57,12 @@ async def document(client: httpx.AsyncClient) -> dict[str, Any]:
     return read
 
 
+OF_ACCOUNTS = (
+    *("points", "ban", "unban", "approve", "reject", "check-in/reset"),
+    *("timeline", "profile", "gallery"),
+)
+
+
 async def test_the_document_has_every_route(client: httpx.AsyncClient) -> None:
     assert set((await document(client))["paths"]) == {
         "/register", "/login", "/auth/score", "/auth/generate", "/auth/user/info", "/auth/user/images",
@@ -68,10 +74,8 @@ async def test_the_document_has_every_route(client: httpx.AsyncClient) -> None:
         "/auth/user/restoreImages", "/auth/root/deleteOneUser",
         "/admin/projections", "/admin/projections/{name}/rebuild",
         "/admin/projections/{name}/skip", "/admin/statistics", "/metrics",
-        "/admin/users/{username}/points", "/admin/users/{username}/ban", "/admin/users/{username}/unban",
-        "/admin/users/pending", "/admin/users/{username}/approve", "/admin/users/{username}/reject",
-        "/admin/users/{username}/timeline", "/admin/users/{username}/profile",
-        "/admin/users/{username}/gallery", "/admin/verify", "/admin/painters", "/admin/painters/remove",
+        *(f"/admin/users/{whom}/{act}" for whom in ("{username}", "id/{id}") for act in OF_ACCOUNTS),
+        "/admin/users/pending", "/admin/verify", "/admin/painters", "/admin/painters/remove",
         "/auth/points", "/auth/points/history",
         "/auth/generations", "/auth/generations/{generation}", "/auth/generations/{generation}/events",
     }  # fmt: skip
