@@ -11,12 +11,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 from huajuan.domain.account import Account
 from huajuan.domain.facts import Occasion, on_occasion
+from huajuan.domain.points import ADJUSTMENT_MAX
 from huajuan.event_store.mapper import EventMapper
 from tests.bench.append_variants import ACCOUNTS, Variant
 from tests.bench.measuring import Sample, Step, measure_threads
 from tests.event_store.samples import OneKey
 
-PLENTY = 1_000_000_000
+PLENTY = ADJUSTMENT_MAX
 
 
 class StockMapper(EventMapper):
