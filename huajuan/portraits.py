@@ -43,14 +43,14 @@ class PortraitUnfit(Exception):
 
 
 class Portraits:
-    """At most `threads_max` pictures are decoded at a time and `waiting_max` wait or are being received."""
+    """At most `threads_max` pictures are decoded at a time and `waiting_max` wait."""
 
     def __init__(self, threads_max: int, waiting_max: int) -> None:
         self._threads = Threads("portraits", threads_max, waiting_max)
         self._places = threads_max + waiting_max
 
     def take_place(self) -> None:
-        """For an upload, before its body is received. Raises `TooManyWaiting`."""
+        """For an upload, once its body is received. Raises `TooManyWaiting`."""
         if self._places <= 0:
             raise TooManyWaiting
         self._places -= 1

@@ -6,5 +6,5 @@ from huajuan.event_store.store import EventStore
 
 async def account_registered_at(store: EventStore, position: int) -> Account | None:
     """The account as it stands, an erased one too."""
-    stream = await store.stream_at(position, Account.Registered.TOPIC)
+    stream = await store.earlier.stream_at(position, Account.Registered.TOPIC)
     return await store.find(Account, stream) if stream else None

@@ -36,9 +36,6 @@ B = TypeVar("B", bound=Entity)
 C = TypeVar("C", bound=Entity)
 Saved = Iterable[Entity]
 Streams = Sequence[Stream[Any]]
-_STREAM_AT = b"""
-SELECT originator_id FROM log.huajuan_events WHERE notification_id = %(position)s AND topic = %(topic)s
-"""
 
 
 class Decided(NamedTuple):
@@ -105,14 +102,6 @@ class EventStore:
             known: dict[UUID, Any] = self._cache.known([stream])
             await self._bring_up_to_date([Stream(kind, stream)], known)
             return known.get(stream)
-
-    async def stream_at(self, position: int, topic: str) -> UUID | None:
-        """The stream whose event of this topic has this position."""
-        values = {"position": position, "topic": topic}
-        rows = await through_outages(
-            lambda: self.reads.run(_STREAM_AT, values), self._limits.reconnect_seconds_max
-        )
-        return rows[0][0] if rows else None
 
     @overload
     async def change(self, decide: Callable[[A | None], Saved], a: Stream[A], /) -> Decided: ...
