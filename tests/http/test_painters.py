@@ -89,16 +89,15 @@ async def test_what_does_not_fit_one_is_shown_also_of_one_that_was_added(databas
 async def test_the_state_of_each_and_its_reason_are_shown(database_url: str) -> None:
     failing = Failing(DrawingFailed("the server failed while drawing", "CUDA error"))
     away = Unreachable(ServerUnavailable("the server cannot be reached", "refused"))
-    async with client_of(database_url, failing, away, FakeHost(), dispatch=SOON) as client:
+    rich = {"dispatch": SOON, "welcome_points": 1_000_000}
+    async with client_of(database_url, failing, away, FakeHost(), **rich) as client:
         ada = await admin(client, database_url)
 
         async def states() -> list[tuple[str, str | None]]:
             reply = await client.get("/admin/painters", headers=ada)
             return [(painter["state"], painter["reason"]) for painter in reply.json()["painters"]]
 
-        await client.post("/auth/score", headers=ada)
         while (found := await states())[1][0] != "unreachable" or found[0][0] != "cooldown":
-            await client.post("/auth/score", headers=ada)
             assert (await client.post("/auth/generate", json=ORDER, headers=ada)).status_code == 200
         assert found == [
             ("cooldown", "the server failed while drawing"),
