@@ -2,8 +2,8 @@
 
 import sys
 
-from huajuan.command_line.streams import arguments_as_utf8, make_whole
-from huajuan.serving.stopping import TOLD_TO_STOP, StopAsked, stop_no_more, stop_on_signals
+from huajuan.cli.stdio import arguments_as_utf8, make_whole
+from huajuan.runtime.shutdown import TOLD_TO_STOP, StopAsked, stop_no_more, stop_on_signals
 
 
 def main() -> int:
@@ -13,7 +13,7 @@ def main() -> int:
     try:
         stop_on_signals()
         # Only now, for loading everything takes a second, and Ctrl-C must be understood in it too.
-        from huajuan.command_line.entry import run
+        from huajuan.cli.main import run
 
         return run()
     except StopAsked:

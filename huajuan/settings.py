@@ -9,22 +9,22 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from huajuan.addresses import is_network
 from huajuan.audit.limits import AuditLimits
-from huajuan.dispatch.limits import DispatchLimits
-from huajuan.domain.painter_address import is_server_address
+from huajuan.auth.login_attempts import AttemptLimits
+from huajuan.domain.server_address import is_server_address
 from huajuan.event_store.limits import LogLimits
 from huajuan.http.limits import HttpLimits, StreamLimits
 from huajuan.http.links import ascii_address
 from huajuan.http.own_addresses import is_base
+from huajuan.idempotency.service import IdempotencyLimits
 from huajuan.inference_client import Limits as PainterLimits
-from huajuan.origins import normalized_origin
-from huajuan.projections.limits import ProjectionLimits
+from huajuan.jobs.limits import DispatchLimits
+from huajuan.net.client_address import is_network
+from huajuan.net.origins import normalized_origin
+from huajuan.observability.redaction import address_without_secrets
+from huajuan.projections.engine.limits import ProjectionLimits
+from huajuan.projections.rebuild.limits import RebuildLimits
 from huajuan.projections.registry import PROJECTIONS
-from huajuan.rebuilding.limits import RebuildLimits
-from huajuan.redaction import address_without_secrets
-from huajuan.sessions.attempts import AttemptLimits
-from huajuan.sessions.idempotency import IdempotencyLimits
 from huajuan.setting_ranges import range_of
 
 PREFIX = "HUAJUAN_"

@@ -2,8 +2,8 @@
 
 import signal
 
-from huajuan.logs import configure_logs
-from tests.postgres import (
+from huajuan.observability.logs import configure_logs
+from tests.database import (
     bare_database_url,
     bare_template_database,
     database_url,

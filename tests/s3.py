@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from tests.desk import serving
+from tests.services import serving
 
 REGION = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "key", "AWS_ALLOW_HTTP": "true"}
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from huajuan.domain.facts import Entity, Occasion, on_occasion
+from huajuan.domain.aggregate import Entity, Occasion, on_occasion
 from huajuan.domain.refusals import Refused
 
 E = TypeVar("E", bound=Entity)

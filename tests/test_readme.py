@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving.service import CHECKOUT, Service, environment
+from tests.server.service import CHECKOUT, Service, environment
 
 README = CHECKOUT / "README.md"
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -11,6 +11,7 @@ PACKAGE = sorted((ROOT / "huajuan").rglob("*.py"))
 SOURCES = [
     *PACKAGE,
     *sorted((ROOT / "tests").rglob("*.py")),
+    *sorted((ROOT / "benchmarks").rglob("*.py")),
     ROOT / "run",
     *sorted((ROOT / ".run").glob("*.py")),
 ]
@@ -22,9 +23,9 @@ CHINESE = re.compile(r"[\u3400-\u9fff]")
 UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|NotImpl" + r"emented(Error)?)\b")
 OUR_NAME = "画卷"
 MAY_HAVE_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-PHRASES = [ROOT / "huajuan" / "http" / name for name in ("phrases.py", "phrases_of_events.py")]
+PHRASES = [ROOT / "huajuan" / "http" / name for name in ("messages.py", "event_messages.py")]
 # A prompt may ask the demo painter for a mood in Chinese.
-PAINTER = ROOT / "huajuan" / "inference_client" / "painter"
+PAINTER = ROOT / "huajuan" / "demo_comfyui"
 
 
 def tree_of(path: Path) -> ast.Module:

@@ -6,10 +6,10 @@ from uuid import UUID
 
 import psycopg
 
-from huajuan.audit.connecting import one, stream_ids
+from huajuan.audit.connection import one, stream_ids
+from huajuan.audit.event_lookup import ABOUT_ACCOUNT, ABOUT_IMAGE, LIKES, OF_ACCOUNTS, images_of
 from huajuan.audit.events import COLUMNS, Reader
 from huajuan.audit.limits import within
-from huajuan.audit.whereabouts import ABOUT_ACCOUNT, ABOUT_IMAGE, LIKES, OF_ACCOUNTS, images_of
 from huajuan.domain.account import Account
 from huajuan.domain.admin import Admin
 from huajuan.domain.image import Image

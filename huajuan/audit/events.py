@@ -13,8 +13,8 @@ from eventsourcing.persistence import StoredEvent
 from eventsourcing.utils import TopicError
 
 from huajuan.audit.errors import gap_before, unreadable
+from huajuan.event_store.log_reader import Recorded
 from huajuan.event_store.mapper import EventMapper
-from huajuan.event_store.reading import Recorded
 
 COLUMNS = "originator_id, originator_version, topic, state, notification_id"
 PAGE_EVENTS = 1_000

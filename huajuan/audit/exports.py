@@ -17,9 +17,9 @@ import msgspec
 import psycopg
 
 from huajuan.audit.errors import AuditError, Unreadable
-from huajuan.audit.heads import Chain, Place
-from huajuan.audit.links import Page, Row, content_of
+from huajuan.audit.hash_chain import Page, Row, content_of
 from huajuan.audit.ranges import ranges
+from huajuan.audit.signed_heads import Chain, Place
 
 PAGE_EVENTS = 2_000
 PAGE_BYTES_MAX = 4 << 20

@@ -8,8 +8,8 @@ import structlog
 
 from huajuan.audit.gaps import FIRST_PAGE, NEW, PAGE
 from huajuan.event_store.errors import LogError
-from huajuan.event_store.statements import Statements
-from huajuan.health import Problem
+from huajuan.observability.health import Problem
+from huajuan.postgres.statements import Statements
 
 # A page takes some milliseconds, and the pause keeps the first look from using more than a part of one core.
 PAGE_EVENTS = 5_000

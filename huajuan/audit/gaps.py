@@ -5,7 +5,7 @@ from uuid import UUID
 
 import psycopg
 
-from huajuan.audit.damage import Damage
+from huajuan.audit.tamper_diagnosis import Damage
 
 PAGE_EVENTS = 20_000
 FIRST_PAGE = (UUID(int=0), 0)

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import psycopg
 
-from huajuan.audit.connecting import one
-from huajuan.audit.links import Page
+from huajuan.audit.connection import one
+from huajuan.audit.hash_chain import Page
 from huajuan.audit.ranges import ranges
 
 PAGE_EVENTS = 2_000

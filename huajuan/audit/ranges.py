@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import psycopg
 
-from huajuan.audit.connecting import one
+from huajuan.audit.connection import one
 
 _NEXT = "SELECT min(notification_id) FROM log.huajuan_events WHERE notification_id >= %b AND notification_id <= %b"
 

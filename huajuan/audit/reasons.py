@@ -8,8 +8,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from huajuan.audit.errors import unreadable
-from huajuan.audit.points import Fact
-from huajuan.event_store.sealing import ERASED, place_of, unseal
+from huajuan.audit.ledger import Fact
+from huajuan.event_store.encryption import ERASED, place_of, unseal
 
 # Of the topics whose reason is personal, the version since which it is sealed.
 SEALED_SINCE = {"account.points_granted": 2, "account.points_deducted": 2, "account.check_in_reset": 2}

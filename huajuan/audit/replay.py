@@ -6,9 +6,9 @@ from uuid import UUID
 
 import psycopg
 
-from huajuan.audit.connecting import newest, stream_ids
+from huajuan.audit.connection import newest, stream_ids
 from huajuan.audit.errors import AuditError
-from huajuan.audit.points import (
+from huajuan.audit.ledger import (
     AVAILABLE,
     HELD,
     POTS,

@@ -11,10 +11,10 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from huajuan.audit.connecting import one
-from huajuan.audit.points import TOPICS, Amounts, amounts_of, difference, fault_of, nothing, post, read_state
+from huajuan.audit.chain_walk import Told
+from huajuan.audit.connection import one
+from huajuan.audit.ledger import TOPICS, Amounts, amounts_of, difference, fault_of, nothing, post, read_state
 from huajuan.audit.table import COLUMNS, TABLE, table_position
-from huajuan.audit.walking import Told
 
 PAGE_ROWS = 5_000
 SORT_MEMORY = "64MB"

@@ -13,8 +13,8 @@ from huajuan.audit.events import COLUMNS, Reader
 from huajuan.audit.log_pages import LOWEST
 from huajuan.audit.ranges import ranges
 from huajuan.domain.image import Image
-from huajuan.event_store.reading import Recorded
-from huajuan.pictures import PictureMissing, Pictures, StoreAway
+from huajuan.event_store.log_reader import Recorded
+from huajuan.storage.pictures import PictureMissing, Pictures, StoreAway
 
 PAGE_POSITIONS = 2_000
 THREADS = 8

@@ -2,8 +2,8 @@
 
 import psycopg
 
-from huajuan.audit.connecting import one
-from huajuan.audit.points import POTS
+from huajuan.audit.connection import one
+from huajuan.audit.ledger import POTS
 from huajuan.projections.point_balances import POINT_BALANCES
 
 TABLE = f"{POINT_BALANCES.schema}.{POINT_BALANCES.table.name}"

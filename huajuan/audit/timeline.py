@@ -5,12 +5,12 @@ from uuid import UUID
 
 import psycopg
 
-from huajuan.audit.connecting import newest, one, stream_ids
+from huajuan.audit.connection import newest, one, stream_ids
+from huajuan.audit.event_lookup import ABOUT_ACCOUNT, OF_ACCOUNTS, drawn_at, images_of, requested_at
 from huajuan.audit.events import COLUMNS, Reader
-from huajuan.audit.whereabouts import ABOUT_ACCOUNT, OF_ACCOUNTS, drawn_at, images_of, requested_at
 from huajuan.domain.account import Account
 from huajuan.domain.image import Image
-from huajuan.event_store.reading import Recorded
+from huajuan.event_store.log_reader import Recorded
 
 # An address is released by the event that follows its claim, and that event does not say by whom.
 _FOUND = f"""(

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from huajuan.domain.account import Account, known
-from huajuan.domain.facts import Entity
+from huajuan.domain.aggregate import Entity
 from huajuan.domain.reasons import check_reason
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import Decided, EventStore
 
 

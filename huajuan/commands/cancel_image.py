@@ -2,10 +2,10 @@
 
 from uuid import UUID
 
-from huajuan.dispatch.room import DrawingRoom
-from huajuan.dispatch.telling import Ending
 from huajuan.domain.image import Image
 from huajuan.domain.refusals import ImageNotFound
+from huajuan.jobs.outcomes import Ending
+from huajuan.jobs.runner import DrawingRoom
 
 CANCELLED = "cancelled"
 

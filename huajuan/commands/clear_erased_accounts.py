@@ -7,18 +7,18 @@ from uuid import UUID
 
 import structlog
 
-from huajuan.dispatch.avatar_files import AvatarFiles
-from huajuan.dispatch.erasures import Erasures, Waiting
-from huajuan.dispatch.trash import Trash
 from huajuan.domain.account import Account
-from huajuan.domain.facts import Entity
+from huajuan.domain.aggregate import Entity
 from huajuan.domain.favorite import Favorite
 from huajuan.domain.image import Image
 from huajuan.domain.like import Like
 from huajuan.event_store.errors import LogError
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
-from huajuan.pictures import StoreAway
+from huajuan.storage.avatar_files import AvatarFiles
+from huajuan.storage.deleted_pictures import Trash
+from huajuan.storage.erasures import Erasures, Waiting
+from huajuan.storage.pictures import StoreAway
 
 # An erasure is put down before it is stated; after so long it never will be.
 STATING_SECONDS_MAX = 120

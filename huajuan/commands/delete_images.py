@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from datetime import timedelta
 from uuid import UUID
 
-from huajuan.dispatch.trash import Trash
-from huajuan.domain.facts import Entity
+from huajuan.domain.aggregate import Entity
 from huajuan.domain.image import Image, shown
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import Decided, EventStore
+from huajuan.storage.deleted_pictures import Trash
 
 
 async def delete_images(

@@ -4,16 +4,16 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from uuid import UUID
 
-from huajuan.dispatch.erasures import Erasures
 from huajuan.domain.account import Account, known
+from huajuan.domain.aggregate import Entity
 from huajuan.domain.email_claim import EmailClaim
-from huajuan.domain.facts import Entity
 from huajuan.domain.reasons import check_reason
 from huajuan.domain.refusals import Refused
 from huajuan.event_store.after_commit import after_commit
 from huajuan.event_store.errors import LogBusy
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import Decided, EventStore
+from huajuan.storage.erasures import Erasures
 
 TRIES_MAX = 5
 Look = Callable[[Account], object]

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from uuid import UUID
 
-from huajuan.domain.facts import Entity
+from huajuan.domain.aggregate import Entity
 from huajuan.domain.favorite import Favorite
 from huajuan.domain.image import Image, shown
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import Decided, EventStore
 
 

@@ -5,20 +5,20 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from huajuan.dispatch.errors import NobodyDraws, QueueFull
-from huajuan.dispatch.room import DrawingRoom
-from huajuan.dispatch.telling import Ending
 from huajuan.domain.account import Account, known
-from huajuan.domain.facts import Entity
+from huajuan.domain.aggregate import Entity
 from huajuan.domain.image import Image
-from huajuan.domain.order import Order
+from huajuan.domain.image_parameters import Order
 from huajuan.domain.points import PICTURE_COST
 from huajuan.domain.refusals import NotEnoughPoints, Refused
 from huajuan.event_store.after_commit import after_commit
 from huajuan.event_store.errors import Conflict, LogBusy
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import Decided
-from huajuan.fail_points import at
+from huajuan.jobs.errors import NobodyDraws, QueueFull
+from huajuan.jobs.outcomes import Ending
+from huajuan.jobs.runner import DrawingRoom
+from huajuan.runtime.fail_points import at
 
 WAITED_TOO_LONG = "nobody waited for it any longer"
 

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from huajuan.domain.account import Account, known
 from huajuan.domain.admin import Admin
-from huajuan.domain.facts import Entity
-from huajuan.event_store.loading import Stream
+from huajuan.domain.aggregate import Entity
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import Decided, EventStore
 
 

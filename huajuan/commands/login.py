@@ -3,10 +3,10 @@
 from typing import NamedTuple
 from uuid import UUID
 
+from huajuan.auth.passwords import Passwords
 from huajuan.domain.account import Account
 from huajuan.domain.refusals import AccountBanned, AccountPending, NotRegistered, WrongPassword
 from huajuan.event_store.store import EventStore
-from huajuan.passwords import Passwords
 
 
 class LoggedIn(NamedTuple):

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from huajuan.auth.passwords import Passwords
 from huajuan.domain.account import Account
+from huajuan.domain.aggregate import Entity
 from huajuan.domain.credentials import check_name_fit, check_name_given, check_password, spell_name
 from huajuan.domain.email_claim import EmailClaim, check_email
-from huajuan.domain.facts import Entity
 from huajuan.domain.refusals import EmailMissing, EmailTaken, NameTaken
-from huajuan.event_store.caller import calling
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
+from huajuan.event_store.request_context import calling
 from huajuan.event_store.store import Decided, EventStore
-from huajuan.passwords import Passwords
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from huajuan.domain.facts import Entity
-from huajuan.domain.studio import Studio
-from huajuan.event_store.loading import Stream
+from huajuan.domain.aggregate import Entity
+from huajuan.domain.inference_servers import Studio
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import Decided, EventStore
 
 

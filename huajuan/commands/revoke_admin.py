@@ -5,9 +5,9 @@ from uuid import UUID
 
 from huajuan.domain.account import Account, known
 from huajuan.domain.admin import Admin
-from huajuan.domain.facts import Entity
+from huajuan.domain.aggregate import Entity
 from huajuan.domain.refusals import NotAdmin
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import Decided, EventStore
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from huajuan.domain.account import Account, known
+from huajuan.domain.aggregate import Entity
 from huajuan.domain.avatar import check_avatar
-from huajuan.domain.facts import Entity
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import Decided, EventStore
 
 

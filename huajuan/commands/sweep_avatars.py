@@ -2,11 +2,11 @@
 
 import structlog
 
-from huajuan.dispatch.avatar_files import AvatarFiles, Due
 from huajuan.domain.account import Account
 from huajuan.event_store.errors import LogError
 from huajuan.event_store.store import EventStore
-from huajuan.pictures import StoreAway, key_of
+from huajuan.storage.avatar_files import AvatarFiles, Due
+from huajuan.storage.pictures import StoreAway, key_of
 
 LATER_SECONDS = 60.0
 FAILURES_MAX = 3

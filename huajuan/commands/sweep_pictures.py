@@ -7,13 +7,13 @@ from uuid import UUID
 
 import structlog
 
-from huajuan.dispatch.trash import Trash
-from huajuan.domain.facts import Entity
+from huajuan.domain.aggregate import Entity
 from huajuan.domain.image import Image
 from huajuan.event_store.errors import LogError
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
-from huajuan.pictures import Pictures, StoreAway
+from huajuan.storage.deleted_pictures import Trash
+from huajuan.storage.pictures import Pictures, StoreAway
 
 # A picture is put into the trash before its deletion is stated; after so long it was restored, or never deleted.
 STATING_MAX = timedelta(minutes=2)

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from uuid import UUID
 
-from huajuan.domain.facts import Entity
+from huajuan.domain.aggregate import Entity
 from huajuan.domain.image import Image, shown
 from huajuan.domain.like import Like
 from huajuan.domain.refusals import NotLiked
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import Decided, EventStore
 
 

@@ -5,16 +5,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
+from huajuan.auth.passwords import Passwords
 from huajuan.domain.account import Account, known
+from huajuan.domain.aggregate import Entity
 from huajuan.domain.avatar import check_avatar
 from huajuan.domain.credentials import check_password
 from huajuan.domain.email_claim import EmailClaim, check_email, fold_email
-from huajuan.domain.facts import Entity
 from huajuan.domain.refusals import Refused, WrongPassword
 from huajuan.event_store.errors import LogBusy
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import Decided, EventStore
-from huajuan.passwords import Passwords
 
 TRIES_MAX = 5
 Apply = Callable[[Account | None], Account]

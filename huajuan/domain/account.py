@@ -7,7 +7,7 @@ from uuid import UUID
 from eventsourcing.domain import event
 
 from huajuan.domain.account_state import AccountSnapshot
-from huajuan.domain.facts import Begun, Entity, PersonalText, Reasoned, were_plain
+from huajuan.domain.aggregate import Begun, Entity, PersonalText, Reasoned, were_plain
 from huajuan.domain.points import CHECK_IN_REWARD, check_least, check_most, check_moved
 from huajuan.domain.refusals import (
     AlreadyBanned,

@@ -7,7 +7,7 @@ from uuid import UUID
 from eventsourcing.domain import Snapshot
 from eventsourcing.utils import register_topic
 
-from huajuan.domain.facts import Personal
+from huajuan.domain.aggregate import Personal
 
 
 class AccountState(TypedDict):

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from eventsourcing.domain import event
 
-from huajuan.domain.facts import Begun, Entity
+from huajuan.domain.aggregate import Begun, Entity
 from huajuan.domain.refusals import EmailMalformed, EmailMissing, EmailTaken
 
 EMAIL_CHARACTERS_MAX = 254

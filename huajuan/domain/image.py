@@ -6,8 +6,8 @@ from uuid import UUID
 
 from eventsourcing.domain import event
 
-from huajuan.domain.facts import Begun, Entity, PersonalText
-from huajuan.domain.order import Order, noise_seed
+from huajuan.domain.aggregate import Begun, Entity, PersonalText
+from huajuan.domain.image_parameters import Order, noise_seed
 from huajuan.domain.refusals import AlreadyTold, ImageNotFound
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from eventsourcing.domain import event
 
-from huajuan.domain.facts import Begun, Entity
+from huajuan.domain.aggregate import Begun, Entity
 from huajuan.domain.refusals import AlreadyLiked, NotLiked
 
 

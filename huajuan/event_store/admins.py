@@ -6,9 +6,9 @@ from uuid import UUID
 
 import psycopg
 
-from huajuan.event_store.connecting import connect
 from huajuan.event_store.errors import LogBusy, LogUnavailable
-from huajuan.event_store.outages import OUTAGES
+from huajuan.postgres.connect import connect
+from huajuan.postgres.retry import OUTAGES
 
 _LOCK = "SELECT pg_advisory_lock(hashtext('huajuan admins'))"
 # In the words of the index that the log's schema has for it.

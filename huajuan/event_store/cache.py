@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-from huajuan.domain.facts import Entity
+from huajuan.domain.aggregate import Entity
 from huajuan.event_store.errors import LogBusy
 
 

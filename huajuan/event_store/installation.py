@@ -2,7 +2,7 @@
 
 from psycopg import AsyncConnection, Connection
 
-from huajuan.event_store.streams import StreamIds
+from huajuan.event_store.stream_ids import StreamIds
 
 _SELECT = "SELECT stream_key FROM operations.installation"
 

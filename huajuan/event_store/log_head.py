@@ -10,7 +10,7 @@ import structlog
 from psycopg_pool import PoolTimeout
 
 from huajuan.event_store.fact_clock import FactClock
-from huajuan.event_store.shared_reads import SharedReads
+from huajuan.postgres.query_batching import SharedReads
 
 # The newest fact need not be the last: clocks differ, and one of them may have jumped for a while.
 HEAD_EVENTS = 100

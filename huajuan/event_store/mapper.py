@@ -11,10 +11,10 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import Mapper, StoredEvent
 from eventsourcing.utils import get_topic, resolve_topic
 
-import huajuan.domain.kinds  # noqa: F401  each event that may be read must have its class
-from huajuan.domain.facts import Personal, Plain
+import huajuan.domain.registry  # noqa: F401  each event that may be read must have its class
+from huajuan.domain.aggregate import Personal, Plain
+from huajuan.event_store.encryption import place_of, seal, unseal
 from huajuan.event_store.errors import PersonErased, Unstorable
-from huajuan.event_store.sealing import place_of, seal, unseal
 
 _encode = msgspec.json.Encoder().encode
 # Of 64 bits without a sign.

@@ -15,16 +15,12 @@ from eventsourcing.postgres import (
 )
 from psycopg.rows import DictRow, dict_row
 
-from huajuan.event_store.connecting import (
-    PARAMETERS,
-    connect_blocking,
-    prepare_blocking,
-)
+from huajuan.postgres.connect import PARAMETERS, connect_blocking, prepare_blocking
 
 EVENTS = "log.huajuan_events"
 EVENTS_CHANNEL = "huajuan_events"
 _SCHEMA_LOCK = 4711
-_FILES = ("schema.sql", "queue.sql", "attempts.sql")
+_FILES = ("event_store/sql/schema.sql", "jobs/queue.sql", "auth/login_attempts.sql")
 # Raised by one with every change of schema.sql or queue.sql. It is the number of the program, too.
 SCHEMA_NUMBER = 1
 # The lowest program number that can serve beside this schema. Raised only where older programs would fail or do harm.
@@ -78,7 +74,7 @@ def made_schema(connection: psycopg.Connection) -> MadeSchema | None:
 
 
 def _own_statements() -> str:
-    folder = files("huajuan.event_store")
+    folder = files("huajuan")
     return "\n".join(folder.joinpath(name).read_text("utf-8") for name in _FILES)
 
 

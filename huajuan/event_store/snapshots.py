@@ -9,10 +9,10 @@ import structlog
 from eventsourcing.persistence import StoredEvent
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from huajuan.domain.facts import Entity
+from huajuan.domain.aggregate import Entity
 from huajuan.event_store.errors import PersonErased
 from huajuan.event_store.limits import LogLimits
-from huajuan.event_store.loading import stamp_of
+from huajuan.event_store.loader import stamp_of
 from huajuan.event_store.mapper import EventMapper
 
 # Its last event must be in the log, known by its moment: a fail-over may have lost it, or put another in its place.

@@ -8,28 +8,28 @@ from uuid import UUID
 
 from psycopg_pool import AsyncConnectionPool
 
-from huajuan.domain.facts import Entity, Occasion, on_occasion
+from huajuan.domain.aggregate import Entity, Occasion, on_occasion
 from huajuan.domain.refusals import Refused
 from huajuan.event_store.after_commit import after_commit
 from huajuan.event_store.cache import AggregateCache
-from huajuan.event_store.caller import Command, caller
-from huajuan.event_store.earlier_runs import EarlierRuns
-from huajuan.event_store.ending import end
+from huajuan.event_store.command_dedup import EarlierRuns
 from huajuan.event_store.errors import Conflict
 from huajuan.event_store.fact_clock import FactClock
 from huajuan.event_store.installation import stream_ids
-from huajuan.event_store.keys import KeyRing
 from huajuan.event_store.limits import LogLimits
-from huajuan.event_store.loading import Loader, Stream
+from huajuan.event_store.loader import Loader, Stream
 from huajuan.event_store.log_head import LogHead
 from huajuan.event_store.mapper import EventMapper
-from huajuan.event_store.outages import through_outages
-from huajuan.event_store.shared_reads import SharedReads
+from huajuan.event_store.personal_keys import KeyRing
+from huajuan.event_store.request_context import Command, caller
 from huajuan.event_store.snapshots import Snapshots
-from huajuan.event_store.streams import StreamIds
-from huajuan.event_store.timelines import Timelines
+from huajuan.event_store.stream_ids import StreamIds
 from huajuan.event_store.write_health import WriteHealth
 from huajuan.event_store.writer import Writer
+from huajuan.postgres.query_batching import SharedReads
+from huajuan.postgres.retry import through_outages
+from huajuan.postgres.timelines import Timelines
+from huajuan.runtime.cancel_tasks import end
 
 A = TypeVar("A", bound=Entity)
 B = TypeVar("B", bound=Entity)

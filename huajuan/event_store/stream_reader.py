@@ -5,10 +5,10 @@ from uuid import UUID
 
 from eventsourcing.persistence import StoredEvent
 
-from huajuan.event_store.keys import KeyRing
+from huajuan.event_store.log_reader import Recorded
 from huajuan.event_store.mapper import EventMapper
-from huajuan.event_store.reading import Recorded
-from huajuan.event_store.statements import Statements
+from huajuan.event_store.personal_keys import KeyRing
+from huajuan.postgres.statements import Statements
 
 # The sum keeps the planner from walking the whole log behind a position, whatever it believes of the table.
 _AFTER = """

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from huajuan.health import Problem
+from huajuan.observability.health import Problem
 
 FAILURES_MAX = 3
 PROBE_AFTER_SECONDS = 10.0

@@ -11,13 +11,13 @@ import psycopg
 import structlog
 from eventsourcing.persistence import StoredEvent
 
-from huajuan.event_store.connecting import connect
+from huajuan.event_store.commit_check import stored_positions
 from huajuan.event_store.errors import Conflict, LogBusy, LogError, LogUnavailable
 from huajuan.event_store.limits import LogLimits
-from huajuan.event_store.outages import OUTAGES
-from huajuan.event_store.own_rows import stored_positions
-from huajuan.event_store.timelines import Timelines
 from huajuan.event_store.write_health import WriteHealth
+from huajuan.postgres.connect import connect
+from huajuan.postgres.retry import OUTAGES
+from huajuan.postgres.timelines import Timelines
 
 _APPEND = "SELECT base, refused FROM log.append(%b::int[], %b::uuid[], %b::bigint[], %b::text[], %b::bytea[])"
 _logger = structlog.get_logger(__name__)

@@ -10,52 +10,52 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Server
 from litestar.types import ASGIApp
 
+from huajuan.auth.tokens import Claims
 from huajuan.domain.refusals import ReasonRefused
-from huajuan.http import painters
-from huajuan.http.account_acts import adjust, ban, reset_check, unban
-from huajuan.http.accounts import login, logout, register, user_info
-from huajuan.http.accounts_by_id import with_ids
-from huajuan.http.admin import projections, rebuild, skip
-from huajuan.http.admin_approvals import approve, pending, reject
-from huajuan.http.admin_past import past_gallery, past_profile
-from huajuan.http.admin_points import replayed_points
-from huajuan.http.admin_timeline import timeline
-from huajuan.http.admin_verify import verify_log
-from huajuan.http.api_page import DOCUMENT, PATH, ApiPage, page_router, to_the_page
-from huajuan.http.avatars import avatar_picture, upload_avatar
-from huajuan.http.canonical_path import canonical_paths
-from huajuan.http.compression import compressing
-from huajuan.http.cors import cors
-from huajuan.http.desk import AtDesk, Desk
-from huajuan.http.document import ABOUT, COMPONENTS, SCHEME, TAGS, Document
-from huajuan.http.door import door
-from huajuan.http.envelope import EXCEPTION_HANDLERS
-from huajuan.http.erasing import erase
-from huajuan.http.favorites import add_favorite, favorites, remove_favorite
-from huajuan.http.files import picture
-from huajuan.http.gallery import bring_images_back, image_feature, image_square, remove_images
-from huajuan.http.generating import generate
-from huajuan.http.generation_events import generation_events
-from huajuan.http.generations import cancel_generation, own_generation, own_generations
-from huajuan.http.guards import ahead, requires_admin, requires_token
-from huajuan.http.head_requests import head_as_get
-from huajuan.http.idempotency import Replayed, keeping_replies, on_replayed, one_effect
-from huajuan.http.images import all_images, one_image, own_images, own_images_of_time
-from huajuan.http.likes import like, unlike
+from huajuan.http.errors import EXCEPTION_HANDLERS
 from huajuan.http.links import public_path
-from huajuan.http.meter import Meter
-from huajuan.http.metrics import keep_refreshing, metrics
-from huajuan.http.operations import healthz, readyz
-from huajuan.http.own_points import own_point_history, own_points
-from huajuan.http.points import score
-from huajuan.http.profile import all_users, avatar, change_avatar, update
-from huajuan.http.proxies import behind_proxies
+from huajuan.http.middleware.canonical_path import canonical_paths
+from huajuan.http.middleware.compression import compressing
+from huajuan.http.middleware.cors import cors
+from huajuan.http.middleware.guards import ahead, requires_admin, requires_token
+from huajuan.http.middleware.head_requests import head_as_get
+from huajuan.http.middleware.idempotency import Replayed, keeping_replies, on_replayed, one_effect
+from huajuan.http.middleware.proxies import behind_proxies
+from huajuan.http.middleware.request_id import door
+from huajuan.http.middleware.request_metrics import Meter
+from huajuan.http.openapi.document import ABOUT, COMPONENTS, SCHEME, TAGS, Document
+from huajuan.http.openapi.swagger_ui import DOCUMENT, PATH, ApiPage, page_router, to_the_page
 from huajuan.http.reasons import on_reason_refused
-from huajuan.http.remembering import remembering
-from huajuan.http.statistics import statistics
-from huajuan.http.tokens import Claims
+from huajuan.http.routes.accounts import login, logout, register, user_info
+from huajuan.http.routes.admin import inference_servers
+from huajuan.http.routes.admin.accounts_by_id import with_ids
+from huajuan.http.routes.admin.approvals import approve, pending, reject
+from huajuan.http.routes.admin.moderation import adjust, ban, reset_check, unban
+from huajuan.http.routes.admin.past import past_gallery, past_profile
+from huajuan.http.routes.admin.points import replayed_points
+from huajuan.http.routes.admin.projections import projections, rebuild, skip
+from huajuan.http.routes.admin.statistics import statistics
+from huajuan.http.routes.admin.timeline import timeline
+from huajuan.http.routes.admin.verify import verify_log
+from huajuan.http.routes.avatars import avatar_picture, upload_avatar
+from huajuan.http.routes.check_in import score
+from huajuan.http.routes.erasure import erase
+from huajuan.http.routes.favorites import add_favorite, favorites, remove_favorite
+from huajuan.http.routes.gallery import bring_images_back, image_feature, image_square, remove_images
+from huajuan.http.routes.generate import generate
+from huajuan.http.routes.generation_events import generation_events
+from huajuan.http.routes.generations import cancel_generation, own_generation, own_generations
+from huajuan.http.routes.health import healthz, readyz
+from huajuan.http.routes.images import all_images, one_image, own_images, own_images_of_time
+from huajuan.http.routes.likes import like, unlike
+from huajuan.http.routes.metrics import keep_refreshing, metrics
+from huajuan.http.routes.pictures import picture
+from huajuan.http.routes.points import own_point_history, own_points
+from huajuan.http.routes.profile import all_users, avatar, change_avatar, update
+from huajuan.http.services import AtDesk, Desk
+from huajuan.response_cache.middleware import remembering
+from huajuan.runtime.periodic import running
 from huajuan.settings import Settings
-from huajuan.timers import running
 
 PUBLIC = (all_users, all_images, picture, avatar_picture, healthz, readyz, metrics, to_the_page)
 WITHOUT_TOKEN = (register, login)
@@ -70,7 +70,7 @@ WITH_TOKEN = (
     *(favorites, add_favorite, remove_favorite),
 )
 FOR_ADMINS = (
-    *(painters.painters, painters.add, painters.remove),
+    *(inference_servers.painters, inference_servers.add, inference_servers.remove),
     *(projections, rebuild, skip, statistics, adjust, ban, unban, reset_check),
     *(pending, approve, reject),
     *(replayed_points, timeline, past_profile, past_gallery, verify_log),

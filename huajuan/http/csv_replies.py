@@ -9,10 +9,10 @@ from litestar import Request, Response
 from litestar.openapi.spec import OpenAPIMediaType, Operation
 from msgspec.structs import astuple
 
-from huajuan.http.accepting import preferred
-from huajuan.http.queries import unfit
-from huajuan.http.shapes import schema_of
-from huajuan.spreadsheets import csv_line
+from huajuan.http.csv_safe import csv_line
+from huajuan.http.middleware.accepting import preferred
+from huajuan.http.openapi.json_schemas import schema_of
+from huajuan.http.query_params import unfit
 
 JSON, CSV = "application/json", "text/csv"
 FORMAT = (

@@ -6,20 +6,20 @@ from litestar import Request, Response
 
 from huajuan.domain.reasons import REASON_CHARACTERS_MAX, check_reason
 from huajuan.domain.refusals import ReasonMissing, ReasonRefused, ReasonTooLong, ReasonUnprintable
-from huajuan.http import phrases
-from huajuan.http.documented import Examples, document
-from huajuan.http.envelope import Answers, Refusal, answering, on_refusal
+from huajuan.http import messages
+from huajuan.http.errors import Answers, Refusal, answering, on_refusal
+from huajuan.http.openapi.operations import Examples, document
 
 Reason = Annotated[str, document(minLength=1, maxLength=REASON_CHARACTERS_MAX)]
 REASON_ANSWERS: Answers = {
-    ReasonMissing: Refusal(400, message=phrases.REASON_MISSING),
+    ReasonMissing: Refusal(400, message=messages.REASON_MISSING),
     ReasonTooLong: Refusal(
         400,
-        message=phrases.REASON_TOO_LONG,
-        error=phrases.REASON_TOO_LONG_BECAUSE.format(most=REASON_CHARACTERS_MAX),
+        message=messages.REASON_TOO_LONG,
+        error=messages.REASON_TOO_LONG_BECAUSE.format(most=REASON_CHARACTERS_MAX),
     ),
     ReasonUnprintable: Refusal(
-        400, message=phrases.REASON_UNPRINTABLE, error=phrases.REASON_UNPRINTABLE_BECAUSE
+        400, message=messages.REASON_UNPRINTABLE, error=messages.REASON_UNPRINTABLE_BECAUSE
     ),
 }
 REASON_REFUSALS: Examples = [refusal.body for refusal in REASON_ANSWERS.values()]

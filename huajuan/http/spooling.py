@@ -16,11 +16,11 @@ from multipart import (  # type: ignore[import-untyped]
     PushMultipartParser,
 )
 
-from huajuan.http import phrases
-from huajuan.http.envelope import Refusal
-from huajuan.pictures import StoreAway
-from huajuan.portraits import UPLOAD_BYTES_MAX, Portraits, PortraitUnfit
-from huajuan.threads import TooManyWaiting
+from huajuan.http import messages
+from huajuan.http.errors import Refusal
+from huajuan.runtime.threads import TooManyWaiting
+from huajuan.storage.avatars import UPLOAD_BYTES_MAX, Portraits, PortraitUnfit
+from huajuan.storage.pictures import StoreAway
 
 PIECE_BYTES = 64 << 10
 MEMORY_BYTES_MAX = 256 << 10
@@ -165,5 +165,5 @@ def _copy(spool: Spool, border: bytes, name: str, file: Any) -> int:
     if found > 1:
         raise PortraitUnfit
     if size > UPLOAD_BYTES_MAX:
-        raise Refusal(413, message=phrases.BODY_TOO_LARGE)
+        raise Refusal(413, message=messages.BODY_TOO_LARGE)
     return size

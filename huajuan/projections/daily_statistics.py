@@ -8,9 +8,9 @@ import msgspec
 
 from huajuan.domain.account import Account
 from huajuan.domain.image import Image
-from huajuan.projections.projection import Projection, Touch
-from huajuan.projections.questions import ReadTables
-from huajuan.projections.table import Table
+from huajuan.projections.engine.projection import Projection, Touch
+from huajuan.projections.engine.table import Table
+from huajuan.projections.queries.read_tables import ReadTables
 
 # Older logs may hold grants whose sum is more than the table has room for.
 INTEGER_MAX = 2**63 - 1

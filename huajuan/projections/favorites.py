@@ -6,10 +6,10 @@ from uuid import UUID
 import msgspec
 
 from huajuan.domain.favorite import Favorite
+from huajuan.projections.engine.projection import Projection, Touch, of_stream
+from huajuan.projections.engine.table import Table
 from huajuan.projections.history import HISTORY, IMAGE_COLUMNS, DrawnImage
-from huajuan.projections.projection import Projection, Touch, of_stream
-from huajuan.projections.questions import ReadTables
-from huajuan.projections.table import Table
+from huajuan.projections.queries.read_tables import ReadTables
 from huajuan.projections.users import USERS
 
 

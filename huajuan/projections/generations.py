@@ -8,10 +8,10 @@ from uuid import UUID
 import msgspec
 
 from huajuan.domain.image import Image
-from huajuan.event_store.reading import Recorded
-from huajuan.projections.projection import Projection, Touch, of_stream
-from huajuan.projections.questions import ReadTables
-from huajuan.projections.table import Table
+from huajuan.event_store.log_reader import Recorded
+from huajuan.projections.engine.projection import Projection, Touch, of_stream
+from huajuan.projections.engine.table import Table
+from huajuan.projections.queries.read_tables import ReadTables
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = STATUSES = get_args(Status)

@@ -8,9 +8,9 @@ import msgspec
 
 from huajuan.domain.image import Image
 from huajuan.domain.like import Like
-from huajuan.projections.projection import Projection, Touch, of_stream
-from huajuan.projections.questions import ReadTables
-from huajuan.projections.table import Table
+from huajuan.projections.engine.projection import Projection, Touch, of_stream
+from huajuan.projections.engine.table import Table
+from huajuan.projections.queries.read_tables import ReadTables
 from huajuan.projections.users import USERS
 
 

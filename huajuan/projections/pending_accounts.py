@@ -7,8 +7,8 @@ from uuid import UUID
 import msgspec
 
 from huajuan.domain.account import Account
-from huajuan.projections.projection import Projection, Touch, of_stream
-from huajuan.projections.table import Table
+from huajuan.projections.engine.projection import Projection, Touch, of_stream
+from huajuan.projections.engine.table import Table
 
 
 class PendingRow(msgspec.Struct):

@@ -5,9 +5,9 @@ from uuid import UUID
 import msgspec
 
 from huajuan.domain.account import Account
-from huajuan.projections.projection import Projection, Touch, of_stream
-from huajuan.projections.questions import ReadTables
-from huajuan.projections.table import Table
+from huajuan.projections.engine.projection import Projection, Touch, of_stream
+from huajuan.projections.engine.table import Table
+from huajuan.projections.queries.read_tables import ReadTables
 
 
 class BalanceRow(msgspec.Struct):

@@ -10,11 +10,11 @@ from msgspec.structs import replace
 
 from huajuan.domain.account import Account
 from huajuan.event_store.stream_reader import StreamReader
+from huajuan.projections.engine.projection import Projection, Touch, of_position
+from huajuan.projections.engine.table import Table
 from huajuan.projections.generations import CANCELLED, FAILED, GENERATIONS, QUEUED, RUNNING, SUCCEEDED
 from huajuan.projections.history import HISTORY
-from huajuan.projections.projection import Projection, Touch, of_position
-from huajuan.projections.questions import ReadTables
-from huajuan.projections.table import Table
+from huajuan.projections.queries.read_tables import ReadTables
 from huajuan.projections.users import USERS
 
 Cause = Literal["check_in", "held", "forfeited"]

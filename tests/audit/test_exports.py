@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 import pytest
 
-from huajuan.audit.connecting import newest, stream_ids
+from huajuan.audit.connection import newest, stream_ids
 from huajuan.audit.errors import AuditError
 from huajuan.audit.exports import (
     Header,
@@ -22,8 +22,8 @@ from huajuan.audit.exports import (
     pages_of,
     read_header,
 )
-from huajuan.audit.heads import head_at
-from huajuan.audit.verifying import Claim, Verdict, verify
+from huajuan.audit.signed_heads import head_at
+from huajuan.audit.verify import Claim, Verdict, verify
 from tests.audit.conftest import EVENTS
 from tests.audit.tampering import tampering
 from tests.event_store.studio import log_rows, now

@@ -4,15 +4,15 @@ from uuid import UUID
 
 import pytest
 
-from huajuan.audit.connecting import newest, reading, stream_ids
+from huajuan.audit.connection import newest, reading, stream_ids
 from huajuan.audit.errors import AuditGap
 from huajuan.audit.events import Reader
 from huajuan.audit.gap_watch import GapWatch
 from huajuan.audit.gaps import first_gap
 from huajuan.audit.log_pages import log_pages
-from huajuan.audit.verifying import Claim, Verdict, verify
-from huajuan.event_store.opening import open_pool
-from huajuan.event_store.statements import Statements
+from huajuan.audit.verify import Claim, Verdict, verify
+from huajuan.postgres.pool import open_pool
+from huajuan.postgres.statements import Statements
 from tests.event_store.cutting import cut, tear
 from tests.event_store.studio import check_in, log_rows, opened, register
 

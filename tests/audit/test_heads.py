@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from huajuan.audit.errors import AuditError
-from huajuan.audit.heads import fault_of, head_at, read_head, signed, signed_bytes, written
+from huajuan.audit.signed_heads import fault_of, head_at, read_head, signed, signed_bytes, written
 
 HEAD = head_at(UUID(int=7), 42, b"\x01" * 32, datetime(2026, 11, 24, 1, 2, 3, tzinfo=UTC))
 SECRET, OTHER = b"s" * 32, b"o" * 32

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huajuan.audit.points import (
+from huajuan.audit.ledger import (
     POSTINGS,
     TOPICS,
     Amounts,

@@ -12,14 +12,14 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from huajuan.audit.connecting import hold_still, reading
+from huajuan.audit.connection import hold_still, reading
 from huajuan.audit.errors import AuditError
-from huajuan.audit.moments import position_at
 from huajuan.audit.replay import Entry, Outcome, Replay, account_of
 from huajuan.audit.replay_all import Audited, events_to_replay, replay_all
+from huajuan.audit.time_to_position import position_at
 from huajuan.event_store.fact_clock import FactClock
+from huajuan.projections.engine.projector import Projector
 from huajuan.projections.point_balances import POINT_BALANCES
-from huajuan.projections.projector import Projector
 from tests.event_store.studio import check_in, is_whole, log_rows, register
 from tests.projections.gallery import draw, projecting, some_life
 

@@ -4,10 +4,10 @@ import msgspec
 import psycopg
 import pytest
 
-from huajuan.audit.connecting import newest, stream_ids
-from huajuan.audit.heads import Head, head_at
+from huajuan.audit.connection import newest, stream_ids
 from huajuan.audit.log_pages import log_pages
-from huajuan.audit.verifying import Claim, Verdict, verify
+from huajuan.audit.signed_heads import Head, head_at
+from huajuan.audit.verify import Claim, Verdict, verify
 from tests.audit.conftest import EVENTS
 from tests.audit.tampering import BEFORE_THE_FIRST, CUT_OFF, REWRITTEN, TAMPERINGS, tampering
 from tests.event_store.studio import now

@@ -13,7 +13,7 @@ import msgspec
 import psycopg
 import pytest
 
-from huajuan.audit.connecting import hold_still, reading
+from huajuan.audit.connection import hold_still, reading
 from huajuan.audit.errors import AuditError
 from huajuan.audit.replay import Replay
 from huajuan.audit.timeline import happenings
@@ -22,16 +22,16 @@ from huajuan.commands.ban_account import ban_account
 from huajuan.commands.erase_account import erase_account
 from huajuan.commands.set_avatar import set_avatar
 from huajuan.commands.unban_account import unban_account
-from huajuan.http.desk import Desk
-from huajuan.http.phrases_of_events import sentence_of
+from huajuan.http.event_messages import sentence_of
+from huajuan.http.services import Desk
 from huajuan.projections.point_history import changes_of
+from huajuan.projections.rebuild.limits import RebuildLimits
+from huajuan.projections.rebuild.rebuild import rebuild
 from huajuan.projections.registry import PROJECTIONS
-from huajuan.rebuilding.limits import RebuildLimits
-from huajuan.rebuilding.rebuild import rebuild
 from tests.commands.people import a_person, account_of
-from tests.desk import desk_on
 from tests.event_store.studio import is_whole, log_rows
 from tests.projections.gallery import all_tables
+from tests.services import desk_on
 
 QUIET = {"erase_every_seconds": 3600.0, "sweep_every_seconds": 3600.0}
 URL, WHY = "https://example.org/alice.png", "alice asked"

@@ -6,8 +6,8 @@ from itertools import accumulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huajuan.audit.links import Page, Row, link
-from huajuan.audit.walking import walk
+from huajuan.audit.chain_walk import walk
+from huajuan.audit.hash_chain import Page, Row, link
 
 LENGTH = 12
 CONTENTS = [random.Random(n).randbytes(40) for n in range(LENGTH)]

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.desk import client_of
 from tests.http.document import document
 from tests.http.test_admin import make_admin
+from tests.services import client_of
 
 HERE = Path(__file__).parent
 STORY = HERE / "python_story.py"

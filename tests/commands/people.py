@@ -4,10 +4,10 @@ from uuid import UUID, uuid4
 
 from huajuan.commands.generate_image import generate_image
 from huajuan.commands.register import Form, register
-from huajuan.dispatch.telling import Ending
 from huajuan.domain.account import Account
-from huajuan.domain.order import Order
-from huajuan.http.desk import Desk
+from huajuan.domain.image_parameters import Order
+from huajuan.http.services import Desk
+from huajuan.jobs.outcomes import Ending
 
 SUN = Order("sun", 220, 200, 30, "DDIM", "7")
 

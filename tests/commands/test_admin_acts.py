@@ -9,11 +9,11 @@ from huajuan.commands.ban_account import ban_account
 from huajuan.commands.login import login
 from huajuan.commands.unban_account import unban_account
 from huajuan.domain.refusals import AccountBanned, AlreadyBanned, NotEnoughPoints, WrongPassword
-from huajuan.event_store.caller import calling
 from huajuan.event_store.limits import LogLimits
+from huajuan.event_store.request_context import calling
 from tests.commands.people import a_person, account_of
-from tests.desk import desk_on, until
 from tests.event_store.studio import log_rows
+from tests.services import desk_on, until
 
 
 async def test_twenty_admins_at_once_take_no_more_than_there_is(database_url: str) -> None:

@@ -12,7 +12,7 @@ from huajuan.commands.skip_event import skip_event
 from huajuan.domain.admin import Admin
 from huajuan.domain.read_table import ReadTable
 from huajuan.domain.refusals import AlreadyAdmin, AlreadySkipped, NotAdmin, NotRegistered
-from huajuan.event_store.caller import calling
+from huajuan.event_store.request_context import calling
 from huajuan.event_store.store import EventStore
 from tests.event_store.studio import log_rows, opened, register
 

@@ -6,15 +6,15 @@ from uuid import UUID
 import pytest
 
 from huajuan.commands.erase_account import erase_account
-from huajuan.dispatch.errors import NobodyDraws, QueueFull
-from huajuan.dispatch.limits import DispatchLimits
 from huajuan.domain.refusals import NotEnoughPoints
-from huajuan.http.desk import Desk
+from huajuan.http.services import Desk
 from huajuan.inference_client import ServerUnavailable
+from huajuan.jobs.errors import NobodyDraws, QueueFull
+from huajuan.jobs.limits import DispatchLimits
 from tests.commands.people import a_person, a_picture, account_of
 from tests.commands.test_generate_image import QUICK, no_leases
-from tests.desk import desk_on, until
-from tests.dispatch.fake_host import FakeHost, Vanished
+from tests.jobs.fake_host import FakeHost, Vanished
+from tests.services import desk_on, until
 
 
 async def test_no_host_at_all_returns_the_points_and_then_takes_none(database_url: str) -> None:

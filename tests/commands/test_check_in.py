@@ -10,7 +10,7 @@ import pytest
 from huajuan.commands.check_in import check_in
 from huajuan.domain.refusals import AlreadyCheckedIn, NotRegistered
 from tests.commands.people import a_person, account_of
-from tests.desk import desk_on
+from tests.services import desk_on
 
 SHANGHAI, UTC_ZONE = ZoneInfo("Asia/Shanghai"), ZoneInfo("UTC")
 

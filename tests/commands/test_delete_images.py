@@ -10,11 +10,11 @@ from huajuan.commands.restore_images import restore_images
 from huajuan.commands.sweep_pictures import sweep_pictures
 from huajuan.domain.image import Image
 from huajuan.domain.refusals import ImageNotFound
-from huajuan.http.desk import Desk
-from huajuan.pictures import PictureMissing
+from huajuan.http.services import Desk
+from huajuan.storage.pictures import PictureMissing
 from tests.commands.people import a_person, a_picture
-from tests.desk import desk_on
 from tests.event_store.studio import log_rows
+from tests.services import desk_on
 
 WEEK = timedelta(days=7)
 QUIET = 3600.0
@@ -95,7 +95,7 @@ async def test_a_sweep_that_died_half_way_is_finished(
         ann, (image_id,) = await images_of(desk, "ann", 1)
         await delete_images(desk.store, desk.trash, ann, [image_id], WEEK)
         later(desk, WEEK + timedelta(seconds=1))
-        monkeypatch.setattr("huajuan.pictures.Pictures.remove", dies)
+        monkeypatch.setattr("huajuan.storage.pictures.Pictures.remove", dies)
         with pytest.raises(OSError, match="killed"):
             await sweep_pictures(desk.store, desk.trash, desk.pictures, 10)
         monkeypatch.undo()

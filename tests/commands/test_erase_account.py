@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from huajuan.bootstrap import _estate
 from huajuan.commands.adjust_points import adjust_points
 from huajuan.commands.ban_account import ban_account
 from huajuan.commands.clear_erased_accounts import clear_erased_accounts
@@ -22,16 +23,15 @@ from huajuan.commands.sweep_pictures import sweep_pictures
 from huajuan.commands.unban_account import unban_account
 from huajuan.commands.update_account import Changes, update_account
 from huajuan.domain.image import Image
-from huajuan.domain.order import Order
+from huajuan.domain.image_parameters import Order
 from huajuan.domain.refusals import NameTaken, NotRegistered
 from huajuan.event_store.limits import LogLimits
-from huajuan.http.desk import Desk
-from huajuan.main import _estate
+from huajuan.http.services import Desk
 from huajuan.projections.registry import PROJECTIONS
 from tests.commands.people import a_person, a_picture, account_of
-from tests.desk import desk_on, until
-from tests.dispatch.fake_host import FakeHost
 from tests.event_store.studio import is_whole
+from tests.jobs.fake_host import FakeHost
+from tests.services import desk_on, until
 
 QUIET = {"erase_every_seconds": 3600.0, "sweep_every_seconds": 3600.0, "erase_settle_seconds": 0.0}
 SECRETIVE = Order("a purple giraffe", 220, 200, 30, "DDIM", "a seed of hers")

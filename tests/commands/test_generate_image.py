@@ -7,15 +7,15 @@ from uuid import UUID, uuid4
 import pytest
 
 from huajuan.commands.generate_image import generate_image
-from huajuan.dispatch.limits import DispatchLimits
 from huajuan.domain.image import Image
 from huajuan.domain.refusals import NotEnoughPoints
 from huajuan.event_store.errors import LogBusy
-from huajuan.http.desk import Desk
+from huajuan.http.services import Desk
 from huajuan.inference_client import DrawingFailed, OutcomeUnknown, ServerUnavailable
+from huajuan.jobs.limits import DispatchLimits
 from tests.commands.people import SUN, a_person, a_picture, account_of
-from tests.desk import desk_on, until
-from tests.dispatch.fake_host import FakeHost, Unreachable, Vanished, png
+from tests.jobs.fake_host import FakeHost, Unreachable, Vanished, png
+from tests.services import desk_on, until
 
 QUICK = DispatchLimits(rest_seconds_min=0.02, nobody_seconds_max=0.1, overdue_every_seconds=0.05)
 
@@ -125,7 +125,7 @@ async def test_a_picture_that_cannot_be_stored_is_not_paid(
     async def disk_full(*_: object) -> bool:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("huajuan.pictures.Pictures.put_first", disk_full)
+    monkeypatch.setattr("huajuan.storage.pictures.Pictures.put_first", disk_full)
     async with desk_on(database_url) as desk:
         ann = await a_person(desk, check_ins=1)
         ending = await a_picture(desk, ann)

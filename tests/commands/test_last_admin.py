@@ -12,10 +12,10 @@ from huajuan.commands.last_admin import can_act_as_admin, sparing_last_admin
 from huajuan.domain.account import Account
 from huajuan.domain.refusals import LastAdmin
 from huajuan.event_store.errors import LogBusy, LogUnavailable
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
-from tests.desk import until
 from tests.event_store.studio import opened, register
+from tests.services import until
 
 SECONDS_MAX = 20
 _LOCKS = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted = %s AND objid = hashtext('huajuan admins')::bit(32)::int8::oid"

@@ -12,10 +12,10 @@ from huajuan.commands.like_image import like_image
 from huajuan.commands.unfavorite_image import unfavorite_image
 from huajuan.commands.unlike_image import unlike_image
 from huajuan.domain.refusals import AlreadyFavorite, AlreadyLiked, ImageNotFound, NotFavorite, NotLiked
-from huajuan.http.desk import Desk
+from huajuan.http.services import Desk
 from huajuan.projections.history import HISTORY, likes_of
 from tests.commands.people import a_person, a_picture
-from tests.desk import desk_on
+from tests.services import desk_on
 
 
 async def a_shown_image(desk: Desk) -> UUID:

@@ -2,13 +2,13 @@
 
 import pytest
 
+from huajuan.auth.passwords import Passwords
 from huajuan.commands.login import login
 from huajuan.commands.register import Form, register
 from huajuan.domain.refusals import NotRegistered, WrongPassword
-from huajuan.passwords import Passwords
-from huajuan.threads import TooManyWaiting
+from huajuan.runtime.threads import TooManyWaiting
 from tests.commands.people import a_person
-from tests.desk import desk_on
+from tests.services import desk_on
 
 
 async def test_the_right_password_tells_who_it_is(database_url: str) -> None:

@@ -7,11 +7,11 @@ import pytest
 from huajuan.commands.register import Form, register
 from huajuan.domain import refusals
 from huajuan.domain.account import Account
+from huajuan.domain.aggregate import Entity
 from huajuan.domain.email_claim import EmailClaim
-from huajuan.domain.facts import Entity
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
 from tests.commands.people import a_person, account_of
-from tests.desk import desk_on
+from tests.services import desk_on
 
 RACERS = 100
 

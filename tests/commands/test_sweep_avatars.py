@@ -11,16 +11,16 @@ import psycopg
 import pytest
 import pytest_asyncio
 
+from huajuan.bootstrap import _estate
 from huajuan.commands.clear_erased_accounts import clear_erased_accounts
 from huajuan.commands.erase_account import erase_account
 from huajuan.commands.set_avatar import set_avatar
 from huajuan.commands.sweep_avatars import sweep_avatars
 from huajuan.commands.update_account import Changes, update_account
 from huajuan.event_store.store import EventStore
-from huajuan.http.desk import Desk
-from huajuan.main import _estate
+from huajuan.http.services import Desk
 from tests.commands.people import a_person
-from tests.desk import desk_on, until
+from tests.services import desk_on, until
 
 QUIET: dict[str, Any] = {
     "sweep_every_seconds": 3600.0,

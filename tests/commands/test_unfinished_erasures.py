@@ -5,14 +5,14 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from huajuan.bootstrap import _estate
 from huajuan.commands.clear_erased_accounts import clear_erased_accounts
 from huajuan.commands.erase_account import erase_account
 from huajuan.domain.account import Account
 from huajuan.domain.image import Image
-from huajuan.main import _estate
 from tests.commands.people import a_person, account_of
 from tests.commands.test_erase_account import QUIET, picture_of
-from tests.desk import desk_on, until
+from tests.services import desk_on, until
 
 
 async def test_an_erasure_that_died_half_way_is_finished_by_whoever_starts(database_url: str) -> None:

@@ -11,10 +11,10 @@ from huajuan.commands.register import Form, register
 from huajuan.commands.update_account import Changes, update_account
 from huajuan.domain import refusals
 from huajuan.domain.email_claim import EmailClaim
-from huajuan.http.desk import Desk
+from huajuan.http.services import Desk
 from tests.commands.people import a_person, account_of
-from tests.desk import desk_on
 from tests.event_store.studio import log_rows
+from tests.services import desk_on
 
 
 async def holder(desk: Desk, email: str) -> object:

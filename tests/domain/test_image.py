@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from huajuan.domain.image import Image
-from huajuan.domain.order import NOISE_SEED_MAX, Order, noise_seed
+from huajuan.domain.image_parameters import NOISE_SEED_MAX, Order, noise_seed
 from huajuan.domain.refusals import AlreadyTold, ImageNotFound
 from tests.story import NOON, Story
 

@@ -4,9 +4,9 @@ from uuid import UUID
 
 import pytest
 
-from huajuan.domain.painter_address import one_of_each, painter_url
+from huajuan.domain.inference_servers import Studio
 from huajuan.domain.refusals import AlreadyPainter, NotPainter, PainterUnfit, ReasonMissing
-from huajuan.domain.studio import Studio
+from huajuan.domain.server_address import one_of_each, painter_url
 from tests.story import Story
 
 HERE = ["http://gpu-1:8188/"]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.database import fast_folder, passable_folder
 from tests.embedded_postgres.user import User
-from tests.postgres import fast_folder, passable_folder
 
 NewUser = Callable[..., User]
 

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from huajuan.embedded_postgres import EmbeddedPostgres
+from tests.database import Started, eventually, kill_server
 from tests.embedded_postgres.conftest import NewUser
-from tests.postgres import Started, eventually, kill_server
 
 
 def test_committed_rows_survive_kill_9(postgres_control: Started) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from huajuan.embedded_postgres import EmbeddedPostgres
-from tests.postgres import eventually
+from tests.database import eventually
 
 
 def interrupt(told: str) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from uuid import UUID, uuid4
 
+from huajuan.domain.aggregate import Entity
 from huajuan.domain.email_claim import EmailClaim
-from huajuan.domain.facts import Entity
 from huajuan.domain.refusals import NotEnoughPoints
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
-from huajuan.logs import configure_logs
+from huajuan.observability.logs import configure_logs
 from tests.event_store.studio import hold, opened
 
 ROOT = Path(__file__).parent.parent.parent

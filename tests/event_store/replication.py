@@ -10,11 +10,11 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from huajuan.database import create_tables
 from huajuan.embedded_postgres import EmbeddedPostgres
 from huajuan.embedded_postgres.account import choose_account
 from huajuan.embedded_postgres.binaries import find_binaries
-from tests.postgres import eventually, fast_folder, kill_server, passable_folder
+from huajuan.server.database import create_tables
+from tests.database import eventually, fast_folder, kill_server, passable_folder
 
 COPY_SECONDS_MAX = 120
 # As a rule in memory: what a killed process has written stays there without fsync.

@@ -14,15 +14,15 @@ from eventsourcing.persistence import StoredEvent
 
 from huajuan.domain.account import Account
 from huajuan.domain.admin import Admin
+from huajuan.domain.aggregate import Occasion, on_occasion
 from huajuan.domain.email_claim import EmailClaim
-from huajuan.domain.facts import Occasion, on_occasion
 from huajuan.domain.favorite import Favorite
 from huajuan.domain.image import Image
-from huajuan.domain.kinds import KINDS
+from huajuan.domain.image_parameters import Order
+from huajuan.domain.inference_servers import Studio
 from huajuan.domain.like import Like
-from huajuan.domain.order import Order
 from huajuan.domain.read_table import ReadTable
-from huajuan.domain.studio import Studio
+from huajuan.domain.registry import KINDS
 from huajuan.event_store.mapper import EventMapper
 
 FILE = Path(__file__).parent / "samples.json"

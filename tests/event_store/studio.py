@@ -8,15 +8,15 @@ from uuid import UUID, uuid4
 
 import psycopg
 
-from huajuan.audit.connecting import newest, reading, stream_ids
+from huajuan.audit.connection import newest, reading, stream_ids
 from huajuan.audit.log_pages import log_pages
-from huajuan.audit.verifying import Claim, verify
+from huajuan.audit.verify import Claim, verify
 from huajuan.domain.account import Account
-from huajuan.domain.facts import Entity
+from huajuan.domain.aggregate import Entity
 from huajuan.event_store.limits import LogLimits
-from huajuan.event_store.loading import Stream
-from huajuan.event_store.opening import open_event_store, open_pool
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import Decided, EventStore
+from huajuan.postgres.pool import open_event_store, open_pool
 
 FIRST_DAY = date(2026, 1, 1)
 POOL_CONNECTIONS_MAX = 4

@@ -7,9 +7,9 @@ from uuid import UUID
 import pytest
 
 from huajuan.domain.account import Account
-from huajuan.domain.facts import Occasion, on_occasion
+from huajuan.domain.aggregate import Occasion, on_occasion
 from huajuan.event_store.errors import Unstorable
-from huajuan.event_store.keys import KeyRing
+from huajuan.event_store.personal_keys import KeyRing
 from huajuan.event_store.store import EventStore
 from tests.event_store.studio import check_in, is_whole, log_rows, opened, register
 from tests.event_store.test_loading import versions_of_snapshots

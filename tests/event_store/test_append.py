@@ -7,11 +7,11 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 
 from huajuan.domain.account import Account
-from huajuan.domain.facts import Entity
+from huajuan.domain.aggregate import Entity
 from huajuan.domain.refusals import AlreadyCheckedIn, NotEnoughPoints
 from huajuan.event_store.errors import Conflict, LogBusy, LogError, PersonErased
 from huajuan.event_store.limits import LogLimits
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
 from huajuan.event_store.writer import Writer
 from tests.event_store.studio import check_in, hold, is_whole, log_rows, opened, register

@@ -10,11 +10,11 @@ from structlog.testing import capture_logs
 from huajuan.domain.account import Account
 from huajuan.event_store.fact_clock import WARN_EVERY_SECONDS, FactClock
 from huajuan.event_store.limits import LogLimits
-from huajuan.event_store.loading import Stream
-from huajuan.event_store.opening import open_event_store, open_pool
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
-from tests.desk import until
+from huajuan.postgres.pool import open_event_store, open_pool
 from tests.event_store.studio import POOL_CONNECTIONS_MAX, check_in, opened, register
+from tests.services import until
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)

@@ -9,19 +9,19 @@ import httpx
 import psycopg
 import pytest
 
-from huajuan.audit.connecting import hold_still, reading
+from huajuan.audit.connection import hold_still, reading
 from huajuan.audit.gaps import first_gap
 from huajuan.audit.replay_all import replay_all
 from huajuan.domain.account import Account
 from huajuan.domain.refusals import AlreadyCheckedIn
 from huajuan.event_store.errors import LogError
 from huajuan.event_store.limits import LogLimits
-from huajuan.event_store.opening import open_event_store, open_pool
 from huajuan.event_store.store import EventStore
-from huajuan.event_store.timelines import Timelines
-from tests.desk import client_of, until
+from huajuan.postgres.pool import open_event_store, open_pool
+from huajuan.postgres.timelines import Timelines
 from tests.event_store.replication import Pair, on, replicated
 from tests.event_store.studio import check_in, is_whole, log_rows, now, opened, register
+from tests.services import client_of, until
 
 WRITERS = 16
 # Enough for several snapshots of each account, and for some that wait in memory when the primary dies.

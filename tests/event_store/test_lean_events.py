@@ -7,8 +7,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.utils import resolve_topic
 
-from huajuan.event_store.lean_events import LeanKind
 from huajuan.event_store.mapper import EventMapper, EventSpec
+from huajuan.event_store.struct_events import LeanKind
 from huajuan.projections.registry import PROJECTIONS
 from tests.event_store import samples
 from tests.event_store.samples import ANN, OneKey, a_life

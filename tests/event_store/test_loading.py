@@ -7,9 +7,9 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 
 from huajuan.domain.account import Account
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.mapper import EventMapper
-from huajuan.event_store.streams import StreamIds
+from huajuan.event_store.stream_ids import StreamIds
 from tests.event_store.studio import check_in, log_rows, opened, register
 
 

@@ -9,15 +9,15 @@ import psycopg
 import pytest
 
 from huajuan.domain.account import Account
-from huajuan.domain.facts import Entity
+from huajuan.domain.aggregate import Entity
 from huajuan.domain.refusals import AlreadyCheckedIn
 from huajuan.event_store.errors import Conflict, StreamBroken
 from huajuan.event_store.limits import LogLimits
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.snapshots import Snapshots
 from huajuan.event_store.store import EventStore
-from huajuan.event_store.timelines import Timelines
 from huajuan.event_store.writer import Save, Writer
+from huajuan.postgres.timelines import Timelines
 from tests.event_store.cutting import cut, tear
 from tests.event_store.studio import check_in, hold, log_rows, opened, register
 from tests.event_store.test_append import row

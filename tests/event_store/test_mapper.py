@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidTag
 from eventsourcing.persistence import StoredEvent
 
 from huajuan.domain.account import Account
-from huajuan.domain.facts import Begun, Entity
+from huajuan.domain.aggregate import Begun, Entity
 from huajuan.event_store.mapper import EventMapper
 from tests.event_store import samples
 from tests.event_store.samples import ANN, BEN, LOST, PICTURE, OneKey, a_life

@@ -15,10 +15,10 @@ from huajuan.event_store.limits import LogLimits
 from huajuan.event_store.schema import create_schema
 from huajuan.event_store.store import EventStore
 from huajuan.event_store.writer import Save, Writer
+from tests.database import Started
 from tests.event_store.process import append_claims
 from tests.event_store.studio import check_in, is_whole, log_rows, opened, register
 from tests.event_store.test_append import row
-from tests.postgres import Started
 
 CLIENTS = 16
 KILL_WRITERS = (

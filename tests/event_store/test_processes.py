@@ -8,9 +8,9 @@ import psycopg
 
 from huajuan.domain.account import Account
 from huajuan.event_store.schema import create_schema
+from tests.database import Databases
 from tests.event_store.process import TASKS, start
 from tests.event_store.studio import check_in, is_whole, log_rows, opened, register
-from tests.postgres import Databases
 
 WRITERS = 8
 SAVES = 20_000

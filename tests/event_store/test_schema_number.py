@@ -8,7 +8,6 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from huajuan.database import DatabaseUnusable, create_tables, open_database
 from huajuan.event_store import schema
 from huajuan.event_store.schema import (
     MINIMUM_PROGRAM,
@@ -19,8 +18,9 @@ from huajuan.event_store.schema import (
     made_schema,
     own_digest,
 )
+from huajuan.server.database import DatabaseUnusable, create_tables, open_database
 from huajuan.settings import Settings
-from tests.postgres import Databases
+from tests.database import Databases
 
 NOTED = Path(__file__).with_name("schema_numbers.json")
 NEWER_FUNCTION = "CREATE OR REPLACE FUNCTION log.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'newer'; END $$"

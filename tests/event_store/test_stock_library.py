@@ -11,7 +11,7 @@ from eventsourcing.persistence import IntegrityError
 from psycopg.conninfo import conninfo_to_dict
 
 from huajuan.domain.account import Account
-from huajuan.domain.facts import Occasion, on_occasion
+from huajuan.domain.aggregate import Occasion, on_occasion
 from huajuan.event_store.mapper import EventMapper
 from tests.event_store.studio import check_in, hold, opened, register
 from tests.story import NOON

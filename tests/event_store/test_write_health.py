@@ -8,8 +8,8 @@ from psycopg import sql
 
 from huajuan.event_store import write_health
 from huajuan.event_store.write_health import PROBE_AFTER_SECONDS, PROBE_AGAIN_SECONDS, WriteHealth
-from huajuan.timers import running
-from tests.desk import client_of, desk_on, until
+from huajuan.runtime.periodic import running
+from tests.services import client_of, desk_on, until
 
 READ_ONLY = psycopg.errors.ReadOnlySqlTransaction("no")
 FORM = {"username": "ann", "email": "ann@example.org", "password": "secret"}

@@ -4,19 +4,19 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID
 
-from huajuan.dispatch import room
-from huajuan.dispatch.in_hand import JobInHand
-from huajuan.dispatch.painters import Looked, Painters
-from huajuan.dispatch.room import DrawingRoom
-from huajuan.dispatch.telling import Ending, tell_drawn
 from huajuan.domain.account import Account, known
-from huajuan.domain.facts import Entity
+from huajuan.domain.aggregate import Entity
 from huajuan.domain.image import Image
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
-from huajuan.fail_points import at
 from huajuan.inference_client import ComfyUI, Drawn
-from huajuan.pictures import key_of
+from huajuan.jobs import runner
+from huajuan.jobs.outcomes import Ending, tell_drawn
+from huajuan.jobs.runner import DrawingRoom
+from huajuan.jobs.running_job import JobInHand
+from huajuan.jobs.servers import Looked, Painters
+from huajuan.runtime.fail_points import at
+from huajuan.storage.pictures import key_of
 
 
 def break_(how: str) -> None:
@@ -30,7 +30,7 @@ def settle_before_store() -> None:
 
 
 def return_without_record() -> None:
-    _replace(room, "tell_failed", _return_then_record)
+    _replace(runner, "tell_failed", _return_then_record)
 
 
 def resend_without_look_up() -> None:

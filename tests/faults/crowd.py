@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from tests.loopback import NO_TLS
-from tests.serving.person import PASSWORD
+from tests.server.person import PASSWORD
 
 ORDER: dict[str, Any] = {
     "prompt": "sun", "width": 128, "height": 128, "steps": 4, "sampling_method": "DDIM", "seed": "7",

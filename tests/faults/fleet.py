@@ -17,12 +17,12 @@ import httpx
 import psycopg
 
 from huajuan.embedded_postgres import EmbeddedPostgres
-from huajuan.fail_points import FOLDER, MARK, PASSED
+from huajuan.runtime.fail_points import FOLDER, MARK, PASSED
+from tests.database import eventually, fast_folder, kill_server, passable_folder
 from tests.faults.nursery import Nursery
 from tests.loopback import NO_TLS
-from tests.postgres import eventually, fast_folder, kill_server, passable_folder
-from tests.serving.processes import PROC
-from tests.serving.service import environment
+from tests.server.processes import PROC
+from tests.server.service import environment
 
 DATABASE = "faults"
 SERVICES = ("api", "dispatcher")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.serving.service import CHECKOUT, environment
+from tests.server.service import CHECKOUT, environment
 
 PR_SET_PDEATHSIG = 1
 MODULE = "tests.faults.nursery"
@@ -73,7 +73,7 @@ def _live(order: dict[str, Any]) -> None:
 
 
 def _be_born(order: dict[str, Any]) -> None:
-    from huajuan.fail_points import heed
+    from huajuan.runtime.fail_points import heed
 
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-import huajuan.main
+import huajuan.bootstrap
 from huajuan.commands.cancel_image import cancel_image
 from huajuan.commands.generate_image import ask_for_image, generate_image
-from huajuan.dispatch.dispatcher import Dispatcher
-from huajuan.dispatch.room import DrawingRoom
-from huajuan.domain.order import Order
-from huajuan.inference_client.painter.__main__ import options
-from huajuan.inference_client.painter.__main__ import serve as serve_painter
-from huajuan.logs import configure_logs
+from huajuan.demo_comfyui.__main__ import options
+from huajuan.demo_comfyui.__main__ import serve as serve_painter
+from huajuan.domain.image_parameters import Order
+from huajuan.jobs.dispatcher import Dispatcher
+from huajuan.jobs.runner import DrawingRoom
+from huajuan.observability.logs import configure_logs
 from huajuan.settings import from_environment
 from tests.faults.broken import break_
 
@@ -55,7 +55,7 @@ def errand(verb: str, account: str, image: str, broken: str = "") -> int:
 
 
 async def _run_errand(verb: str, account: UUID, image: UUID) -> None:
-    async with huajuan.main.open_desk(from_environment(os.environ)) as desk:
+    async with huajuan.bootstrap.open_desk(from_environment(os.environ)) as desk:
         if verb == "ask":
             await ask_for_image(desk.room, account, image, order())
         elif verb == "wait":
@@ -69,7 +69,7 @@ def order(steps: int = 2) -> Order:
 
 
 def _dispatch_no_more() -> None:
-    setattr(huajuan.main, "drawing", _no_drawing)  # noqa: B010  mypy, which knows better
+    setattr(huajuan.bootstrap, "drawing", _no_drawing)  # noqa: B010  mypy, which knows better
 
 
 @asynccontextmanager

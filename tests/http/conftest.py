@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest_asyncio
 
-from tests.desk import client_of
-from tests.dispatch.fake_host import FakeHost
+from tests.jobs.fake_host import FakeHost
+from tests.services import client_of
 
 ORDER = {
     "prompt": "sun", "width": 220, "height": 200, "steps": 30, "sampling_method": "DDIM", "seed": "7",

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from huajuan.bootstrap import open_desk
 from huajuan.http.app import create_app
-from huajuan.main import open_desk
 from huajuan.settings import Settings
 
 SETTINGS = Settings(list_rows_max=700)

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from tests.desk import WAIT_SECONDS_MAX, until
-from tests.dispatch.fake_host import FakeHost
 from tests.http.conftest import ORDER, body
+from tests.jobs.fake_host import FakeHost
+from tests.services import WAIT_SECONDS_MAX, until
 
 PATH = "/auth/generations"
 ASYNC = {"Prefer": "respond-async"}

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import psycopg
 
-from tests.dispatch.fake_host import FakeHost
 from tests.http.conftest import ORDER
+from tests.jobs.fake_host import FakeHost
 
 Headers = dict[str, str]
 Send = tuple[str, str, dict[str, Any]]

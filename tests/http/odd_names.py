@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from uuid import UUID
 
+from huajuan.auth.passwords import Passwords
 from huajuan.domain.account import Account
-from huajuan.domain.facts import Entity
-from huajuan.event_store.loading import Stream
-from huajuan.passwords import Passwords
+from huajuan.domain.aggregate import Entity
+from huajuan.event_store.loader import Stream
 from tests.event_store.studio import opened
 
 # Those whose name can stand in one segment of a path, percent-encoded.

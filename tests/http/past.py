@@ -9,8 +9,8 @@ import httpx
 import psycopg
 
 from huajuan.inference_client import DrawingFailed
-from tests.dispatch.fake_host import FakeHost
 from tests.http.conftest import ORDER, Person, body
+from tests.jobs.fake_host import FakeHost
 
 Headers = dict[str, str]
 Act = Callable[[], Awaitable[httpx.Response]]

@@ -6,10 +6,10 @@ import httpx
 import pytest
 from litestar import Request
 
-from huajuan.http.accepting import HEADER_CHARACTERS_MAX, names, preferred
-from tests.desk import client_of
+from huajuan.http.middleware.accepting import HEADER_CHARACTERS_MAX, names, preferred
 from tests.http.conftest import body
 from tests.http.document import operations
+from tests.services import client_of
 
 KNOWN = [operation.path for operation in operations() if operation.method == "get"]
 JSON, CSV, HTML = "application/json", "text/csv", "text/html"

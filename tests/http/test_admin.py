@@ -9,11 +9,11 @@ import pytest_asyncio
 
 from huajuan.commands.grant_admin import grant_admin
 from huajuan.commands.revoke_admin import revoke_admin
+from huajuan.projections.rebuild.process import RebuildProcesses
 from huajuan.projections.registry import PROJECTIONS
-from huajuan.serving.rebuilding import RebuildProcesses
-from tests.desk import client_of
 from tests.event_store.studio import log_rows, opened
 from tests.http.conftest import Person, body
+from tests.services import client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -7,11 +7,11 @@ import pytest
 import pytest_asyncio
 
 from huajuan.audit.limits import AuditLimits
-from tests.desk import client_of
-from tests.dispatch.fake_host import FakeHost
 from tests.http.conftest import Person, body
 from tests.http.past import Headers, Known, Life, head
 from tests.http.test_admin import make_admin
+from tests.jobs.fake_host import FakeHost
+from tests.services import client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ADDRESS = "http://pictures.example"

@@ -10,10 +10,10 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from tests.dispatch.fake_host import FakeHost
 from tests.http.conftest import ORDER, Person, body
 from tests.http.past import Headers
 from tests.http.test_admin import make_admin
+from tests.jobs.fake_host import FakeHost
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATH = "/admin/users/ann/points"

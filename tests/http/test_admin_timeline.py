@@ -12,11 +12,11 @@ import pytest
 import pytest_asyncio
 
 from huajuan.audit.timeline import _ABOUT
-from tests.dispatch.fake_host import FakeHost
 from tests.event_store.studio import log_rows
 from tests.http.conftest import ORDER, Person, body
 from tests.http.past import Headers, Life
 from tests.http.test_admin import make_admin
+from tests.jobs.fake_host import FakeHost
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SOMEBODY = UUID(int=7)

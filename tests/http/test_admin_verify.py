@@ -6,10 +6,10 @@ import pytest
 import pytest_asyncio
 
 from huajuan.audit.limits import AuditLimits
-from tests.desk import client_of
 from tests.http.conftest import Person, body
 from tests.http.past import Headers, head
 from tests.http.test_admin import make_admin
+from tests.services import client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 BIT = "UPDATE log.huajuan_events SET state = state || %s WHERE notification_id = 3"

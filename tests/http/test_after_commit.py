@@ -7,21 +7,21 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from huajuan.dispatch.endings import Endings
-from huajuan.dispatch.painters import Painters
+from huajuan.auth.sessions import Sessions
 from huajuan.event_store.errors import LogUnavailable
-from huajuan.event_store.loading import Loader
+from huajuan.event_store.loader import Loader
 from huajuan.event_store.snapshots import Snapshots
-from huajuan.event_store.statements import Statements
 from huajuan.event_store.writer import Writer
-from huajuan.logs import REQUEST_ID
-from huajuan.projections.projector import Projector
-from huajuan.serving import rebuilding
-from huajuan.sessions.sessions import Sessions
-from tests.desk import client_of, until
-from tests.dispatch.fake_host import FakeHost, png
+from huajuan.jobs.completions import Endings
+from huajuan.jobs.servers import Painters
+from huajuan.observability.logs import REQUEST_ID
+from huajuan.postgres.statements import Statements
+from huajuan.projections.engine.projector import Projector
+from huajuan.projections.rebuild import process
 from tests.http.conftest import ORDER
 from tests.http.test_admin import make_admin
+from tests.jobs.fake_host import FakeHost, png
+from tests.services import client_of, until
 
 Send = tuple[str, str, dict[str, Any]]
 LIKE = "/auth/like"
@@ -52,7 +52,7 @@ class Faults:
         self.fail(Painters, "become", RuntimeError)
         self.fail(Sessions, "ended", RuntimeError, is_async=False)
         self.fail(Snapshots, "appended", RuntimeError, is_async=False)
-        self.fail(rebuilding, "_launch", OSError, is_async=False)
+        self.fail(process, "_launch", OSError, is_async=False)
 
     def fail(self, owner: Any, name: str, error: type[Exception], *, is_async: bool = True) -> None:
         work = getattr(owner, name)
@@ -178,7 +178,7 @@ async def test_every_write_is_told_as_the_success_that_it_is(
         assert reply.status_code == 200, (name, reply.text)
         assert says(reply.json()), (name, reply.text)
     assert {"Projector.reach", "Sessions.ended", "Snapshots.appended", "Statements.look"} <= faults.met
-    assert {"Painters.become", "huajuan.serving.rebuilding._launch"} <= faults.met
+    assert {"Painters.become", "huajuan.projections.rebuild.process._launch"} <= faults.met
 
 
 async def test_a_picture_comes_although_nothing_can_be_read_behind_its_request(

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from huajuan.http.api_page import FILES, SWAGGER_UI, VERSION
-from tests.desk import client_of
+from huajuan.http.openapi.swagger_ui import FILES, SWAGGER_UI, VERSION
+from tests.services import client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SECONDS_MAX = 60

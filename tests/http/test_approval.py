@@ -8,12 +8,12 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from huajuan.audit.connecting import hold_still, reading
+from huajuan.audit.connection import hold_still, reading
 from huajuan.audit.replay_all import replay_all
-from tests.desk import client_of
 from tests.http.addresses import form_of
 from tests.http.conftest import body
 from tests.http.test_admin import make_admin
+from tests.services import client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 WELL = {"message": "操作成功"}

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.http.conftest import Person, body
-from tests.test_portraits import bomb, picture
+from tests.storage.test_avatars import bomb, picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 UNFIT = {"msg": "头像图片不合法", "data": None}

@@ -5,11 +5,11 @@ import asyncio
 import httpx
 import pytest
 
-from huajuan.domain.order import noise_seed
-from tests.desk import until
-from tests.dispatch.fake_host import FakeHost
+from huajuan.domain.image_parameters import noise_seed
 from tests.http.conftest import ORDER, Person, body
 from tests.http.jobs import ask, cancel, gate, listed, look, points, until_status
+from tests.jobs.fake_host import FakeHost
+from tests.services import until
 
 __all__ = ["gate"]
 pytestmark = pytest.mark.asyncio(loop_scope="module")

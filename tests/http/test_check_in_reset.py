@@ -7,9 +7,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.desk import client_of
 from tests.http.conftest import ORDER, body
 from tests.http.test_admin import make_admin
+from tests.services import client_of
 
 YEAR = timedelta(days=400)
 WELL = {"message": "操作成功"}
@@ -28,7 +28,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("huajuan.main.now", clock)
+    monkeypatch.setattr("huajuan.bootstrap.now", clock)
     return clock
 
 

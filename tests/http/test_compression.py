@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
-from huajuan.http import compression
-from huajuan.http.compression import accepts_gzip, compressed_headers, compressing, is_compressible
-from tests.desk import client_of
+from huajuan.http.middleware import compression
+from huajuan.http.middleware.compression import accepts_gzip, compressed_headers, compressing, is_compressible
 from tests.http.conftest import ORDER, Person
 from tests.http.test_remembering import IMAGES, remembers, told_from_memory
+from tests.services import client_of
 
 MODULE = pytest.mark.asyncio(loop_scope="module")
 GZIP, PLAIN = {"Accept-Encoding": "gzip"}, {"Accept-Encoding": "identity"}

@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.desk import until
 from tests.http.conftest import ORDER, Person, body
+from tests.services import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

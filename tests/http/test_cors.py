@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 import huajuan.http
-from huajuan.http import cors
+from huajuan.http.middleware import cors
 from tests.http.conftest import ORDER, Person
 from tests.http.document import document
 
@@ -18,7 +18,7 @@ ASKING = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Heade
 ANYBODY_SENDS, ANYBODY_READS = {"accept"}, {"cache-control"}
 SOURCES = [
     file.read_text("utf-8")
-    for file in Path(huajuan.http.__file__).parent.glob("*.py")
+    for file in Path(huajuan.http.__file__).parent.rglob("*.py")
     if file.name != "document.py"
 ]
 

@@ -7,16 +7,16 @@ from typing import Any
 import httpx
 import pytest
 
+from huajuan.auth.passwords import Passwords
 from huajuan.event_store.errors import LogBusy, LogUnavailable
 from huajuan.event_store.store import EventStore
-from huajuan.http.door import door
-from huajuan.http.memory import Memory
-from huajuan.http.meter import Meter
-from huajuan.passwords import Passwords
-from huajuan.projections.questions import ReadTables
-from huajuan.threads import TooManyWaiting
-from tests.desk import until
+from huajuan.http.middleware.request_id import door
+from huajuan.http.middleware.request_metrics import Meter
+from huajuan.projections.queries.read_tables import ReadTables
+from huajuan.response_cache.cache import Memory
+from huajuan.runtime.threads import TooManyWaiting
 from tests.http.conftest import ORDER, Person, body
+from tests.services import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SOMEBODY = {"username": "somebody", "email": "somebody@example.org", "password": "secret"}
@@ -123,7 +123,7 @@ async def test_a_success_is_told_though_the_tables_are_late(
     async def late(*_: object, **__: object) -> bool:
         return False
 
-    monkeypatch.setattr("huajuan.projections.projector.Projector.reach", late)
+    monkeypatch.setattr("huajuan.projections.engine.projector.Projector.reach", late)
     ann = await person(checked_in=True)
     assert (await client.post("/auth/generate", json=ORDER, headers=ann)).status_code == 200
 

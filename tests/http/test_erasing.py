@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from tests.desk import client_of, until
 from tests.http.conftest import ORDER, Person, body
+from tests.services import client_of, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROUTE = "/auth/root/deleteOneUser"

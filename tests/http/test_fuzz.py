@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode, Response
 from schemathesis.specs.openapi import checks
 
-from huajuan.http import phrases
+from huajuan.auth.login_attempts import AttemptLimits
+from huajuan.http import messages
+from huajuan.projections.rebuild.process import RebuildProcesses
 from huajuan.projections.registry import PROJECTIONS
-from huajuan.serving.rebuilding import RebuildProcesses
-from huajuan.sessions.attempts import AttemptLimits
-from tests.desk import client_of
-from tests.dispatch.fake_host import FakeHost
 from tests.http.conftest import ORDER
 from tests.http.document import Documented, Json, closed, document, operations
 from tests.http.test_admin import make_admin
+from tests.jobs.fake_host import FakeHost
 from tests.loopback import NO_TLS
+from tests.services import client_of
 
 pytestmark = pytest.mark.slow
 CASES = int(os.environ.get("HUAJUAN_FUZZ_CASES", "20"))
@@ -38,7 +38,7 @@ CONFORM = [
     checks.response_schema_conformance,
 ]
 # What any path may say, whatever stands in it.
-OF_ANY_PATH = {phrases.NO_SUCH_ROUTE, phrases.BAD_REQUEST}
+OF_ANY_PATH = {messages.NO_SUCH_ROUTE, messages.BAD_REQUEST}
 # Most often one's own token, and half of the time what exists in place of what was made up.
 TOKENS = st.sampled_from([*[""] * 14, "none", "garbage"])
 KNOWN = st.sampled_from([None, None, None, 0, 1, 2])
@@ -135,7 +135,7 @@ def examine(operation: Documented, response: Response) -> None:
     body, status = response.json(), response.status_code
     assert body["code"] == status
     text = _text(body)
-    assert text != phrases.UNPLANNED
+    assert text != messages.UNPLANNED
     if status >= 400 and text not in OF_ANY_PATH:
         assert text in {_text(example) for example in operation.examples(str(status))}
     if status >= 500:

@@ -2,9 +2,9 @@
 
 import httpx
 
-from tests.desk import client_of, until
 from tests.event_store.cutting import cut, tear
 from tests.event_store.studio import log_rows
+from tests.services import client_of, until
 
 FORM = {"username": "ann", "email": "ann@example.org", "password": "secret"}
 OTHER = {"username": "ben", "email": "ben@example.org", "password": "secret"}

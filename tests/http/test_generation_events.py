@@ -9,11 +9,9 @@ import msgspec
 import psycopg
 import pytest
 
-from huajuan.dispatch.queue import JobQueue, Place
 from huajuan.http.limits import StreamLimits
 from huajuan.inference_client import DrawingFailed
-from tests.desk import client_of, until
-from tests.dispatch.fake_host import FakeHost
+from huajuan.jobs.queue import JobQueue, Place
 from tests.http.conftest import Person, body
 from tests.http.jobs import (
     PATH,
@@ -30,6 +28,8 @@ from tests.http.jobs import (
     until_status,
 )
 from tests.http.test_admin import make_admin
+from tests.jobs.fake_host import FakeHost
+from tests.services import client_of, until
 
 __all__ = ["gate"]
 pytestmark = pytest.mark.asyncio(loop_scope="module")

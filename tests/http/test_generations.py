@@ -7,11 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from huajuan.dispatch.errors import NobodyDraws, QueueFull
 from huajuan.event_store.errors import LogUnavailable
 from huajuan.inference_client import DrawingFailed
-from tests.desk import client_of, until
-from tests.dispatch.fake_host import FakeHost
+from huajuan.jobs.errors import NobodyDraws, QueueFull
 from tests.http.conftest import ORDER, Person, body
 from tests.http.jobs import (
     ASYNC,
@@ -27,6 +25,8 @@ from tests.http.jobs import (
     until_status,
 )
 from tests.http.test_admin import make_admin
+from tests.jobs.fake_host import FakeHost
+from tests.services import client_of, until
 
 __all__ = ["gate"]
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -245,7 +245,7 @@ async def test_a_full_queue_and_nobody_who_draws_charge_nothing(
         raise errors.pop(0)
 
     for name in ("ask_for_image", "generate_image"):
-        monkeypatch.setattr(f"huajuan.http.generating.{name}", refuse)
+        monkeypatch.setattr(f"huajuan.http.routes.generate.{name}", refuse)
     full, nobody = [await client.post("/auth/generate", json=ORDER, headers=ann | prefer) for _ in range(2)]
     assert (full.status_code, full.headers["retry-after"]) == (429, "7")
     assert body(full) == {"success": False, "message": "排队已满，请稍后再试"}
@@ -265,7 +265,7 @@ async def test_what_is_on_record_is_never_reported_as_failed(
         raise LogUnavailable
 
     with monkeypatch.context() as patch:
-        patch.setattr("huajuan.http.generating.on_record", away)
+        patch.setattr("huajuan.http.routes.generate.on_record", away)
         asked = await ask(client, ann)
     assert (asked["status"], asked["position"], asked["charged"]) == ("queued", None, 0)
     assert (await until_status(client, ann, asked["id"], "succeeded"))["charged"] == 20

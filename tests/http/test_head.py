@@ -4,11 +4,11 @@ import httpx
 import pytest
 
 from huajuan.http.limits import StreamLimits
-from tests.desk import client_of
-from tests.dispatch.fake_host import FakeHost
 from tests.http.conftest import Person
 from tests.http.document import document
 from tests.http.jobs import PATH, ask, someone
+from tests.jobs.fake_host import FakeHost
+from tests.services import client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 WRITES = "/auth/score"

@@ -6,11 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.desk import client_of
-from tests.dispatch.fake_host import png
 from tests.http.conftest import ORDER, Person, body
 from tests.http.keys import GENERATE, REPLAYED, SCORE, Send, a_person, facts, fresh, keyed, rows, send
 from tests.http.test_admin import make_admin
+from tests.jobs.fake_host import png
+from tests.services import client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 COPIES = 100

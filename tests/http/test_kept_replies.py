@@ -4,14 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from huajuan.dispatch.errors import QueueFull
-from huajuan.dispatch.queue import JobQueue
 from huajuan.event_store.errors import LogUnavailable
 from huajuan.event_store.store import EventStore
-from huajuan.sessions.idempotency import IdempotencyLimits
-from tests.desk import client_of, until
+from huajuan.idempotency.service import IdempotencyLimits
+from huajuan.jobs.errors import QueueFull
+from huajuan.jobs.queue import JobQueue
 from tests.http.conftest import body
 from tests.http.keys import GENERATE, SCORE, Send, a_person, facts, fresh, keyed, rows, send
+from tests.services import client_of, until
 
 STORED = "SELECT 1 FROM operations.idempotency WHERE reply IS NOT NULL"
 

@@ -8,11 +8,11 @@ import pytest
 
 from huajuan.commands.ban_account import ban_account
 from huajuan.commands.revoke_admin import revoke_admin
-from tests.desk import client_of
 from tests.event_store.studio import opened
 from tests.http.conftest import body
 from tests.http.past import Headers
 from tests.http.test_admin import make_admin
+from tests.services import client_of
 
 LAST = {"message": "最后一位管理员不可被封禁或删除"}
 Act = Callable[[httpx.AsyncClient, str, Headers], Awaitable[httpx.Response]]

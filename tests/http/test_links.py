@@ -8,12 +8,12 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.desk import client_of
 from tests.http.conftest import ORDER, Person
 from tests.http.odd_names import IN_A_SEGMENT, IN_NO_SEGMENT, registered_long_ago
 from tests.http.past import Headers
 from tests.http.test_admin import make_admin
 from tests.http.test_link_texts import OF_ACCOUNTS, PAGED, followed
+from tests.services import client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

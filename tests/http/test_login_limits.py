@@ -10,12 +10,12 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from huajuan.passwords import Passwords
-from huajuan.sessions.attempts import AttemptLimits
-from tests.desk import client_of
+from huajuan.auth.login_attempts import AttemptLimits
+from huajuan.auth.passwords import Passwords
 from tests.http.addresses import BEHIND_PROXY, ELSEWHERE, HOME, TOO_MANY, at, log_in, register
 from tests.http.conftest import body
 from tests.http.test_admin import make_admin
+from tests.services import client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PLENTY = AttemptLimits(address_failures_max=1_000)

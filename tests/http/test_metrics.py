@@ -21,13 +21,13 @@ from huajuan.inference_client import (
     ServerUnavailable,
     TookTooLong,
 )
-from huajuan.projections.questions import ReadTables
+from huajuan.projections.queries.read_tables import ReadTables
 from huajuan.projections.registry import PROJECTIONS
-from tests.desk import client_of, until
-from tests.dispatch.fake_host import Failing, FakeHost
-from tests.dispatch.outcome import BRISK
 from tests.http.conftest import ORDER, Person
 from tests.http.keys import a_person
+from tests.jobs.fake_host import Failing, FakeHost
+from tests.jobs.outcome import BRISK
+from tests.services import client_of, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

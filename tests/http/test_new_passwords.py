@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
-from huajuan.sessions.attempts import AttemptLimits
-from tests.desk import client_of
+from huajuan.auth.login_attempts import AttemptLimits
 from tests.http.conftest import body
 from tests.http.keys import Send, a_person, die_before_the_reply, facts, fresh, send
 from tests.http.past import Headers
+from tests.services import client_of
 
 DONE = "用户信息更新成功"
 WRONG = {"message": "更新用户信息失败", "error": "密码错误"}

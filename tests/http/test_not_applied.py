@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from tests.desk import client_of
 from tests.http.conftest import ORDER, body
 from tests.http.jobs import ASYNC, someone
 from tests.inference_client.own_workflows import own_workflow, with_input
+from tests.services import client_of
 
 
 async def test_a_reply_names_what_was_not_applied(database_url: str, tmp_path: Path) -> None:

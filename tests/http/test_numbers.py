@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from huajuan.domain.points import BALANCE_MAX
-from tests.desk import client_of
 from tests.http.conftest import ORDER, body
 from tests.http.test_admin import make_admin
+from tests.services import client_of
 
 HUGE = [2**63, 10**19, -(10**19), 10**400, 1e300]
 

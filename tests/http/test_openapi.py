@@ -5,9 +5,9 @@ from typing import Any, get_args
 import jsonschema_rs
 import pytest
 
-from huajuan.http.document import TAGS
-from huajuan.http.orders import SAMPLING_METHODS
-from huajuan.projections.listing import Sort
+from huajuan.http.image_parameters import SAMPLING_METHODS
+from huajuan.http.openapi.document import TAGS
+from huajuan.projections.queries.image_list import Sort
 from tests.http.document import SETTINGS, Documented, Json, closed, document, operations, schemas
 
 OPERATIONS = operations(closed(document()))

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from huajuan.event_store.errors import LogUnavailable
-from huajuan.projections.questions import ReadTables
+from huajuan.projections.queries.read_tables import ReadTables
 from huajuan.projections.registry import PROJECTIONS
 from tests.http.conftest import Person, body
 

@@ -10,9 +10,9 @@ from huajuan.commands.grant_admin import grant_admin
 from huajuan.commands.set_avatar import set_avatar
 from huajuan.http.own_addresses import is_base, own_path, present
 from tests.commands.people import a_person
-from tests.desk import client_of, desk_on
 from tests.http.conftest import ORDER, body
-from tests.test_portraits import picture
+from tests.services import client_of, desk_on
+from tests.storage.test_avatars import picture
 
 KEY = "5f0c6a1e9d6b4d0f8a3c2b1e7d9f4a60.png"
 PATH = f"/images/{KEY}"

@@ -14,9 +14,9 @@ import pytest_asyncio
 
 from huajuan.inference_client import DrawingFailed
 from huajuan.projections.point_history import _CHANGES
-from tests.desk import until
-from tests.dispatch.fake_host import FakeHost
 from tests.http.conftest import ORDER, Person, body
+from tests.jobs.fake_host import FakeHost
+from tests.services import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ADDRESS = "http://pictures.example"

@@ -5,12 +5,12 @@ from typing import Any
 
 import httpx
 
-from huajuan.dispatch.limits import DispatchLimits
 from huajuan.inference_client import DrawingFailed, ServerUnavailable
-from tests.desk import client_before, client_of, until
-from tests.dispatch.fake_host import Failing, FakeHost, Unreachable
+from huajuan.jobs.limits import DispatchLimits
 from tests.http.conftest import ORDER
 from tests.http.test_admin import make_admin
+from tests.jobs.fake_host import Failing, FakeHost, Unreachable
+from tests.services import client_before, client_of, until
 
 SOON = DispatchLimits(painters_every_seconds=0.05)
 

@@ -11,12 +11,12 @@ import pytest_asyncio
 from structlog.testing import capture_logs
 
 from huajuan.commands.erase_account import erase_account
-from huajuan.dispatch.limits import DispatchLimits
 from huajuan.domain.image import Image
+from huajuan.jobs.limits import DispatchLimits
 from tests.commands.people import a_person, a_picture
-from tests.desk import client_of, desk_on, until
 from tests.http.conftest import ORDER, body
-from tests.test_portraits import picture
+from tests.services import client_of, desk_on, until
+from tests.storage.test_avatars import picture
 
 UNPLANNED = "服务器内部错误"
 BUSY = {"message": "服务繁忙，请稍后再试"}

@@ -8,10 +8,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from huajuan.event_store.errors import LogUnavailable
-from huajuan.projections.questions import ReadTables
-from tests.desk import client_of, until
+from huajuan.projections.queries.read_tables import ReadTables
 from tests.http.conftest import body
 from tests.http.test_metrics import scrape
+from tests.services import client_of, until
 
 OFTEN = {"audit_points_every_seconds": 0.02, "welcome_points": 50}
 # What one has too much does not make up for what the other lacks.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from huajuan.http.preferring import RESPOND_ASYNC, prefers
+from huajuan.http.prefer_header import RESPOND_ASYNC, prefers
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import httpx
 import pytest
 import structlog
 
-from huajuan.http.proxies import PEERS_TOLD_MAX, behind_proxies
-from tests.desk import client_of
+from huajuan.http.middleware.proxies import PEERS_TOLD_MAX, behind_proxies
 from tests.http.addresses import ELSEWHERE, HOME, form_of
+from tests.services import client_of
 
 Scope = dict[str, Any]
 

@@ -8,11 +8,11 @@ import httpx
 import psycopg
 import pytest
 
-from huajuan.event_store.ending import end
-from huajuan.health import Problem
 from huajuan.http.app import create_app
-from tests.desk import client_of, desk_on, serving, until
+from huajuan.observability.health import Problem
+from huajuan.runtime.cancel_tasks import end
 from tests.loopback import NO_TLS
+from tests.services import client_of, desk_on, serving, until
 
 FORM = {"username": "ann", "email": "ann@example.org", "password": "secret"}
 

@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 
 from huajuan.commands import register as registering
-from huajuan.sessions.idempotency import Idempotency
-from tests.desk import client_of
+from huajuan.idempotency.service import Idempotency
 from tests.http.addresses import BEHIND_PROXY, ELSEWHERE, TOO_MANY, at, form_of, log_in, register
 from tests.http.conftest import body
+from tests.services import client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 REGISTERED = {"message": "注册成功"}

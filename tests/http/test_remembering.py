@@ -13,19 +13,19 @@ import msgspec
 import psycopg
 import pytest
 
-from huajuan.database import create_tables
+from huajuan.bootstrap import open_desk
 from huajuan.http.app import create_app
-from huajuan.http.desk import Desk
-from huajuan.main import open_desk
-from huajuan.projections.changes import make_changes_file, shared_changes
+from huajuan.http.services import Desk
 from huajuan.projections.registry import SCHEMAS
 from huajuan.projections.users import USERS
-from tests.desk import QUICK, client_of, serving, until
-from tests.dispatch.fake_host import FakeHost, opening
+from huajuan.response_cache.versions import make_changes_file, shared_changes
+from huajuan.server.database import create_tables
 from tests.http.conftest import ORDER, body
 from tests.http.test_metrics import scrape
+from tests.jobs.fake_host import FakeHost, opening
 from tests.loopback import NO_TLS
-from tests.rebuilding.test_rebuild import rebuilt
+from tests.projections.rebuild.test_rebuild import rebuilt
+from tests.services import QUICK, client_of, serving, until
 
 INFO, IMAGES, FAVORITES = "/auth/user/info", "/auth/user/images", "/auth/user/favoritedimages"
 FREE: dict[str, Any] = {"check_in_limit": "none", "tenancy_seconds": 0.6}

@@ -9,16 +9,16 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import huajuan
-from huajuan.audit.damage import Kind
-from huajuan.audit.points import POSTINGS
-from huajuan.dispatch.dispatcher import NOBODY_DREW
-from huajuan.event_store.sealing import ERASED
-from huajuan.http.descriptions import OF_PROPERTY, OF_STRUCT
-from huajuan.http.enumerations import VALUES
-from huajuan.http.jobs import Standing
-from huajuan.http.operations import _points, _status
-from huajuan.http.orders import SAMPLING_METHODS
-from huajuan.http.phrases_of_events import SENTENCES
+from huajuan.audit.ledger import POSTINGS
+from huajuan.audit.tamper_diagnosis import Kind
+from huajuan.event_store.encryption import ERASED
+from huajuan.http.event_messages import SENTENCES
+from huajuan.http.generation_status import Standing
+from huajuan.http.image_parameters import SAMPLING_METHODS
+from huajuan.http.openapi.descriptions import OF_PROPERTY, OF_STRUCT
+from huajuan.http.openapi.enumerations import VALUES
+from huajuan.http.routes.health import _points, _status
+from huajuan.jobs.dispatcher import NOBODY_DREW
 from huajuan.projections.generations import STATUSES
 from huajuan.projections.point_history import HOLD_STATUSES, POINT_HISTORY
 from huajuan.projections.registry import PROJECTIONS
@@ -63,7 +63,7 @@ def test_every_property_of_a_reply_or_body_is_explained() -> None:
         for name, part in schema.get("properties", {}).items()
         if not part.get("description")
     ]
-    assert silent == [], "write them into huajuan/http/descriptions.py"
+    assert silent == [], "write them into huajuan/http/openapi/descriptions.py"
 
 
 def test_every_parameter_is_explained() -> None:

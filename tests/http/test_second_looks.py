@@ -6,14 +6,14 @@ from typing import Any
 import httpx
 import pytest
 
-from huajuan.dispatch.limits import DispatchLimits
-from huajuan.serving.rebuilding import RebuildProcesses
-from tests.desk import client_of, until
-from tests.dispatch.fake_host import FakeHost
+from huajuan.jobs.limits import DispatchLimits
+from huajuan.projections.rebuild.process import RebuildProcesses
 from tests.http.conftest import ORDER, body
 from tests.http.keys import GENERATE, Headers, Send, a_person, die_before_the_reply, facts, fresh, rows, send
 from tests.http.test_admin import make_admin
 from tests.http.test_second_runs import twice
+from tests.jobs.fake_host import FakeHost
+from tests.services import client_of, until
 
 SWIFT = DispatchLimits(wait_poll_seconds=0.02)
 
@@ -221,7 +221,7 @@ async def test_that_nobody_draws_is_not_kept(database_url: str) -> None:
     async with client_of(database_url, host, dispatch=SWIFT) as client:
         ann = await a_person(client, checked_in=True)
         with pytest.MonkeyPatch.context() as away:
-            away.setattr("huajuan.dispatch.painters.Painters.__len__", lambda _: 0)
+            away.setattr("huajuan.jobs.servers.Painters.__len__", lambda _: 0)
             refused = [await send(client, GENERATE, "k", ann) for _ in range(2)]
         for reply in refused:
             assert (reply.status_code, reply.json()["message"]) == (503, "图片生成失败")

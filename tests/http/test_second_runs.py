@@ -8,11 +8,9 @@ import httpx
 import msgspec
 import pytest
 
-from huajuan.dispatch.limits import DispatchLimits
 from huajuan.http.app import create_app
-from huajuan.sessions.idempotency import IdempotencyLimits
-from tests.desk import client_of, until
-from tests.dispatch.fake_host import FakeHost, png
+from huajuan.idempotency.service import IdempotencyLimits
+from huajuan.jobs.limits import DispatchLimits
 from tests.http.conftest import ORDER, body
 from tests.http.keys import (
     GENERATE,
@@ -29,6 +27,8 @@ from tests.http.keys import (
     shut,
 )
 from tests.http.test_admin import make_admin
+from tests.jobs.fake_host import FakeHost, png
+from tests.services import client_of, until
 
 UNLIMITED: dict[str, Any] = {"check_in_limit": "none"}
 IMPATIENT = IdempotencyLimits(wait_seconds=0.3)
@@ -208,7 +208,7 @@ async def test_what_a_stopping_server_leaves_is_for_the_next_copy(
 
         return enter
 
-    monkeypatch.setattr("tests.desk.create_app", spied)
+    monkeypatch.setattr("tests.services.create_app", spied)
     async with client_of(database_url, host, dispatch=SWIFT) as client, shut(host):
         ann = await a_person(client, checked_in=True)
         first = asyncio.create_task(send(client, GENERATE, "k", ann))

@@ -9,11 +9,11 @@ from uuid import UUID
 import pytest
 
 from huajuan.audit.timeline import Happening
-from huajuan.domain.facts import Entity
-from huajuan.domain.kinds import KINDS
+from huajuan.domain.aggregate import Entity
+from huajuan.domain.inference_servers import Studio
 from huajuan.domain.read_table import ReadTable
-from huajuan.domain.studio import Studio
-from huajuan.http.phrases_of_events import SENTENCES, sentence_of
+from huajuan.domain.registry import KINDS
+from huajuan.http.event_messages import SENTENCES, sentence_of
 
 OF_NO_ACCOUNT = (ReadTable, Studio)
 VALUES: dict[Any, Any] = {

@@ -7,9 +7,9 @@ import httpx
 import psycopg
 import pytest
 
-from huajuan.sessions.attempts import AttemptLimits
-from tests.desk import client_of, until
+from huajuan.auth.login_attempts import AttemptLimits
 from tests.http.conftest import body
+from tests.services import client_of, until
 
 ANN = {"username": "ann", "email": "ann@example.org", "password": "secret"}
 INVALID = {"message": "无效的Token"}

@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 
 from huajuan.projections.registry import PROJECTIONS
-from tests.desk import client_of, until
 from tests.http.keys import Send, die_before_the_reply, facts, fresh, send
 from tests.http.test_admin import make_admin
 from tests.projections.gallery import failing
+from tests.services import client_of, until
 
 
 class Desk:
@@ -50,7 +50,7 @@ class Desk:
 @pytest_asyncio.fixture
 async def desk(monkeypatch: pytest.MonkeyPatch, database_url: str) -> AsyncIterator[Desk]:
     bad = failing(lambda event: event.username == "ben")
-    for module in ("huajuan.main", "huajuan.database"):
+    for module in ("huajuan.bootstrap", "huajuan.server.database"):
         monkeypatch.setattr(f"{module}.PROJECTIONS", (*PROJECTIONS, bad))
     async with client_of(database_url) as client:
         desk = Desk(client)

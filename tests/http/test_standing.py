@@ -5,8 +5,8 @@ from uuid import UUID
 
 import pytest
 
-from huajuan.dispatch.queue import Place
-from huajuan.http.jobs import Standing, standing
+from huajuan.http.generation_status import Standing, standing
+from huajuan.jobs.queue import Place
 from huajuan.projections.generations import GenerationRow
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)

@@ -8,13 +8,13 @@ import httpx
 import pytest
 import uvicorn
 
+from huajuan.bootstrap import open_desk
 from huajuan.http.app import create_app
-from huajuan.main import open_desk
-from huajuan.serving.port import take_port
-from tests.desk import WAIT_SECONDS_MAX, _settled, until
-from tests.dispatch.fake_host import FakeHost, opening
+from huajuan.server.port import take_port
 from tests.http.jobs import ask, following, next_of, someone
+from tests.jobs.fake_host import FakeHost, opening
 from tests.loopback import NO_TLS
+from tests.services import WAIT_SECONDS_MAX, _settled, until
 
 NEVER_SECONDS = 600
 

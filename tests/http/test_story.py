@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from huajuan.inference_client import DrawingFailed
-from tests.dispatch.fake_host import FakeHost
 from tests.http.conftest import ORDER, Person, body
+from tests.jobs.fake_host import FakeHost
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ADDRESS = "http://pictures.example"

@@ -8,12 +8,12 @@ import httpx
 import jwt
 import pytest
 
+from huajuan.auth.tokens import TokenExpired, TokenInvalid, Tokens
 from huajuan.commands.login import LoggedIn
 from huajuan.event_store.errors import LogUnavailable
 from huajuan.event_store.store import EventStore
-from huajuan.http.tokens import TokenExpired, TokenInvalid, Tokens
-from tests.desk import SECRET
 from tests.http.conftest import Person, body
+from tests.services import SECRET
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 ANN = LoggedIn(UUID(int=1), "ann", 3, "")

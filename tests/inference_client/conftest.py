@@ -9,10 +9,10 @@ import httpx
 import msgspec
 import pytest
 
+from huajuan.demo_comfyui.__main__ import Server, listening_socket, server
+from huajuan.demo_comfyui.demo_server import Painter
+from huajuan.demo_comfyui.faults import Faults, Mode
 from huajuan.inference_client import ComfyUI, Drawing, Drawn, JobState, Limits
-from huajuan.inference_client.painter.__main__ import Server, listening_socket, server
-from huajuan.inference_client.painter.demo_painter import Painter
-from huajuan.inference_client.painter.faults import Faults, Mode
 from tests.loopback import NO_TLS
 
 FAST = Limits(

@@ -3,8 +3,8 @@
 import copy
 from typing import Any
 
+from huajuan.demo_comfyui.nodes import NODES, Stock
 from huajuan.inference_client.holes import Graph
-from huajuan.inference_client.painter.nodes import NODES, Stock
 
 DESCRIPTIONS: dict[str, Any] = {name: Stock().description(name) for name in NODES}
 LATENT = {

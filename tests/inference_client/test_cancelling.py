@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from huajuan.demo_comfyui.faults import Mode
 from huajuan.inference_client import Cancelled, ComfyUI, JobState
-from huajuan.inference_client.painter.faults import Mode
 from tests.inference_client.conftest import RunningPainter, begun, drawing, limits
 
 pytestmark = pytest.mark.parametrize("is_old", [False, True], ids=["new", "old"])

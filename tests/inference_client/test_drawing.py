@@ -6,8 +6,8 @@ import io
 import pytest
 from PIL import Image
 
+from huajuan.demo_comfyui.faults import Mode
 from huajuan.inference_client import ComfyUI, JobLost, JobState, Rejected, WorkflowError
-from huajuan.inference_client.painter.faults import Mode
 from huajuan.inference_client.workflow import text_to_image
 from tests.inference_client.conftest import FAST, RunningPainter, begun, drawing
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from huajuan.demo_comfyui.faults import Mode
 from huajuan.inference_client import BadPicture, ComfyUI, OutcomeUnknown
 from huajuan.inference_client.outputs import picture_place
-from huajuan.inference_client.painter.faults import Mode
 from tests.inference_client.conftest import RunningPainter, drawing, limits
 
 

@@ -5,17 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from huajuan.demo_comfyui.faults import Mode
+from huajuan.demo_comfyui.nodes import CHECKPOINT, DIFFUSION_MODEL, NODES, TEXT_ENCODER, VAE, Input
 from huajuan.inference_client import ComfyUI, Graph, Rejected
 from huajuan.inference_client.fitting import misfits
-from huajuan.inference_client.painter.faults import Mode
-from huajuan.inference_client.painter.nodes import (
-    CHECKPOINT,
-    DIFFUSION_MODEL,
-    NODES,
-    TEXT_ENCODER,
-    VAE,
-    Input,
-)
 from tests.inference_client.conftest import RunningPainter, drawing
 from tests.inference_client.own_workflows import DESCRIPTIONS, own_workflow, with_input
 from tests.inference_client.test_fitting import described

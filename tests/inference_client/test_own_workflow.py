@@ -5,9 +5,9 @@ import io
 import pytest
 from PIL import Image, ImageChops
 
+from huajuan.demo_comfyui.nodes import CHECKPOINT
 from huajuan.inference_client import ComfyUI, Rejected, ServerUnavailable
 from huajuan.inference_client.comparing import compare
-from huajuan.inference_client.painter.nodes import CHECKPOINT
 from huajuan.inference_client.workflow import text_to_image
 from tests.inference_client.conftest import FAST, RunningPainter, drawing
 from tests.inference_client.own_workflows import own_workflow, with_input

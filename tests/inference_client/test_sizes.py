@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops
 
+from huajuan.demo_comfyui.faults import Mode
 from huajuan.inference_client import ComfyUI, Graph
 from huajuan.inference_client.linked import Grid, HoleInputs, Step, classes_around
-from huajuan.inference_client.painter.faults import Mode
 from huajuan.inference_client.workflow import fill, sent_size, text_to_image, values
 from tests.inference_client.conftest import FAST, RunningPainter, drawing
 from tests.inference_client.own_workflows import DESCRIPTIONS, own_workflow

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
+from huajuan.demo_comfyui.faults import Mode
 from huajuan.inference_client import ComfyUI, JobState
 from huajuan.inference_client.client import socket_url
-from huajuan.inference_client.painter.faults import Mode
 from huajuan.inference_client.watches import Event, Watches
 from tests.inference_client.conftest import FAST, RunningPainter, begun, drawing, limits
 

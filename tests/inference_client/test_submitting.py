@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from huajuan.demo_comfyui.faults import Mode
 from huajuan.inference_client import Cancelled, ComfyUI, JobState, OutcomeUnknown, Rejected, ServerUnavailable
-from huajuan.inference_client.painter.faults import Mode
 from tests.inference_client.conftest import FAST, RunningPainter, drawing, limits
 
 QUEUED_ALL_THE_SAME = [

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from huajuan.event_store.ending import end
+from huajuan.demo_comfyui.faults import Mode
 from huajuan.inference_client import (
     Cancelled,
     ComfyUI,
@@ -14,7 +14,7 @@ from huajuan.inference_client import (
     OutcomeUnknown,
     TookTooLong,
 )
-from huajuan.inference_client.painter.faults import Mode
+from huajuan.runtime.cancel_tasks import end
 from tests.inference_client.conftest import RunningPainter, begun, drawing, limits
 
 BOTH_AGES = pytest.mark.parametrize("is_old", [False, True], ids=["new", "old"])

@@ -6,12 +6,12 @@ from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from huajuan.bootstrap import _estate
 from huajuan.commands.clear_erased_accounts import clear_erased_accounts
-from huajuan.http.desk import Desk
-from huajuan.main import _estate
+from huajuan.http.services import Desk
 from huajuan.projections.registry import PROJECTIONS
-from tests.desk import desk_on
-from tests.dispatch.fake_host import FakeHost
+from tests.jobs.fake_host import FakeHost
+from tests.services import desk_on
 
 T = TypeVar("T")
 SEVEN_IN_THE_MORNING = datetime(2026, 11, 24, 7, tzinfo=UTC)

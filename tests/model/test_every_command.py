@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from huajuan.audit.connecting import hold_still, reading
+from huajuan.audit.connection import hold_still, reading
 from huajuan.audit.replay_all import replay_all
 from huajuan.commands.adjust_points import adjust_points
 from huajuan.commands.ban_account import ban_account
@@ -40,7 +40,7 @@ from huajuan.commands.unfavorite_image import unfavorite_image
 from huajuan.commands.unlike_image import unlike_image
 from huajuan.commands.update_account import Changes, update_account
 from huajuan.domain import refusals
-from huajuan.http.desk import Desk
+from huajuan.http.services import Desk
 from tests.commands.people import SUN
 from tests.event_store.studio import is_whole
 from tests.model.checking import check

@@ -11,17 +11,17 @@ from psycopg import sql
 
 from huajuan.domain.account import Account
 from huajuan.domain.image import Image
-from huajuan.domain.order import Order
+from huajuan.domain.image_parameters import Order
 from huajuan.event_store.limits import LogLimits
-from huajuan.event_store.loading import Stream
-from huajuan.event_store.opening import open_event_store, open_pool
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
-from huajuan.projections.limits import ProjectionLimits
-from huajuan.projections.projection import Projection, Touch, of_stream
-from huajuan.projections.projector import Projector, open_projector
+from huajuan.postgres.pool import open_event_store, open_pool
+from huajuan.projections.engine.limits import ProjectionLimits
+from huajuan.projections.engine.projection import Projection, Touch, of_stream
+from huajuan.projections.engine.projector import Projector, open_projector
+from huajuan.projections.engine.schema import create_read_tables
+from huajuan.projections.engine.table import Table
 from huajuan.projections.registry import PROJECTIONS
-from huajuan.projections.schema import create_read_tables
-from huajuan.projections.table import Table
 from huajuan.projections.users import UserRow
 from tests.event_store.studio import check_in, now, register
 

@@ -3,12 +3,12 @@
 import asyncio
 import sys
 
-from huajuan.projections import batches, engine
+from huajuan.projections.engine import apply, batch
 from tests.projections.gallery import projecting
 
 
 async def lead_for_ever(dsn: str) -> None:
-    real_apply = engine.apply
+    real_apply = apply.apply
 
     async def apply_and_hang(*arguments):  # type: ignore[no-untyped-def]
         connection = arguments[0]
@@ -17,7 +17,7 @@ async def lead_for_ever(dsn: str) -> None:
         print("folding", flush=True)  # noqa: T201
         await asyncio.sleep(3600)
 
-    vars(batches)["apply"] = apply_and_hang
+    vars(batch)["apply"] = apply_and_hang
     async with projecting(dsn):
         await asyncio.sleep(3600)
 

@@ -5,12 +5,12 @@ from typing import Any
 from uuid import uuid4
 
 from huajuan.domain.account import Account
-from huajuan.domain.facts import Occasion, on_occasion
-from huajuan.event_store.reading import Recorded
-from huajuan.event_store.statements import Statements
+from huajuan.domain.aggregate import Occasion, on_occasion
+from huajuan.event_store.log_reader import Recorded
+from huajuan.postgres.statements import Statements
 from huajuan.projections.daily_statistics import DAILY_STATISTICS, DayRow, days
-from huajuan.projections.engine import _work, fold_rows
-from huajuan.projections.questions import ReadTables
+from huajuan.projections.engine.apply import _work, fold_rows
+from huajuan.projections.queries.read_tables import ReadTables
 from huajuan.projections.registry import PROJECTIONS
 from tests.event_store.samples import a_life
 from tests.projections.gallery import SECONDS_MAX, projecting, some_life, whole_table

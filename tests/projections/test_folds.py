@@ -6,14 +6,14 @@ from uuid import UUID
 import pytest
 from msgspec.structs import asdict
 
-from huajuan.event_store.reading import Recorded
-from huajuan.projections.engine import _work, fold_rows
+from huajuan.event_store.log_reader import Recorded
+from huajuan.projections.engine.apply import _work, fold_rows
+from huajuan.projections.engine.projection import Projection
 from huajuan.projections.favorites import FAVORITES
 from huajuan.projections.history import HISTORY, fold_words
 from huajuan.projections.likes import LIKES
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.point_history import POINT_HISTORY
-from huajuan.projections.projection import Projection
 from huajuan.projections.users import USERS
 from tests.event_store.samples import ANN, AT, BEN, FAVORITE, LIKE, LOST, PICTURE, SWEPT, a_life
 

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from huajuan.projections import generations
+from huajuan.projections.engine.schema import create_read_tables
 from huajuan.projections.generations import GENERATIONS, fold_generation
 from huajuan.projections.registry import PROJECTIONS
-from huajuan.projections.schema import create_read_tables
 from tests.event_store.samples import ANN, AT, LOST, PICTURE, SWEPT, UNWANTED
 from tests.projections.test_folds import LIFE, position_of, rows_of
 

@@ -9,11 +9,11 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from huajuan.projections.engine.schema import create_read_tables
 from huajuan.projections.history import DrawnImage
-from huajuan.projections.listing import Wanted, cursor_behind, statement
+from huajuan.projections.queries.image_list import Wanted, cursor_behind, statement
+from huajuan.projections.queries.random_images import _SQUARE
 from huajuan.projections.registry import PROJECTIONS
-from huajuan.projections.schema import create_read_tables
-from huajuan.projections.square import _SQUARE
 
 IMAGES, PEOPLE, PAGE = 100_000, 500, 50
 SOMEBODY = UUID(int=7)

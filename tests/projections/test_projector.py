@@ -7,11 +7,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from huajuan.event_store.statements import Statements
+from huajuan.postgres.statements import Statements
 from huajuan.projections.history import HISTORY
-from huajuan.projections.listing import Wanted, list_images
 from huajuan.projections.point_balances import POINT_BALANCES
-from huajuan.projections.questions import ReadTables
+from huajuan.projections.queries.image_list import Wanted, list_images
+from huajuan.projections.queries.read_tables import ReadTables
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.users import USERS, user
 from tests.event_store.process import ROOT
@@ -92,7 +92,7 @@ async def test_many_new_rows_go_in_by_copy_and_are_the_same(
         assert await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
     inserted = all_tables(database_url)
     forget_everything(database_url)
-    monkeypatch.setattr("huajuan.projections.engine.COPY_ROWS_MIN", 1)
+    monkeypatch.setattr("huajuan.projections.engine.apply.COPY_ROWS_MIN", 1)
     async with projecting(database_url) as (_, projector):
         assert await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
     assert all_tables(database_url) == inserted

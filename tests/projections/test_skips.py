@@ -9,21 +9,21 @@ import pytest
 from structlog.testing import capture_logs
 
 from huajuan.commands.skip_event import skip_event
-from huajuan.domain.facts import Entity
+from huajuan.domain.aggregate import Entity
 from huajuan.domain.image import Image
+from huajuan.domain.image_parameters import Order
 from huajuan.domain.like import Like
-from huajuan.domain.order import Order
-from huajuan.event_store.connecting import connect
-from huajuan.event_store.loading import Stream
+from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
+from huajuan.postgres.connect import connect
+from huajuan.projections.engine.projection import Projection
+from huajuan.projections.engine.skips import NotStoppedThere, ignored, skipped, stopped_there
 from huajuan.projections.history import HISTORY
-from huajuan.projections.projection import Projection
-from huajuan.projections.skips import NotStoppedThere, ignored, skipped, stopped_there
 from huajuan.projections.users import USERS
-from tests.desk import until
 from tests.event_store.studio import now, opened, register
 from tests.projections.gallery import SECONDS_MAX, failing, projecting, whole_table
-from tests.rebuilding.test_rebuild import rebuilt
+from tests.projections.rebuild.test_rebuild import rebuilt
+from tests.services import until
 
 QUICK = {"poll_seconds": 0.05}
 WHY = "it is broken"

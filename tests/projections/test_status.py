@@ -10,18 +10,18 @@ import psycopg
 import pytest
 
 from huajuan.event_store.limits import LogLimits
-from huajuan.event_store.opening import open_event_store, open_pool
-from huajuan.event_store.statements import Statements
 from huajuan.event_store.store import EventStore
-from huajuan.projections.checkpoints import standings
-from huajuan.projections.process import own_name
-from huajuan.projections.questions import ReadTables
-from huajuan.projections.schema import create_read_tables
-from huajuan.projections.status import Status, serving, statuses
+from huajuan.postgres.pool import open_event_store, open_pool
+from huajuan.postgres.statements import Statements
+from huajuan.projections.engine.checkpoints import standings
+from huajuan.projections.engine.process_name import own_name
+from huajuan.projections.engine.schema import create_read_tables
+from huajuan.projections.engine.status import Status, serving, statuses
+from huajuan.projections.queries.read_tables import ReadTables
 from huajuan.projections.users import USERS
-from tests.desk import until
 from tests.event_store.studio import opened, register
 from tests.projections.gallery import SECONDS_MAX, failing, projecting
+from tests.services import until
 
 HOUR = timedelta(hours=1)
 

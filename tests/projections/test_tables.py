@@ -8,11 +8,11 @@ import pytest
 from psycopg import sql
 
 import huajuan.projections
-from huajuan.projections.projection import Projection
+from huajuan.projections.engine.projection import Projection
+from huajuan.projections.engine.schema import create_read_tables
 from huajuan.projections.registry import PROJECTIONS
-from huajuan.projections.schema import create_read_tables
 
-SOURCES = sorted(Path(huajuan.projections.__file__).parent.glob("*.py"))
+SOURCES = sorted(Path(huajuan.projections.__file__).parent.rglob("*.py"))
 
 
 @pytest.mark.parametrize("projection", PROJECTIONS, ids=lambda p: p.name)

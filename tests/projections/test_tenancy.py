@@ -10,16 +10,16 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from huajuan.event_store.opening import open_pool
-from huajuan.event_store.statements import Statements
-from huajuan.projections.changes import SLOTS, Changes, make_changes_file, own_changes, shared_changes
+from huajuan.postgres.pool import open_pool
+from huajuan.postgres.statements import Statements
 from huajuan.projections.registry import PROJECTIONS, SCHEMAS
-from huajuan.projections.tenancy import Tenancy
 from huajuan.projections.users import USERS
-from huajuan.rebuilding.tenancies import allow_tenancies, end_tenancies, is_free
-from tests.desk import until
+from huajuan.response_cache.lease import Tenancy
+from huajuan.response_cache.lease_for_swap import allow_tenancies, end_tenancies, is_free
+from huajuan.response_cache.versions import SLOTS, Changes, make_changes_file, own_changes, shared_changes
 from tests.event_store.studio import opened, register
 from tests.projections.gallery import SECONDS_MAX, projecting
+from tests.services import until
 
 SECONDS = 0.5
 

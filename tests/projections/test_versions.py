@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from huajuan.projections.projection import Projection
+from huajuan.projections.engine.projection import Projection
 from huajuan.projections.registry import PROJECTIONS
 
 FILE = Path(__file__).parent / "versions.json"

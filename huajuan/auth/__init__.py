@@ -1,0 +1,1 @@
+"""Authentication: passwords, tokens, sessions, and limits on log-in and registration attempts."""

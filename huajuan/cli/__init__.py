@@ -1,0 +1,1 @@
+"""The command line: entry point and parts that several commands share."""

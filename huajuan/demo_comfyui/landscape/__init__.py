@@ -1,0 +1,1 @@
+"""Draws an ink landscape from a prompt."""

@@ -1,0 +1,185 @@
+"""`/metrics`: the service as Prometheus sees it."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from huajuan.event_store.errors import LogError
+from huajuan.http.middleware.request_metrics import Meter
+from huajuan.http.services import AtDesk, Desk
+from huajuan.jobs.queue import QueueMeasures
+from huajuan.projections.engine.metrics import Counts, counts
+from huajuan.projections.engine.status import Status, statuses
+
+ANSWER_SECONDS_MAX = 2.0
+REFRESH_SECONDS = 5.0
+EXAMPLE = """# HELP huajuan_projection_lag_events Events that wait to be folded.
+# TYPE huajuan_projection_lag_events gauge
+huajuan_projection_lag_events{projection="history",version="1"} 0.0
+"""
+_OF_PROJECTION = {
+    "position": "The position in the log that the read table shows.",
+    "lag_events": "Events that wait to be folded.",
+    "lag_seconds": "For how long the projection has not moved while events waited.",
+    "events_per_second": "How fast it has been folding, smoothed.",
+    "stopped": "1 while an event that cannot be folded stops the projection.",
+    "skips": "Events that an admin had it leave out.",
+}
+_OF_REBUILD = {
+    "running": "1 while the read table is being rebuilt.",
+    "progress_ratio": "How much of the log its last rebuild has read.",
+    "events_per_second": "How fast its last rebuild reads.",
+}
+
+
+@get(
+    "/metrics",
+    tags=["Operations"],
+    operation_id="Metrics",
+    media_type="text/plain",
+    responses={
+        200: ResponseSpec(
+            str,
+            description="Prometheus text.",
+            media_type="text/plain",
+            generate_examples=False,
+            examples=[Example(summary="One gauge of many", value=EXAMPLE)],
+        )
+    },
+)
+async def metrics(request: Request[Any, Any, Any], desk: AtDesk) -> Response[bytes]:
+    """Metrics for Prometheus, of all workers of this server and of the database."""
+    meter: Meter = request.app.state.meter
+    refresh(meter, desk)
+    families = await _families(desk)
+    return Response(
+        meter.exposition() + generate_latest(_registry(families)),
+        media_type=CONTENT_TYPE_LATEST,
+    )
+
+
+def refresh(meter: Meter, desk: Desk) -> None:
+    meter.refresh_servers(desk.room.painters.all.values())
+    meter.refresh(
+        projector_alive=desk.projector.is_alive(),
+        problems=desk.health.problems(),
+        remembered=desk.memory.told,
+        clock_behind_seconds=desk.store.facts.behind_seconds(),
+    )
+
+
+async def keep_refreshing(meter: Meter, desk: Desk) -> None:
+    """For ever: other workers tell of this one what it last took over."""
+    while True:
+        refresh(meter, desk)
+        await asyncio.sleep(REFRESH_SECONDS)
+
+
+async def _families(desk: Desk) -> list[Metric]:
+    projections = desk.projector.projections
+    up = _gauge("huajuan_database_up", "1 while the database answers.")
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+            found = await statuses(desk.tables, desk.store.stream_ids, projections)
+            counted = await counts(desk.tables)
+            queue = await desk.queue.measures()
+    except (TimeoutError, LogError):
+        up.add_metric([], 0)
+        return [up]
+    up.add_metric([], 1)
+    return [
+        up,
+        *_of_database(counted, desk.points_audit.unaccounted),
+        *_of_queue(queue, desk.room.painters.all),
+        *_of_projections(found),
+        *_of_rebuilds(found),
+    ]
+
+
+def _of_database(counted: Counts, unaccounted: int | None) -> list[Metric]:
+    told = {
+        "huajuan_log_position": ("The log's last position.", counted.log_position),
+        "huajuan_jobs_open": ("Pictures that are being drawn.", counted.jobs_open),
+        "huajuan_points_unaccounted": ("Points granted that are nowhere; must be 0.", unaccounted),
+    }
+    families: list[Metric] = []
+    for name, (text, value) in told.items():
+        family = _gauge(name, text)
+        if value is not None:
+            family.add_metric([], value)
+        families.append(family)
+    return families
+
+
+def _of_queue(queue: QueueMeasures, servers: Iterable[str]) -> list[Metric]:
+    waiting = _gauge("huajuan_queue_jobs_waiting", "Jobs that no inference server has yet.")
+    waiting.add_metric([], queue.waiting)
+    oldest = _gauge(
+        "huajuan_queue_oldest_job_seconds", "For how long the oldest of them has waited; 0 without any."
+    )
+    oldest.add_metric([], queue.oldest_seconds)
+    running = _gauge("huajuan_server_jobs_running", "Jobs that an inference server has in hand.", ["server"])
+    for server in sorted({*servers, *queue.running}):
+        running.add_metric([server], queue.running.get(server, 0))
+    return [waiting, oldest, running]
+
+
+def _of_projections(found: Iterable[Status]) -> list[Metric]:
+    families = _each("huajuan_projection", _OF_PROJECTION)
+    for status in found:
+        values = {
+            "position": status.position,
+            "lag_events": status.lag_events,
+            "lag_seconds": status.lag_seconds,
+            "events_per_second": status.events_per_second,
+            "stopped": status.stopped_at is not None,
+            "skips": len(status.skips),
+        }
+        for name, family in families.items():
+            family.add_metric([status.name, str(status.version)], values[name])
+    return list(families.values())
+
+
+def _of_rebuilds(found: Iterable[Status]) -> list[Metric]:
+    families = _each("huajuan_rebuild", _OF_REBUILD)
+    for status in found:
+        last = status.last_rebuild
+        values = {"running": float(status.rebuilding)}
+        if last and last.position is not None and last.head:
+            values |= {"progress_ratio": last.position / last.head}
+        if last and last.events_per_second is not None:
+            values |= {"events_per_second": last.events_per_second}
+        for name, value in values.items():
+            families[name].add_metric([status.name, str(status.version)], value)
+    return list(families.values())
+
+
+def _each(prefix: str, texts: dict[str, str]) -> dict[str, GaugeMetricFamily]:
+    return {name: _gauge(f"{prefix}_{name}", text, ["projection", "version"]) for name, text in texts.items()}
+
+
+def _gauge(name: str, text: str, labels: Iterable[str] = ()) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, labels=list(labels))
+
+
+class _Told(Collector):
+    """Families that are already filled in."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _registry(families: Iterable[Metric]) -> CollectorRegistry:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Told(families))
+    return registry

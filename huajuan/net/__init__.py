@@ -1,0 +1,1 @@
+"""Network addresses of clients and origins of web pages."""

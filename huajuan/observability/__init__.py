@@ -1,0 +1,1 @@
+"""Logs, redaction, tracebacks and health checks."""

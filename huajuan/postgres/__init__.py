@@ -1,0 +1,1 @@
+"""Connections to Postgres: opening, pooling, retries, and checks of the server. Imports nothing of the service."""

@@ -1,0 +1,1 @@
+"""The projection engine: runs the folds of the read tables, live and exactly once."""

@@ -1,0 +1,1 @@
+"""Rebuilds read tables from the first event, while the old tables are being read."""

@@ -1,1 +1,0 @@
-"""Rebuilds read tables from the first event on, beside the ones that are being read."""

@@ -1,1 +1,0 @@
-"""Who may come in: tokens that were revoked, and log-ins that failed too often."""

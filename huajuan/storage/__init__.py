@@ -1,0 +1,1 @@
+"""Stored pictures and avatars, and the files that are to be deleted."""

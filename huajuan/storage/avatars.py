@@ -1,0 +1,240 @@
+"""Makes an avatar of an uploaded picture: decoded, made small, and encoded anew without anything but pixels."""
+
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+from PIL import Image
+
+from huajuan.runtime.threads import Threads, TooManyWaiting
+from huajuan.storage import png_strips
+
+SIDE_PIXELS_MAX = 512
+# The decoder keeps a pointer for each row, so one of very many short rows takes much more than its pixels.
+SIDE_UPLOADED_MAX = 65_535
+UPLOAD_BYTES_MAX = 20 << 20
+# A picture that claims more is refused unread.
+PIXELS_MAX = 64_000_000
+# What may be in memory of one picture at a time; with the interpreter itself that is less than 256 MB.
+DECODED_BYTES_MAX = 210_000_000
+# Each scan of a JPEG goes over the whole picture once more; real ones have about ten.
+SCANS_MAX = 100
+STRIP_BYTES = 4 << 20
+FORMATS = ("PNG", "JPEG", "WEBP")
+# Of a decoder: its canvas, the canvas before, and the frame that it gives.
+_WEBP_PIXEL_BYTES = 12
+_COEFFICIENT_BYTES = 2
+_PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2}
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class PortraitUnfit(Exception):
+    """It is no picture, of no kind we take, broken, or larger than it should be."""
+
+
+class Portraits:
+    """At most `threads_max` pictures are decoded at a time and `waiting_max` wait."""
+
+    def __init__(self, threads_max: int, waiting_max: int) -> None:
+        self._threads = Threads("portraits", threads_max, waiting_max)
+        self._places = threads_max + waiting_max
+
+    def take_place(self) -> None:
+        """For an upload, once its body is received. Raises `TooManyWaiting`."""
+        if self._places <= 0:
+            raise TooManyWaiting
+        self._places -= 1
+
+    def give_place(self) -> None:
+        self._places += 1
+
+    async def make(self, upload: Callable[[], BinaryIO]) -> bytes:
+        """A PNG of at most 512 by 512 pixels. Raises `PortraitUnfit`, `TooManyWaiting`, and what `upload` raises."""
+        return await self._threads.run(lambda: _made_of(upload))
+
+    def close(self) -> None:
+        self._threads.close()
+
+
+def _made_of(upload: Callable[[], BinaryIO]) -> bytes:
+    with upload() as file:
+        return make_portrait(file)
+
+
+def make_portrait(uploaded: bytes | BinaryIO) -> bytes:
+    """Any error of a decoder is an unfit picture. Raises `PortraitUnfit`."""
+    file = io.BytesIO(uploaded) if isinstance(uploaded, bytes) else uploaded
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(file, formats=FORMATS) as picture:
+                return _encoded(_small(picture, file))
+    except Exception as error:
+        raise PortraitUnfit from error
+
+
+def _small(picture: Image.Image, file: BinaryIO) -> Image.Image:
+    width, height = picture.size
+    if not 0 < width * height <= PIXELS_MAX or max(width, height) > SIDE_UPLOADED_MAX:
+        raise PortraitUnfit
+    fitted = _fitted(width, height)
+    if picture.format == "WEBP":
+        strips = _strips_of(_webp(picture))
+    elif picture.format == "PNG":
+        strips = _png(picture, file)
+    else:
+        strips = _strips_of(_jpeg(picture, file, fitted))
+    reduced = _reduced(strips, picture)
+    small = reduced.resize(fitted, Image.Resampling.BICUBIC)
+    return _upright(small.convert("RGBA") if small.mode == "RGBa" else small, picture)
+
+
+def _fitted(width: int, height: int) -> tuple[int, int]:
+    scale = min(1.0, SIDE_PIXELS_MAX / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _webp(picture: Any) -> Image.Image:
+    """The first frame. Pillow's own way would copy it once more while the decoder has its own two."""
+    _need(picture.width * picture.height * _WEBP_PIXEL_BYTES)
+    frame = picture._decoder.get_next()  # noqa: SLF001
+    if frame is None:
+        raise PortraitUnfit
+    del picture._decoder  # noqa: SLF001
+    mode = "RGBA" if picture.rawmode == "RGBA" else "RGB"
+    return Image.frombuffer(mode, picture.size, frame[0], "raw", picture.rawmode, 0, 1)
+
+
+def _jpeg(picture: Any, file: BinaryIO, fitted: tuple[int, int]) -> Image.Image:
+    """Decoded at the smallest scale that is large enough. A picture of several scans is kept as coefficients."""
+    width, height = picture.size
+    if _scans(file) > SCANS_MAX:
+        raise PortraitUnfit
+    areas = [layer[1] * layer[2] for layer in picture.layer]
+    coefficients = width * height * sum(areas) // max(areas) * _COEFFICIENT_BYTES
+    picture.draft(None, (fitted[0] * 2, fitted[1] * 2))
+    pixels = picture.width * picture.height * _PIXEL_BYTES.get(picture.mode, 4)
+    _need(pixels + (0 if _is_one_scan(picture, file) else coefficients))
+    picture.load()
+    return picture  # type: ignore[no-any-return]
+
+
+def _scans(file: BinaryIO) -> int:
+    """How often a scan begins; in what is encoded the marker cannot stand."""
+    found, before = 0, b""
+    position = file.tell()
+    file.seek(0)
+    while piece := file.read(1 << 20):
+        found += (before + piece).count(b"\xff\xda")
+        before = piece[-1:] if piece[-1:] == b"\xff" else b""
+    file.seek(position)
+    return found
+
+
+def _is_one_scan(picture: Any, file: BinaryIO) -> bool:
+    """Whether the first scan has all components, as far as its header can be found."""
+    position = file.tell()
+    try:
+        file.seek(2)
+        while True:
+            marker, length = file.read(2), int.from_bytes(file.read(2), "big")
+            if marker == b"\xff\xda":
+                return not picture.info.get("progressive") and file.read(1) == bytes([len(picture.layer)])
+            if len(marker) < 2 or marker[0] != 0xFF or length < 2:
+                return False
+            file.seek(length - 2, io.SEEK_CUR)
+    finally:
+        file.seek(position)
+
+
+def _png(picture: Image.Image, file: BinaryIO) -> Iterator[Image.Image]:
+    """A picture that is too large to be in memory whole is decoded in strips where that can be."""
+    if picture.width * picture.height * _PIXEL_BYTES.get(picture.mode, 4) <= DECODED_BYTES_MAX:
+        picture.load()
+        return _strips_of(picture)
+    rows = _rows(picture.size)
+    strips = png_strips.strips(file, rows)
+    if strips is None:
+        raise PortraitUnfit
+    return strips
+
+
+def _need(size: int) -> None:
+    if size > DECODED_BYTES_MAX:
+        raise PortraitUnfit
+
+
+def _factor(size: tuple[int, int]) -> int:
+    return max(1, max(size) // (SIDE_PIXELS_MAX * 2))
+
+
+def _rows(size: tuple[int, int]) -> int:
+    """Of a strip: a multiple of the factor by which it is reduced."""
+    factor = _factor(size)
+    return factor * max(1, STRIP_BYTES // (size[0] * 4 * factor))
+
+
+def _strips_of(picture: Image.Image) -> Iterator[Image.Image]:
+    width, height = picture.size
+    rows = _rows(picture.size)
+    for top in range(0, height, rows):
+        yield picture.crop((0, top, width, min(top + rows, height)))
+
+
+def _reduced(strips: Iterator[Image.Image], picture: Image.Image) -> Image.Image:
+    """All strips together, each in the colours of a screen and averaged over squares of pixels."""
+    canvas: Image.Image | None = None
+    top, factor = 0, _factor(picture.size)
+    for strip in strips:
+        pixels = _pixels(strip, is_transparent=picture.has_transparency_data)
+        part = pixels.reduce(factor) if factor > 1 else pixels
+        if canvas is None:
+            canvas = Image.new(part.mode, (part.width, -(-picture.height // factor)))
+        canvas.paste(part, (0, top))
+        top += part.height
+    if canvas is None or top < canvas.height:
+        raise PortraitUnfit
+    return canvas
+
+
+def _pixels(strip: Image.Image, *, is_transparent: bool) -> Image.Image:
+    """Colours that do not show count for nothing in an average."""
+    if strip.mode.startswith("I"):
+        # Two bytes of grey, of which a picture on a screen has the higher one.
+        return strip.convert("I").point(lambda grey: grey * (1 / 256)).convert("L").convert("RGB")
+    return strip.convert("RGBA").convert("RGBa") if is_transparent else strip.convert("RGB")
+
+
+def _upright(small: Image.Image, picture: Image.Image) -> Image.Image:
+    turn = _turn_of(picture)
+    return small.transpose(turn) if turn is not None else small
+
+
+def _turn_of(picture: Image.Image) -> Image.Transpose | None:
+    """As far as it can be read; the rest of what stands beside it may be of any kind.
+
+    The method of a PNG would load all of it at first.
+    """
+    try:
+        return _TURNS.get(Image.Image.getexif(picture).get(_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001
+        return None
+
+
+def _encoded(picture: Image.Image) -> bytes:
+    """A copy of the pixels alone: what the upload said beside them stays behind."""
+    bare = Image.new(picture.mode, picture.size)
+    bare.paste(picture)
+    made = io.BytesIO()
+    bare.save(made, "PNG", optimize=True)
+    return made.getvalue()

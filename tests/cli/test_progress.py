@@ -1,0 +1,28 @@
+"""The bar on a terminal: it never shows what it does not know, and numbers as one reads them."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from huajuan.cli import progress
+
+
+def test_a_bar_says_from_its_first_frame_on_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = io.StringIO()
+    console = Console(file=told, force_terminal=True, width=100)
+    monkeypatch.setattr(progress, "Console", lambda **_: console)
+    with progress.progress("verify", 1_234_567) as done:
+        done(0)
+        done(4_321)
+        done(1_234_567)
+    frames = [
+        frame
+        for frame in re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", told.getvalue()))
+        if frame
+    ]
+    assert all(frame.startswith("verify ") for frame in frames), frames
+    assert "/?" not in told.getvalue()
+    assert not re.search(r"(?<![0-9,])0/s", frames[0])
+    assert "1,234,567/1,234,567" in frames[-1]

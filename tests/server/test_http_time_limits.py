@@ -1,0 +1,178 @@
+"""Each part of a request and of a reply has its time, and slow but moving clients are served."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.database import eventually
+from tests.server.bare_server import BIG_BYTES, LOOPS, Bare, Client, bare_server
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+TIMED_OUT = (408, "请求超时")
+SHORT_SECONDS = 0.3
+LONG_SECONDS = 600
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module", params=LOOPS)
+def impatient(request: pytest.FixtureRequest) -> Iterator[Bare]:
+    with bare_server(
+        request.param,
+        head_seconds=SHORT_SECONDS,
+        body_seconds=SHORT_SECONDS,
+        write_stall_seconds=SHORT_SECONDS,
+        keep_alive_seconds=SHORT_SECONDS,
+    ) as started:
+        yield started
+
+
+def drip(client: Client, content: bytes) -> None:
+    """A byte at a time, until the server has had enough."""
+    for number in range(len(content)):
+        client.send(content[number : number + 1])
+        client.socket.settimeout(0.02)
+        try:
+            if client.peek():
+                return
+        except TimeoutError:
+            pass
+        finally:
+            client.socket.settimeout(30)
+    raise AssertionError("the server waited for all of it")
+
+
+@pytest.mark.parametrize("start", [b"G", b"GET / HTTP/1.1\r\nHost: x\r\n", GET + b"GET / HT"])
+def test_a_head_that_does_not_end_times_out(impatient: Bare, start: bytes) -> None:
+    with impatient.connect() as client:
+        client.send(start)
+        if start.startswith(GET):
+            assert client.reply().status == 200
+        reply = client.reply()
+        assert (reply.said, reply.headers["connection"]) == (TIMED_OUT, "close")
+        assert client.is_closed()
+
+
+@pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\nX: ", POST % 9000, POST % 9000 + b"abc"])
+def test_dripping_gains_no_time(impatient: Bare, start: bytes) -> None:
+    with impatient.connect() as client:
+        client.send(start)
+        drip(client, b"x" * 5000)
+        assert client.reply().said == TIMED_OUT
+
+
+def test_to_the_application_a_client_that_timed_out_has_gone(impatient: Bare) -> None:
+    impatient.application.ended.clear()
+    assert impatient.ask(POST % 9000 + b"abc").said == TIMED_OUT
+    eventually(lambda: impatient.application.ended == ["/echo"])
+
+
+def test_a_chunked_body_times_out_too(impatient: Bare) -> None:
+    with impatient.connect() as client:
+        client.send(b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        assert client.reply().said == TIMED_OUT
+
+
+def test_a_slow_upload_that_moves_takes_as_long_as_it_takes(impatient: Bare) -> None:
+    part, count = b"x" * (MIB // 2), 40
+    with impatient.connect() as client:
+        client.send(POST % (len(part) * count))
+        for _ in range(count):
+            client.send(part)
+            time.sleep(SHORT_SECONDS / 10)
+        assert client.reply().body == b"%d" % (len(part) * count)
+
+
+def test_a_body_that_the_application_does_not_read_yet_is_not_late(impatient: Bare) -> None:
+    impatient.application.go_on.clear()
+    length = 4 * MIB
+    with impatient.connect() as client:
+        client.send(b"POST /hold HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % length)
+        sending = threading.Thread(target=client.send, args=(b"x" * length,))
+        sending.start()
+        # Longer than any limit of this server.
+        time.sleep(SHORT_SECONDS * 3)
+        impatient.application.go_on.set()
+        assert client.reply().body == b"%d" % length
+        sending.join()
+
+
+def test_an_answer_may_take_as_long_as_it_takes(impatient: Bare) -> None:
+    impatient.application.go_on.clear()
+    with impatient.connect() as client:
+        client.send(b"GET /hold HTTP/1.1\r\n\r\n")
+        time.sleep(SHORT_SECONDS * 3)
+        impatient.application.go_on.set()
+        assert client.reply().status == 200
+
+
+@pytest.mark.parametrize("sent", [b"", GET, b"\r\n"])
+def test_an_idle_connection_is_closed_without_a_word(impatient: Bare, sent: bytes) -> None:
+    with impatient.connect() as client:
+        client.send(sent)
+        if sent == GET:
+            assert client.reply().status == 200
+        assert client.is_closed()
+
+
+@pytest.mark.parametrize("path", [b"/big", b"/endless"])
+def test_a_client_that_does_not_read_is_closed(impatient: Bare, path: bytes) -> None:
+    impatient.application.ended.clear()
+    with impatient.connect() as client:
+        client.send(b"GET %b HTTP/1.1\r\n\r\n" % path)
+        eventually(lambda: bool(impatient.open_connections))
+        eventually(lambda: not impatient.open_connections)
+        assert impatient.application.ended == [path.decode()]
+
+
+def test_a_client_that_reads_slowly_gets_all(impatient: Bare) -> None:
+    with impatient.connect() as client:
+        client.send(b"GET /big HTTP/1.1\r\n\r\n")
+        read = 0
+        while read < BIG_BYTES:
+            got = len(client.socket.recv(1 << 20))
+            assert got
+            read += got
+            time.sleep(0.01)
+
+
+def test_all_that_is_unsent_together_is_bounded() -> None:
+    with bare_server(unsent_bytes_max=BIG_BYTES * 3, write_stall_seconds=LONG_SECONDS) as server:
+        clients = [server.connect() for _ in range(6)]
+        try:
+            for client in clients:
+                client.send(b"GET /big HTTP/1.1\r\n\r\n")
+            eventually(lambda: len(server.application.ended) == len(clients))
+            eventually(lambda: server.open_connections <= 3)
+            assert sum(c.unsent_bytes for c in set(server.server_state.connections)) <= BIG_BYTES * 3  # type: ignore[union-attr]
+        finally:
+            for client in clients:
+                client.close()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_whoever_is_idle_does_not_hold_up_the_end(loop: str) -> None:
+    with bare_server(loop) as server:
+        clients = [server.connect() for _ in range(6)]
+        for number, client in enumerate(clients):
+            client.send((b"", GET, b"GET / HT")[number % 3])
+        assert clients[1].reply().status == clients[4].reply().status == 200
+        eventually(lambda: server.open_connections == len(clients))
+        server.should_exit = True
+        assert all(client.is_closed() for client in clients)
+        for client in clients:
+            client.close()
+
+
+def test_a_request_in_hand_is_answered_at_the_end_and_told_that_it_is_the_last() -> None:
+    with bare_server() as server, server.connect() as client:
+        client.send(b"GET /hold HTTP/1.1\r\n\r\n")
+        eventually(lambda: bool(server.application.requests))
+        server.should_exit = True
+        eventually(lambda: all(not s.is_serving() for s in server.servers))
+        time.sleep(0.05)
+        server.application.go_on.set()
+        assert client.reply().headers["connection"] == "close"
+        assert client.is_closed()
