@@ -14,8 +14,8 @@ from huajuan.postgres.server_check import ServerUnfit, check_readable
 from huajuan.server.database import DatabaseUnusable, open_database, reach_database
 from huajuan.settings import Settings
 from tests.database import Databases
-from tests.postgres.test_connect import alter
 from tests.event_store.pooler import Kind, pooler
+from tests.postgres.test_connect import alter
 
 ROLE = "huajuan_test_guest"
 
