@@ -1,4 +1,6 @@
-"""Write requirements.lock (to run) and requirements-dev.lock (what tests and checks add) from pyproject.toml."""
+"""Writes requirements.lock (to run) and requirements-dev.lock (additions for tests and checks) from
+pyproject.toml.
+"""
 
 import os
 import re
@@ -12,13 +14,13 @@ ROOT = Path(__file__).resolve().parent.parent
 RUN_LOCK = ROOT / "requirements.lock"
 DEV_LOCK = ROOT / "requirements-dev.lock"
 COMPILE_SECONDS = 600
-# No option may name an index: where packages come from is the business of whoever installs them.
+# No option may name an index: the person who installs decides where packages come from.
 COMPILE = ["pip", "compile", "--quiet", "--universal", "--generate-hashes", "--python-version", "3.11"]
 COMPILE += ["--no-annotate", "--no-header", "--no-emit-index-url", "--no-emit-find-links"]
 
 
 def main(arguments: list[str]) -> None:
-    """Resolve in a folder aside, and replace the locks only when both have passed."""
+    """Resolves in a temporary folder, and replaces the locks only if both are valid."""
     with tempfile.TemporaryDirectory(prefix="huajuan-lock-") as folder:
         run, everything = Path(folder, "run.lock"), Path(folder, "everything.lock")
         seed(run, RUN_LOCK)
@@ -31,12 +33,12 @@ def main(arguments: list[str]) -> None:
 
 
 def seed(target: Path, *locks: Path) -> None:
-    """Start from the versions locked now, which stay unless told to upgrade."""
+    """Starts from the currently locked versions, which stay unless an upgrade is requested."""
     target.write_text("".join(lock.read_text() for lock in locks if lock.exists()))
 
 
 def find_uv(folder: Path) -> str:
-    """uv from PATH, else one in an environment that is thrown away afterwards."""
+    """uv from PATH, else one in a temporary environment."""
     if found := shutil.which("uv"):
         return found
     python = folder / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -46,7 +48,7 @@ def find_uv(folder: Path) -> str:
 
 
 def compile_lock(uv: str, output: Path, options: list[str]) -> None:
-    """Resolve for every platform and Python we support; raises if that fails."""
+    """Resolves for all supported platforms and Pythons; raises if that fails."""
     command = [uv, *COMPILE, *options, "pyproject.toml", "--output-file", str(output)]
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=COMPILE_SECONDS)
 
@@ -57,27 +59,27 @@ def entries(lock: str) -> list[str]:
 
 
 def added(run: str, everything: str) -> str:
-    """What the second lock has beyond the first."""
+    """The requirements of the second lock that are not in the first."""
     known = set(entries(run))
     return "".join(entry for entry in entries(everything) if entry not in known)
 
 
 def replace(path: Path, text: str) -> None:
-    """Put a lock in place if it names no address and gives pip no option but hashes."""
+    """Replaces a lock if the new one has no addresses and no options but hashes."""
     if faults := find_faults(text):
         sys.exit(f"{path.name} is refused:\n" + "\n".join(faults))
     path.write_text(text)
 
 
 def find_faults(text: str) -> list[str]:
-    """The lines that name an address, give an option, or ask for a package without a hash."""
+    """The lines with an address, an option, or a package without a hash."""
     unhashed = [entry.splitlines()[0] for entry in entries(text) if "--hash=sha256:" not in entry]
     lines = [line for line in text.splitlines() if "://" in line or _is_option(line)]
     return unhashed + lines
 
 
 def _is_option(line: str) -> bool:
-    """Whether the line tells pip something other than the hash of the package above."""
+    """Whether the line is a pip option other than the hash of the package above."""
     return line.strip().startswith("-") and not re.fullmatch(r"\s+--hash=sha256:[0-9a-f]{64}( \\)?", line)
 
 

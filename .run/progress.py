@@ -1,4 +1,4 @@
-"""Run an installer while showing how far it is."""
+"""Runs an installer and shows its progress."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ KEPT_OUTPUT_LINES = 40
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal; standard output is left to the command."""
+    """Prints on standard error; standard output belongs to the command."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
@@ -40,7 +40,7 @@ class Progress:
         return int(time.monotonic() - self._began)
 
     def read(self, stream: Iterable[str]) -> None:
-        """Follow what pip says: one "Collecting" a package, then all are unpacked."""
+        """Follows pip's output: one "Collecting" per package, then all are unpacked."""
         for line in stream:
             self.output.append(line.rstrip())
             if line.startswith("Collecting "):
@@ -50,7 +50,7 @@ class Progress:
                 self._doing = "unpacking them"
 
     def show(self) -> None:
-        """Say which package of how many, and since when."""
+        """Prints the number of the package, the total, and the elapsed time."""
         text = f"setting up, once: {self._seen} of {self._packages} packages, {self._doing}, {self.seconds} s"
         if self._moves:
             self._rewrite(text[: shutil.get_terminal_size().columns - 1])
@@ -59,7 +59,7 @@ class Progress:
             say(text)
 
     def end(self) -> None:
-        """Leave the terminal's line clean."""
+        """Clears the terminal's line."""
         if self._moves:
             self._rewrite("")
 
@@ -69,9 +69,9 @@ class Progress:
 
 
 def watched(command: list[str], packages: int) -> str | None:
-    """Run the installer; returns the end of what it said if it failed, else None.
+    """Runs the installer; returns the end of its output if it failed, else None.
 
-    It inherits what we left inheritable: the lock of the set-up, lest another begins before it ends.
+    It inherits the lock of the set-up, so that another set-up cannot begin before it ends.
     """
     progress = Progress(packages)
     with Popen(command, stdout=PIPE, stderr=STDOUT, text=True, close_fds=False) as process:
@@ -93,6 +93,6 @@ def _wait(process: "Popen[str]", progress: Progress, reader: threading.Thread) -
 
 
 def _end(process: "Popen[str]") -> None:
-    """An installer that outlived its time, or our Ctrl-C, must not go on writing."""
+    """Ends an installer after a timeout or Ctrl-C, so that it does not continue writing."""
     process.terminate()
     process.wait(END_SECONDS)

@@ -1,4 +1,4 @@
-"""Make the virtual environment: exactly what the locks name, once, by one process at a time."""
+"""Creates the virtual environment from the locks, once, by one process at a time."""
 
 import fcntl
 import hashlib
@@ -19,14 +19,14 @@ from progress import say, watched
 
 TURN_SECONDS = 900
 POLL_SECONDS = 0.1
-# Inside the environment: nothing need be writable beside it.
+# Inside the environment: no other folder has to be writable.
 LOCK = ".huajuan-lock"
 PIP_THAT_SERVES_ANOTHER_PYTHON = (22, 3)
 NEEDED = "Python's venv and pip are needed; on Debian and Ubuntu: apt-get install python3-venv"
 
 
 class Environment:
-    """A virtual environment with two parts: what serving needs, and what tests and checks add."""
+    """A virtual environment with two parts: the packages of the service, and those of tests and checks."""
 
     def __init__(self, root: Path, folder: Path, *, ours: bool) -> None:
         self.folder = folder
@@ -35,7 +35,7 @@ class Environment:
         self._ours = ours
 
     def set_up(self, parts: Iterable[str]) -> None:
-        """Install the parts that are missing; exits with a message if that cannot be done."""
+        """Installs the missing parts; exits with a message if that is impossible."""
         if all(self._state(part) == "fresh" for part in parts):
             return
         try:
@@ -47,7 +47,7 @@ class Environment:
             sys.exit(f"cannot set up {self.folder} ({error}): set HUAJUAN_VENV to a folder you may write to.")
 
     def _state(self, part: str) -> Literal["fresh", "stale", "absent"]:
-        """As locked; made from another lock or Python; or never installed."""
+        """Current, made from another lock or Python, or never installed."""
         if not self.python.exists():
             return "stale"
         try:
@@ -56,7 +56,7 @@ class Environment:
             return "absent"
 
     def _stamp(self, part: str) -> str:
-        """What the part must have been made from to be used as it is."""
+        """The lock and the Python from which the part must have been made."""
         made_from = self._locks[part].read_bytes() + ".".join(map(str, sys.version_info[:2])).encode()
         return hashlib.sha256(made_from).hexdigest()
 
@@ -65,7 +65,7 @@ class Environment:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Wait for any other ./run that sets up the same environment, and for the installer of a killed one."""
+        """Waits for any other ./run that sets up the same environment, and for the installer of a killed one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / LOCK).open("a") as lock:
             _wait_for(lock)
@@ -73,7 +73,7 @@ class Environment:
             yield
 
     def _install(self, parts: Iterable[str]) -> None:
-        """The stamps are written last, so that a set-up that was killed is done again."""
+        """The stamps are written last, so that a killed set-up is repeated."""
         if self._state("run") != "fresh" or self._state("dev") == "stale":
             self._make_empty()
         missing = [part for part in parts if self._state(part) != "fresh"]
@@ -85,7 +85,7 @@ class Environment:
             self._mark(part).write_text(self._stamp(part))
 
     def _make_empty(self) -> None:
-        """Without pip an environment is there in a moment, and Debian's bare python3 can make it."""
+        """Without pip an environment is created quickly, and Debian's python3 can do it without python3-venv."""
         self._refuse_foreign()
         for path in self._content():
             if path.is_dir() and not path.is_symlink():
@@ -99,7 +99,7 @@ class Environment:
         self._mark("made").touch()
 
     def _refuse_foreign(self) -> None:
-        """A folder that somebody names is only emptied if we have filled it."""
+        """A folder that is not ours is never emptied."""
         made_by_us = self._ours or self._mark("made").exists()
         if not made_by_us and self._content():
             sys.exit(
@@ -110,7 +110,7 @@ class Environment:
         return [path for path in self.folder.iterdir() if path.name != LOCK]
 
     def _install_locks(self, locks: list[Path]) -> None:
-        """By uv where there is one, else by pip; a package without its hash in the lock is refused."""
+        """With uv if it exists, else with pip; a package without its hash in the lock is rejected."""
         files = [word for lock in locks for word in ("-r", str(lock))]
         what = ["install", "--require-hashes", "--no-deps", "--only-binary", ":all:", *files]
         packages = sum(len(re.findall("^[a-z0-9]", lock.read_text(), re.MULTILINE)) for lock in locks)
@@ -120,19 +120,22 @@ class Environment:
             self._compile()
 
     def _by_uv(self, what: list[str], packages: int) -> bool:
-        """uv may know another index than pip, so its failure is not the last word."""
+        """uv may have another index than pip, so pip is tried if uv fails."""
         uv = shutil.which("uv")
         return bool(uv) and watched([str(uv), "pip", *what, "--python", str(self.python)], packages) is None
 
     def _by_pip(self, what: list[str], packages: int) -> None:
-        """Compiling all would take a third of the time: Python compiles what is used at its first use."""
+        """Without compilation, which would take a third of the time:
+
+        Python compiles modules at their first use.
+        """
         options = ["--no-compile", "--no-input", "--disable-pip-version-check"]
         complaint = watched([*self._pip(), *what, *options], packages)
         if complaint is not None:
             sys.exit(f"{complaint}\n\nThe locked packages could not be installed; pip says why above.")
 
     def _pip(self) -> list[str]:
-        """This Python's own pip if it can serve another Python, else one put into the environment."""
+        """This Python's own pip if it can install for another Python, else one in the environment."""
         if importlib.util.find_spec("pip") and _version_of("pip") >= PIP_THAT_SERVES_ANOTHER_PYTHON:
             return [sys.executable, "-m", "pip", "--python", str(self.python)]
         done = subprocess.run([self.python, "-m", "ensurepip"], capture_output=True, check=False)
@@ -141,7 +144,7 @@ class Environment:
         return [str(self.python), "-m", "pip"]
 
     def _compile(self) -> None:
-        """Where Python may not write its bytecode (PYTHONDONTWRITEBYTECODE), every start would compile."""
+        """Compiles the packages if Python may not write bytecode later (PYTHONDONTWRITEBYTECODE)."""
         command = [str(self.python), "-m", "compileall", "-q", "-j", "0", str(self.folder / "lib")]
         subprocess.run(command, capture_output=True, check=False)
 

@@ -1,4 +1,4 @@
-"""One table of ratios, each against a named comparator of the same run: `./run bench [PART …] [--write]`."""
+"""Measures ratios, each against a named comparator of the same run: `./run bench [PART …] [--write]`."""
 
 import argparse
 import math
@@ -44,7 +44,7 @@ PAGE = ROOT / "docs" / "PERFORMANCE.md"
 
 
 def main() -> int:
-    """Exit 0 when everything was measured, whether or not the goals hold; the table tells that."""
+    """Returns 0 if everything was measured, whether or not the goals are met."""
     parser = _parser()
     options = parser.parse_args()
     if options.write and options.parts:

@@ -1,4 +1,4 @@
-"""One-event saves a second, our group commit against the stock library: `python -m benchmarks.append`."""
+"""One-event saves per second, our group commit against the stock library: `python -m benchmarks.append`."""
 
 import argparse
 import os
@@ -19,9 +19,9 @@ from huajuan.event_store.schema import create_schema
 from huajuan.observability.logs import configure_logs
 from tests.database import Databases, passable_folder
 
-# On a disk, even where the temporary folder is in memory.
+# On a disk, even if the temporary folder is in memory.
 DISK = Path("/var/tmp")
-# What the clients' own connections leave to everybody else's.
+# Connections besides those of the clients.
 OTHER_CONNECTIONS = 30
 
 
@@ -42,7 +42,7 @@ def _options() -> argparse.Namespace:
 
 @contextmanager
 def durable_server(clients_max: int) -> Iterator[Databases]:
-    """On a disk, with fsync; room for every client's connections, ours and theirs."""
+    """A server on a disk, with fsync, and with enough connections for all clients."""
     settings = {"max_connections": str(2 * clients_max + OTHER_CONNECTIONS)}
     parent = DISK if DISK.is_dir() else None
     with (
@@ -75,7 +75,7 @@ async def opened_variants(ours: str, theirs: str, clients_max: int) -> AsyncIter
 
 
 async def one_round(variants: Sequence[Variant], number: int, clients: int, seconds: float) -> Round:
-    """Every round begins with another variant; the samples are told in one order."""
+    """Each round begins with another variant; the samples are returned in one order."""
     first = number % len(variants)
     samples = {v.name: await v.measure(clients, seconds) for v in (*variants[first:], *variants[:first])}
     return {variant.name: samples[variant.name] for variant in variants}

@@ -1,4 +1,4 @@
-"""PostgreSQL's own benchmark program under the append benchmark: the same INSERT, from C, one connection a client."""
+"""pgbench for the append benchmark: the same INSERT, from C, one connection per client."""
 
 import asyncio
 import re
@@ -17,20 +17,20 @@ _LATENCY = re.compile(rb"latency average = ([0-9.]+) ms")
 
 
 def program() -> Path | None:
-    """Not every PostgreSQL comes with it."""
+    """The path of pgbench, `None` if this PostgreSQL lacks it."""
     found = find_binaries() / "pgbench"
     return found if found.is_file() else None
 
 
 @asynccontextmanager
 async def pgbench(dsn: str) -> AsyncIterator[Variant]:
-    """Into the table that `raw_insert` made. It tells only the average of latencies."""
+    """Inserts into the table of `raw_insert`. pgbench reports only the average latency."""
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write(_statement())
         script.flush()
 
         async def measure(clients: int, seconds: float) -> Sample:
-            # It knows whole seconds only.
+            # It accepts whole seconds only.
             duration, threads = max(1, round(seconds)), min(clients, THREADS)
             words = ["-n", "-M", "prepared", "-f", script.name, "-c", clients, "-j", threads, "-T", duration]
             process = await asyncio.create_subprocess_exec(

@@ -1,16 +1,16 @@
-"""The append benchmark's table: rates as they are, and ratios of measurements of the same round."""
+"""The append benchmark's table: rates, and ratios within the same round."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from benchmarks.measuring import Sample, Spread, brief
 
-# Each variant's sample of one round.
+# The sample of each variant in one round.
 Round = dict[str, Sample]
 _HEADINGS = ("clients", "", "saves/s", "× stock", "× raw", "p50 × stock", "p99 × stock", "CPU × stock")
 
 
 def table(stock: str, raw: str, rounds_by_clients: Mapping[int, Sequence[Round]]) -> str:
-    """Medians of all rounds, and where it tells something the lowest and highest."""
+    """Medians of all rounds, with the lowest and highest value where they differ much."""
     rows = [
         row for clients, rounds in rounds_by_clients.items() for row in _rows(clients, rounds, stock, raw)
     ]
@@ -37,7 +37,7 @@ def _ratio(rounds: Sequence[Round], name: str, base: str, part: str) -> Spread |
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """The names to the left, the numbers to the right."""
+    """Names are left-aligned, numbers right-aligned."""
     placed = [
         cell.ljust(width) if number == 1 else cell.rjust(width)
         for number, (cell, width) in enumerate(zip(cells, widths, strict=True))

@@ -1,4 +1,4 @@
-"""The append benchmark's rows of the one table: saves and whole commands, against the stock library and an INSERT."""
+"""The append benchmark's rows of the table: saves and commands, against the stock library and an INSERT."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -22,7 +22,7 @@ SAVE, COMMAND, ASK = (
 )
 STOCK, SAME, RAW = ("stock Application.save", "stock Application doing the same", "raw async INSERT")
 PGBENCH = "pgbench, the same INSERT"
-# By what, against what, and the number of clients.
+# The operation, the comparator, and the number of clients.
 GOALS = {
     (SAVE, STOCK): {16: Goal(least=12), 64: Goal(least=30)},
     (SAVE, RAW): {16: Goal(least=1.2), 64: Goal(least=3)},
@@ -32,7 +32,7 @@ GOALS = {
 
 
 def rows(ground: Ground) -> Iterator[Row]:
-    """Four at each number of clients, and one more where there is a pgbench."""
+    """Four rows for each number of clients, and one more if pgbench exists."""
     for clients, rounds in uvloop.run(_measured(ground)).items():
         saving, inserting, ready_made, checking_in, stock_asking, asking, *pgbenching = list(rounds[0])
         pairs = [

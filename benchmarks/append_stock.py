@@ -1,4 +1,4 @@
-"""The stock library under the append benchmark: `Application.save` in threads, set up as well as it goes."""
+"""The stock library in the append benchmark: `Application.save` in threads, with its best configuration."""
 
 import itertools
 from collections.abc import AsyncIterator, Sequence
@@ -12,8 +12,8 @@ from psycopg.conninfo import conninfo_to_dict
 from benchmarks.append_variants import ACCOUNTS, Variant
 from benchmarks.measuring import Sample, Step, measure_threads
 from huajuan.domain.account import Account
-from huajuan.domain.aggregate import Occasion, on_occasion
-from huajuan.domain.points import ADJUSTMENT_MAX
+from huajuan.domain.aggregate import EventMetadata, with_event_metadata
+from huajuan.domain.rules import ADJUSTMENT_MAX
 from huajuan.event_store.mapper import EventMapper
 from tests.event_store.samples import OneKey
 
@@ -21,13 +21,13 @@ PLENTY = ADJUSTMENT_MAX
 
 
 class StockMapper(EventMapper):
-    """Ours, so that mapping costs both the same."""
+    """Our mapper, so that mapping costs the same on both sides."""
 
     keys = OneKey()
 
 
 class Stock(Application[UUID]):
-    """Its own recorder and its own table."""
+    """Uses the library's recorder and its own table."""
 
     name = "stock"
 
@@ -47,7 +47,7 @@ async def stock_save(dsn: str, clients_max: int) -> AsyncIterator[Variant]:
 
 
 def environment_of(dsn: str, clients_max: int) -> dict[str, str]:
-    """A connection for each thread, and a cache that neither reads nor copies before a decision, as ours."""
+    """A connection for each thread, and a cache that neither reads nor copies before a decision, like ours."""
     parts = conninfo_to_dict(dsn)
     return {
         "PERSISTENCE_MODULE": "eventsourcing.postgres",
@@ -66,7 +66,7 @@ def environment_of(dsn: str, clients_max: int) -> dict[str, str]:
 
 
 def register_all(app: Stock) -> list[UUID]:
-    with on_occasion(Occasion(datetime.now(UTC))):
+    with with_event_metadata(EventMetadata(datetime.now(UTC))):
         accounts = [
             Account.register(uuid4(), f"user{n}", f"user{n}@example.org", "hash") for n in range(ACCOUNTS)
         ]
@@ -81,7 +81,7 @@ def _check_in_by_turns(app: Stock, accounts: Sequence[UUID]) -> Step:
 
     def step() -> None:
         account: Account = app.repository.get(next(turns))
-        with on_occasion(Occasion(datetime.now(UTC))):
+        with with_event_metadata(EventMetadata(datetime.now(UTC))):
             account.check_in(today, once_a_day=False)
         app.save(account)
 

@@ -1,4 +1,4 @@
-"""The ways of saving one event that the append benchmark compares: our group commit, and a plain INSERT."""
+"""The variants of the append benchmark: our group commit, and a plain INSERT."""
 
 import asyncio
 import itertools
@@ -15,13 +15,12 @@ from eventsourcing.persistence import StoredEvent
 from benchmarks.measuring import AsyncStep, Sample, measure_tasks
 from huajuan.commands.check_in import check_in
 from huajuan.domain.account import Account
-from huajuan.domain.aggregate import Occasion, on_occasion
-from huajuan.event_store.limits import LogLimits
+from huajuan.domain.aggregate import EventMetadata, with_event_metadata
 from huajuan.event_store.mapper import EventMapper
 from huajuan.event_store.store import EventStore
-from huajuan.event_store.writer import Writer
+from huajuan.event_store.writer import EventStoreLimits, Writer
+from tests.event_store.helpers import opened, register
 from tests.event_store.samples import OneKey
-from tests.event_store.studio import opened, register
 
 ACCOUNTS = 400
 _ZONE = ZoneInfo("UTC")
@@ -40,8 +39,8 @@ class Variant(NamedTuple):
 
 @asynccontextmanager
 async def group_commit(dsn: str) -> AsyncIterator[Variant]:
-    """Rows made beforehand, through the writer alone."""
-    writer = Writer(dsn, LogLimits())
+    """Prepared rows through the writer alone."""
+    writer = Writer(dsn, EventStoreLimits())
     await writer.open()
 
     async def measure(clients: int, seconds: float) -> Sample:
@@ -53,14 +52,14 @@ async def group_commit(dsn: str) -> AsyncIterator[Variant]:
 
 @asynccontextmanager
 async def whole_commands(dsn: str) -> AsyncIterator[Variant]:
-    """Check-ins of cached accounts, decided, mapped and appended by the event store."""
+    """Check-ins of cached accounts: decided, mapped and appended by the event store."""
     async with opened(dsn) as store:
         accounts = await asyncio.gather(*(register(store, f"user{n}") for n in range(ACCOUNTS)))
 
         async def measure(clients: int, seconds: float) -> Sample:
             shares = [accounts[n::clients] for n in range(clients)]
             sample = await measure_tasks([_check_in_by_turns(store, share) for share in shares], seconds)
-            await store._snapshots.write_waiting()  # the next measurement shall not pay for them
+            await store._snapshots.write_waiting()  # so that they do not slow down the next measurement
             return sample
 
         yield Variant("group commit: whole commands", measure)
@@ -68,7 +67,7 @@ async def whole_commands(dsn: str) -> AsyncIterator[Variant]:
 
 @asynccontextmanager
 async def raw_insert(dsn: str) -> AsyncIterator[Variant]:
-    """One connection a client, one row, one commit; the table has the log's shape and indexes."""
+    """One connection per client, one row per commit; the table has the log's columns and indexes."""
     make_raw_table(dsn)
 
     async def measure(clients: int, seconds: float) -> Sample:
@@ -80,7 +79,7 @@ async def raw_insert(dsn: str) -> AsyncIterator[Variant]:
 
 
 def make_raw_table(dsn: str) -> None:
-    """With the log's shape and indexes."""
+    """Creates a table with the log's columns and indexes."""
     with psycopg.connect(dsn) as connection:
         connection.execute("CREATE TABLE public.raw_events (LIKE log.huajuan_events INCLUDING ALL)")
         connection.execute(
@@ -122,8 +121,8 @@ async def _connected(dsn: str, stack: AsyncExitStack) -> psycopg.AsyncConnection
 
 
 def a_check_in() -> StoredEvent:
-    """The row that a real check-in makes."""
-    with on_occasion(Occasion(datetime.now(UTC))):
+    """The row of a real check-in."""
+    with with_event_metadata(EventMetadata(datetime.now(UTC))):
         account = Account.register(uuid4(), "ann", "ann@example.org", "hash")
         account.check_in(date.today())
     return EventMapper(keys=OneKey()).to_stored_event(account.collect_events()[-1])

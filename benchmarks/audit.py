@@ -1,4 +1,4 @@
-"""Rates of `verify` and `replay --all` as shares of COPY-out of the same rows: `python -m benchmarks.audit`."""
+"""Rates of `verify` and `replay --all` as shares of a COPY of the same rows: `python -m benchmarks.audit`."""
 
 import argparse
 import os
@@ -16,17 +16,17 @@ from benchmarks.ground import Ground
 from benchmarks.made_log import make_log
 from benchmarks.measuring import Spread, peak_megabytes
 from benchmarks.table import Goal, Row
-from huajuan.audit.connection import hold_still, newest, reading, stream_ids
-from huajuan.audit.exports import Header, exported
-from huajuan.audit.log_pages import log_pages
+from huajuan.audit.connection import begin_snapshot, open_read_only, read_log_head, stream_ids
+from huajuan.audit.exports import ExportHeader, export_chunks
+from huajuan.audit.hash_chain import log_pages
 from huajuan.audit.replay_all import replay_all
-from huajuan.audit.verify import Claim, verify
+from huajuan.audit.verify import VerificationTarget, verify
 from huajuan.embedded_postgres import EmbeddedPostgres
 from huajuan.event_store.schema import create_schema
 from huajuan.server.database import create_tables
 from tests.database import Databases, passable_folder
 
-# On a disk, even where the temporary folder is in memory.
+# On a disk, even if the temporary folder is in memory.
 DISK = Path("/var/tmp")
 COLUMNS = "notification_id, originator_id, originator_version, topic, state, chain"
 COPY = f"COPY (SELECT {COLUMNS} FROM log.huajuan_events ORDER BY notification_id) TO STDOUT (FORMAT BINARY)"
@@ -39,12 +39,12 @@ GOAL = Goal(least=0.25)
 
 
 def copy_out(dsn: str) -> None:
-    """Every row, in order, to a reader that throws it away."""
+    """Copies all rows in order, and discards them."""
     _copy(dsn, COPY)
 
 
 def copy_accounts_out(dsn: str) -> None:
-    """The rows that a replay needs, in the order in which it needs them."""
+    """Copies the rows that a replay reads, in its order."""
     _copy(dsn, COPY_ACCOUNTS)
 
 
@@ -55,23 +55,24 @@ def _copy(dsn: str, statement: str) -> None:
 
 
 def verify_all(dsn: str) -> None:
-    with reading(dsn) as connection:
-        claim = Claim(str(stream_ids(connection).installation()))
-        assert verify(log_pages(connection, newest(connection)[0]), claim, {}).whole
+    with open_read_only(dsn) as connection:
+        claim = VerificationTarget(str(stream_ids(connection).installation()))
+        assert verify(log_pages(connection, read_log_head(connection)[0]), claim, {}).whole
 
 
 def replay_everybody(dsn: str) -> None:
-    with reading(dsn) as connection:
-        hold_still(connection)
+    with open_read_only(dsn) as connection:
+        begin_snapshot(connection)
         assert replay_all(connection).disagreement is None
 
 
 def export_all(dsn: str) -> None:
-    with reading(dsn) as connection, open(os.devnull, "wb") as nowhere:
+    with open_read_only(dsn) as connection, open(os.devnull, "wb") as nowhere:
         nowhere.writelines(
             lines
-            for _, lines in exported(
-                connection, Header(installation="", first=1, last=newest(connection)[0], chain="")
+            for _, lines in export_chunks(
+                connection,
+                ExportHeader(installation="", first=1, last=read_log_head(connection)[0], chain=""),
             )
         )
 
@@ -97,7 +98,7 @@ def main() -> None:
 
 
 def rows(ground: Ground) -> Iterator[Row]:
-    """Events a second, of COPY-out of the same rows."""
+    """Events per second, against a COPY of the same rows."""
     dsn, events, names = ground.made_log(), ground.options.events, ("verify", "replay --all")
     copied, copied_accounts, *others = ground.rounds(
         "audit", [partial(_rate, dsn, events, name) for name in ("COPY-out", "COPY-out, accounts", *names)]
@@ -151,7 +152,7 @@ def _prepared(databases: Databases, events: int) -> str:
 
 
 def _report(dsn: str, rounds: int) -> None:
-    """Rounds are interleaved, and every one begins with another task."""
+    """Rounds are interleaved, and each begins with another task."""
     seconds: dict[str, list[float]] = {name: [] for name in TASKS}
     names = list(TASKS)
     for number in range(rounds):
@@ -159,8 +160,8 @@ def _report(dsn: str, rounds: int) -> None:
             began = time.perf_counter()
             TASKS[name](dsn)
             seconds[name].append(time.perf_counter() - began)
-    with reading(dsn) as connection:
-        events = newest(connection)[0]
+    with open_read_only(dsn) as connection:
+        events = read_log_head(connection)[0]
     print(f"a process that only loads this: {_peak('nothing', dsn)} MB")
     for name, taken in seconds.items():
         whole, part = (_shares(seconds[base], taken) for base in ("COPY-out", "COPY-out, accounts"))
@@ -172,12 +173,12 @@ def _report(dsn: str, rounds: int) -> None:
 
 
 def _shares(base: list[float], taken: list[float]) -> Spread:
-    """Of measurements of the same round."""
+    """Shares within the same round."""
     return Spread.of(b / t for b, t in zip(base, taken, strict=True))
 
 
 def _peak(name: str, dsn: str) -> int:
-    """Peak memory of a process that does nothing else."""
+    """Peak memory of a process that runs only this task."""
     command = [sys.executable, "-m", "benchmarks.audit", "--alone", name, dsn]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 

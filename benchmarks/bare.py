@@ -1,6 +1,6 @@
-"""What our routes are measured against: bare Litestar handlers under the server's own uvicorn settings.
+"""The comparator of our routes: bare Litestar handlers with the server's own uvicorn settings.
 
-`python -m benchmarks.bare DSN PORT`: the replies are rows of `bench_replies`, made by `running`.
+`python -m benchmarks.bare DSN PORT`: the replies are rows of `bench_replies`, which `running` creates.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ INSERTED = b'{"code":200,"success":true,"message":"inserted","score":100}'
 _MAKE = "CREATE TABLE public.bench_replies (name text PRIMARY KEY, body bytea NOT NULL)"
 _SELECT = b"SELECT body FROM public.bench_replies WHERE name = %s"
 _REPLIES = "SELECT name, body FROM public.bench_replies"
-DSN = "HUAJUAN_BENCH_DSN"
+DSN = "_HUAJUAN_BENCH_DSN"
 
 
 @contextmanager
 def running(dsn: str, replies: Mapping[str, bytes]) -> Iterator[str]:
     """The address of a server with `GET /bytes/NAME`, `GET /select/NAME` and `POST /insert`.
 
-    The database has our schema, whose log lends its shape to the table that is inserted into.
+    The database has our schema; the table of the inserts has the log's columns.
     """
     make_raw_table(dsn)
     with psycopg.connect(dsn) as connection:
@@ -56,7 +56,7 @@ def running(dsn: str, replies: Mapping[str, bytes]) -> Iterator[str]:
 
 
 def application() -> Litestar:
-    """What uvicorn runs: its pool is as large as ours by default."""
+    """The ASGI application; its pool has our default size."""
     dsn = os.environ[DSN]
     with psycopg.connect(dsn) as connection:
         replies: dict[str, bytes] = dict(connection.execute(_REPLIES).fetchall())
@@ -99,7 +99,7 @@ _sample = a_check_in()
 
 @post("/insert", status_code=200)
 async def insert(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """One row with the log's shape and indexes, one commit."""
+    """Inserts one row with the log's columns and indexes, and commits."""
     await request.body()
     pool: AsyncConnectionPool = request.app.state.pool
     async with pool.connection() as connection:
@@ -121,7 +121,7 @@ def _wait_until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def _serve(port: int) -> None:
-    """As `serving/running.py` has it."""
+    """With the same settings as `huajuan/server/uvicorn_runner.py`."""
     config = uvicorn.Config(
         "benchmarks.bare:application",
         factory=True,

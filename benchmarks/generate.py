@@ -1,4 +1,7 @@
-"""A picture asked of the service against the same graph sent straight to the painter: `python -m benchmarks.generate`."""
+"""A picture from the service against the same graph sent directly to the demo ComfyUI.
+
+`python -m benchmarks.generate`
+"""
 
 import argparse
 import json
@@ -19,13 +22,13 @@ from benchmarks.ground import Ground, say
 from benchmarks.measuring import Spread
 from benchmarks.table import NO_GOAL, Goal, Row
 from huajuan.inference_client import Drawing, text_to_image
-from huajuan.inference_client.workflow import fill, values
+from huajuan.inference_client.workflows.fill import fill, values
 from tests.loopback import NO_TLS
 from tests.server.person import Person
 from tests.server.service import CHECKOUT, Service, environment
 
 STEPS = 10
-# In a round of the one table.
+# In a round of the table.
 PICTURES = 3
 POLL_SECONDS = 0.002
 PAINTER = [sys.executable, "-P", "-m", "huajuan.demo_comfyui"]
@@ -34,24 +37,26 @@ PAINTER = [sys.executable, "-P", "-m", "huajuan.demo_comfyui"]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=15, help="of each kind, in turn")
-    parser.add_argument("--milliseconds", type=int, nargs="+", default=[0, 500], help="the painter's own")
+    parser.add_argument(
+        "--milliseconds", type=int, nargs="+", default=[0, 500], help="the drawing time of the demo ComfyUI"
+    )
     options = parser.parse_args()
-    print("| painter | straight to it, s | over the service, s | ratio |\n| --- | --- | --- | --- |")
+    print("| demo ComfyUI | direct, s | through the service, s | ratio |\n| --- | --- | --- | --- |")
     for milliseconds in options.milliseconds:
-        with _painter(milliseconds / 1000 / STEPS) as url, _service(url) as draw:
+        with _demo_comfyui(milliseconds / 1000 / STEPS) as url, _service(url) as draw:
             straight, served = _in_turn(lambda: _straight(url), draw, options.pictures)
         ratio = served.median / straight.median
         print(f"| {milliseconds} ms | {straight} | {served} | {ratio:.2f} |", flush=True)
 
 
 def rows(ground: Ground) -> Iterator[Row]:
-    """One a painter; the goal is that of a painter which takes as long as a real one at least."""
+    """One row per demo ComfyUI; the goal applies to the one that takes as long as a real server."""
     for milliseconds, goal in ((0, NO_GOAL), (500, Goal(most=1.05))):
-        say(f"generate: a painter of {milliseconds} ms")
-        with _painter(milliseconds / 1000 / STEPS) as url, _service(url) as draw:
+        say(f"generate: demo ComfyUI at {milliseconds} ms")
+        with _demo_comfyui(milliseconds / 1000 / STEPS) as url, _service(url) as draw:
             straight, served = taken_in_turn(partial(_straight, url), draw, PICTURES * ground.options.rounds)
         yield Row.of(
-            f"generate over HTTP, painter at {milliseconds} ms",
+            f"generate over HTTP, demo ComfyUI at {milliseconds} ms",
             "the same graph sent straight to it",
             medians(served, ground.options.rounds),
             medians(straight, ground.options.rounds),
@@ -61,7 +66,7 @@ def rows(ground: Ground) -> Iterator[Row]:
 
 
 def medians(taken: list[float], rounds: int) -> list[float]:
-    """One a round."""
+    """One per round."""
     return [Spread.of(taken[n::rounds]).median for n in range(rounds)]
 
 
@@ -73,7 +78,7 @@ def _in_turn(one: Callable[[], None], other: Callable[[], None], times: int) -> 
 def taken_in_turn(
     one: Callable[[], None], other: Callable[[], None], times: int
 ) -> tuple[list[float], list[float]]:
-    """Seconds, after one of each that warms up."""
+    """Seconds, after one warm-up run of each."""
     taken: list[list[float]] = [[], []]
     for _ in range(times + 1):
         for act, seconds in zip((one, other), taken, strict=True):
@@ -84,7 +89,7 @@ def taken_in_turn(
 
 
 @contextmanager
-def _painter(step_seconds: float) -> Iterator[str]:
+def _demo_comfyui(step_seconds: float) -> Iterator[str]:
     command = [*PAINTER, "--port", "0", "--step-seconds", str(step_seconds)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(), cwd=CHECKOUT
@@ -97,11 +102,11 @@ def _painter(step_seconds: float) -> Iterator[str]:
 
 
 @contextmanager
-def _service(painter: str) -> Iterator[Callable[[], None]]:
-    """Draws one picture and fetches it, for somebody who has enough points."""
+def _service(comfyui_url: str) -> Iterator[Callable[[], None]]:
+    """Draws one picture and fetches it, for a user with enough points."""
     with TemporaryDirectory(dir=DISK if DISK.is_dir() else None) as folder:
         Path(folder).chmod(0o755)
-        with Service(Path(folder), comfyui_urls=painter, welcome_points=1_000_000) as service:
+        with Service(Path(folder), comfyui_urls=comfyui_url, welcome_points=1_000_000) as service:
             address = service.ready().address
             ann = Person("ann", address)
             with httpx.Client(trust_env=False, timeout=60, headers=ann._headers, verify=NO_TLS) as client:
@@ -116,7 +121,7 @@ def _served(client: httpx.Client, address: str) -> None:
 
 
 def _straight(url: str) -> None:
-    """What a careless client would do: send, look for the end as often as it can, fetch."""
+    """Like a simple client: sends, polls for the end without a pause, and fetches."""
     drawing = Drawing(
         prompt_id=uuid4(), prompt="sun", width=128, height=128, steps=STEPS, sampling_method="DDIM",
         noise_seed=uuid4().int >> 64,

@@ -1,4 +1,4 @@
-"""What every part of the benchmark stands on: its options, a durable Postgres, and services of their own on it."""
+"""The environment of all benchmarks: options, a durable Postgres, and services on it."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ from tests.server.service import Service
 
 T = TypeVar("T")
 CONNECTIONS = (16, 64)
-# The limits of the default installation, but for what would stop a benchmark.
+# The limits of the default installation, except those that would stop a benchmark.
 PATIENT = {
     "check_in_limit": "none",
     "welcome_points": 1_000_000,
@@ -29,7 +29,7 @@ PATIENT = {
 
 @dataclass(frozen=True)
 class Options:
-    """How long and how often; `events` of the made log, `requests` until memory is looked at again."""
+    """Durations and repetitions; `events` of the generated log, `requests` between two memory measurements."""
 
     rounds: int
     seconds: float
@@ -39,7 +39,7 @@ class Options:
 
 @dataclass
 class Ground:
-    """One a run."""
+    """One per run."""
 
     databases: Databases
     options: Options
@@ -47,13 +47,13 @@ class Ground:
     _made_logs: dict[int, str] = field(default_factory=dict)
 
     def database(self) -> str:
-        """The DSN of a new one with the log in it."""
+        """The DSN of a new database with the tables."""
         dsn = self.databases.dsn(self.databases.create())
         create_schema(dsn)
         return dsn
 
     def made_log(self) -> str:
-        """The DSN of a long log, made once a run."""
+        """The DSN of a long log, generated once per run."""
         events = self.options.events
         if events not in self._made_logs:
             say(f"making a log of {events:,} events")
@@ -65,7 +65,7 @@ class Ground:
 
     @contextmanager
     def serving(self, dsn: str = "", **settings: object) -> Iterator[tuple[Service, str]]:
-        """A service in processes of its own, ready, and the DSN of its database."""
+        """A ready service in its own processes, and the DSN of its database."""
         dsn = dsn or self.database()
         given: dict[str, Any] = {"database_url": dsn, **PATIENT, **settings}
         with (
@@ -75,7 +75,7 @@ class Ground:
             yield service.ready(), dsn
 
     def load(self, order: Order) -> Loaded:
-        """As ordered, and how busy the load itself was is remembered. Raises `LoadFailed`."""
+        """Runs the order, and records how busy the load process was. Raises `LoadFailed`."""
         loaded = load(order)
         if not loaded.per_second:
             raise LoadFailed(f"no reply came within {order.seconds:g} s")
@@ -83,7 +83,7 @@ class Ground:
         return loaded
 
     def rounds(self, what: str, variants: Sequence[Callable[[], T]]) -> list[list[T]]:
-        """Each variant's measurements: every round takes all of them, and begins with another."""
+        """The measurements of each variant: each round measures all of them, and begins with another."""
         taken: list[list[T]] = [[] for _ in variants]
         for number in range(self.options.rounds):
             say(f"{what}: round {number + 1} of {self.options.rounds}")

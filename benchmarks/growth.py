@@ -1,4 +1,4 @@
-"""What a command costs when its account has ten thousand events, against one that has ten."""
+"""The cost of a command of an account with ten thousand events, against one with ten."""
 
 import asyncio
 import itertools
@@ -13,16 +13,16 @@ from benchmarks.ground import Ground, say
 from benchmarks.measuring import AsyncStep, Sample, measure_tasks
 from benchmarks.table import Goal, Row
 from huajuan.commands.check_in import check_in
-from huajuan.domain.account import Account, known
-from huajuan.domain.aggregate import Entity
+from huajuan.domain.account import Account, require_account
+from huajuan.domain.aggregate import AggregateRoot
 from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
-from tests.event_store.studio import opened, register
+from tests.event_store.helpers import opened, register
 
 SMALL_EVENTS = 10
 LARGE_EVENTS = 10_000
 SAVE_EVENTS = 500
-# So many small ones that none of them grows much meanwhile.
+# So many small ones that none of them grows much in the meantime.
 SMALL_ACCOUNTS = 1_000
 LARGE_ACCOUNTS = 4
 CLIENTS = 4
@@ -32,7 +32,7 @@ _ZONE = ZoneInfo("UTC")
 
 
 def rows(ground: Ground) -> Iterator[Row]:
-    """With the account in memory, and read anew for each command."""
+    """With the account cached, and with a read for each command."""
     taken = uvloop.run(_measured(ground))
     for what in ("in memory", "read anew"):
         large, small = (taken[what, events] for events in (LARGE_EVENTS, SMALL_EVENTS))
@@ -82,8 +82,8 @@ async def _grown(store: EventStore, name: str, accounts: int, events: int) -> li
 async def _grow(store: EventStore, account_id: UUID, events: int) -> None:
     days = iter(range(1, events + 1))
 
-    def decide(found: Account | None) -> Iterable[Entity]:
-        account = known(found)
+    def decide(found: Account | None) -> Iterable[AggregateRoot]:
+        account = require_account(found)
         for day in itertools.islice(days, SAVE_EVENTS):
             account.check_in(date.fromordinal(day), once_a_day=False)
         return [account]
@@ -102,7 +102,7 @@ def _warm(store: EventStore, accounts: Sequence[UUID]) -> AsyncStep:
 
 
 def _cold(store: EventStore, accounts: Sequence[UUID]) -> AsyncStep:
-    """As after a restart: the snapshot is read, and what came after it."""
+    """As after a restart: reads the snapshot and the events after it."""
     turns = itertools.cycle(accounts)
 
     async def step() -> None:

@@ -1,4 +1,4 @@
-"""Requests a second of the hot reads, against bare handlers that return the same bytes."""
+"""Requests per second of hot reads, against bare handlers that return the same bytes."""
 
 import itertools
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ AGAINST_SELECT = ("bare handler, SELECT by key", Goal(least=0.8))
 
 
 def rows(ground: Ground) -> Iterator[Row]:
-    """Two a route and number of connections."""
+    """Two rows for each route and number of connections."""
     with ground.serving() as (service, dsn):
         town = settle(service.address, dsn)
         replies = {name: _reply(service.address + path, town) for name, path in ROUTES.items()}

@@ -1,4 +1,4 @@
-"""Requests a second of two hot writes against a bare POST that commits one row, and how long a reply takes."""
+"""Requests per second of two hot writes against a bare POST that commits one row, and the time of a reply."""
 
 import itertools
 import json
@@ -23,12 +23,12 @@ SCORE = [Target("GET", "/auth/score")]
 INSERT_ONE = [
     Target("POST", "/insert", json.dumps({"url": f"http://localhost:8080/images/{uuid4().hex}.png"}))
 ]
-# So many of each that a run has new ones to like to its end.
+# Enough of each that a run has new pictures to like until its end.
 PLENTY = Plenty(people=sum(CONNECTIONS), pictures=40, favorites=0)
 
 
 class Likes:
-    """Everybody likes every picture once: a measurement goes on where the one before stopped."""
+    """Each user likes each picture once: a measurement continues where the previous one stopped."""
 
     def __init__(self, ground: Ground, address: str, pictures: list[str], people: tuple[str, ...]) -> None:
         targets = [Target("POST", "/auth/like", json.dumps({"url": url})) for url in pictures]
@@ -46,13 +46,13 @@ class Likes:
 
 
 def rows(ground: Ground) -> Iterator[Row]:
-    """Two writes at each number of connections, then the time of one reply."""
+    """Two writes for each number of connections, then the time of one reply."""
     bare_dsn = ground.database()
     with ground.serving() as (service, dsn), bare.running(bare_dsn, {}) as bare_address:
         town = settle(service.address, dsn, PLENTY)
         tokens = iter(town.tokens)
         for connections in CONNECTIONS:
-            # Others for each number of connections, who have liked nothing yet.
+            # Other users for each number of connections, who have liked nothing yet.
             people = tuple(itertools.islice(tokens, connections))
             likes = Likes(ground, service.address, town.pictures, people)
             yield from _compared(ground, service.address, bare_address, likes, people)
@@ -76,7 +76,7 @@ def _compared(
 def _order(
     ground: Ground, address: str, targets: list[Target], people: tuple[str, ...], start: int = 0
 ) -> Order:
-    """A connection a person."""
+    """One connection per user."""
     return Order(
         address=address,
         targets=targets,
@@ -93,7 +93,7 @@ def _rate_row(what: str, ours: list[Loaded], theirs: list[Loaded], goal: Goal) -
 
 
 def _reply_row(ground: Ground, address: str, one: tuple[str, ...], bare_dsn: str) -> Row:
-    """Over HTTP with the tables current, against a commit on an open connection."""
+    """Over HTTP with current tables, against a commit on an open connection."""
     ours, theirs = ground.rounds(
         "a write's reply",
         (

@@ -1,7 +1,8 @@
-"""Load from outside the server: one process, many keep-alive connections, the next request when a reply is whole.
+"""The load generator: one process with many keep-alive connections, each with one request at a time.
 
-`python -m benchmarks.load` reads an order from standard input and writes what came of it; `load` does both.
-A process of its own, plain protocols and uvloop: it must never be what is measured, so it tells how busy it was.
+`python -m benchmarks.load` reads an order from standard input and writes its results; `load` does both. It is
+a separate process with plain protocols and uvloop, and reports its own CPU use, because it must not be the
+bottleneck.
 """
 
 import asyncio
@@ -20,14 +21,14 @@ import uvloop
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 30
-# A server that is slower than this has hung.
+# A server that is slower than this hangs.
 REQUESTS_A_SECOND_MIN = 20
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length: "
 
 
 class Target(msgspec.Struct):
-    """One request; a token is put into it by the connection."""
+    """One request; the connection inserts its token."""
 
     method: str
     path: str
@@ -35,10 +36,10 @@ class Target(msgspec.Struct):
 
 
 class Order(msgspec.Struct, kw_only=True):
-    """Connection `i` has token `i` and begins with a target of its own, `start` further on.
+    """Connection `i` has token `i`; connections begin with different targets, shifted by `start`.
 
-    Ends after `seconds`, or after `requests` in all if that is given. Replies in the first `warm_seconds`
-    do not count.
+    Ends after `seconds`, or after `requests` in total if given. Replies in the first `warm_seconds` do not
+    count.
     """
 
     address: str
@@ -52,7 +53,7 @@ class Order(msgspec.Struct, kw_only=True):
 
 
 class Loaded(msgspec.Struct):
-    """Seconds; `busy` is the load's own share of a core, `farthest` how many one connection sent at most."""
+    """In seconds; `busy` is the load's share of a core, `farthest` the maximum of requests of one connection."""
 
     per_second: float
     p50: float
@@ -65,11 +66,11 @@ class Loaded(msgspec.Struct):
 
 
 class LoadFailed(Exception):
-    """Some reply was no success; a rate of failures means nothing."""
+    """A reply was not a success, so the rate is meaningless."""
 
 
 def load(order: Order) -> Loaded:
-    """Run it in a process of its own. Raises `LoadFailed`."""
+    """Runs the load in its own process. Raises `LoadFailed`."""
     with loading(order) as done:
         pass
     return done[0]
@@ -77,7 +78,7 @@ def load(order: Order) -> Loaded:
 
 @contextmanager
 def loading(order: Order) -> Iterator[list[Loaded]]:
-    """The same beside what the caller does; the list has its result at the end."""
+    """Runs the load during the block; the list has its result after it."""
     done: list[Loaded] = []
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.load"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -97,7 +98,7 @@ def loading(order: Order) -> Iterator[list[Loaded]]:
 
 
 class _Meter:
-    """What all connections share."""
+    """The state that all connections share."""
 
     def __init__(self, order: Order) -> None:
         self.began = time.perf_counter() + order.warm_seconds
@@ -121,8 +122,8 @@ class _Meter:
         self.failed += 1
         self.complaint = self.complaint or complaint
 
-    def told(self) -> Loaded:
-        """Of the replies that came between warm-up and end, whenever they were asked for."""
+    def results(self) -> Loaded:
+        """The results of the replies between warm-up and end, whenever their requests were sent."""
         now = time.perf_counter()
         ordered, count = sorted(self.latencies) or [0.0], len(self.latencies)
         return Loaded(
@@ -138,7 +139,7 @@ class _Meter:
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time; only replies that name their length are understood."""
+    """Sends one request at a time; only replies with `Content-Length` are supported."""
 
     def __init__(self, messages: Iterator[bytes], meter: _Meter) -> None:
         self.over = asyncio.get_running_loop().create_future()
@@ -186,7 +187,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _length_of(buffer: bytes) -> int:
-    """Of the whole reply, or 0 while its head is not there."""
+    """The length of the complete reply, or 0 while its head is incomplete."""
     head_end = buffer.find(_HEAD_END)
     if head_end < 0:
         return 0
@@ -196,7 +197,7 @@ def _length_of(buffer: bytes) -> int:
 
 
 def _messages(order: Order, connection: int) -> Iterator[bytes]:
-    """Endless. Neighbours begin far apart, so that they do not all ask for the same at once."""
+    """Endless. Neighbouring connections begin far apart, so that they do not send the same requests at once."""
     token = order.tokens[connection % len(order.tokens)]
     shared = "Host: bench\r\n" + (f"Authorization: {token}\r\n" if token else "")
     first = order.start + connection * len(order.targets) // order.connections
@@ -221,7 +222,7 @@ async def _run(order: Order) -> Loaded:
             for n in range(order.connections)
         ]
         await asyncio.gather(*(connection.over for _, connection in opened))
-    return meter.told()
+    return meter.results()
 
 
 if __name__ == "__main__":

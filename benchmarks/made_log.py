@@ -1,4 +1,6 @@
-"""Makes a long log quickly: people with long tails, pictures, likes on the hot ones, in the order of a life."""
+"""Generates a long log quickly: users, pictures and likes with long-tailed distributions, in a realistic
+order.
+"""
 
 import random
 from collections.abc import Iterator
@@ -9,10 +11,9 @@ import psycopg
 from eventsourcing.persistence import StoredEvent
 
 from huajuan.domain.account import Account
-from huajuan.domain.aggregate import Entity, Occasion, on_occasion
+from huajuan.domain.aggregate import AggregateRoot, EventMetadata, with_event_metadata
 from huajuan.domain.favorite import Favorite
-from huajuan.domain.image import Image
-from huajuan.domain.image_parameters import Order
+from huajuan.domain.image import Image, ImageParameters
 from huajuan.domain.like import Like
 from huajuan.event_store.mapper import EventMapper
 from tests.event_store.samples import OneKey
@@ -21,12 +22,12 @@ ACCOUNTS = 20_000
 BATCH_EVENTS = 10_000
 _APPEND = "SELECT log.append(%b::int[], %b::uuid[], %b::bigint[], %b::text[], %b::bytea[])"
 _KEYS = "INSERT INTO operations.personal_keys SELECT unnest(%b::uuid[]), %b ON CONFLICT DO NOTHING"
-# Of a hundred acts, how many are which.
+# The number of each act in a hundred acts.
 ACTS = {"draw": 22, "check_in": 18, "like": 40, "favorite": 14, "unlike": 6}
 
 
 class Town:
-    """Everybody and everything there is; one call of `act` is what one request would append."""
+    """All accounts and pictures; one call of `act` appends the events of one request."""
 
     def __init__(self, events: int, seed: int = 7) -> None:
         self._random = random.Random(seed)
@@ -37,9 +38,9 @@ class Town:
         self._favorites: set[tuple[UUID, UUID]] = set()
         self._at = datetime(2026, 1, 1, tzinfo=UTC)
 
-    def act(self) -> list[Entity]:
+    def act(self) -> list[AggregateRoot]:
         self._at += timedelta(seconds=7)
-        with on_occasion(Occasion(self._at, None, "made")):
+        with with_event_metadata(EventMetadata(self._at, None, "made")):
             grows = len(self._people) < self._people_max and self._random.random() < 0.08
             if grows or not self._people:
                 return [self._register()]
@@ -57,49 +58,49 @@ class Town:
         return person
 
     def _somebody(self) -> Account:
-        """A few do most of it."""
+        """A few users do most acts."""
         return self._people[int(len(self._people) * self._random.random() ** 2.5)]
 
     def _hot(self) -> Image | None:
-        """The newest are looked at most."""
+        """The newest pictures are used most."""
         back = int(len(self._images) * self._random.random() ** 6)
         return self._images[-1 - back] if self._images else None
 
-    def check_in(self, person: Account) -> Iterator[Entity]:
+    def check_in(self, person: Account) -> Iterator[AggregateRoot]:
         person.check_in(date.fromordinal(738_000 + person.version), once_a_day=False)
         yield person
 
-    def draw(self, person: Account) -> Iterator[Entity]:
-        """Asked and told at once, and one in twenty fails."""
+    def draw(self, person: Account) -> Iterator[AggregateRoot]:
+        """Request and result in one append; one in twenty fails."""
         if person.balance < 20:
             yield from self.check_in(person)
             return
         image_id, seed = self._id(), str(self._random.getrandbits(32))
-        order = Order(f"a house by the sea number {seed}", 512, 512, 30, "DDIM", seed)
+        order = ImageParameters(f"a house by the sea number {seed}", 512, 512, 30, "DDIM", seed)
         image = Image.request(image_id, person.id, order, 20, self._at + timedelta(minutes=5))
         person.hold(image_id, 20)
         if self._random.random() < 0.05:
             image.fail("lost")
-            person.take_back(image_id, "lost")
+            person.return_points(image_id, "lost")
         else:
             image.draw(f"{image_id.hex}.png", "ab" * 32)
             person.settle(image_id)
             self._images.append(image)
         yield from (person, image)
 
-    def like(self, person: Account) -> Iterator[Entity]:
+    def like(self, person: Account) -> Iterator[AggregateRoot]:
         image = self._hot()
         if image and (person.id, image.id) not in self._likes:
             like = self._likes[person.id, image.id] = Like.begin(self._id(), person.id, image.id)
             yield like
 
-    def unlike(self, _: Account) -> Iterator[Entity]:
+    def unlike(self, _: Account) -> Iterator[AggregateRoot]:
         if self._likes:
             like = self._likes.popitem()[1]
             like.take_back()
             yield like
 
-    def favorite(self, person: Account) -> Iterator[Entity]:
+    def favorite(self, person: Account) -> Iterator[AggregateRoot]:
         image = self._hot()
         if image and (person.id, image.id) not in self._favorites:
             self._favorites.add((person.id, image.id))
@@ -107,7 +108,7 @@ class Town:
 
 
 def make_log(dsn: str, events: int) -> int:
-    """On a database whose log is empty; returns how many events it has now. Everybody has the same key."""
+    """Needs an empty log; returns its number of events. All accounts have the same key."""
     town, mapper, made = Town(events), EventMapper(keys=OneKey()), 0
     with psycopg.connect(dsn, autocommit=True) as connection:
         while made < events:

@@ -1,4 +1,4 @@
-"""Runs steps over and over for a while, in tasks or in threads, and takes their rate, latency and CPU."""
+"""Repeats steps for a time, in tasks or threads, and measures rate, latency and CPU."""
 
 import asyncio
 import statistics
@@ -15,7 +15,7 @@ WARM_UP_SECONDS = 0.2
 
 
 class Sample(NamedTuple):
-    """One measurement. Latencies and the CPU this process spent on a step are in seconds."""
+    """One measurement. Latencies and this process's CPU time per step are in seconds."""
 
     per_second: float
     p50: float
@@ -24,7 +24,7 @@ class Sample(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """The median of several rounds, and how far they lie apart."""
+    """The median of several rounds, and their spread."""
 
     median: float
     low: float
@@ -40,7 +40,7 @@ class Spread(NamedTuple):
 
 
 def brief(value: float) -> str:
-    """Two digits that count, or whole numbers."""
+    """Two significant digits, or whole numbers."""
     for least, digits in ((9.95, 0), (0.995, 1), (0.0995, 2)):
         if value >= least:
             return f"{value:.{digits}f}"
@@ -49,7 +49,7 @@ def brief(value: float) -> str:
 
 @dataclass
 class _Meter:
-    """Steps are begun until `end`; those under way are waited for and count."""
+    """Steps are started until `end`; the running ones are awaited and count."""
 
     end: float
     began: float = field(default_factory=time.perf_counter)
@@ -77,7 +77,7 @@ class _Meter:
 
 
 async def measure_tasks(steps: Sequence[AsyncStep], seconds: float) -> Sample:
-    """One task a step, after a short warm-up."""
+    """One task per step, after a short warm-up."""
     for duration in (WARM_UP_SECONDS, seconds):
         meter = _Meter.running(duration)
         await asyncio.gather(*map(meter.repeat_async, steps))
@@ -85,7 +85,7 @@ async def measure_tasks(steps: Sequence[AsyncStep], seconds: float) -> Sample:
 
 
 async def measure_threads(steps: Sequence[Step], seconds: float) -> Sample:
-    """One thread a step, after a short warm-up; the loop stands still meanwhile."""
+    """One thread per step, after a short warm-up; the event loop is blocked in the meantime."""
     with ThreadPoolExecutor(len(steps)) as threads:
         for duration in (WARM_UP_SECONDS, seconds):
             meter = _Meter.running(duration)
@@ -94,7 +94,10 @@ async def measure_threads(steps: Sequence[Step], seconds: float) -> Sample:
 
 
 def peak_megabytes(pid: int) -> float:
-    """The kernel's own mark. What the parent's `wait` tells counts the parent's memory too, from before the exec."""
+    """The kernel's peak value of this process.
+
+    That of the parent's `wait` includes the parent's memory before the exec.
+    """
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

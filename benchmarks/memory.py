@@ -1,4 +1,4 @@
-"""Memory of the server after very many requests, against the same after ten thousand."""
+"""Memory of the server after very many requests, against its memory after ten thousand."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tests.server.person import PASSWORD
 FIRST_REQUESTS = 10_000
 CONNECTIONS = 32
 GOAL = Goal(most=1.2)
-# What people do: they look, now and then they write, seldom they log in.
+# A realistic mix: mostly reads, some writes, few log-ins.
 LOOKS = [
     Target("GET", path) for path in ("/auth/user/info", "/auth/user/images", "/auth/user/favoritedimages")
 ]
@@ -26,7 +26,7 @@ MIX = [
 
 
 def rows(ground: Ground) -> Iterator[Row]:
-    """One; a server is warmed up once, so there is one measurement of it."""
+    """One row; a server is warmed up once, so there is one measurement."""
     with ground.serving() as (service, dsn):
         tokens = settle(service.address, dsn).tokens
 
@@ -56,6 +56,6 @@ def rows(ground: Ground) -> Iterator[Row]:
 
 
 def resident_megabytes(pid: int) -> float:
-    """As the kernel counts it now."""
+    """The current resident memory."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))

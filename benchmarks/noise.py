@@ -1,4 +1,4 @@
-"""The machine, its versions, and how much it wavered: the same small work is timed again and again over the run."""
+"""The machine, its versions, and its noise: the same small work is timed repeatedly during the run."""
 
 import os
 import platform
@@ -17,14 +17,14 @@ PACKAGES = ("litestar", "uvicorn", "uvloop", "httptools", "msgspec", "psycopg", 
 
 
 class Noise:
-    """A loop for the processor and a small write with fsync for the disk; both in milliseconds."""
+    """Times of a loop on the processor and of a small write with fsync, in milliseconds."""
 
     def __init__(self) -> None:
         self._loops: list[float] = []
         self._syncs: list[float] = []
 
     def look(self) -> None:
-        """Takes about a tenth of a second."""
+        """Times both; takes about a tenth of a second."""
         self._loops += [_milliseconds_of_loop() for _ in range(TIMES)]
         with tempfile.TemporaryFile(dir=DISK if DISK.is_dir() else None) as file:
             self._syncs += [_milliseconds_of_sync(file.fileno()) for _ in range(TIMES)]
@@ -52,7 +52,7 @@ def _milliseconds_of_sync(descriptor: int) -> float:
 
 
 def machine() -> str:
-    """Nothing that names the machine itself."""
+    """A description that does not identify the machine."""
     postgres = EmbeddedPostgres(Path(os.devnull)).version
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return (
@@ -63,14 +63,14 @@ def machine() -> str:
 
 
 def _processor() -> str:
-    return _told_by("/proc/cpuinfo", "model name", platform.machine())
+    return _read_field("/proc/cpuinfo", "model name", platform.machine())
 
 
 def _memory_gib() -> float:
-    return float(_told_by("/proc/meminfo", "MemTotal", "0").split()[0]) / (1 << 20)
+    return float(_read_field("/proc/meminfo", "MemTotal", "0").split()[0]) / (1 << 20)
 
 
-def _told_by(path: str, name: str, otherwise: str) -> str:
+def _read_field(path: str, name: str, otherwise: str) -> str:
     try:
         lines = Path(path).read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""People with pictures, favorites and tokens, put into a running service's database for a benchmark."""
+"""Users with pictures, favorites and tokens in the database of a running service."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -11,14 +11,14 @@ from uuid import UUID, uuid4
 import psycopg
 import uvloop
 
-from huajuan.commands.favorite_image import favorite_image
-from huajuan.domain.account import Account, known
-from huajuan.domain.aggregate import Entity
+from huajuan.commands.favorites import favorite_image
+from huajuan.domain.account import Account, require_account
+from huajuan.domain.aggregate import AggregateRoot
 from huajuan.domain.image import Image
 from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
 from tests.database import eventually
-from tests.event_store.studio import now, opened
+from tests.event_store.helpers import now, opened
 from tests.projections.gallery import SUN
 from tests.server.person import Person
 
@@ -26,7 +26,7 @@ REGISTERING_AT_ONCE = 8
 
 
 class Town(NamedTuple):
-    """One token a person, and every picture's address."""
+    """One token per user, and the addresses of all pictures."""
 
     tokens: tuple[str, ...]
     pictures: list[str]
@@ -34,7 +34,7 @@ class Town(NamedTuple):
 
 @dataclass(frozen=True)
 class Plenty:
-    """How many people, and how many pictures and favorites each of them has."""
+    """The number of users, and of pictures and favorites of each."""
 
     people: int = 64
     pictures: int = 20
@@ -42,7 +42,7 @@ class Plenty:
 
 
 def settle(address: str, dsn: str, plenty: Plenty = Plenty()) -> Town:
-    """Everybody is registered and logged in over HTTP; pictures are told to the log as a painter's end would be."""
+    """Registers and logs in users over HTTP; pictures are appended to the log as results of drawings."""
     names = [f"person{n}" for n in range(plenty.people)]
     with ThreadPoolExecutor(REGISTERING_AT_ONCE) as threads:
         people = list(threads.map(lambda name: Person(name, address), names))
@@ -73,11 +73,11 @@ async def _draw(store: EventStore, account_id: UUID, pictures: int) -> list[UUID
 
 
 async def _draw_one(store: EventStore, account_id: UUID) -> UUID:
-    """Asked and told in one append."""
+    """Request and result in one append."""
     image_id = uuid4()
 
-    def decide(found: Account | None) -> Iterable[Entity]:
-        account = known(found)
+    def decide(found: Account | None) -> Iterable[AggregateRoot]:
+        account = require_account(found)
         account.hold(image_id, 20)
         image = Image.request(image_id, account_id, SUN, 20, now() + timedelta(minutes=5))
         image.draw(f"{image_id.hex}.png", "ab")
@@ -89,13 +89,13 @@ async def _draw_one(store: EventStore, account_id: UUID) -> UUID:
 
 
 async def _favor(store: EventStore, account_id: UUID, images: Sequence[UUID]) -> None:
-    """Somebody else's pictures."""
+    """Adds other users' pictures as favorites."""
     for image_id in images:
         await favorite_image(store, account_id, image_id)
 
 
 def _wait_for_tables(people: Sequence[Person], address: str, plenty: Plenty) -> None:
-    """Written by another process, so no reply has promised them."""
+    """The events are written by another process, so no reply waits for the tables."""
     for person in people:
         eventually(lambda person=person: len(person.images(address)) == plenty.pictures)  # type: ignore[misc]
         eventually(
@@ -106,7 +106,7 @@ def _wait_for_tables(people: Sequence[Person], address: str, plenty: Plenty) -> 
 
 
 def _tidy(dsn: str) -> None:
-    """What painters and autovacuum would have done long ago in a database that people use."""
+    """Does what jobs and autovacuum have done in a database in use."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("DELETE FROM operations.job_leases")
         connection.execute("VACUUM ANALYZE")

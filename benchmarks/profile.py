@@ -1,4 +1,4 @@
-"""A flame graph of the server under load, and where its time goes: `./run profile "POST /auth/like"`."""
+"""A flame graph of the server under load, and its most frequent functions: `./run profile "POST /auth/like"`."""
 
 import argparse
 import json
@@ -19,9 +19,9 @@ from tests.server.person import PASSWORD
 
 SAMPLES_PER_SECOND = 200
 FRAMES_TOLD = 10
-# Attaching takes a while, and the load must not end before both recordings have.
+# Attaching takes a while, and the load must not end before both recordings.
 MARGIN_SECONDS = 8
-# The thread that answers; py-spy takes the others, which wait, for busy.
+# The event loop's thread; py-spy treats the other threads, which wait, as busy.
 SERVING = "run_until_stopped"
 METHODS = ("GET", "POST", "PUT", "DELETE")
 PER_PICTURE = ("POST /auth/like", "POST /auth/addFavoritedImage")
@@ -29,7 +29,7 @@ LOGIN = {"username": "person0", "password": PASSWORD}
 
 
 class NotRecorded(Exception):
-    """py-spy could not look into the server; the message is its own."""
+    """py-spy could not attach to the server; the message is that of py-spy."""
 
 
 def main() -> int:
@@ -53,11 +53,11 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./run profile", description=__doc__)
     parser.add_argument(
-        "route", metavar="ROUTE", type=_known_method, help="such as /auth/user/images; GET unless told"
+        "route", metavar="ROUTE", type=_known_method, help="such as /auth/user/images; GET by default"
     )
     parser.add_argument("--seconds", type=int, default=10, help="of each of the two recordings")
     parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--body", default="", help="JSON, for routes that are not known here")
+    parser.add_argument("--body", default="", help="JSON, for routes without an example here")
     parser.add_argument("--out", help="the SVG file")
     return parser
 
@@ -88,8 +88,8 @@ def _profile(method: str, path: str, out: Path, options: argparse.Namespace) -> 
             )
             with loading(order) as done:
                 _record(service.process.pid, options.seconds, "flamegraph", out)
-                told = _frames(service.process.pid, options.seconds)
-            print(f"{method} {path}: {done[0].per_second:,.0f}/s while it was recorded\n\n{told}")
+                frames = _frames(service.process.pid, options.seconds)
+            print(f"{method} {path}: {done[0].per_second:,.0f}/s while it was recorded\n\n{frames}")
 
 
 def _targets(method: str, path: str, body: str, town: Town) -> list[Target]:
@@ -102,7 +102,7 @@ def _targets(method: str, path: str, body: str, town: Town) -> list[Target]:
 
 
 def _frames(pid: int, seconds: int) -> str:
-    """The functions that were running themselves most often, with their shares of all samples."""
+    """The functions with the most samples of their own, with their shares."""
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "raw.txt"
         _record(pid, seconds, "raw", raw, "--function")

@@ -1,4 +1,7 @@
-"""Rebuilding all read tables, against the stock library's runner and a bare COPY: `python -m benchmarks.rebuild`."""
+"""A rebuild of all read tables, against the stock library's runner and a bare COPY:
+
+`python -m benchmarks.rebuild`.
+"""
 
 import argparse
 import os
@@ -22,7 +25,7 @@ from benchmarks.rebuild_stock import stock_rate
 from benchmarks.table import Goal, Row
 from huajuan.event_store.schema import create_schema
 from huajuan.observability.logs import configure_logs
-from huajuan.projections.rebuild.rebuild import Report
+from huajuan.projections.rebuild.rebuild import RebuildReport
 from huajuan.server.database import create_tables
 from tests.event_store.process import ROOT
 
@@ -74,7 +77,7 @@ def _compare(dsn: str, events: int, options: argparse.Namespace) -> None:
 
 
 def rows(ground: Ground) -> Iterator[Row]:
-    """Against the stock runner, which is so slow that it is measured once; and in how much memory."""
+    """Against the stock runner, which is measured once because it is slow; and the memory."""
     dsn, events = ground.made_log(), ground.options.events
     say("rebuild: the stock runner")
     stock = stock_rate(dsn, STOCK_SECONDS)
@@ -90,8 +93,8 @@ def rows(ground: Ground) -> Iterator[Row]:
     yield Row.of(what, "stock ProjectionRunner", rates, [stock] * ROUNDS, "/s", goal)
 
 
-def rebuilt(dsn: str) -> tuple[Report, float]:
-    """In a process of its own, as an admin would; its report and its peak memory in MB."""
+def rebuilt(dsn: str) -> tuple[RebuildReport, float]:
+    """Runs a rebuild in its own process; returns its report and its peak memory in MB."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HUAJUAN_DATABASE_URL": dsn}
     command = [sys.executable, "-P", "-m", "huajuan", "rebuild", "--json"]
     with subprocess.Popen(
@@ -104,11 +107,11 @@ def rebuilt(dsn: str) -> tuple[Report, float]:
         assert process.stdout
         out = process.stdout.read()
     assert process.returncode == 0, out
-    return msgspec.json.decode(out, type=Report), megabytes
+    return msgspec.json.decode(out, type=RebuildReport), megabytes
 
 
 def _copy_out(dsn: str) -> float:
-    """Seconds for the same rows, bytes only."""
+    """Seconds of a COPY of the same rows."""
     began = time.perf_counter()
     with psycopg.connect(dsn) as connection, connection.cursor().copy(_COPY.encode()) as copy:
         for _ in copy:
@@ -125,12 +128,12 @@ def _tell_of_load(load: Load) -> None:
     for what, busy in load.busy.items():
         quiet = load.quiet[what]
         about = map(busy.longest_about, load.swaps)
-        told = [_told(s, quiet.p999) for s in (quiet.longest, busy.p999, busy.longest, *about)]
-        print(f"| {what} | {quiet.p999 * 1e3:.1f} ms | {' | '.join(told[:3])} | {', '.join(told[3:])} |")
-    print("live tables stood still for " + ", ".join(f"{s * 1e3:.0f} ms" for s in load.still_seconds))
+        cells = [_in_ms(s, quiet.p999) for s in (quiet.longest, busy.p999, busy.longest, *about)]
+        print(f"| {what} | {quiet.p999 * 1e3:.1f} ms | {' | '.join(cells[:3])} | {', '.join(cells[3:])} |")
+    print("live tables were locked for " + ", ".join(f"{s * 1e3:.0f} ms" for s in load.still_seconds))
 
 
-def _told(seconds: float, quiet_seconds: float) -> str:
+def _in_ms(seconds: float, quiet_seconds: float) -> str:
     return f"{seconds * 1e3:.1f} ms ({seconds / quiet_seconds:.1f}×)"
 
 

@@ -1,4 +1,4 @@
-"""People who read and write while tables are rebuilt: how long each of them waited at most."""
+"""Reads and writes during rebuilds: their longest waits."""
 
 import asyncio
 import subprocess
@@ -14,10 +14,10 @@ import psycopg
 from benchmarks.rebuild_readers import PAUSE_SECONDS, Seen
 from benchmarks.rebuild_waits import Waits
 from huajuan.event_store.store import EventStore
-from huajuan.projections.engine.schema import create_read_tables
+from huajuan.projections.engine.schemas import create_read_tables
 from huajuan.projections.registry import PROJECTIONS
+from tests.event_store.helpers import check_in, register
 from tests.event_store.process import ROOT
-from tests.event_store.studio import check_in, register
 from tests.projections.gallery import projecting
 
 REBUILDS = 4
@@ -26,8 +26,9 @@ DAYS_MAX = 2_900_000
 
 @dataclass(frozen=True)
 class Load:
-    """What happened first, when nothing else was done, and during some rebuilds: what each read and append
-    waited, where the swaps were, what failed or was older than before, and how long live tables stood still."""
+    """The results without and with rebuilds: waits of reads and appends, times of swaps, failures, stale
+    reads, and the time for which live tables were locked.
+    """
 
     quiet: dict[str, Waits]
     busy: dict[str, Waits]
@@ -38,14 +39,14 @@ class Load:
 
 
 def under_load(dsn: str, quiet_seconds: float, rebuild: Callable[[], float]) -> Load:
-    """`rebuild` does one, and tells for how many seconds it stopped the live tables."""
+    """`rebuild` runs one, and returns for how many seconds it locked the live tables."""
     create_read_tables(dsn, PROJECTIONS)
     _settle(dsn)
     return asyncio.run(_under_load(dsn, quiet_seconds, rebuild))
 
 
 def _settle(dsn: str) -> None:
-    """So that it is as if the log had grown slowly: nothing is left to be done of its having been made at once."""
+    """Vacuums and checkpoints, as if the log had grown slowly."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")
         connection.execute("CHECKPOINT")

@@ -1,6 +1,7 @@
-"""People who read while tables are rebuilt, in a process of their own: `python -m benchmarks.rebuild_readers`.
+"""Readers during rebuilds, in their own process: `python -m benchmarks.rebuild_readers`.
 
-It is told a database and an account, reads until its standard input ends, and then prints what happened.
+Its arguments are a database and an account. It reads until its standard input ends, and then prints the
+results.
 """
 
 import sys
@@ -16,14 +17,14 @@ from benchmarks.rebuild_waits import Waits
 READERS = 4
 PAUSE_SECONDS = 0.002
 _SCHEMA = "SELECT oid FROM pg_namespace WHERE nspname = 'point_history_v2'"
-# A page as a client sees it, which costs the same however long the history is.
+# A page as in the API, whose cost does not depend on the length of the history.
 _READ = """
 SELECT id, time, change FROM point_history_v2.point_history WHERE account_id = %s ORDER BY id DESC LIMIT 20
 """
 
 
 class Seen(msgspec.Struct):
-    """By moments of the clock that all processes share, in seconds."""
+    """Times in seconds of the clock that all processes share."""
 
     read: Waits = msgspec.field(default_factory=Waits)
     swaps: list[float] = msgspec.field(default_factory=list)
@@ -45,7 +46,7 @@ def main() -> None:
 
 
 def _watch_swaps(dsn: str, seen: Seen, stop: threading.Event) -> None:
-    """A table's name means another schema from its swap on."""
+    """Detects the swap of a table by its schema."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         known = None
         while not stop.wait(2 * PAUSE_SECONDS):
@@ -56,7 +57,7 @@ def _watch_swaps(dsn: str, seen: Seen, stop: threading.Event) -> None:
 
 
 def _read(dsn: str, account: str, seen: Seen, stop: threading.Event) -> None:
-    """One connection with a prepared statement; what it sees must never go back."""
+    """One connection with a prepared statement; its results must never become older."""
     newest = 0
     with psycopg.connect(dsn, autocommit=True) as connection:
         while not stop.wait(PAUSE_SECONDS):

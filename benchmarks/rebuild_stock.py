@@ -1,4 +1,4 @@
-"""The stock library under the rebuild benchmark: its `ProjectionRunner`, an event a transaction."""
+"""The stock library in the rebuild benchmark: its `ProjectionRunner`, one event per transaction."""
 
 import time
 from typing import Any
@@ -20,7 +20,7 @@ SCHEMA = "stock"
 
 
 class StockMapper(EventMapper):
-    """Ours, so that mapping costs both the same."""
+    """Our mapper, so that mapping costs the same on both sides."""
 
     keys = OneKey()
 
@@ -32,14 +32,14 @@ class Studio(Application[UUID]):
 
 
 class View(PostgresTrackingRecorder):
-    """Our tables in a schema of its own: row and tracking in one transaction, as the library means it."""
+    """Our tables in a separate schema: row and tracking in one transaction, as the library intends."""
 
     position = 0
 
     def apply(self, event: Any, tracking: Any) -> None:
         with self.datastore.transaction(commit=True) as cursor:
             for projection in PROJECTIONS:
-                if touch := projection.touches.get(type(event)):
+                if touch := projection.handlers.get(type(event)):
                     _fold(cursor, projection, touch, event, tracking.notification_id)
             self._insert_tracking(cursor, tracking)
         View.position = tracking.notification_id
@@ -65,7 +65,7 @@ def _fold(cursor: Any, projection: Any, touch: Any, event: Any, position: int) -
 
 
 class Viewing(StockProjection[View]):
-    """Hands each event to the view."""
+    """Passes each event to the view."""
 
     name = "viewing"
 
@@ -74,7 +74,7 @@ class Viewing(StockProjection[View]):
 
 
 def stock_rate(dsn: str, seconds: float) -> float:
-    """Events a second over the log's beginning."""
+    """Events per second over the first part of the log."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(f"CREATE SCHEMA {SCHEMA}".encode())
         connection.execute(f"SET search_path = {SCHEMA}".encode())
@@ -84,7 +84,7 @@ def stock_rate(dsn: str, seconds: float) -> float:
     with ProjectionRunner(
         application_class=Studio, projection_class=Viewing, view_class=View, env=_environment(dsn)
     ):
-        while View.position < 200:  # it is warm
+        while View.position < 200:  # the warm-up is over
             time.sleep(0.01)
         began, first = time.perf_counter(), View.position
         time.sleep(seconds)

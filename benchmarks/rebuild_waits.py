@@ -1,4 +1,4 @@
-"""How long each of many waited, and when."""
+"""Waiting times, and when they occurred."""
 
 import statistics
 import time
@@ -9,7 +9,7 @@ SWAP_SECONDS = 0.25
 
 
 class Waits(msgspec.Struct):
-    """When each began, and the seconds it took."""
+    """The start and the seconds of each wait."""
 
     began: list[float] = msgspec.field(default_factory=list)
     taken: list[float] = msgspec.field(default_factory=list)
@@ -19,12 +19,12 @@ class Waits(msgspec.Struct):
         self.taken.append(time.perf_counter() - began)
 
     def between(self, after: float, upto: float) -> "Waits":
-        """Those that began then."""
+        """The waits that began in this interval."""
         those = [(b, t) for b, t in zip(self.began, self.taken, strict=True) if after < b <= upto]
         return Waits([b for b, _ in those], [t for _, t in those])
 
     def longest_about(self, moment: float) -> float:
-        """Of those that were under way within `SWAP_SECONDS` of it."""
+        """The longest wait within `SWAP_SECONDS` of the moment."""
         near = [
             taken
             for began, taken in zip(self.began, self.taken, strict=True)

@@ -1,4 +1,4 @@
-"""What a run of the benchmark tells: the table, how it was measured, and on what."""
+"""The report of a run: the table, the method, and the machine."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ is so slow that it is measured once.
 
 @dataclass(frozen=True)
 class Report:
-    """Of all rows; `busiest_load` is a share of a core, the rest of the figures are seconds."""
+    """All rows; `busiest_load` is a share of a core, the other figures are seconds."""
 
     rows: Sequence[Row]
     options: Options
@@ -36,16 +36,16 @@ class Report:
     @property
     def short(self) -> str:
         """For the terminal."""
-        return f"{machine()}\n\n{table(self.rows)}\n\n{self._told}"
+        return f"{machine()}\n\n{table(self.rows)}\n\n{self._method}"
 
     @property
     def page(self) -> str:
         """For the docs."""
         today = datetime.now(UTC).date()
-        return f"{TITLE}\n{today}: {machine()}.\n\n{table(self.rows)}\n\n{HOW}\n{self._told}\n"
+        return f"{TITLE}\n{today}: {machine()}.\n\n{table(self.rows)}\n\n{HOW}\n{self._method}\n"
 
     @property
-    def _told(self) -> str:
+    def _method(self) -> str:
         parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds_of_parts.items())
         busy = f" The load process was busy for at most {self.busiest_load:.0%} of a core."
         load = busy if self.busiest_load else ""

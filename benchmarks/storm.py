@@ -1,4 +1,4 @@
-"""How long reads take while many log in at once, against the same reads when nobody does."""
+"""The time of reads during many simultaneous log-ins, against the same reads without log-ins."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ LOGIN = [Target("POST", "/login", json.dumps({"username": "person0", "password":
 
 
 def rows(ground: Ground) -> Iterator[Row]:
-    """One, at the real cost of a password."""
+    """One row, with the real cost of a password hash."""
     with ground.serving(bcrypt_cost=BCRYPT_COST) as (service, dsn):
         town = settle(service.address, dsn, Plenty(people=2))
         reads = Order(
@@ -25,7 +25,7 @@ def rows(ground: Ground) -> Iterator[Row]:
             targets=[Target("GET", "/auth/user/images")],
             tokens=town.tokens,
             connections=READERS,
-            # A 99th percentile wants more of them than a rate.
+            # A 99th percentile needs more measurements than a rate.
             seconds=2 * ground.options.seconds,
         )
         stormy, quiet = ground.rounds(

@@ -1,4 +1,4 @@
-"""The benchmark's one table: a row is a ratio against a named comparator, beside the goal that it is held to."""
+"""The benchmark's table: a row is a ratio against a named comparator, with its goal."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Self
@@ -9,7 +9,7 @@ HEADINGS = ("what", "against", "ours", "theirs", "ours / theirs", "goal", "holds
 
 
 class Goal(NamedTuple):
-    """What the median of the ratios must be at least, or at most; neither is no goal."""
+    """The minimum or maximum of the median ratio; without both there is no goal."""
 
     least: float | None = None
     most: float | None = None
@@ -27,7 +27,7 @@ NO_GOAL = Goal()
 
 
 class Row(NamedTuple):
-    """`ours`, `theirs` are medians with their unit; `ratio` spreads over measurements of the same rounds."""
+    """`ours` and `theirs` are medians with their unit; `ratio` is the spread of ratios within rounds."""
 
     what: str
     against: str
@@ -46,7 +46,7 @@ class Row(NamedTuple):
         unit: str,
         goal: Goal = NO_GOAL,
     ) -> Self:
-        """From both sides' measurements, one of each a round."""
+        """From the measurements of both sides, one of each per round."""
         ratio = Spread.of(a / b for a, b in zip(ours, theirs, strict=True))
         return cls(what, against, with_unit(ours, unit), with_unit(theirs, unit), ratio, goal)
 
@@ -58,7 +58,7 @@ class Row(NamedTuple):
 
 
 def with_unit(values: Iterable[float], unit: str) -> str:
-    """The median; seconds are told in milliseconds."""
+    """The median; seconds are shown in milliseconds."""
     median = Spread.of(values).median
     if unit == "s":
         return f"{brief(median * 1000)} ms"
@@ -67,7 +67,7 @@ def with_unit(values: Iterable[float], unit: str) -> str:
 
 
 def table(rows: Iterable[Row]) -> str:
-    """In Markdown, with columns that also stand in line on a terminal."""
+    """In Markdown, with columns that are also aligned on a terminal."""
     cells = [HEADINGS, *(_cells(row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     rule = tuple("-" * width for width in widths)
@@ -79,7 +79,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _ratio(spread: Spread) -> str:
-    """To two digits after the point, for goals are told so."""
+    """Two digits after the point, like the goals."""
     median, low, high = (f"{ratio:.{0 if ratio >= 100 else 1 if ratio >= 10 else 2}f}" for ratio in spread)
     return f"{median} [{low}–{high}]"
 

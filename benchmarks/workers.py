@@ -1,4 +1,4 @@
-"""Reads a second of two workers, against one: told from memory, and asked of the tables."""
+"""Reads per second of two workers against one: from the cache, and from the tables."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -11,12 +11,12 @@ from tests.server.service import Service
 
 CONNECTIONS = 64
 GOAL = Goal(least=1.7)
-# A picture's likes may be told from memory, a point's history never is.
+# A picture's likes may come from the cache, a point history never does.
 ROUTES = {"/auth/user/images": "from memory", "/auth/points/history": "from the tables"}
 
 
 def rows(ground: Ground) -> Iterator[Row]:
-    """Each has a database of its own, for servers that share one remember nothing. The idle one has nothing to do."""
+    """Each has its own database, because servers that share one cache nothing. The idle one has no load."""
     with _served(ground, 1) as (one, one_dsn), _served(ground, 2) as (two, two_dsn):
         people = {s.address: settle(s.address, dsn).tokens for s, dsn in ((one, one_dsn), (two, two_dsn))}
         for route, source in ROUTES.items():

@@ -1,26 +1,31 @@
-"""The operator's command line."""
+"""Entry point of the command line: `huajuan COMMAND`."""
 
 import sys
 
-from huajuan.cli.stdio import arguments_as_utf8, make_whole
-from huajuan.runtime.shutdown import TOLD_TO_STOP, StopAsked, stop_no_more, stop_on_signals
+from huajuan.cli.stdio import decode_arguments, replace_closed_streams
+from huajuan.runtime.shutdown import (
+    EXIT_INTERRUPTED,
+    ShutdownRequested,
+    ignore_stop_signals,
+    raise_on_stop_signals,
+)
 
 
 def main() -> int:
-    """Exit 0 only on success; to be told to stop is one for a service, which has no other end."""
-    make_whole()
-    arguments_as_utf8()
+    """Returns 0 only on success. For `serve`, a stop signal is a success."""
+    replace_closed_streams()
+    decode_arguments()
     try:
-        stop_on_signals()
-        # Only now, for loading everything takes a second, and Ctrl-C must be understood in it too.
+        raise_on_stop_signals()
+        # Imported after the signal handlers are set, because the import takes a second.
         from huajuan.cli.main import run
 
         return run()
-    except StopAsked:
-        # While it was still loading, and no verb could have its say.
-        return 0 if sys.argv[1:2] == ["serve"] else TOLD_TO_STOP
+    except ShutdownRequested:
+        # A signal during the import.
+        return 0 if sys.argv[1:2] == ["serve"] else EXIT_INTERRUPTED
     finally:
-        stop_no_more()
+        ignore_stop_signals()
 
 
 if __name__ == "__main__":

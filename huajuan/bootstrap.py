@@ -1,4 +1,4 @@
-"""The composition root: builds what a worker process needs, from settings, and serves it."""
+"""The composition root: builds the services of a worker process from the settings."""
 
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -6,88 +6,91 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from litestar.types import ASGIApp
+from psycopg_pool import AsyncConnectionPool
 
-from huajuan.audit.gap_watch import GapWatch
-from huajuan.auth.login_attempts import Attempts
+from huajuan.audit.stream_gaps import GapWatch
+from huajuan.auth.login_attempts import LoginAttempts
 from huajuan.auth.passwords import Passwords
-from huajuan.auth.registrations import Registrations
+from huajuan.auth.registrations import RegistrationAttempts
 from huajuan.auth.sessions import CHANNEL, Sessions
 from huajuan.auth.tokens import Tokens
-from huajuan.commands.clear_erased_accounts import Estate, keep_clearing_erased_accounts
-from huajuan.commands.sweep_avatars import keep_sweeping_avatars
-from huajuan.commands.sweep_pictures import keep_sweeping_pictures
-from huajuan.event_store.erasure_listener import CHANNEL as ERASURES
-from huajuan.event_store.erasure_listener import Forgetting
-from huajuan.event_store.store import EventStore
-from huajuan.event_store.stream_reader import StreamReader
-from huajuan.event_store.write_health import keep_probing
+from huajuan.commands.erase_account import ErasureJob, run_erasure_jobs
+from huajuan.commands.sweeps import run_avatar_sweeps, run_picture_sweeps
+from huajuan.event_store.log_reader import StreamReader
+from huajuan.event_store.store import ERASURES_CHANNEL as ERASURES
+from huajuan.event_store.store import ErasureListener, EventStore, open_event_store
+from huajuan.event_store.write_health import run_write_probe
 from huajuan.http.app import create_app
-from huajuan.http.audit_pool import Auditors
-from huajuan.http.services import Desk
-from huajuan.http.sse_hub import Followers
-from huajuan.idempotency.keys import RequestNames
+from huajuan.http.audit_pool import AuditPool
+from huajuan.http.generation_status import JobViews
+from huajuan.http.services import ReadYourWrites, Services
+from huajuan.http.sse_hub import SseHub
+from huajuan.idempotency.keys import IdempotencyKeys
 from huajuan.idempotency.service import Idempotency
-from huajuan.inference_client import Limits as PainterLimits
-from huajuan.jobs.compatibility import keep_fitting
-from huajuan.jobs.dispatcher import Dispatcher
-from huajuan.jobs.limits import DispatchLimits
-from huajuan.jobs.queue import QUEUE_CHANNEL, JobQueue
-from huajuan.jobs.runner import DrawingRoom
-from huajuan.jobs.server_origins import keep_logging_origins
-from huajuan.jobs.servers import Painters, open_painters
-from huajuan.jobs.workflows import Workflows, opened_workflows
+from huajuan.inference_client import ClientLimits
+from huajuan.jobs.compatibility import run_compatibility_checks
+from huajuan.jobs.dispatcher import Dispatcher, dispatching
+from huajuan.jobs.queue import QUEUE_CHANNEL, DispatchLimits, JobQueue
+from huajuan.jobs.runner import JobRunner
+from huajuan.jobs.server_origins import OriginLogger
+from huajuan.jobs.servers import ServerPool, open_server_pool
+from huajuan.jobs.workflows import WorkflowStore, open_workflow_store
+from huajuan.limits import ServiceLimits, limits_of
 from huajuan.observability.health import HealthChecks
 from huajuan.observability.logs import configure_logs
-from huajuan.postgres.pool import open_event_store, open_pool
+from huajuan.postgres.pool import open_pool
 from huajuan.postgres.statements import Statements
 from huajuan.postgres.timelines import Timelines, timelines_folder
-from huajuan.projections.engine.notification_listener import Ear
-from huajuan.projections.engine.points_audit import PointsAudit
+from huajuan.projections.engine.notifications import NotificationSubscriber
 from huajuan.projections.engine.projector import Projector, open_projector
-from huajuan.projections.engine.versions import keep_versions
+from huajuan.projections.engine.schemas import maintain_versions
+from huajuan.projections.engine.table import ReadTables
 from huajuan.projections.favorites import FAVORITES
 from huajuan.projections.generations import GENERATIONS
 from huajuan.projections.history import HISTORY
 from huajuan.projections.likes import LIKES
-from huajuan.projections.queries.personal_data import Left, forget_statistics, left_by
-from huajuan.projections.queries.read_tables import ReadTables
-from huajuan.projections.rebuild.cleanup import keep_clearing_leftovers
+from huajuan.projections.queries.personal_data import PersonalData, find_personal_data, vacuum_personal_data
+from huajuan.projections.queries.points_audit import PointsAudit
+from huajuan.projections.rebuild.cleanup import clean_up_rebuilds
 from huajuan.projections.rebuild.process import RebuildProcesses
 from huajuan.projections.registry import PROJECTIONS, SCHEMAS
-from huajuan.response_cache.cache import Memory
-from huajuan.response_cache.lease import Tenancy
-from huajuan.response_cache.versions import Changes, own_changes, shared_changes
-from huajuan.runtime.periodic import drawing, keep_tidy, running
-from huajuan.runtime.shutdown import leave_with, told_to_stop
-from huajuan.server.identity import given_identity, server_identity
-from huajuan.server.server_leases import ServerIdentity, ServerLease
-from huajuan.settings import PREFIX, Settings, from_environment
+from huajuan.response_cache.cache import ResponseCache
+from huajuan.response_cache.versions import CacheVersions, open_versions_file, private_versions
+from huajuan.runtime.periodic import periodic, running
+from huajuan.runtime.shutdown import exit_with_parent, notify_on_shutdown
+from huajuan.server.server_leases import (
+    RENEW_SECONDS,
+    ServerIdentity,
+    ServerLease,
+    identity_from_environment,
+    make_server_identity,
+)
+from huajuan.settings import INTERNAL_PREFIX, Settings, from_environment
 from huajuan.storage.avatar_files import AvatarFiles
-from huajuan.storage.avatars import Portraits
-from huajuan.storage.deleted_pictures import Trash
-from huajuan.storage.erasures import Erasures
-from huajuan.storage.pictures import Pictures, beneath
+from huajuan.storage.avatars import AvatarMaker
+from huajuan.storage.deletions import DeletedPictures, Erasures
+from huajuan.storage.pictures import Pictures, storage_subfolder
 
-OpenPainters = Callable[
-    [tuple[str, ...], PainterLimits, DispatchLimits], AbstractAsyncContextManager[Painters]
+OpenServerPool = Callable[
+    [tuple[str, ...], ClientLimits, DispatchLimits], AbstractAsyncContextManager[ServerPool]
 ]
 
 
 def application() -> ASGIApp:
-    """What each uvicorn worker runs. Its settings are complete: `serve` has filled in what was left open."""
+    """The application of a uvicorn worker. `serve` has completed its settings."""
     configure_logs()
-    server_pid = int(os.environ.get(f"{PREFIX}SERVER_PID", 0))
+    server_pid = int(os.environ.get(f"{INTERNAL_PREFIX}SERVER_PID", 0))
     if server_pid not in (0, os.getpid()):
-        leave_with(server_pid)
+        exit_with_parent(server_pid)
     settings = from_environment(os.environ)
-    shared = os.environ.get(f"{PREFIX}CHANGES_FILE")
-    changes = shared_changes(Path(shared), SCHEMAS) if shared else None
-    own = given_identity(os.environ)
-    return create_app(settings, lambda: open_desk(settings, changes=changes, own=own))
+    shared = os.environ.get(f"{INTERNAL_PREFIX}CHANGES_FILE")
+    changes = open_versions_file(Path(shared), SCHEMAS) if shared else None
+    own = identity_from_environment(os.environ)
+    return create_app(settings, lambda: open_services(settings, changes=changes, own=own))
 
 
 def now() -> datetime:
@@ -95,194 +98,216 @@ def now() -> datetime:
 
 
 @asynccontextmanager
-async def open_desk(
+async def open_services(
     settings: Settings,
-    open_painters: OpenPainters = open_painters,
-    changes: Changes | None = None,
+    open_server_pool: OpenServerPool = open_server_pool,
+    changes: CacheVersions | None = None,
     own: ServerIdentity | None = None,
-) -> AsyncIterator[Desk]:
-    """Everything a worker has open, closed in the opposite order. `changes` and `own` are those of its server."""
-    dsn, waits = settings.database_url, settings.statement_seconds_max
+    limits: ServiceLimits | None = None,
+) -> AsyncIterator[Services]:
+    """Open all services and background tasks, and close them in reverse order.
+
+    `changes` and `own` belong to the server of this worker; without a server the worker makes its own.
+    """
+    limits = limits or limits_of(settings)
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        timelines = Timelines(timelines_folder(settings.data_folder) if settings.data_dir else None)
-        pool = await enter(
-            open_pool(dsn, settings.connections_max, statement_seconds_max=waits, timelines=timelines)
+        core = await _open_core(stack, settings, limits, open_server_pool, changes)
+        services = _services(settings, limits, core)
+        for threads in (services.passwords, services.avatar_maker, services.audit_pool):
+            stack.callback(threads.close)
+        await enter(dispatching(services.job_runner, core.dispatcher))
+        await enter(
+            running(
+                run_write_probe(core.store.write_health, core.pool),
+                _log_checks(services, core, limits.worker.audit_points_every_seconds),
+                *_table_maintenance(settings.database_url, limits, core.statements),
+                *_server_checks(services.job_runner, core.statements),
+                *_background_tasks(services, limits),
+            )
         )
-        store = await enter(open_event_store(dsn, pool, now, settings.log, timelines))
-        painters = await enter(
-            open_painters(settings.comfyui_urls, settings.painter_limits, settings.dispatch)
-        )
-        statements = Statements(pool, settings.log.reconnect_seconds_max, store.reads)
-        changes = changes or own_changes([projection.schema for projection in PROJECTIONS])
-        sessions = Sessions(store, statements, settings.tokens_cached_max, changes)
-        workflows = await opened_workflows(statements, settings.workflow)
-        room = _room(settings, store, statements, painters, workflows)
-        dispatcher = Dispatcher(room)
-        ears: dict[str, Ear] = {CHANNEL: sessions, ERASURES: Forgetting(store), QUEUE_CHANNEL: dispatcher}
-        projector = await enter(open_projector(dsn, store, PROJECTIONS, settings.projection, ears, changes))
-        desk = _desk(settings, store, projector, statements, sessions, dispatcher)
-        for closing in (desk.passwords, desk.portraits, desk.auditors):
-            stack.callback(closing.close)
-        await enter(drawing(room, dispatcher))
-        probing, watching = keep_probing(store.write_health, pool), _watching(desk, statements, timelines)
-        tending = (*_tending(settings, statements), *_looking_after(desk.room, statements))
-        await enter(running(*_upkeep(desk), *tending, probing, watching))
-        await enter(_lease_kept(desk, statements, own))
-        stack.enter_context(told_to_stop(desk.followers.stop))
-        yield desk
+        await enter(_server_lease(services, core.statements, own))
+        stack.enter_context(notify_on_shutdown(services.sse_hub.stop))
+        yield services
+
+
+class _Core(NamedTuple):
+    """The parts that the services of a worker share."""
+
+    pool: AsyncConnectionPool
+    timelines: Timelines
+    store: EventStore
+    statements: Statements
+    sessions: Sessions
+    dispatcher: Dispatcher
+    projector: Projector
+
+
+async def _open_core(
+    stack: AsyncExitStack,
+    settings: Settings,
+    limits: ServiceLimits,
+    open_server_pool: OpenServerPool,
+    changes: CacheVersions | None,
+) -> _Core:
+    dsn, enter = settings.database_url, stack.enter_async_context
+    timelines = Timelines(timelines_folder(settings.data_folder) if settings.data_dir else None)
+    statement_seconds = settings.statement_seconds_max
+    opening = open_pool(
+        dsn, settings.connections_max, statement_seconds_max=statement_seconds, timelines=timelines
+    )
+    pool = await enter(opening)
+    store = await enter(open_event_store(dsn, pool, now, limits.event_store, timelines))
+    servers = await enter(open_server_pool(settings.comfyui_urls, limits.inference_client, limits.jobs))
+    statements = Statements(pool, limits.event_store.reconnect_seconds_max, store.reads)
+    changes = changes or private_versions([projection.schema for projection in PROJECTIONS])
+    sessions = Sessions(store, statements, limits.worker.tokens_cached_max, changes)
+    workflows = await open_workflow_store(statements, settings.workflow)
+    dispatcher = Dispatcher(_job_runner(settings, limits.jobs, store, statements, servers, workflows))
+    subscribers: dict[str, NotificationSubscriber] = {
+        CHANNEL: sessions,
+        ERASURES: ErasureListener(store),
+        QUEUE_CHANNEL: dispatcher,
+    }
+    projector = await enter(open_projector(dsn, store, PROJECTIONS, limits.projections, subscribers, changes))
+    return _Core(pool, timelines, store, statements, sessions, dispatcher, projector)
 
 
 @asynccontextmanager
-async def _lease_kept(desk: Desk, statements: Statements, own: ServerIdentity | None) -> AsyncIterator[None]:
-    """The lease of a server is released by it, that of a worker without one here."""
-    lease = ServerLease(statements, own or server_identity(desk.settings, desk.store.stream_ids))
-    desk.health.add(lease.problems)
-    async with running(lease.keep()):
+async def _server_lease(
+    services: Services, statements: Statements, own: ServerIdentity | None
+) -> AsyncIterator[None]:
+    """Renew the lease. A server releases its own lease; that of a worker without a server is released here."""
+    identity = own or make_server_identity(services.settings, services.store.stream_ids)
+    lease = ServerLease(statements, identity)
+    services.health.add(lease.problems)
+    async with running(periodic("renew server lease", lease.renew, RENEW_SECONDS)):
         yield
     if own is None:
         await lease.release()
 
 
-def _room(
-    settings: Settings, store: EventStore, statements: Statements, painters: Painters, workflows: Workflows
-) -> DrawingRoom:
-    queue = JobQueue(statements, uuid4(), settings.dispatch)
-    pictures = Pictures.at(settings.storage_url)
-    return DrawingRoom(store, queue, painters, pictures, settings.dispatch, workflows, settings.checkpoint)
-
-
-def _desk(
+def _job_runner(
     settings: Settings,
+    limits: DispatchLimits,
     store: EventStore,
-    projector: Projector,
     statements: Statements,
-    sessions: Sessions,
-    dispatcher: Dispatcher,
-) -> Desk:
-    tables = ReadTables(statements)
+    servers: ServerPool,
+    workflows: WorkflowStore,
+) -> JobRunner:
+    queue = JobQueue(statements, uuid4(), limits)
+    pictures = Pictures.at(settings.storage_url)
+    return JobRunner(store, queue, servers, pictures, limits, workflows, settings.checkpoint)
+
+
+def _services(settings: Settings, limits: ServiceLimits, core: _Core) -> Services:
+    store, statements, projector, worker = core.store, core.statements, core.projector, limits.worker
+    job_runner, tables = core.dispatcher.job_runner, ReadTables(statements)
     streams = StreamReader(statements, store.mapper, store.keys)
-    return Desk(
+    return Services(
         settings=settings,
         store=store,
+        read_your_writes=ReadYourWrites(projector, settings.read_own_writes_seconds_max),
         projector=projector,
         tables=tables,
-        health=_health_checks(store, dispatcher.room),
-        points_audit=PointsAudit(tables),
-        passwords=Passwords(settings.bcrypt_cost, settings.bcrypt_threads_max, settings.bcrypt_waiting_max),
-        tokens=Tokens(settings.jwt_secret, settings.token_hours, now, settings.tokens_cached_max),
-        sessions=sessions,
-        attempts=Attempts(statements, store.stream_ids, settings.login),
-        registrations=Registrations(statements, store.stream_ids, settings.registrations_per_address_hour),
-        request_names=RequestNames(settings.jwt_secret),
-        idempotency=Idempotency(statements, settings.idempotency),
-        room=dispatcher.room,
-        dispatcher=dispatcher,
-        queue=dispatcher.room.queue,
         streams=streams,
-        followers=Followers(streams, partial(projector.move, GENERATIONS), settings.streams),
-        pictures=dispatcher.room.pictures,
-        avatars=AvatarFiles(statements, Pictures.at(beneath(settings.storage_url, "avatars"))),
-        portraits=Portraits(settings.portrait_threads_max, settings.portrait_waiting_max),
-        trash=Trash(statements),
+        job_views=JobViews(settings, streams, tables, job_runner.queue, store.clock),
+        sse_hub=SseHub(streams, partial(projector.wait_for_progress, GENERATIONS), limits.streams),
+        passwords=Passwords(settings.bcrypt_cost, worker.password_threads_max, worker.passwords_waiting_max),
+        tokens=Tokens(settings.jwt_secret, settings.token_hours, now, worker.tokens_cached_max),
+        sessions=core.sessions,
+        attempts=LoginAttempts(statements, store.stream_ids, limits.login),
+        registrations=RegistrationAttempts(
+            statements, store.stream_ids, settings.registrations_per_address_hour
+        ),
+        job_runner=job_runner,
+        dispatcher=core.dispatcher,
+        queue=job_runner.queue,
+        pictures=job_runner.pictures,
+        avatars=AvatarFiles(statements, Pictures.at(storage_subfolder(settings.storage_url, "avatars"))),
+        avatar_maker=AvatarMaker(worker.avatar_threads_max, worker.avatars_waiting_max),
+        deleted_pictures=DeletedPictures(statements),
         erasures=Erasures(statements),
+        health=HealthChecks([store.write_health.problems, job_runner.pictures.problems, job_runner.problems]),
+        points_audit=PointsAudit(tables),
         rebuilds=RebuildProcesses(settings.database_url),
-        auditors=Auditors(settings.database_url, settings.audit),
-        tenancy=Tenancy(statements, projector.changes, settings.tenancy_seconds),
-        memory=Memory(projector.changes, settings.replies_kept_bytes_max),
-    )
-
-
-def _health_checks(store: EventStore, room: DrawingRoom) -> HealthChecks:
-    return HealthChecks([store.write_health.problems, room.pictures.problems, room.problems])
-
-
-def _watching(desk: Desk, statements: Statements, timelines: Timelines) -> Coroutine[Any, Any, None]:
-    """Of the log: gaps in its streams, and whether the database is the right one."""
-    gaps = GapWatch(statements)
-    desk.health.add(timelines.problems)
-    desk.health.add(gaps.problems)
-    return gaps.keep_looking(desk.settings.audit_points_every_seconds)
-
-
-def _looking_after(room: DrawingRoom, statements: Statements) -> tuple[Coroutine[Any, Any, None], ...]:
-    """Of the inference servers: whether the workflow fits each, and which of them draw and why."""
-    studio_id = room.store.stream_ids.studio()
-    return (
-        keep_fitting(room.painters, room.workflows, room.limits, room.checkpoint or ""),
-        keep_logging_origins(statements, studio_id, room.painters, room.limits),
-    )
-
-
-def _tending(settings: Settings, statements: Statements) -> tuple[Coroutine[Any, Any, None], ...]:
-    """Of the read tables: old versions and what rebuilds left."""
-    limits = settings.projection
-    every_seconds, hours = limits.note_use_every_seconds, limits.unused_version_hours_max
-    return (
-        keep_versions(statements, PROJECTIONS, every_seconds, hours),
-        keep_clearing_leftovers(
-            settings.database_url, PROJECTIONS, settings.rebuild, limits.leftovers_every_seconds
+        audit_pool=AuditPool(settings.database_url, limits.audit),
+        idempotency_keys=IdempotencyKeys(settings.jwt_secret),
+        idempotency=Idempotency(statements, limits.idempotency),
+        response_cache=ResponseCache(
+            statements, projector.versions, worker.cache_lease_seconds, settings.response_cache_bytes_max
         ),
     )
 
 
-def _upkeep(desk: Desk) -> tuple[Coroutine[Any, Any, None], ...]:
-    """What a worker does by itself for those that it serves."""
+def _log_checks(services: Services, core: _Core, every_seconds: float) -> Coroutine[Any, Any, None]:
+    """Find gaps in the streams of the log, and a database of another timeline."""
+    gaps = GapWatch(core.statements)
+    services.health.add(core.timelines.problems)
+    services.health.add(gaps.problems)
+    return periodic("check stream gaps", gaps.check, every_seconds)
+
+
+def _server_checks(job_runner: JobRunner, statements: Statements) -> tuple[Coroutine[Any, Any, None], ...]:
+    """Check whether the workflow fits each inference server, and log which servers draw and why."""
+    origins = OriginLogger(statements, job_runner.store.stream_ids.studio(), job_runner.servers)
     return (
-        _sweeping(desk),
-        _sweeping_avatars(desk),
-        _clearing(desk),
-        _tidying(desk),
-        _auditing(desk),
-        _waking(desk),
-        desk.idempotency.keep_claims(),
-        desk.tenancy.keep(),
+        run_compatibility_checks(
+            job_runner.servers, job_runner.workflows, job_runner.limits, job_runner.checkpoint or ""
+        ),
+        periodic("log server origins", origins.log_changes, job_runner.limits.servers_refresh_seconds),
     )
 
 
-def _sweeping(desk: Desk) -> Coroutine[Any, Any, None]:
-    most, every_seconds = desk.settings.sweep_batch_max, desk.settings.sweep_every_seconds
-    return keep_sweeping_pictures(desk.store, desk.trash, desk.pictures, most, every_seconds)
+def _table_maintenance(
+    dsn: str, limits: ServiceLimits, statements: Statements
+) -> tuple[Coroutine[Any, Any, None], ...]:
+    """Drop unused versions of read tables and the remains of rebuilds."""
+    tables = limits.projections
+    clean_up = partial(clean_up_rebuilds, dsn, PROJECTIONS, limits.rebuild)
+    maintain = partial(maintain_versions, statements, PROJECTIONS, tables.unused_version_hours_max)
+    return (
+        periodic("maintain table versions", maintain, tables.note_use_every_seconds),
+        periodic("clean up rebuilds", clean_up, tables.leftovers_every_seconds, run_at_start=False),
+    )
 
 
-def _sweeping_avatars(desk: Desk) -> Coroutine[Any, Any, None]:
-    most, every_seconds = desk.settings.sweep_batch_max, desk.settings.sweep_every_seconds
-    return keep_sweeping_avatars(desk.store, desk.avatars, most, every_seconds)
+def _background_tasks(services: Services, limits: ServiceLimits) -> tuple[Coroutine[Any, Any, None], ...]:
+    store, worker, idempotency = services.store, limits.worker, services.idempotency
+    most, sweep_seconds = worker.sweep_batch_max, worker.sweep_every_seconds
+    cleanup_seconds, heartbeat_seconds = worker.cleanup_every_seconds, limits.idempotency.heartbeat_seconds
+    expiring = (services.sessions, services.attempts, services.idempotency, services.queue)
+    return (
+        run_picture_sweeps(store, services.deleted_pictures, services.pictures, most, sweep_seconds),
+        run_avatar_sweeps(store, services.avatars, most, sweep_seconds),
+        run_erasure_jobs(erasure_job(services, limits), worker.erase_every_seconds),
+        *(
+            periodic("delete expired rows", one.delete_expired, cleanup_seconds, run_at_start=False)
+            for one in expiring
+        ),
+        periodic("points audit", services.points_audit.check, worker.audit_points_every_seconds),
+        services.sse_hub.run(),
+        periodic("renew idempotency leases", idempotency.renew_claims, heartbeat_seconds, run_at_start=False),
+        services.response_cache.run(),
+    )
 
 
-def _tidying(desk: Desk) -> Coroutine[Any, Any, None]:
-    kept = (desk.sessions, desk.attempts, desk.idempotency, desk.room.queue)
-    return keep_tidy(desk.settings.tidy_every_seconds, *kept)
+def erasure_job(services: Services, limits: ServiceLimits | None = None) -> ErasureJob:
+    """Commands do not read the read tables, so the query for personal data is passed to them."""
 
+    async def personal_data(account_id: UUID, most: int, position: int) -> PersonalData:
+        await services.read_your_writes.wait_for(position, HISTORY, LIKES, FAVORITES)
+        return await find_personal_data(services.tables, account_id, most)
 
-def _auditing(desk: Desk) -> Coroutine[Any, Any, None]:
-    return desk.points_audit.keep_looking(desk.settings.audit_points_every_seconds)
-
-
-def _waking(desk: Desk) -> Coroutine[Any, Any, None]:
-    return desk.followers.keep_waking()
-
-
-def _clearing(desk: Desk) -> Coroutine[Any, Any, None]:
-    return keep_clearing_erased_accounts(_estate(desk), desk.settings.erase_every_seconds)
-
-
-def _estate(desk: Desk) -> Estate:
-    """Commands read no read tables, so the question what a person left is handed to them."""
-
-    async def belongings(account_id: UUID, most: int, position: int) -> Left:
-        await desk.show(position, HISTORY, LIKES, FAVORITES)
-        return await left_by(desk.tables, account_id, most)
-
-    settings = desk.settings
-    return Estate(
-        desk.store,
-        desk.erasures,
-        desk.trash,
-        desk.avatars,
-        belongings,
-        desk.idempotency.forget_those_of,
-        lambda: forget_statistics(settings.database_url, settings.projection.connect_seconds_max),
-        settings.erase_batch_max,
-        settings.erase_settle_seconds,
+    settings, given = services.settings, limits or ServiceLimits()
+    return ErasureJob(
+        services.store,
+        services.erasures,
+        services.deleted_pictures,
+        services.avatars,
+        personal_data,
+        services.idempotency.delete_requests_of,
+        lambda: vacuum_personal_data(settings.database_url, given.projections.connect_seconds_max),
+        given.worker.erase_batch_max,
+        settings.erasure_grace_seconds,
     )

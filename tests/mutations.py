@@ -1,4 +1,4 @@
-"""Pictures as people have them, and what may become of their bytes on the way: the same for the same seed."""
+"""Sample pictures in several formats, and random mutations of their bytes (deterministic by seed)."""
 
 import io
 import random
@@ -16,7 +16,7 @@ EDGES = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\x80\0\0\0")
 
 
 def noise(mode: str) -> Image.Image:
-    """Of a kind that `convert` knows the way to."""
+    """A random picture in a mode that `convert` supports."""
     if mode == "I;16":
         return Image.frombytes("I;16", SIZE, random.Random(7).randbytes(SIZE[0] * SIZE[1] * 2))
     return Image.frombytes("L", SIZE, random.Random(7).randbytes(SIZE[0] * SIZE[1])).convert(mode)
@@ -33,19 +33,19 @@ def samples() -> tuple[bytes, ...]:
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "a camera"
     exif.get_ifd(0x8769)[0x829A] = 1.5
-    beside = {
+    metadata = {
         "exif": exif.tobytes(),
         "icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
     }
-    pngs = [saved(noise(mode), "PNG", **beside) for mode in PNG_MODES]
+    pngs = [saved(noise(mode), "PNG", **metadata) for mode in PNG_MODES]
     pngs += [saved(noise("P"), "PNG", transparency=3), saved(noise("RGB"), "PNG", transparency=(1, 2, 3))]
     jpegs = [
-        saved(noise(mode), "JPEG", progressive=is_progressive, **beside)
+        saved(noise(mode), "JPEG", progressive=is_progressive, **metadata)
         for mode in ("L", "RGB", "CMYK")
         for is_progressive in (False, True)
     ]
     webps = [
-        saved(noise(mode), "WEBP", lossless=is_lossless, **beside)
+        saved(noise(mode), "WEBP", lossless=is_lossless, **metadata)
         for mode in ("RGB", "RGBA")
         for is_lossless in (False, True)
     ]
@@ -63,7 +63,7 @@ def mutations(seed: int, number: int) -> Iterator[bytes]:
 def _mutated(content: bytearray, chance: random.Random) -> bytes:
     for _ in range(chance.choice([1, 1, 2, 4, 16])):
         if content:
-            # What stands at the beginning is looked at by more code than what comes after.
+            # More code reads the beginning of a file than the rest.
             most = len(content) if chance.random() < 0.5 else min(len(content), 400)
             _damage(content, chance.randrange(most), chance)
     is_png = content.startswith(b"\x89PNG") and chance.random() < 0.7
@@ -90,7 +90,7 @@ def _damage(content: bytearray, at: int, chance: random.Random) -> None:
 
 
 def with_sums(content: bytes) -> bytes:
-    """A PNG whose chunks have the right check sums, so that what is wrong in them is looked at."""
+    """A PNG whose chunks have valid checksums, so that decoders read their content."""
     mended, at = content[:8], 8
     while at + 12 <= len(content):
         (length,) = struct.unpack_from(">I", content, at)

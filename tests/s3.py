@@ -1,4 +1,4 @@
-"""A small object store that speaks as much of S3 as obstore asks for, over real HTTP on loopback."""
+"""A small object store with the part of S3 that obstore uses, over real HTTP on loopback."""
 
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +12,7 @@ REGION = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "key", "AWS_ALLOW_HTTP
 
 
 class FakeS3:
-    """`objects` and their content types by path; while it is `refusing`, every reply has that status."""
+    """`objects` and `types` by path; if `refusing` is set, all replies have that status."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -47,7 +47,7 @@ class FakeS3:
                 return 412, {}, b""
             self.objects[path], self.types[path] = content, headers.get("content-type", "")
             return 200, {"etag": '"1"'}, b""
-        if method == "POST":  # several are to be deleted
+        if method == "POST":  # a request to delete several objects
             keys = re.findall(r"<Key>(.*?)</Key>", content.decode())
             for key in keys:
                 self.objects.pop(f"{path}/{key}", None)
@@ -66,7 +66,7 @@ class FakeS3:
 
 @asynccontextmanager
 async def fake_s3() -> AsyncIterator[FakeS3]:
-    """It is what `s3://bucket` means inside."""
+    """In the block, `s3://bucket` is this store."""
     store = FakeS3()
     async with serving(store) as address:
         with pointing_at(address):

@@ -1,4 +1,4 @@
-"""A whole service on a test database, with a fake host: what commands and routes are tested through."""
+"""A complete service on a test database, with fake inference servers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -10,15 +10,17 @@ import httpx
 import msgspec
 import uvicorn
 
-from huajuan.bootstrap import open_desk
+from huajuan.bootstrap import open_services
 from huajuan.http.app import create_app
-from huajuan.http.services import Desk
+from huajuan.http.services import Services
+from huajuan.limits import ServiceLimits, limits_of
 from huajuan.server.database import create_tables
-from huajuan.server.port import take_port
-from huajuan.server.protocol.factory import HttpProtocolFactory
-from huajuan.server.protocol.open_files import reserved_descriptors
+from huajuan.server.listener import bind_listener
+from huajuan.server.protocol.limits import HttpLimits
+from huajuan.server.uvicorn_runner import HttpProtocolFactory, reserved_descriptors
 from huajuan.settings import Settings
-from tests.jobs.fake_host import FakeHost, opening
+from tests.jobs.fake_server import FakeInferenceServer, opening
+from tests.limits import split
 from tests.loopback import NO_TLS
 
 WAIT_SECONDS_MAX = 30
@@ -27,49 +29,57 @@ QUICK = Settings(bcrypt_cost=4, jwt_secret=SECRET, public_url="http://pictures.e
 
 
 @asynccontextmanager
-async def desk_on(dsn: str, *hosts: FakeHost, **changes: Any) -> AsyncIterator[Desk]:
-    """What the commands have at hand, without HTTP."""
-    with _settled(dsn, changes) as complete:
-        async with open_desk(complete, opening(*(hosts or (FakeHost(),)))) as desk:
-            yield desk
+async def services_on(dsn: str, *hosts: FakeInferenceServer, **changes: Any) -> AsyncIterator[Services]:
+    """The services of a worker, without HTTP."""
+    with _settled(dsn, changes) as (complete, limits):
+        opened = open_services(complete, opening(*(hosts or (FakeInferenceServer(),))), limits=limits)
+        async with opened as services:
+            yield services
 
 
 @asynccontextmanager
-async def desk_before(dsn: str, *urls: str, **changes: Any) -> AsyncIterator[Desk]:
+async def services_with_servers(dsn: str, *urls: str, **changes: Any) -> AsyncIterator[Services]:
     """As `desk_on`, with servers at these addresses instead of fake ones."""
-    with _settled(dsn, {"comfyui_urls": urls} | changes) as complete:
-        async with open_desk(complete) as desk:
-            yield desk
+    with _settled(dsn, {"comfyui_urls": urls} | changes) as (complete, limits):
+        async with open_services(complete, limits=limits) as services:
+            yield services
 
 
 @asynccontextmanager
-async def client_of(dsn: str, *hosts: FakeHost, **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def client_of(
+    dsn: str, *hosts: FakeInferenceServer, **changes: Any
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the real application, over real HTTP on loopback."""
-    with _settled(dsn, changes) as complete:
-        app = create_app(complete, lambda: open_desk(complete, opening(*(hosts or (FakeHost(),)))))
+    with _settled(dsn, changes) as (complete, limits):
+        opened = opening(*(hosts or (FakeInferenceServer(),)))
+        app = create_app(complete, lambda: open_services(complete, opened, limits=limits))
         async with (
-            serving(app, complete) as address,
+            serving(app, complete, limits.http) as address,
             httpx.AsyncClient(base_url=address, timeout=30, verify=NO_TLS) as client,
         ):
             yield client
 
 
 @asynccontextmanager
-async def client_before(dsn: str, *urls: str, **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def client_with_servers(dsn: str, *urls: str, **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
     """As `client_of`, with servers at these addresses instead of fake ones."""
-    with _settled(dsn, {"comfyui_urls": urls} | changes) as complete:
+    with _settled(dsn, {"comfyui_urls": urls} | changes) as (complete, limits):
+        app = create_app(complete, lambda: open_services(complete, limits=limits))
         async with (
-            serving(create_app(complete, lambda: open_desk(complete))) as address,
+            serving(app, complete, limits.http) as address,
             httpx.AsyncClient(base_url=address, timeout=30, verify=NO_TLS) as client,
         ):
             yield client
 
 
 @contextmanager
-def _settled(dsn: str, changes: dict[str, Any]) -> Iterator[Settings]:
+def _settled(dsn: str, changes: dict[str, Any]) -> Iterator[tuple[Settings, ServiceLimits]]:
+    """`changes` are settings and limits, see `split`."""
     create_tables(dsn)
+    own, limits = split(changes)
     with TemporaryDirectory() as folder:
-        yield msgspec.structs.replace(QUICK, **{"database_url": dsn, "storage_url": folder, **changes})
+        settings = msgspec.structs.replace(QUICK, **{"database_url": dsn, "storage_url": folder, **own})
+        yield settings, limits_of(settings, {}, **limits)
 
 
 async def until(holds: Callable[[], bool | Awaitable[bool]]) -> None:
@@ -91,11 +101,13 @@ class Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: Any, settings: Settings = QUICK, *, foreign: bool = False) -> AsyncIterator[str]:
+async def serving(
+    app: Any, settings: Settings = QUICK, limits: HttpLimits | None = None, *, foreign: bool = False
+) -> AsyncIterator[str]:
     """The address of a server that runs until the end, with our protocol unless it is `foreign`."""
-    ours: Any = HttpProtocolFactory(settings.http, reserved_descriptors(settings))
+    ours: Any = HttpProtocolFactory(limits or HttpLimits(), reserved_descriptors(settings))
     protocol = "auto" if foreign else ours
-    with take_port("127.0.0.1", 0) as listening:
+    with bind_listener("127.0.0.1", 0) as listening:
         config = uvicorn.Config(
             app,
             http=protocol,

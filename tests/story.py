@@ -1,4 +1,4 @@
-"""Given, when, then: tell a rule as a story, without a database."""
+"""Given, when, then: tests of an aggregate without a database."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -7,59 +7,64 @@ from uuid import UUID
 
 import pytest
 
-from huajuan.domain.aggregate import Entity, Occasion, on_occasion
+from huajuan.domain.aggregate import AggregateRoot, EventMetadata, with_event_metadata
 from huajuan.domain.refusals import Refused
 
-E = TypeVar("E", bound=Entity)
+E = TypeVar("E", bound=AggregateRoot)
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-_OF_EVERY_FACT = {
+_COMMON_FIELDS = {
     "originator_id", "originator_version", "originator_topic", "timestamp", "actor", "correlation_id",
+    "command_id",
 }  # fmt: skip
 
 
 class Story(Generic[E]):
-    """`given` what was stated, `when` something is asked for, `then` these facts, or a refusal."""
+    """`given` earlier changes, `when` a change is made, `then` these events are appended, or it is refused.
+
+    Every step starts from the aggregate that replaying the events yields.
+    """
 
     def __init__(self, begin: Callable[[], E], at: datetime = NOON, actor: UUID | None = None) -> None:
-        self._occasion = Occasion(at, actor, "story")
-        with on_occasion(self._occasion):
+        self._metadata = EventMetadata(at, actor, "story")
+        self.events: list[Any] = []
+        self.appended: list[tuple[str, dict[str, Any]]] = []
+        with with_event_metadata(self._metadata):
             self.aggregate = begin()
-        self.stated: list[tuple[str, dict[str, Any]]] = []
         self._replay()
 
-    def given(self, *verbs: Callable[[E], object]) -> "Story[E]":
-        for verb in verbs:
-            with on_occasion(self._occasion):
-                verb(self.aggregate)
-        self._replay()
-        return self
-
-    def when(self, verb: Callable[[E], object]) -> "Story[E]":
-        with on_occasion(self._occasion):
-            verb(self.aggregate)
-        self.stated = [_told(event) for event in self.aggregate.pending_events]
+    def given(self, *changes: Callable[[E], object]) -> "Story[E]":
+        for change in changes:
+            with with_event_metadata(self._metadata):
+                change(self.aggregate)
         self._replay()
         return self
 
-    def then(self, *facts: tuple[str, dict[str, Any]]) -> None:
-        assert self.stated == list(facts)
+    def when(self, change: Callable[[E], object]) -> "Story[E]":
+        with with_event_metadata(self._metadata):
+            change(self.aggregate)
+        self.appended = [_topic_and_fields(event) for event in self.aggregate.pending_events]
+        self._replay()
+        return self
 
-    def refuses(self, refusal: type[Refused], verb: Callable[[E], object]) -> None:
-        """The refusal leaves no fact and no change behind."""
+    def then(self, *events: tuple[str, dict[str, Any]]) -> None:
+        assert self.appended == list(events)
+
+    def refuses(self, refusal: type[Refused], change: Callable[[E], object]) -> None:
+        """A refused change appends no event and leaves the state as it was."""
         before = dict(vars(self.aggregate))
-        with on_occasion(self._occasion), pytest.raises(refusal):
-            verb(self.aggregate)
+        with with_event_metadata(self._metadata), pytest.raises(refusal):
+            change(self.aggregate)
         assert vars(self.aggregate) == before
 
     def _replay(self) -> None:
-        """What follows is decided on the facts alone, not on what the verbs left in memory."""
-        self._facts = [*getattr(self, "_facts", []), *self.aggregate.collect_events()]
-        lived, replayed = self.aggregate, None
-        for fact in self._facts:
-            replayed = fact.mutate(replayed)
-        assert replayed == lived
+        """Replace the aggregate by one built from the events alone, and compare both."""
+        self.events = [*self.events, *self.aggregate.collect_events()]
+        changed, replayed = self.aggregate, None
+        for event in self.events:
+            replayed = event.mutate(replayed)
+        assert replayed == changed
         self.aggregate = replayed
 
 
-def _told(event: Any) -> tuple[str, dict[str, Any]]:
-    return event.TOPIC, {k: v for k, v in vars(event).items() if k not in _OF_EVERY_FACT}
+def _topic_and_fields(event: Any) -> tuple[str, dict[str, Any]]:
+    return event.TOPIC, {k: v for k, v in vars(event).items() if k not in _COMMON_FIELDS}

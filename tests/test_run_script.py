@@ -94,7 +94,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def installed(set_up: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What would be installed, in turn, instead of installing it."""
+    """Return the packages that would be installed, in order, without installing them."""
     seen: list[list[str]] = []
 
     def note(_: object, locks: list[Path]) -> None:

@@ -1,15 +1,23 @@
-"""Settings: the defaults that are promised, a variable for every bound, and bad values by name."""
+"""Settings: the promised defaults, one variable a field, ranges, invalid values and unknown names."""
 
+import json
+import re
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_origin
 from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
 
-from huajuan.setting_ranges import OWN, range_of
-from huajuan.settings import Settings, SettingsError, from_environment
+from huajuan.limits import TEST_LIMITS, ServiceLimits, limits_of
+from huajuan.settings import Settings, SettingsError, declared, from_environment, unknown_variables
+from huajuan.settings.__main__ import page
+from huajuan.settings.environment import OTHER_VARIABLES, RENAMED
+from tests.server.service import CHECKOUT, environment
 
+SETTINGS_MAX = 50
 DEFAULTS = {
     "database_url": "",
     "data_dir": "",
@@ -33,29 +41,19 @@ DEFAULTS = {
     "generate_wait_seconds": 300,
     "bcrypt_cost": 12,
 }
-GROUPS = (
-    *("log", "projection", "dispatch", "painter", "login", "idempotency", "rebuild", "audit", "streams"),
-    "http",
-)
 REFUSED = {
     "PORT": ["0", "65536", "abc", "80.5", "-1"],
     "WORKERS": ["0", "257", "two"],
     "WELCOME_POINTS": ["-1"],
     "BCRYPT_COST": ["3", "17"],
-    "BCRYPT_THREADS_MAX": ["0"],
     "CONNECTIONS_MAX": ["1"],
-    "HTTP_REQUEST_LINE_BYTES_MAX": ["0", "65001"],
     "HTTP_HEADER_BYTES_MAX": ["0", "1023", "2000000"],
-    "HTTP_HEADERS_MAX": ["0"],
-    "HTTP_HEAD_SECONDS": ["0", "3601", "inf", "nan"],
-    "HTTP_BODY_SECONDS": ["0"],
-    "HTTP_WRITE_STALL_SECONDS": ["0"],
     "HTTP_KEEP_ALIVE_SECONDS": ["-1", "86401"],
     "HTTP_CONNECTIONS_MAX": ["-1", "60001"],
-    "HTTP_UNSENT_BYTES_MAX": ["0"],
-    "AUDIT_THREADS_MAX": ["0"],
     "TOKEN_HOURS": ["0", "-1", "nan", "inf"],
     "GENERATE_WAIT_SECONDS": ["0", "nan"],
+    "JOBS_PER_SERVER_MAX": ["0", "-1", "1.5", "many"],
+    "NO_SERVER_TIMEOUT_SECONDS": ["-0.1", "nan", "inf"],
     "CHECK_IN_LIMIT": ["hourly"],
     "TRUSTED_PROXIES": [
         "proxy.example",
@@ -70,10 +68,6 @@ REFUSED = {
     "LOGIN_ACCOUNT_FAILURES_MAX": ["0", "-1", "1000001"],
     "LOGIN_ADDRESS_FAILURES_MAX": ["0", "1000001"],
     "LOGIN_WINDOW_SECONDS": ["0", "86401", "inf"],
-    "LOGIN_WAIT_SECONDS": ["601"],
-    "LOGIN_ATTEMPT_SECONDS_MAX": ["0", "601"],
-    "LOGIN_KNOWN_ADDRESSES_MAX": ["1001"],
-    "LOGIN_KNOWN_ADDRESS_DAYS": ["3651"],
     "JWT_SECRET": ["x" * 31],
     "TIME_ZONE": ["Mars/Olympus", "../../etc/passwd", "/etc/localtime", "Asia", "\0"],
     "PUBLIC_URL": [
@@ -87,66 +81,47 @@ REFUSED = {
     ],
     "PUBLIC_URL_ALIASES": ["localhost:8080", "http://old.example,ftp://example.com", "http://old.example/#x"],
     "COMFYUI_URLS": ["localhost:8188", "http://one, two", "http://", "HTTP://:8188", "http://one:99999"],
-    "LOG_QUEUE_SAVES_MAX": ["-1", "1.5", "many"],
-    "LOG_LOCK_SECONDS_MAX": ["-0.1", "nan", "inf"],
 }
 
 
-def bounds() -> list[tuple[str, str, type]]:
-    """Group, name and type of every limit."""
-    groups = {group: get_type_hints(type(getattr(Settings(), group))) for group in GROUPS}
-    return [(group, name, kind) for group, limits in groups.items() for name, kind in limits.items()]
-
-
-def numbers() -> dict[str, Any]:
-    """Every setting that is a number, by the name of its variable without HUAJUAN_, with its default."""
-    own = {
-        n.upper(): getattr(Settings(), n) for n, k in get_type_hints(Settings).items() if k in (int, float)
-    }
-    grouped = {f"{g}_{n}".upper(): getattr(getattr(Settings(), g), n) for g, n, _ in bounds()}
-    return own | grouped
-
-
-def another(name: str, kind: type) -> Any:
-    """A value beside the default."""
-    allowed, default = range_of(name), numbers()[name]
-    return kind(default + 1 if default + 1 in allowed else default - 1)
+NUMBERS = {name.upper(): setting for name, (kind, setting) in declared().items() if kind in (int, float)}
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
-def test_nothing_need_be_set(name: str) -> None:
+def test_the_default_is_the_promised_one(name: str) -> None:
     assert getattr(from_environment({}), name) == DEFAULTS[name]
 
 
-def test_every_number_is_set_by_the_variable_of_its_name() -> None:
-    kinds = {n: k for n, k in get_type_hints(Settings).items() if k in (int, float)}
-    assert len(kinds) > 10
-    for name, kind in kinds.items():
-        value = another(name.upper(), kind)
-        settings = from_environment({f"HUAJUAN_{name.upper()}": str(value)})
-        assert settings == msgspec.structs.replace(Settings(), **{name: value})
+def test_an_operator_reads_at_most_fifty_settings() -> None:
+    assert 40 < len(declared()) <= SETTINGS_MAX
 
 
-@pytest.mark.parametrize(("group", "name", "kind"), bounds())
-def test_every_bound_has_a_variable(group: str, name: str, kind: type) -> None:
-    variable = f"{group}_{name}".upper()
-    value = another(variable, kind)
-    settings = from_environment({f"HUAJUAN_{variable}": str(value)})
-    changed = msgspec.structs.replace(getattr(Settings(), group), **{name: value})
-    assert settings == msgspec.structs.replace(Settings(), **{group: changed})
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_is_set_by_the_variable_of_its_name(name: str) -> None:
+    field, (kind, setting) = name.lower(), declared()[name.lower()]
+    default = getattr(Settings(), field)
+    value = kind(default + 1 if setting.allows(default + 1) else default - 1)
+    settings = from_environment({f"HUAJUAN_{name}": str(value)})
+    assert settings == msgspec.structs.replace(Settings(), **{field: value})
 
 
-@pytest.mark.parametrize("name", numbers())
+@pytest.mark.parametrize("name", NUMBERS)
 def test_every_number_has_a_range_with_its_default_in_it(name: str) -> None:
-    allowed = range_of(name)
-    assert 0 <= allowed.least < allowed.most < 2**53
-    assert numbers()[name] in allowed
+    setting = NUMBERS[name]
+    assert 0 <= setting.least < setting.most < 2**53
+    assert setting.allows(getattr(Settings(), name.lower()))
 
 
-def test_every_group_is_looked_at_and_no_range_is_left_of_a_setting_that_is_gone() -> None:
-    groups = [n for n, hint in get_type_hints(Settings).items() if hasattr(hint, "__struct_fields__")]
-    assert sorted(groups) == sorted(GROUPS)
-    assert set(OWN) <= set(numbers())
+def test_every_setting_is_documented() -> None:
+    for kind, setting in declared().values():
+        assert setting.text
+        assert setting.most == 0 or kind in (int, float)
+        assert kind in (int, float, str) or get_origin(kind) is not None
+
+
+def test_the_page_of_the_settings_is_the_generated_one() -> None:
+    """`python -m huajuan.settings > docs/settings.md` writes it."""
+    assert (CHECKOUT / "docs" / "settings.md").read_text("utf-8") == page()
 
 
 ODD = [
@@ -167,15 +142,15 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("name", numbers())
+@pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_out_of_its_range_is_refused_in_one_line(name: str) -> None:
-    allowed = range_of(name)
+    allowed = NUMBERS[name]
     outside = [str(allowed.most + 1), str(10**19), *ODD]
     for text in outside if allowed.least == 0 else ["0", *outside]:
         with pytest.raises(SettingsError) as refused:
             from_environment({f"HUAJUAN_{name}": text})
         assert str(refused.value).startswith(f"HUAJUAN_{name} is {text[:100]!r}: it must be a")
-        assert str(refused.value).endswith(f" number from {allowed}")
+        assert str(refused.value).endswith(f" number from {allowed.range}")
         assert len(str(refused.value).splitlines()) == 1
 
 
@@ -184,14 +159,118 @@ def test_a_choice_that_is_none_names_those_that_are() -> None:
         from_environment({"HUAJUAN_CHECK_IN_LIMIT": "hourly"})
 
 
-def test_a_lease_outlives_its_heartbeat() -> None:
-    with pytest.raises(SettingsError, match=r"^HUAJUAN_DISPATCH_LEASE_SECONDS must be more than"):
-        from_environment({"HUAJUAN_DISPATCH_HEARTBEAT_SECONDS": "20"})
+def test_an_old_name_stops_the_start_and_names_the_new_one() -> None:
+    for old, new in RENAMED.items():
+        assert new.removeprefix("HUAJUAN_").lower() in declared()
+        with pytest.raises(SettingsError, match=f"^{old} is now named {new}: "):
+            from_environment({old: "5"})
+    assert from_environment(dict.fromkeys(RENAMED, "")) == Settings()
 
 
-def test_a_bound_is_found_under_the_name_an_operator_reads() -> None:
-    assert from_environment({"HUAJUAN_LOG_QUEUE_SAVES_MAX": "5"}).log.queue_saves_max == 5
-    assert from_environment({"HUAJUAN_PAINTER_READ_SECONDS_MAX": "1.5"}).painter.read_seconds_max == 1.5
+UNKNOWN = {
+    "HUAJUAN_DATABSE_URL": "; did you mean HUAJUAN_DATABASE_URL?",
+    "HUAJUAN_DISPATCH_LEASE_SECONDS": "",
+    "HUAJUAN_LOG_QUEUE_SAVES_MAX": "",
+    "HUAJUAN_WORKER": "; did you mean HUAJUAN_WORKERS?",
+}
+
+
+UNKNOWN_BY_VALUE = dict.fromkeys(UNKNOWN, "5")
+
+
+def test_a_variable_that_is_no_setting_is_named() -> None:
+    """One misspelled, and one of a setting that was removed."""
+    assert from_environment(UNKNOWN_BY_VALUE) == Settings()
+    found = list(unknown_variables({**UNKNOWN_BY_VALUE, "HUAJUAN_WORKERS": "2", "PATH": "/bin"}))
+    assert found == [f"{name} is not a setting and has no effect{more}" for name, more in UNKNOWN.items()]
+
+
+def test_each_verb_warns_at_its_start(tmp_path: Path) -> None:
+    given = environment(data_dir=tmp_path) | UNKNOWN_BY_VALUE
+    command = [sys.executable, "-P", "-m", "huajuan", "status"]
+    ran = subprocess.run(command, env=given, capture_output=True, text=True, timeout=60)
+    assert ran.stdout == ""
+    lines = ran.stderr.splitlines()
+    assert [name for name in UNKNOWN if any(f"{name} is not a setting" in line for line in lines)] == [
+        *UNKNOWN
+    ]
+    assert "there is no database" in lines[-1]
+
+
+def test_variables_of_other_uses_are_known() -> None:
+    internal = dict.fromkeys((TEST_LIMITS, "_HUAJUAN_SERVER_PID", "huajuan_port"), "1")
+    assert list(unknown_variables(dict.fromkeys(OTHER_VARIABLES, "x") | internal)) == []
+
+
+KUBERNETES = {
+    "HUAJUAN_SERVICE_HOST": "10.0.0.1",
+    "HUAJUAN_SERVICE_PORT": "8080",
+    "HUAJUAN_SERVICE_PORT_HTTP": "8080",
+    "HUAJUAN_PORT": "tcp://10.0.0.1:8080",
+    "HUAJUAN_PORT_8080_TCP": "tcp://10.0.0.1:8080",
+    "HUAJUAN_PORT_8080_TCP_PROTO": "tcp",
+    "HUAJUAN_PORT_8080_TCP_PORT": "8080",
+    "HUAJUAN_PORT_8080_TCP_ADDR": "10.0.0.1",
+    "HUAJUAN_DB_SERVICE_HOST": "10.0.0.2",
+    "HUAJUAN_DB_PORT": "tcp://10.0.0.2:5432",
+    "HUAJUAN_DB_PORT_5432_TCP": "tcp://10.0.0.2:5432",
+}
+
+
+def test_variables_that_kubernetes_sets_for_a_service_are_left_alone() -> None:
+    assert from_environment(KUBERNETES) == Settings()
+    assert list(unknown_variables(KUBERNETES)) == []
+
+
+def test_the_variables_in_the_code_are_known() -> None:
+    """A text that names a variable names one that exists."""
+    known = {f"HUAJUAN_{name.upper()}" for name in declared()} | OTHER_VARIABLES.keys() | RENAMED.keys()
+    for path in [*(CHECKOUT / "huajuan").rglob("*.py"), *(CHECKOUT / "docs").glob("*.md")]:
+        found = re.findall(r"(?<![A-Z_])HUAJUAN_[A-Z_]*[A-Z]", path.read_text("utf-8"))
+        assert not set(found) - known - {"HUAJUAN_X", "HUAJUAN_COMFYUI"}, path
+
+
+def test_operator_settings_set_their_limits() -> None:
+    given = {"JOBS_PER_SERVER_MAX": "3", "HTTP_CONNECTIONS_MAX": "9", "LOGIN_WINDOW_SECONDS": "2.5"}
+    limits = limits_of(from_environment({f"HUAJUAN_{name}": text for name, text in given.items()}), {})
+    assert limits.jobs.jobs_per_server_max == 3
+    assert limits.http.connections_max == 9
+    assert limits.login.window_seconds == 2.5
+    assert limits_of(Settings(), {}) == ServiceLimits()
+
+
+def test_the_client_waits_no_longer_than_a_job_may_take() -> None:
+    client = limits_of(from_environment({"HUAJUAN_JOB_SECONDS_MAX": "7"}), {}).inference_client
+    assert (client.job_seconds_max, client.unreachable_seconds_max) == (7, 7)
+    assert client.seconds_without_progress_max == 7
+
+
+def test_tests_set_constants_by_one_variable() -> None:
+    given = {"jobs": {"lease_seconds": 5.5, "attempts_max": 2}, "worker": {"sweep_batch_max": 7}}
+    limits = limits_of(Settings(), {TEST_LIMITS: json.dumps(given)})
+    assert (limits.jobs.lease_seconds, limits.jobs.attempts_max) == (5.5, 2)
+    assert type(limits.jobs.attempts_max) is int
+    assert limits.worker.sweep_batch_max == 7
+    assert limits.jobs.heartbeat_seconds == ServiceLimits().jobs.heartbeat_seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"nothing": {}}',
+        '{"jobs": {"nothing": 1}}',
+        '{"jobs": {"attempts_max": 1.5}}',
+        '{"jobs": {"lease_seconds": "5"}}',
+        '{"jobs": {"lease_seconds": 1, "heartbeat_seconds": 1}}',
+        '{"idempotency": {"lease_seconds": 1}}',
+    ],
+)
+def test_the_test_variable_is_strict(text: str) -> None:
+    """An unknown name, another type, and a lease that its heartbeat outlives."""
+    with pytest.raises(SettingsError, match=f"^{TEST_LIMITS}"):
+        limits_of(Settings(), {TEST_LIMITS: text})
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""For auditors: proves that no byte of the log was changed, and explains every balance from the log alone."""
+"""Verifies that the log is unchanged, and explains each balance from the log alone."""

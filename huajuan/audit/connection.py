@@ -1,54 +1,106 @@
-"""A connection that can only read, and whose failures are told in one line."""
+"""Read-only database connections of an audit, with its errors and limits."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import psycopg
 
-from huajuan.audit.errors import AuditError
 from huajuan.event_store.stream_ids import StreamIds
 from huajuan.postgres.connect import connect_blocking
 
+T = TypeVar("T")
 _READ_ONLY = "SET default_transaction_read_only = on"
 _STREAM_KEY = "SELECT stream_key FROM operations.installation"
-_HEAD = "SELECT notification_id, coalesce(chain, '') FROM log.huajuan_events ORDER BY notification_id DESC LIMIT 1"
-BEFORE_THE_FIRST = (0, b"")
+_HEAD = """
+SELECT notification_id, coalesce(chain, '') FROM log.huajuan_events ORDER BY notification_id DESC LIMIT 1
+"""
+EMPTY_LOG_HEAD = (0, b"")
+
+
+class AuditLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of the audits that a server runs: threads, queue length, and seconds."""
+
+    threads_max: int = 2
+    waiting_max: int = 20
+    connect_seconds_max: float = 5
+    replay_seconds_max: float = 20
+    verify_seconds_max: float = 60
+
+
+class AuditError(Exception):
+    """The audit cannot be done; the message is one line with the reason."""
+
+
+class AuditTimeout(AuditError):
+    """The audit took longer than its limit."""
+
+
+class AuditGap(AuditError):
+    """Events of a stream are missing, so its state cannot be computed."""
+
+
+class UnreadableLine(Exception):
+    """A line of an export is not a valid row; the message is the reason."""
+
+
+def unreadable_event(position: int) -> AuditError:
+    """The error for an event that this program cannot have written."""
+    return AuditError(f"the event at position {position} cannot be read; run verify to find the damage")
+
+
+def gap_before(position: int) -> AuditGap:
+    return AuditGap(
+        f"events are missing from the stream before the one at position {position}; "
+        "run verify to find the damage"
+    )
+
+
+def stop_after(seconds_max: float, items: Iterable[T]) -> Iterator[T]:
+    """Yields the items; raises `AuditTimeout` at the first item after `seconds_max`."""
+    deadline = time.monotonic() + seconds_max
+    for item in items:
+        if time.monotonic() > deadline:
+            raise AuditTimeout(f"it took longer than {seconds_max:g} seconds")
+        yield item
 
 
 @contextmanager
-def reading(dsn: str) -> Iterator[psycopg.Connection]:
-    """Autocommitting. Raises `AuditError` for whatever goes wrong with the database inside."""
+def open_read_only(dsn: str) -> Iterator[psycopg.Connection]:
+    """An autocommitting connection. Database errors inside the block are raised as `AuditError`."""
     try:
         with connect_blocking(dsn, _READ_ONLY) as connection:
             yield connection
     except psycopg.errors.UndefinedTable as error:
-        raise AuditError("nothing was ever served from this database: it lacks the tables") from error
+        raise AuditError("no server was ever started on this database: it has no tables") from error
     except psycopg.Error as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise AuditError(f"the database failed: {reason}") from error
 
 
-def hold_still(connection: psycopg.Connection) -> None:
-    """All that is read from here on is of the same moment, whatever is written meanwhile.
+def begin_snapshot(connection: psycopg.Connection) -> None:
+    """All later queries of the connection read the same snapshot.
 
-    The transaction ends with the connection: who is told to stop in the middle of a query can end nothing else.
+    The transaction ends with the connection: after a signal in the middle of a query nothing else could end
+    it.
     """
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
 
 
 def stream_ids(connection: psycopg.Connection) -> StreamIds:
-    return StreamIds(one(connection, _STREAM_KEY)[0])
+    return StreamIds(fetch_one(connection, _STREAM_KEY)[0])
 
 
-def newest(connection: psycopg.Connection) -> tuple[int, bytes]:
-    """Position and chain of the log's last event."""
-    return connection.execute(_HEAD, binary=True).fetchone() or BEFORE_THE_FIRST
+def read_log_head(connection: psycopg.Connection) -> tuple[int, bytes]:
+    """Position and chain link of the last event; `EMPTY_LOG_HEAD` for an empty log."""
+    return connection.execute(_HEAD, binary=True).fetchone() or EMPTY_LOG_HEAD
 
 
-def one(connection: psycopg.Connection, query: str, *values: Any) -> tuple[Any, ...]:
-    """The only row of a query that has one."""
+def fetch_one(connection: psycopg.Connection, query: str, *values: Any) -> tuple[Any, ...]:
+    """The only row of the query's result."""
     row = connection.execute(query.encode(), values, prepare=True, binary=True).fetchone()
     if row is None:
-        raise AuditError("the log's tables have not been made")
+        raise AuditError("the tables of the log do not exist")
     return row

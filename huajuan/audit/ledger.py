@@ -1,6 +1,7 @@
-"""The arithmetic of points, by topic: written apart from the read tables' folds, so that an error in one shows.
+"""The arithmetic of points by event topic, independent of the read tables' folds, so that an error in one
+shows.
 
-Nothing of the domain or of the projections is used here but the names of the topics, as the log has them.
+It shares no code with the domain or the projections; only the event topics are the same.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from huajuan.audit.errors import unreadable
+from huajuan.audit.connection import unreadable_event
 
 T = TypeVar("T")
 
@@ -18,7 +19,7 @@ POTS = ("granted", "available", "held", "spent", "deducted", "forfeited")
 
 
 class Posting(NamedTuple):
-    """What an event does to one pot: `sign` times the amount that it has in this field."""
+    """An event adds `sign` times the value of its `field` to the pot."""
 
     pot: int
     sign: int
@@ -44,11 +45,8 @@ POSTINGS: Mapping[str, tuple[Posting, ...]] = {
 TOPICS = list(POSTINGS)
 
 
-class Fact(msgspec.Struct):
-    """What of a stored event's state concerns points, and who and what it was about.
-
-    `reason` is sealed in some: see `reasons.py`.
-    """
+class PointsEvent(msgspec.Struct):
+    """The fields of a stored event that an explanation of points needs. A personal `reason` is encrypted."""
 
     timestamp: str
     points: int = 0
@@ -62,8 +60,8 @@ class Fact(msgspec.Struct):
     class_version: int = 1
 
 
-class Amounts(msgspec.Struct):
-    """The numbers alone, where nothing else is needed."""
+class PointsAmounts(msgspec.Struct):
+    """The amounts alone, which are faster to decode."""
 
     points: int = 0
     available: int = 0
@@ -71,33 +69,34 @@ class Amounts(msgspec.Struct):
     balance: int | None = None
 
 
-fact_of = msgspec.json.Decoder(Fact).decode
-amounts_of = msgspec.json.Decoder(Amounts).decode
+decode_points_event = msgspec.json.Decoder(PointsEvent).decode
+decode_amounts = msgspec.json.Decoder(PointsAmounts).decode
 
 
-def read_state(decode: Callable[[bytes], T], state: bytes | None, position: int) -> T:
-    """Raises `AuditError` for a state that none of ours could be."""
+def decode_state(decode: Callable[[bytes], T], state: bytes | None, position: int) -> T:
+    """Raises `AuditError` if the state cannot be decoded."""
     try:
         return decode(state or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise unreadable(position) from None
+        raise unreadable_event(position) from None
 
 
-def nothing() -> list[int]:
-    """The pots of a new account."""
+def empty_pots() -> list[int]:
+    """The pots of a new account: 0 each."""
     return [0] * len(POTS)
 
 
-def post(pots: list[int], topic: str, amounts: Amounts | Fact) -> None:
-    """Do to the pots what the event did. An event whose topic is not listed has nothing to do with points."""
+def post(pots: list[int], topic: str, amounts: PointsAmounts | PointsEvent) -> None:
+    """Adds the event's postings to the pots. Raises `KeyError` for a topic that is not in `POSTINGS`."""
     for pot, sign, field in POSTINGS[topic]:
         pots[pot] += sign * getattr(amounts, field)
 
 
-def fault_of(pots: list[int], amounts: Amounts | Fact) -> str | None:
-    """Why what the log says cannot be, after this event."""
+def find_fault(pots: list[int], amounts: PointsAmounts | PointsEvent) -> str | None:
+    """Why the pots after this event are impossible, or `None`."""
     if amounts.balance is not None and amounts.balance != pots[AVAILABLE]:
-        return f"the event says that the balance is {amounts.balance}, its predecessors make it {pots[AVAILABLE]}"
+        computed = pots[AVAILABLE]
+        return f"the event says that the balance is {amounts.balance}, its predecessors make it {computed}"
     if pots[HELD] < 0:
         return f"more was settled or returned than was held: {-pots[HELD]} points"
     if surplus := unconserved(pots):
@@ -106,18 +105,18 @@ def fault_of(pots: list[int], amounts: Amounts | Fact) -> str | None:
 
 
 def unconserved(pots: list[int]) -> int:
-    """Points that came from nowhere or are lost: 0, or somebody erred."""
+    """Points that were created or lost without an event; 0 if the account is correct."""
     return pots[GRANTED] - pots[AVAILABLE] - pots[HELD] - pots[SPENT] - pots[DEDUCTED] - pots[FORFEITED]
 
 
-def difference(folded: list[int] | None, shown: list[int] | None) -> str | None:
-    """How a row of the table differs from what the log comes to; `None` is an account that is not there."""
+def describe_difference(folded: list[int] | None, shown: list[int] | None) -> str | None:
+    """How the table's row (`shown`) differs from the log (`folded`); `None` if they are equal.
+
+    An argument of `None` means that the account does not exist there.
+    """
     if folded is None or shown is None:
-        return (
-            None
-            if folded is shown
-            else f"the {'table' if shown is None else 'log'} knows nothing of the account"
-        )
+        missing_in = "table" if shown is None else "log"
+        return None if folded is shown else f"the {missing_in} does not have the account"
     parts = [
         f"{name} is {there} and the log makes it {here}"
         for name, here, there in zip(POTS, folded, shown, strict=True)

@@ -1,6 +1,6 @@
-"""Every account's points, folded from the log alone and held against the table: both read in the order of accounts.
+"""Replays all accounts' points from the log alone, and compares them with the read table of balances.
 
-So no more than one account is ever in memory, whatever their number; the sorting is Postgres's, within its bound.
+Both are read in the order of account ids, so that one account at a time is in memory. Postgres sorts.
 """
 
 import struct
@@ -11,10 +11,19 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from huajuan.audit.chain_walk import Told
-from huajuan.audit.connection import one
-from huajuan.audit.ledger import TOPICS, Amounts, amounts_of, difference, fault_of, nothing, post, read_state
-from huajuan.audit.table import COLUMNS, TABLE, table_position
+from huajuan.audit.connection import fetch_one
+from huajuan.audit.ledger import (
+    TOPICS,
+    PointsAmounts,
+    decode_amounts,
+    decode_state,
+    describe_difference,
+    empty_pots,
+    find_fault,
+    post,
+)
+from huajuan.audit.replay import COLUMNS, TABLE, table_position
+from huajuan.audit.verify import OnProgress
 
 PAGE_ROWS = 5_000
 SORT_MEMORY = "64MB"
@@ -34,8 +43,8 @@ _FETCH = f"FETCH {PAGE_ROWS} FROM "
 _event = struct.Struct(">16sqi")
 
 
-class Folded(NamedTuple):
-    """One account as the log has it: its last event's position, its pots, and what cannot be, if anything."""
+class FoldedAccount(NamedTuple):
+    """One account computed from the log: the position of its last event, its pots, and the first fault."""
 
     account: UUID
     position: int
@@ -44,86 +53,90 @@ class Folded(NamedTuple):
 
 
 class Disagreement(NamedTuple):
-    """`position` is the event at which the log disagrees with itself, or the account's last one in the table."""
+    """`position` is the event at which the log contradicts itself, or the account's last one in the table."""
 
     account_id: UUID
     position: int
     says: str
 
 
-class Audited(NamedTuple):
-    """How many accounts were looked at, up to the table's position, and the first that disagrees."""
+class ReplayAllOutcome(NamedTuple):
+    """The number of accounts that agree, the table's position, and the first account that disagrees."""
 
     accounts: int
     position: int
     disagreement: Disagreement | None
 
 
-def events_to_replay(connection: psycopg.Connection) -> int:
-    return int(one(connection, _COUNT, TOPICS, table_position(connection))[0])
+def count_points_events(connection: psycopg.Connection) -> int:
+    return int(fetch_one(connection, _COUNT, TOPICS, table_position(connection))[0])
 
 
-def replay_all(connection: psycopg.Connection, told: Told = lambda _: None) -> Audited:
-    """Stops at the first disagreement. The connection must hold still."""
+def replay_all(connection: psycopg.Connection, on_progress: OnProgress = lambda _: None) -> ReplayAllOutcome:
+    """Stops at the first disagreement. The connection must be in a snapshot.
+
+    Calls `on_progress` with the number of events read.
+    """
     position, accounts = table_position(connection), 0
-    _declare(connection, position)
-    folded, shown = _folded(_fetched(connection, "events"), told), _shown(_fetched(connection, "rows"))
-    for account, here, there in _side_by_side(folded, shown):
+    _declare_cursors(connection, position)
+    folded = _fold_accounts(_fetch_pages(connection, "events"), on_progress)
+    shown = _table_rows(_fetch_pages(connection, "rows"))
+    for account, here, there in _merge_join(folded, shown):
         if wrong := _disagreement(account, here, there, position):
-            return Audited(accounts, position, wrong)
+            return ReplayAllOutcome(accounts, position, wrong)
         accounts += 1
-    return Audited(accounts, position, None)
+    return ReplayAllOutcome(accounts, position, None)
 
 
-def _declare(connection: psycopg.Connection, last: int) -> None:
-    """They are plain statements and end with the transaction: nothing has to be closed, however this ends."""
+def _declare_cursors(connection: psycopg.Connection, last: int) -> None:
+    """The cursors end with the transaction, so nothing has to be closed."""
     for setting in _SETTINGS:
         connection.execute(setting.encode())
     connection.execute(sql.SQL(_EVENTS).format(topics=sql.Literal(TOPICS), last=sql.Literal(last)))
     connection.execute(_ROWS.encode())
 
 
-def _fetched(connection: psycopg.Connection, cursor: str) -> Iterator[list[Any]]:
+def _fetch_pages(connection: psycopg.Connection, cursor: str) -> Iterator[list[Any]]:
     while rows := connection.execute((_FETCH + cursor).encode(), binary=True).fetchall():
         yield rows
 
 
-def _folded(pages: Iterator[list[tuple[bytes]]], told: Told) -> Iterator[Folded]:
-    account, position, pots, fault, done = b"", 0, nothing(), None, 0
+def _fold_accounts(pages: Iterator[list[tuple[bytes]]], on_progress: OnProgress) -> Iterator[FoldedAccount]:
+    account, position, pots, fault, done = b"", 0, empty_pots(), None, 0
     for rows in pages:
         for (event,) in rows:
             stream, at, code = _event.unpack_from(event)
             if stream != account:
                 if account:
-                    yield Folded(UUID(bytes=account), position, pots, fault)
-                account, pots, fault = stream, nothing(), None
+                    yield FoldedAccount(UUID(bytes=account), position, pots, fault)
+                account, pots, fault = stream, empty_pots(), None
             position = position if fault else at
-            amounts: Amounts = read_state(amounts_of, event[_event.size :], at)
+            amounts: PointsAmounts = decode_state(decode_amounts, event[_event.size :], at)
             post(pots, TOPICS[code - 1], amounts)
-            fault = fault or fault_of(pots, amounts)
+            fault = fault or find_fault(pots, amounts)
         done += len(rows)
-        told(done)
+        on_progress(done)
     if account:
-        yield Folded(UUID(bytes=account), position, pots, fault)
+        yield FoldedAccount(UUID(bytes=account), position, pots, fault)
 
 
-def _shown(pages: Iterator[list[Any]]) -> Iterator[tuple[UUID, list[int]]]:
+def _table_rows(pages: Iterator[list[Any]]) -> Iterator[tuple[UUID, list[int]]]:
     for rows in pages:
         for account, *pots in rows:
             yield account, pots
 
 
-def _side_by_side(
-    folded: Iterator[Folded], shown: Iterator[tuple[UUID, list[int]]]
-) -> Iterator[tuple[UUID, Folded | None, list[int] | None]]:
-    """Accounts in their order, each as the log has it and as the table does; one of the two may lack it."""
+def _merge_join(
+    folded: Iterator[FoldedAccount], shown: Iterator[tuple[UUID, list[int]]]
+) -> Iterator[tuple[UUID, FoldedAccount | None, list[int] | None]]:
+    """Merge join by account id of the log and the table; one of the two may lack an account."""
     here, there = next(folded, None), next(shown, None)
     while here or there:
         if here and there and here.account == there[0]:
             yield here.account, here, there[1]
             here, there = next(folded, None), next(shown, None)
         elif there is None or (here and here.account < there[0]):
-            assert here  # noqa: S101  one of the two is there
+            assert here  # noqa: S101  one of the two exists
             yield here.account, here, None
             here = next(folded, None)
         else:
@@ -132,9 +145,9 @@ def _side_by_side(
 
 
 def _disagreement(
-    account: UUID, folded: Folded | None, shown: list[int] | None, position: int
+    account: UUID, folded: FoldedAccount | None, shown: list[int] | None, position: int
 ) -> Disagreement | None:
     if folded and folded.fault:
-        return Disagreement(account, folded.position, f"the log disagrees with itself: {folded.fault}")
-    wrong = difference(folded and folded.pots, shown)
+        return Disagreement(account, folded.position, f"the log contradicts itself: {folded.fault}")
+    wrong = describe_difference(folded and folded.pots, shown)
     return Disagreement(account, folded.position if folded else position, wrong) if wrong else None

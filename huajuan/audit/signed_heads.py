@@ -1,12 +1,12 @@
-"""Published heads: the log's last position and link, signed, against which the log can be held later.
+"""Signed heads: the log's last position and link, published so that the log can be compared with them later.
 
-What is signed are these bytes, UTF-8, each line ended by a line feed, and nothing else:
+The signature covers exactly these bytes, in UTF-8, each line ended by a line feed:
 
     huajuan-head/1
     <installation>
     <position>
     <chain, in hexadecimal>
-    <time, as the file has it>
+    <time, as in the file>
 """
 
 from datetime import datetime
@@ -17,7 +17,7 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from huajuan.audit.errors import AuditError
+from huajuan.audit.connection import AuditError
 
 HEAD_BYTES_MAX = 10_000
 Format = Literal["huajuan-head/1"]
@@ -25,27 +25,27 @@ Chain = Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")]
 Line = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z:.+-]{1,64}$")]
 PublicKey = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 Signature = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{128}$")]
-Place = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Position = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
-    """`chain` is empty before the first event. `installation` names the log and tells nothing of its key."""
+    """`chain` is empty before the first event. `installation` is an id that reveals nothing of the key."""
 
     format: Format = get_args(Format)[0]
     installation: Line
-    position: Place
+    position: Position
     chain: Chain
     time: Line
     public_key: PublicKey | None = None
     signature: Signature | None = None
 
 
-def head_at(installation: object, position: int, chain: bytes, at: datetime) -> Head:
+def make_head(installation: object, position: int, chain: bytes, at: datetime) -> Head:
     return Head(installation=str(installation), position=position, chain=chain.hex(), time=at.isoformat())
 
 
-def signed(head: Head, secret: bytes) -> Head:
-    """`secret` are the 32 bytes of an Ed25519 key."""
+def sign_head(head: Head, secret: bytes) -> Head:
+    """`secret` is an Ed25519 private key of 32 bytes."""
     key = Ed25519PrivateKey.from_private_bytes(secret)
     public = key.public_key().public_bytes_raw().hex()
     return msgspec.structs.replace(head, public_key=public, signature=key.sign(signed_bytes(head)).hex())
@@ -56,17 +56,14 @@ def signed_bytes(head: Head) -> bytes:
     return "".join(f"{part}\n" for part in parts).encode()
 
 
-def fault_of(head: Head, public_key: str | None) -> str | None:
-    """Why the signature proves nothing, if so. A head without one is trusted as far as its file is."""
+def signature_fault(head: Head, public_key: str | None) -> str | None:
+    """Why the signature is not accepted, or `None`. Without `public_key`, an unsigned head is accepted."""
     if head.signature is None or head.public_key is None:
         return "it is not signed" if public_key or head.signature or head.public_key else None
     if public_key and head.public_key != public_key:
         return "it is signed with another key"
-    return (
-        None
-        if _is_valid(head.public_key, head.signature, signed_bytes(head))
-        else "its signature is not valid"
-    )
+    is_valid = _is_valid(head.public_key, head.signature, signed_bytes(head))
+    return None if is_valid else "its signature is not valid"
 
 
 def _is_valid(public_key: str, signature: str, message: bytes) -> bool:
@@ -79,16 +76,16 @@ def _is_valid(public_key: str, signature: str, message: bytes) -> bool:
     return True
 
 
-def written(head: Head) -> bytes:
-    """The file: JSON, without what the head has not."""
+def encode_head(head: Head) -> bytes:
+    """The content of a head's file: JSON without absent fields."""
     present = {name: value for name, value in msgspec.structs.asdict(head).items() if value is not None}
     return msgspec.json.format(msgspec.json.encode(present), indent=2) + b"\n"
 
 
 def read_head(path: str) -> Head:
-    """Raises `AuditError` for a file that holds no head."""
+    """Raises `AuditError` if the file is not a head."""
     try:
         with Path(path).open("rb") as file:
             return msgspec.json.decode(file.read(HEAD_BYTES_MAX), type=Head)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise AuditError(f"{path} holds no head: {error}") from None
+        raise AuditError(f"{path} is not a head: {error}") from None

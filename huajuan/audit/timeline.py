@@ -1,18 +1,25 @@
-"""Everything that happened to one account, found in all the streams that tell of it."""
+"""The timeline of one account: its events in all streams that refer to it."""
 
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
 
-from huajuan.audit.connection import newest, one, stream_ids
-from huajuan.audit.event_lookup import ABOUT_ACCOUNT, OF_ACCOUNTS, drawn_at, images_of, requested_at
-from huajuan.audit.events import COLUMNS, Reader
+from huajuan.audit.connection import fetch_one, read_log_head, stream_ids
+from huajuan.audit.event_lookup import (
+    ABOUT_ACCOUNT,
+    COLUMNS,
+    OF_ACCOUNTS,
+    EventReader,
+    drawn_positions,
+    requested_images,
+    requested_positions,
+)
 from huajuan.domain.account import Account
 from huajuan.domain.image import Image
-from huajuan.event_store.log_reader import Recorded
+from huajuan.event_store.log_reader import RecordedEvent
 
-# An address is released by the event that follows its claim, and that event does not say by whom.
+# `email_claim.released` follows its claim in the stream and does not have the account's id.
 _FOUND = f"""(
     SELECT {COLUMNS} FROM log.huajuan_events WHERE originator_id = ANY(%b)
      UNION ALL
@@ -25,63 +32,69 @@ _FOUND = f"""(
       JOIN log.huajuan_events r
         ON r.originator_id = c.originator_id AND r.originator_version = c.originator_version + 1
      WHERE r.topic = 'email_claim.released') found
- WHERE notification_id < %b"""  # noqa: S608  our own words
-_ABOUT = f"SELECT * FROM {_FOUND} ORDER BY notification_id DESC LIMIT %b"  # noqa: S608  our own words
-_COUNT = f"SELECT count(*) FROM {_FOUND}"  # noqa: S608  our own words
+ WHERE notification_id < %b"""  # noqa: S608  constants of this module
+_PAGE = f"SELECT * FROM {_FOUND} ORDER BY notification_id DESC LIMIT %b"  # noqa: S608  constants
+_COUNT = f"SELECT count(*) FROM {_FOUND}"  # noqa: S608  constants of this module
 
 
-class Happening(NamedTuple):
-    """An event that touched the account.
+class TimelineEvent(NamedTuple):
+    """An event that concerns the account.
 
-    `actor` is who did it, by name, or by the id in the log where they are erased; `None` is the service itself.
-    `image` is the picture's id in the log, `image_id` its id on the wire if it was ever drawn, `generation_id` the id
-    of its job.
+    `actor` is the acting account's username, or its id in the log if it was erased; `None` is the service
+    itself. `image` is the picture's id in the log, `image_id` its id in the API once it was drawn,
+    `generation_id` the id of its job.
     """
 
     position: int
     event: Any
     actor: str | None
-    by_themselves: bool
+    is_own_action: bool
     image: UUID | None
     image_id: int | None
     generation_id: int | None = None
 
 
-def happenings(connection: psycopg.Connection, account: UUID, before: int, most: int) -> list[Happening]:
-    """Newest first, those before a position."""
-    reader, last = Reader(connection), newest(connection)[0]
-    found = reader.select(_ABOUT, (*_about(connection, account, last), before, most))
+def read_timeline(
+    connection: psycopg.Connection, account: UUID, before: int, limit: int
+) -> list[TimelineEvent]:
+    """Newest first, at most `limit` before a position."""
+    reader, last = EventReader(connection), read_log_head(connection)[0]
+    found = reader.select(_PAGE, (*_found_values(connection, account, last), before, limit))
     images = list({image for each in found if (image := _image(each))})
-    ids, jobs = drawn_at(connection, images, last), requested_at(connection, images, last)
-    names = names_of(reader, {each.event.actor for each in found})
-    return [_happening(account, each, names, ids, jobs) for each in found]
+    ids, jobs = drawn_positions(connection, images, last), requested_positions(connection, images, last)
+    names = usernames_of(reader, {each.event.actor for each in found})
+    return [_timeline_event(account, each, names, ids, jobs) for each in found]
 
 
-def count_happenings(connection: psycopg.Connection, account: UUID, before: int) -> int:
-    """How many there are before a position."""
-    values = (*_about(connection, account, newest(connection)[0]), before)
-    return int(one(connection, _COUNT, *values)[0])
+def count_timeline_events(connection: psycopg.Connection, account: UUID, before: int) -> int:
+    """The number of events before a position."""
+    values = (*_found_values(connection, account, read_log_head(connection)[0]), before)
+    return int(fetch_one(connection, _COUNT, *values)[0])
 
 
-def _about(connection: psycopg.Connection, account: UUID, last: int) -> tuple[list[UUID], str, str]:
-    """The streams of an account, and its id as the log's indexes have it."""
-    streams = [account, stream_ids(connection).admin(account), *images_of(connection, account, last)]
+def _found_values(connection: psycopg.Connection, account: UUID, last: int) -> tuple[list[UUID], str, str]:
+    """The parameters of `_FOUND`: the streams of the account, and its id for two index lookups."""
+    streams = [account, stream_ids(connection).admin(account), *requested_images(connection, account, last)]
     return streams, str(account), str(account)
 
 
-def names_of(reader: Reader, accounts: set[UUID | None]) -> dict[UUID, str]:
-    """The usernames of those who are not erased."""
-    begun = [each.event for each in reader.beginnings([a for a in accounts if a])]
-    return {e.originator_id: e.username for e in begun if isinstance(e, Account.Registered) and e.username}
+def usernames_of(reader: EventReader, accounts: set[UUID | None]) -> dict[UUID, str]:
+    """Usernames by account, without erased accounts."""
+    first = [each.event for each in reader.first_events([a for a in accounts if a])]
+    return {e.originator_id: e.username for e in first if isinstance(e, Account.Registered) and e.username}
 
 
-def _happening(
-    account: UUID, one: Recorded, names: dict[UUID, str], ids: dict[UUID, int], jobs: dict[UUID, int]
-) -> Happening:
-    image, actor = _image(one), one.event.actor
-    return Happening(
-        one.position,
-        one.event,
+def _timeline_event(
+    account: UUID,
+    recorded: RecordedEvent,
+    names: dict[UUID, str],
+    ids: dict[UUID, int],
+    jobs: dict[UUID, int],
+) -> TimelineEvent:
+    image, actor = _image(recorded), recorded.event.actor
+    return TimelineEvent(
+        recorded.position,
+        recorded.event,
         names.get(actor, str(actor)) if actor else None,
         actor == account,
         image,
@@ -90,8 +103,8 @@ def _happening(
     )
 
 
-def _image(one: Recorded) -> UUID | None:
-    if isinstance(one.event, Image.Event):
-        of_stream: UUID = one.event.originator_id
+def _image(recorded: RecordedEvent) -> UUID | None:
+    if isinstance(recorded.event, Image.Event):
+        of_stream: UUID = recorded.event.originator_id
         return of_stream
-    return getattr(one.event, "image_id", None)
+    return getattr(recorded.event, "image_id", None)

@@ -1,19 +1,34 @@
-"""Says of a log or an export whether it is whole, and holds it against published heads."""
+"""Verifies the hash chain of a log or an export, and compares it with published heads."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
 
-from huajuan.audit.chain_walk import Told, Walked, walk
-from huajuan.audit.hash_chain import Page
-from huajuan.audit.signed_heads import Head, fault_of
-from huajuan.audit.tamper_diagnosis import Damage
+from huajuan.audit.connection import UnreadableLine
+from huajuan.audit.hash_chain import Page, Row, follow
+from huajuan.audit.signed_heads import Head, signature_fault
+from huajuan.audit.tamper_diagnosis import ChainBreak, Damage, diagnose_damage
+
+# How many rows after a break are searched for the row that belongs there.
+ROWS_SEARCHED_MAX = 4_000
+OnProgress = Callable[[int], None]
+
+
+@dataclass
+class ChainWalk:
+    """How far the chain is intact; `links` has the links at the positions that were asked for."""
+
+    position: int
+    chain: bytes
+    links: dict[int, bytes] = field(default_factory=dict)
+    damage: Damage | None = None
 
 
 @dataclass(frozen=True)
-class Claim:
-    """What is to be verified: where it begins, and the log it says it is of.
+class VerificationTarget:
+    """The log or export that is verified: its installation, and the position and link before its first row.
 
-    `last` is the position at which it says that it ends, `None` for a log, which ends where it ends.
+    `last` is the last position that an export claims to have; `None` for a log.
     """
 
     installation: str
@@ -23,8 +38,8 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class HeadFinding:
-    """What a head, named by its file, says of the log. `holds` is `None` where it could not be looked at."""
+class HeadCheck:
+    """The comparison with a head, named by its file. `holds` is `None` if it could not be compared."""
 
     name: str
     position: int
@@ -34,94 +49,153 @@ class HeadFinding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The rows after `began_at` and up to `position` are whole; `chain` is the last one's link, in hexadecimal."""
+    """The rows after `began_at` up to `position` are intact; `chain` is the last link in hexadecimal."""
 
     whole: bool
     began_at: int
     position: int
     chain: str
     damage: Damage | None
-    heads: list[HeadFinding]
+    heads: list[HeadCheck]
 
 
 def verify(
     pages: Iterator[Page],
-    claim: Claim,
+    target: VerificationTarget,
     heads: Mapping[str, Head],
     public_key: str | None = None,
-    told: Told = lambda _: None,
-    gap: Callable[[], Damage | None] = lambda: None,
+    on_progress: OnProgress = lambda _: None,
+    find_gap: Callable[[], Damage | None] = lambda: None,
 ) -> Verdict:
-    """Heads are named by their files. With `public_key`, in hexadecimal, only that key's signatures count.
+    """`heads` by the names of their files.
 
-    `gap` looks for a gap in a stream: a chain can be whole over streams that are not.
+    With `public_key`, in hexadecimal, only signatures of that key count.
+
+    `find_gap` searches for a gap in a stream, which an intact chain does not exclude.
     """
-    marks = {head.position for head in heads.values()}
-    walked = walk(pages, claim.position, claim.chain, marks, told)
-    damage = walked.damage or _cut_short(walked, claim)
-    found = list(_hold_against(walked, damage, claim, heads, public_key))
-    confirmed = not heads or any(finding.holds for finding in found)
-    damage = damage or gap()
-    whole = damage is None and confirmed and all(finding.holds is not False for finding in found)
-    return Verdict(whole, claim.position, walked.position, walked.chain.hex(), damage, found)
+    positions = {head.position for head in heads.values()}
+    walk = walk_chain(pages, target.position, target.chain, positions, on_progress)
+    damage = walk.damage or _wrong_end(walk, target)
+    checks = list(_check_heads(walk, damage, target, heads, public_key))
+    confirmed = not heads or any(check.holds for check in checks)
+    damage = damage or find_gap()
+    whole = damage is None and confirmed and all(check.holds is not False for check in checks)
+    return Verdict(whole, target.position, walk.position, walk.chain.hex(), damage, checks)
 
 
-def _cut_short(walked: Walked, claim: Claim) -> Damage | None:
-    if claim.last is None or walked.position == claim.last:
+def walk_chain(
+    pages: Iterator[Page],
+    position: int,
+    chain: bytes,
+    positions: Collection[int],
+    on_progress: OnProgress = lambda _: None,
+) -> ChainWalk:
+    """Follows the chain from a position and its link to the end, or to the first row that does not follow.
+
+    Calls `on_progress` with the position reached after each page.
+    """
+    walk = ChainWalk(position, chain, {position: chain})
+    earlier = None
+    try:
+        for page in pages:
+            before = walk.position
+            walk.position, walk.chain = follow(page, before, walk.chain)
+            good = walk.position - before
+            _collect_links(page, good, walk, positions)
+            on_progress(walk.position)
+            if good < page.count:
+                walk.damage = _diagnose(earlier, page, pages, walk, good)
+                break
+            earlier = page
+    except UnreadableLine as error:
+        walk.damage = Damage(walk.position + 1, "unreadable", str(error))
+    return walk
+
+
+def _collect_links(page: Page, good: int, walk: ChainWalk, positions: Collection[int]) -> None:
+    if any(walk.position - good < wanted <= walk.position for wanted in positions):
+        rows = islice(page.rows(), good)
+        walk.links |= {row.position: row.chain for row in rows if row.position in positions}
+
+
+def _diagnose(earlier: Page | None, page: Page, pages: Iterator[Page], walk: ChainWalk, good: int) -> Damage:
+    """The first `good` rows of the page follow, the next one does not."""
+    before = list(islice(page.rows(), good)) or (list(earlier.rows()) if earlier else [])
+    rows = list(islice(_rows_from(page, good, pages), ROWS_SEARCHED_MAX))
+    return diagnose_damage(ChainBreak(walk.position, walk.chain, rows, before[-1] if before else None))
+
+
+def _rows_from(page: Page, number: int, pages: Iterator[Page]) -> Iterator[Row]:
+    yield from islice(page.rows(), number, None)
+    try:
+        for later in pages:
+            yield from later.rows()
+    except UnreadableLine:
+        return
+
+
+def _wrong_end(walk: ChainWalk, target: VerificationTarget) -> Damage | None:
+    if target.last is None or walk.position == target.last:
         return None
-    if walked.position > claim.last:
+    if walk.position > target.last:
         return Damage(
-            claim.last + 1, "inserted", f"it goes on beyond {claim.last}, where it says that it ends"
+            target.last + 1, "inserted", f"there are rows after {target.last}, its stated last position"
         )
-    return Damage(walked.position + 1, "truncated", f"it ends here and says that it goes on to {claim.last}")
+    return Damage(
+        walk.position + 1, "truncated", f"it ends here, and its stated last position is {target.last}"
+    )
 
 
-def _hold_against(
-    walked: Walked, damage: Damage | None, claim: Claim, heads: Mapping[str, Head], public_key: str | None
-) -> Iterator[HeadFinding]:
-    """In the order of their positions; each that holds bounds where those after it may differ."""
-    agreed = claim.position
+def _check_heads(
+    walk: ChainWalk,
+    damage: Damage | None,
+    target: VerificationTarget,
+    heads: Mapping[str, Head],
+    public_key: str | None,
+) -> Iterator[HeadCheck]:
+    """In the order of positions: a head that matches bounds the range in which a later one may differ."""
+    confirmed = target.position
     for name, head in sorted(heads.items(), key=lambda named: named[1].position):
-        holds, says = _look(walked, damage, claim, head, public_key, agreed)
-        agreed = head.position if holds else agreed
-        yield HeadFinding(name, head.position, holds, says)
+        holds, says = _check_head(walk, damage, target, head, public_key, confirmed)
+        confirmed = head.position if holds else confirmed
+        yield HeadCheck(name, head.position, holds, says)
 
 
-def _look(
-    walked: Walked, damage: Damage | None, claim: Claim, head: Head, public_key: str | None, agreed: int
+def _check_head(
+    walk: ChainWalk,
+    damage: Damage | None,
+    target: VerificationTarget,
+    head: Head,
+    public_key: str | None,
+    confirmed: int,
 ) -> tuple[bool | None, str]:
-    if fault := fault_of(head, public_key):
+    if fault := signature_fault(head, public_key):
         return False, f"{fault}: it proves nothing"
-    if head.installation != claim.installation:
-        return False, "it is of another log"
-    if _is_outside(head, claim):
-        return None, "it lies outside of what was verified"
-    if head.position <= walked.position:
-        return _compare(walked.passed[head.position], head, public_key, agreed)
+    if head.installation != target.installation:
+        return False, "it belongs to another log"
+    if _is_outside(head, target):
+        return None, "it is outside of the verified range"
+    if head.position <= walk.position:
+        return _compare(walk.links[head.position], head, public_key, confirmed)
     if damage:
         return None, f"the chain breaks before it, at {damage.position}"
-    return (
-        False,
-        f"truncated: the log ends at {walked.position}, positions {walked.position + 1} to {head.position} are gone",
-    )
+    gone = f"positions {walk.position + 1} to {head.position} are gone"
+    return False, f"truncated: the log ends at {walk.position}, {gone}"
 
 
-def _is_outside(head: Head, claim: Claim) -> bool:
-    return head.position < claim.position or (claim.last is not None and head.position > claim.last)
+def _is_outside(head: Head, target: VerificationTarget) -> bool:
+    return head.position < target.position or (target.last is not None and head.position > target.last)
 
 
-def _compare(chain: bytes, head: Head, public_key: str | None, agreed: int) -> tuple[bool, str]:
+def _compare(chain: bytes, head: Head, public_key: str | None, confirmed: int) -> tuple[bool, str]:
     if chain.hex() == head.chain:
-        return True, f"the log holds it; {_by_whom(head, public_key)}"
-    return (
-        False,
-        f"rewritten: something between positions {agreed + 1} and {head.position} is not what it was",
-    )
+        return True, f"the log matches it; {_signer(head, public_key)}"
+    return False, f"rewritten: an event between positions {confirmed + 1} and {head.position} was changed"
 
 
-def _by_whom(head: Head, public_key: str | None) -> str:
+def _signer(head: Head, public_key: str | None) -> str:
     if head.public_key is None:
-        return "nobody signed it"
+        return "it is not signed"
     if public_key:
-        return "signed with the key asked for"
-    return f"signed with {head.public_key}, to be compared with the key that was published"
+        return "signed with the given key"
+    return f"signed with {head.public_key}; compare this with the published key"

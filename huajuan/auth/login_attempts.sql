@@ -1,7 +1,7 @@
--- Rate limits: attempts by a keyed hash of the account's name or of the client's address.
+-- Rate limits: attempts by a keyed hash of the username or of the client's address.
 
--- A row is an attempt under way, which holds its place until its lease ends, or one that counts until it leaves the
--- window. A statement that is sent again finds the row of its own attempt.
+-- A row is an attempt in progress, until its lease ends, or a counted attempt, until it leaves the window. A statement
+-- that is retried finds the row of its own attempt.
 CREATE TABLE IF NOT EXISTS operations.counted_attempts (
     subject    bytea       NOT NULL,
     attempt    uuid        NOT NULL,
@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS operations.counted_attempts (
     PRIMARY KEY (subject, attempt)
 );
 
--- Addresses that somebody has logged in to the account from, as keyed hashes.
+-- The addresses of successful logins to an account, as keyed hashes.
 CREATE TABLE IF NOT EXISTS operations.known_addresses (
     account_id uuid        NOT NULL,
     address    bytea       NOT NULL,
@@ -18,9 +18,9 @@ CREATE TABLE IF NOT EXISTS operations.known_addresses (
     PRIMARY KEY (account_id, address)
 );
 
--- Admits an attempt if each subject has fewer attempts, counted or under way, than its maximum. Else `locked_seconds`
--- is when enough of the counted ones have left the window, or 0 where only attempts under way are in the way.
--- The locks make the look and the insertion one step, in the same order for everybody.
+-- Admits an attempt if each subject has fewer attempts, counted or in progress, than its maximum. Else `locked_seconds`
+-- is the time until enough of the counted ones have left the window, or 0 where only attempts in progress are in the way.
+-- The locks make check and insertion atomic. They are acquired in one order, which excludes deadlocks.
 CREATE OR REPLACE FUNCTION operations.begin_attempt(
     this uuid, subjects bytea[], maxima int[], lease_seconds float8,
     OUT is_admitted boolean, OUT locked_seconds float8) LANGUAGE plpgsql AS $$
@@ -46,8 +46,8 @@ BEGIN
     END IF;
 END $$;
 
--- Remembers the newest addresses of an account. The lock on its key keeps an erasure from missing the new row.
-CREATE OR REPLACE FUNCTION operations.know_address(account uuid, known bytea, most int, days float8)
+-- Records an address and keeps the newest ones of the account. The lock on the key serializes it with an erasure.
+CREATE OR REPLACE FUNCTION operations.remember_address(account uuid, known bytea, most int, days float8)
     RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM FROM operations.personal_keys k WHERE k.subject_id = account AND k.key IS NOT NULL FOR NO KEY UPDATE;

@@ -1,4 +1,4 @@
-"""Registrations, counted by address, for all servers together."""
+"""The rate limit of registrations by client address, shared by all servers."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 import structlog
 
 from huajuan.auth.rate_limits import RateLimiter
-from huajuan.event_store.errors import LogError
+from huajuan.event_store.errors import DatabaseFailure
 from huajuan.event_store.request_context import new_id
 from huajuan.event_store.stream_ids import StreamIds
-from huajuan.net.client_address import is_loopback, rate_limited_as
+from huajuan.net.client_address import is_loopback, rate_limit_key
 from huajuan.postgres.statements import Statements
 
 WINDOW_SECONDS = 3600
-# A registration that was begun and never ended, for its process died, gives its place back after so long.
+# After this time a registration whose process died does not count as running any more.
 LEASE_SECONDS = 120
 WAIT_SECONDS = 10
 WAITING_MAX = 200
@@ -24,8 +24,8 @@ SELECT b.is_admitted, b.locked_seconds, NULL
 _logger = structlog.get_logger(__name__)
 
 
-class Registrations:
-    """At most `per_hour` from one address; 0 sets no limit, and loopback has none."""
+class RegistrationAttempts:
+    """Admits at most `per_hour` registrations from one address; 0 is no limit, and loopback has none."""
 
     def __init__(self, statements: Statements, ids: StreamIds, per_hour: int) -> None:
         self._ids = ids
@@ -34,31 +34,29 @@ class Registrations:
 
     @asynccontextmanager
     async def guard(self, address: str) -> AsyncIterator[None]:
-        """What ends without an exception counts. Raises `RateLimited`.
+        """Counts the block if it ends without an exception. Raises `RateLimited`.
 
-        Every run of a request with an idempotency key is the same attempt, so it counts once.
+        All runs of a request with an idempotency key are one attempt, and count once.
         """
         if not self._per_hour or is_loopback(address):
             yield
             return
-        attempt, subjects = (
-            new_id("registration"),
-            [self._ids.blind("register from", rate_limited_as(address))],
-        )
+        attempt = new_id("registration")
+        subjects = [self._ids.keyed_hash("register from", rate_limit_key(address))]
         values = {
             "attempt": attempt, "subjects": subjects, "maxima": [self._per_hour], "lease": LEASE_SECONDS,
         }  # fmt: skip
         await self._limiter.begin(_BEGIN, values)
-        is_made = False
+        has_registered = False
         try:
             yield
-            is_made = True
+            has_registered = True
         finally:
-            # What was registered stays so, whether it could be counted or not.
+            # The registration is committed, whether it can be counted or not.
             try:
-                if is_made:
+                if has_registered:
                     await self._limiter.count(attempt, subjects, WINDOW_SECONDS)
                 else:
                     await self._limiter.release(attempt, subjects, [])
-            except LogError as error:
+            except DatabaseFailure as error:
                 _logger.warning("registration not counted", error=type(error).__name__)

@@ -1,4 +1,4 @@
-"""Sessions: whether a token that is well signed is still good, known at once here and soon everywhere."""
+"""Sessions: whether a correctly signed token is still valid; revocations reach all servers by NOTIFY."""
 
 from collections import OrderedDict
 from datetime import UTC, datetime
@@ -17,78 +17,82 @@ WITH gone AS (
 SELECT pg_notify(%(channel)s, %(token)s)
 """
 _IS_REVOKED = "SELECT 1 FROM operations.revoked_tokens WHERE token = %(token)s"
-# A token's end is judged by the clock of a service, which may be behind that of the database.
-_TIDY = "DELETE FROM operations.revoked_tokens WHERE expires_at < now() - interval '1 day'"
+# Tokens expire by the clock of a server, which may be behind that of the database.
+_DELETE_EXPIRED = "DELETE FROM operations.revoked_tokens WHERE expires_at < now() - interval '1 day'"
 
 
-class Deaths(Protocol):
-    """Counts how often tokens of an account have died at any worker of this server."""
+class Revocations(Protocol):
+    """Counts the revocations of an account's tokens by all workers of this server, in shared memory."""
 
-    def count(self, account_id: UUID, /) -> int: ...
-    def died(self, account_id: UUID, /) -> None: ...
+    def revocations(self, account_id: UUID, /) -> int: ...
+    def add_revocation(self, account_id: UUID, /) -> None: ...
 
 
 class Sessions:
-    """A token is looked up once and remembered; what revokes it is counted by the workers of this server in memory
-    that they share, and heard from other servers on `CHANNEL`.
+    """Caches valid tokens.
 
-    While the channel cannot be heard nothing is remembered, and every token is looked up.
+    Revocations by workers of this server are counted in shared memory; revocations by other servers are
+    notified on `CHANNEL`.
+
+    While the channel is not connected, nothing is cached and every token is looked up.
     """
 
-    def __init__(self, store: EventStore, statements: Statements, cached_max: int, deaths: Deaths) -> None:
+    def __init__(
+        self, store: EventStore, statements: Statements, cached_max: int, revocations: Revocations
+    ) -> None:
         self._store = store
         self._statements = statements
         self._cached_max = cached_max
-        self._deaths = deaths
-        self._admitted: OrderedDict[str, tuple[UUID, int]] = OrderedDict()
-        self._is_hearing = False
-        self._heard = 0
+        self._revocations = revocations
+        self._cached: OrderedDict[str, tuple[UUID, int]] = OrderedDict()
+        self._is_connected = False
+        self._notifications = 0
 
     async def admits(self, token: str, account_id: UUID, credential: int) -> bool:
-        """Whether the account is there, not banned, has this credential still, and the token was not revoked."""
-        if self.has_admitted(token):
+        """Whether the account exists, is not banned and has this credential, and the token is not revoked."""
+        if self.is_admitted_from_cache(token):
             return True
-        heard_before, deaths_before = self._heard, self._deaths.count(account_id)
-        good = await self._look_up(token, account_id, credential)
-        if good and self._is_hearing and heard_before == self._heard:
-            self._remember(token, account_id, deaths_before)
-        return good
+        notifications, revocations = self._notifications, self._revocations.revocations(account_id)
+        is_valid = await self._look_up(token, account_id, credential)
+        if is_valid and self._is_connected and notifications == self._notifications:
+            self._cache(token, account_id, revocations)
+        return is_valid
 
-    def has_admitted(self, token: str) -> bool:
-        """Known without a look."""
-        account_id, deaths = self._admitted.get(token, (None, 0))
-        if account_id is None or self._deaths.count(account_id) != deaths:
+    def is_admitted_from_cache(self, token: str) -> bool:
+        """Whether the token is cached as valid, without a query."""
+        account_id, revocations = self._cached.get(token, (None, 0))
+        if account_id is None or self._revocations.revocations(account_id) != revocations:
             return False
-        self._admitted.move_to_end(token)
+        self._cached.move_to_end(token)
         return True
 
     async def revoke(self, token: str, account_id: UUID, expires_at: float) -> None:
-        """From here on, everywhere; `expires_at` in seconds since 1970 is when it would have died anyway."""
+        """Revokes a token at all servers. `expires_at` is its own expiry in seconds since 1970."""
         moment = datetime.fromtimestamp(expires_at, UTC)
         await self._statements.run(_REVOKE, {"token": token, "expires_at": moment, "channel": CHANNEL})
-        self._deaths.died(account_id)
-        self.hear(token)
+        self._revocations.add_revocation(account_id)
+        self.on_notification(token)
 
     def ended(self, account_id: UUID) -> None:
-        """Some or all of this account's tokens are dead, by what was done here."""
-        self._deaths.died(account_id)
-        self.hear(str(account_id))
+        """Invalidates the cached tokens of an account after a command of this process revoked some."""
+        self._revocations.add_revocation(account_id)
+        self.on_notification(str(account_id))
 
-    def hear(self, name: str) -> None:
-        """A token, or an account some or all of whose tokens are dead."""
-        self._heard += 1
-        self._admitted.pop(name, None)
-        for token in [token for token, (account, _) in self._admitted.items() if str(account) == name]:
-            del self._admitted[token]
+    def on_notification(self, name: str) -> None:
+        """Removes from the cache a token, or all tokens of an account, by a notification's payload."""
+        self._notifications += 1
+        self._cached.pop(name, None)
+        for token in [token for token, (account, _) in self._cached.items() if str(account) == name]:
+            del self._cached[token]
 
-    def hearing(self, is_hearing: bool) -> None:
-        """What was said while nobody listened is not known: nothing remembered is to be trusted."""
-        self._is_hearing = is_hearing
-        self._heard += 1
-        self._admitted.clear()
+    def on_listening(self, is_hearing: bool) -> None:
+        """Clears the cache: notifications may have been missed while the channel was not connected."""
+        self._is_connected = is_hearing
+        self._notifications += 1
+        self._cached.clear()
 
-    async def tidy(self) -> None:
-        await self._statements.run(_TIDY)
+    async def delete_expired(self) -> None:
+        await self._statements.run(_DELETE_EXPIRED)
 
     async def _look_up(self, token: str, account_id: UUID, credential: int) -> bool:
         if await self._statements.run(_IS_REVOKED, {"token": token}):
@@ -96,7 +100,7 @@ class Sessions:
         account = await self._store.find(Account, account_id)
         return account is not None and account.credential == credential and not account.is_banned
 
-    def _remember(self, token: str, account_id: UUID, deaths: int) -> None:
-        self._admitted[token] = account_id, deaths
-        while len(self._admitted) > self._cached_max:
-            self._admitted.popitem(last=False)
+    def _cache(self, token: str, account_id: UUID, revocations: int) -> None:
+        self._cached[token] = account_id, revocations
+        while len(self._cached) > self._cached_max:
+            self._cached.popitem(last=False)

@@ -1,30 +1,30 @@
-"""Tokens: who a client is, signed by us, remembered once verified."""
+"""Signed tokens (JWT) that identify a client; verified tokens are cached."""
 
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import jwt
 import msgspec
-from litestar.di import NamedDependency
 
-from huajuan.commands.login import LoggedIn
+from huajuan.domain.credentials import AuthenticatedAccount
 
 ALGORITHM = "HS256"
 _REQUIRED = ["sub", "username", "iat", "exp", "jti", "cred"]
 
 
 class TokenExpired(Exception):
-    """The token was good once."""
+    """The token was valid and has expired."""
 
 
 class TokenInvalid(Exception):
-    """The token is none of ours."""
+    """The token was not issued by this service."""
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """`exp` and `iat` are seconds since 1970, `cred` counts the account's passwords."""
+    """`exp` and `iat` are seconds since 1970; `cred` is the number of passwords the account has had."""
 
     sub: UUID
     username: str
@@ -38,9 +38,6 @@ class Claims(msgspec.Struct, frozen=True):
         return self.sub
 
 
-Me = NamedDependency[Claims]
-
-
 class Tokens:
     """`secret` is used as its UTF-8 bytes."""
 
@@ -51,7 +48,7 @@ class Tokens:
         self._cached_max = cached_max
         self._verified: OrderedDict[str, Claims] = OrderedDict()
 
-    def issue(self, to: LoggedIn) -> str:
+    def issue(self, to: AuthenticatedAccount) -> str:
         now = self._clock()
         claims = {
             "sub": str(to.account_id),
@@ -65,22 +62,22 @@ class Tokens:
 
     def verify(self, token: str) -> Claims:
         """Raises `TokenExpired` or `TokenInvalid`."""
-        claims = self._verified.get(token) or self._remember(token, self._read(token))
+        claims = self._verified.get(token) or self._cache(token, self._read(token))
         if claims.exp <= self._clock().timestamp():
             self._verified.pop(token, None)
             raise TokenExpired
         return claims
 
     def _read(self, token: str) -> Claims:
-        # Times are judged by our own clock, on every use and not only on the first.
-        options = {"require": _REQUIRED, "verify_exp": False, "verify_iat": False}
+        # Times are checked with the service's clock, on every use and not only on the first.
+        options: Any = {"require": _REQUIRED, "verify_exp": False, "verify_iat": False}
         try:
-            claims = jwt.decode(token, self._secret, algorithms=[ALGORITHM], options=options)  # type: ignore[arg-type]
+            claims = jwt.decode(token, self._secret, algorithms=[ALGORITHM], options=options)
             return msgspec.convert(claims, Claims)
         except (jwt.InvalidTokenError, msgspec.ValidationError, ValueError):
             raise TokenInvalid from None
 
-    def _remember(self, token: str, claims: Claims) -> Claims:
+    def _cache(self, token: str, claims: Claims) -> Claims:
         self._verified[token] = claims
         while len(self._verified) > self._cached_max:
             self._verified.popitem(last=False)

@@ -1,1 +1,1 @@
-"""The command line: entry point and parts that several commands share."""
+"""The command line of operators: entry point, and parts that several commands share."""

@@ -1,4 +1,4 @@
-"""Which account a command is about: a username, or the account's id behind `--id`."""
+"""The account argument of a command: a username, or the account's id with `--id`."""
 
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -7,29 +7,28 @@ from uuid import UUID
 
 import psycopg
 
-from huajuan.audit.errors import AuditError
-from huajuan.audit.replay import account_of, account_registered_at
+from huajuan.audit.connection import AuditError
+from huajuan.audit.replay import account_by_registration, find_account
 from huajuan.cli.arguments import whole_number
-from huajuan.cli.command import CannotDo
+from huajuan.cli.command import CommandError
 from huajuan.cli.output import printable
-from huajuan.event_store.registrations import account_registered_at as find_account
-from huajuan.event_store.store import EventStore
+from huajuan.event_store.store import EventStore, account_registered_at
 
 _OPTION = "--id"
-ID_HELP = "the account's id instead, as the lists of users have it"
+ID_HELP = "the account's id instead, as in the lists of users"
 
 
-class Whom(NamedTuple):
-    """`name` is how messages call the account."""
+class ResolvedAccount(NamedTuple):
+    """`name` is what messages call the account."""
 
     account_id: UUID
     name: str
 
 
-def account_words(parser: ArgumentParser, name_help: str = "the account's username") -> None:
-    """Adds NAME and `--id N`. NAME is not asked for where `--id` is given: the parser cannot tell by itself."""
+def add_account_arguments(parser: ArgumentParser, name_help: str = "the account's username") -> None:
+    """Adds NAME and `--id N`. NAME is not required with `--id`, which the parser cannot express."""
     parser.add_argument(_OPTION, type=account_number, metavar="N", help=ID_HELP)
-    if _is_by_id():
+    if _has_id_option():
         parser.set_defaults(name=None)
     else:
         parser.add_argument("name", metavar="NAME", help=name_help)
@@ -38,38 +37,38 @@ def account_words(parser: ArgumentParser, name_help: str = "the account's userna
 def account_number(text: str) -> int:
     number = whole_number(text)
     if number < 1:
-        raise ArgumentTypeError(f"{text!r} is no id of an account")
+        raise ArgumentTypeError(f"{text!r} is not an id of an account")
     return number
 
 
-async def account_named(store: EventStore, words: Namespace) -> Whom:
-    """Raises `CannotDo` where the id is nobody's; a name may be nobody's too, as what is done with it finds."""
-    if words.id is None:
-        return Whom(store.stream_ids.account(words.name), printable(words.name))
-    _refuse_both(words)
-    found = await find_account(store, words.id)
+async def resolve_account(store: EventStore, arguments: Namespace) -> ResolvedAccount:
+    """Raises `CommandError` for an unknown id. An unknown name is found by the command that follows."""
+    if arguments.id is None:
+        return ResolvedAccount(store.stream_ids.account(arguments.name), printable(arguments.name))
+    _reject_both(arguments)
+    found = await account_registered_at(store, arguments.id)
     if found is None:
-        raise CannotDo(f"there is no account with the id {words.id}")
-    return Whom(found.id, printable(found.username or f"account {words.id}"))
+        raise CommandError(f"there is no account with the id {arguments.id}")
+    return ResolvedAccount(found.id, printable(found.username or f"account {arguments.id}"))
 
 
-def audited_account(connection: psycopg.Connection, words: Namespace) -> UUID:
-    """By username, by account id in the log, or by `--id`. Raises `AuditError` for nobody."""
-    if words.id is None:
-        return account_of(connection, words.name)
-    _refuse_both(words)
-    found = account_registered_at(connection, words.id)
+def resolve_audited_account(connection: psycopg.Connection, arguments: Namespace) -> UUID:
+    """By username, by account id in the log, or by `--id`. Raises `AuditError` if there is none."""
+    if arguments.id is None:
+        return find_account(connection, arguments.name)
+    _reject_both(arguments)
+    found = account_by_registration(connection, arguments.id)
     if found is None:
-        raise AuditError(f"there is no account with the id {words.id}")
+        raise AuditError(f"there is no account with the id {arguments.id}")
     return found
 
 
-def _refuse_both(words: Namespace) -> None:
-    if words.name is not None:
-        raise CannotDo(f"an account is given by its name or by {_OPTION}, not by both")
+def _reject_both(arguments: Namespace) -> None:
+    if arguments.name is not None:
+        raise CommandError(f"give the account's name or {_OPTION}, not both")
 
 
-def _is_by_id() -> bool:
-    words = sys.argv[1:]
-    options = words[: words.index("--")] if "--" in words else words
-    return any(word.partition("=")[0] == _OPTION for word in options)
+def _has_id_option() -> bool:
+    arguments = sys.argv[1:]
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return any(option.partition("=")[0] == _OPTION for option in options)

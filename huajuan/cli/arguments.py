@@ -1,38 +1,38 @@
-"""Checks the words that several verbs take."""
+"""Parses and checks arguments that several commands have."""
 
 import re
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
 
-from huajuan.cli.command import CannotDo
-from huajuan.domain.reasons import REASON_CHARACTERS_MAX, check_reason
-from huajuan.domain.refusals import ReasonRefused, ReasonTooLong
+from huajuan.cli.command import CommandError
+from huajuan.domain.refusals import ReasonInvalid, ReasonTooLong
+from huajuan.domain.rules import REASON_CHARACTERS_MAX, check_reason
 
-UNASKED_REASON = "on the command line"
+DEFAULT_REASON = "on the command line"
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
-def check_readable(words: Sequence[str]) -> None:
-    """Raises `CannotDo` for a word that is no UTF-8: it could neither be looked up nor be put on record."""
-    for number, word in enumerate(words, 1):
+def check_utf8(arguments: Sequence[str]) -> None:
+    """Raises `CommandError` for an argument that is not UTF-8: it cannot be looked up or stored."""
+    for number, argument in enumerate(arguments, 1):
         try:
-            word.encode()
+            argument.encode()
         except UnicodeEncodeError:
-            raise CannotDo(f"word {number} of the command line is not UTF-8") from None
+            raise CommandError(f"argument {number} of the command line is not UTF-8") from None
 
 
 def whole_number(text: str) -> int:
-    """Python's own reading takes the digits of every script, and underlines between them."""
+    """Only the digits 0 to 9: `int` accepts the digits of all scripts, and underscores."""
     if not _WHOLE_NUMBER.fullmatch(text):
-        raise ArgumentTypeError(f"{text!r} is no whole number in the digits 0 to 9")
+        raise ArgumentTypeError(f"{text!r} is not a whole number in the digits 0 to 9")
     return int(text)
 
 
 def signed_number(text: str) -> int:
-    """`50` could be meant to give or to set; the sign says what is to happen."""
+    """A number without a sign is rejected: `50` could mean to add 50 or to set the balance to 50."""
     number = whole_number(text)
     if text[0] not in "+-":
-        raise ArgumentTypeError(f"{text!r} has no sign: +{text} gives, -{text} takes")
+        raise ArgumentTypeError(f"{text!r} has no sign: +{text} adds points, -{text} deducts them")
     return number
 
 
@@ -43,23 +43,23 @@ def positive_number(text: str) -> int:
     return number
 
 
-def file_named(name: str) -> str:
-    """Raises `CannotDo` for a name that names nothing, as an unset variable of a script gives it."""
+def require_file_name(name: str) -> str:
+    """Raises `CommandError` for an empty name, as from an unset variable of a script."""
     if not name:
-        raise CannotDo("a file's name must not be empty")
+        raise CommandError("a file's name must not be empty")
     return name
 
 
-def reason_given(text: str | None) -> str:
-    """What goes on record. Raises `CannotDo` for a reason that an admin could not give either."""
+def parse_reason(text: str | None) -> str:
+    """The reason that the log records. Raises `CommandError` for one that the API would reject too."""
     if text is None:
-        return UNASKED_REASON
+        return DEFAULT_REASON
     reason = text.strip()
     try:
         check_reason(reason)
     except ReasonTooLong:
-        length = f"{len(reason):,} characters, and up to {REASON_CHARACTERS_MAX} go on record"
-        raise CannotDo(f"the reason is too long: {length}") from None
-    except ReasonRefused:
-        raise CannotDo(f"a reason is one line of up to {REASON_CHARACTERS_MAX} characters") from None
+        length = f"{len(reason):,} characters, and the maximum is {REASON_CHARACTERS_MAX}"
+        raise CommandError(f"the reason is too long: {length}") from None
+    except ReasonInvalid:
+        raise CommandError(f"a reason is one line of up to {REASON_CHARACTERS_MAX} characters") from None
     return reason

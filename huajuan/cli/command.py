@@ -1,4 +1,4 @@
-"""What a verb of the command line is."""
+"""The definition of a command of the command line."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -7,23 +7,25 @@ from dataclasses import dataclass
 from huajuan.settings import Settings
 
 
-class CannotDo(Exception):
-    """A verb cannot do what it was told; the message says why, in one line."""
+class CommandError(Exception):
+    """The command cannot do what was requested; the message is the reason in one line."""
 
 
-def _no_words(_: ArgumentParser) -> None:
-    """Most verbs take no words of their own."""
+def _no_arguments(_: ArgumentParser) -> None:
+    """For a command without arguments."""
 
 
 @dataclass(frozen=True)
-class Verb:
-    """`act` returns the exit status: 0 only on success. `words` adds the verb's arguments to its parser.
+class CliCommand:
+    """`run` returns the exit status: 0 only on success.
 
-    A verb `ends_when_told` if it has no other end; for any other, to be told to stop is no success.
+    `add_arguments` adds the command's arguments to its parser.
+
+    A stop signal is a success only for a command that `runs_until_stopped`.
     """
 
     name: str
     help: str
-    act: Callable[[Settings, Namespace], int]
-    words: Callable[[ArgumentParser], None] = _no_words
-    ends_when_told: bool = False
+    run: Callable[[Settings, Namespace], int]
+    add_arguments: Callable[[ArgumentParser], None] = _no_arguments
+    runs_until_stopped: bool = False

@@ -1,4 +1,4 @@
-"""Where a verb writes a file: whole or not at all, or straight through where there is a device or a pipe."""
+"""Writes an output file atomically, or directly if it is a device, a pipe or an open descriptor."""
 
 import fcntl
 import os
@@ -12,103 +12,105 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
-from huajuan.cli.arguments import file_named
-from huajuan.cli.command import CannotDo
+from huajuan.cli.arguments import require_file_name
+from huajuan.cli.command import CommandError
 
 LINKS_MAX = 40
-_OPEN_HERE = re.compile(r"/proc/(?P<process>[0-9]{1,9})(/task/[0-9]{1,9})?/fd/(?P<number>[0-9]{1,9})")
+_DESCRIPTOR_PATH = re.compile(r"/proc/(?P<process>[0-9]{1,9})(/task/[0-9]{1,9})?/fd/(?P<number>[0-9]{1,9})")
 
 
 @contextmanager
 def file_to_write(name: str) -> Iterator[IO[bytes]]:
-    """It appears under its name when it is complete, or not at all; links are followed.
+    """The file appears when it is complete, or not at all; symbolic links are followed.
 
-    What is there already and is no regular file is written through, and so is a file that is open here, under
-    names such as `/dev/fd/3`. Raises `CannotDo` where nothing can be written.
+    An existing file that is not regular is written directly, and so is an open file of this process, named
+    for example `/dev/fd/3`. Raises `CommandError` if the file cannot be written.
     """
-    there, descriptor = _look(file_named(name)), _descriptor(name)
-    if there and _is_standard_output(there):
+    status, descriptor = _status_of(require_file_name(name)), _descriptor(name)
+    if status and _is_standard_output(status):
         yield sys.stdout.buffer
-    elif there and descriptor is not None:
-        with _handed_over(name, descriptor) as file:
+    elif status and descriptor is not None:
+        with _open_descriptor(name, descriptor) as file:
             yield file
-    elif there and not stat.S_ISREG(there.st_mode):
-        with _opened(name, Path(name), "wb") as file:
+    elif status and not stat.S_ISREG(status.st_mode):
+        with _open(name, Path(name), "wb") as file:
             yield file
     else:
-        with _whole_file(name, Path(os.path.realpath(name))) as file:
+        with _atomic_file(name, Path(os.path.realpath(name))) as file:
             yield file
 
 
-def _look(name: str) -> os.stat_result | None:
-    """What stands there, behind all links."""
-    with _told_of(name):
+def _status_of(name: str) -> os.stat_result | None:
+    """The status of the file, after following links; `None` if there is none."""
+    with _errors_for(name):
         try:
-            there = os.stat(name)
+            status = os.stat(name)
         except FileNotFoundError:
             return None
-    if stat.S_ISDIR(there.st_mode):
-        raise CannotDo(f"cannot write {name}: it is a folder")
-    return there
+    if stat.S_ISDIR(status.st_mode):
+        raise CommandError(f"cannot write {name}: it is a folder")
+    return status
 
 
-def _is_standard_output(there: os.stat_result) -> bool:
-    """Opened once more, a file to which the shell writes our output would lose what stands in it."""
+def _is_standard_output(status: os.stat_result) -> bool:
+    """A file that the shell has opened for our output would lose its content if it were opened again."""
     try:
-        return os.path.samestat(there, os.fstat(sys.stdout.fileno()))
+        return os.path.samestat(status, os.fstat(sys.stdout.fileno()))
     except (OSError, ValueError):
         return False
 
 
 def _descriptor(name: str) -> int | None:
-    """The number of an open file of this process that the name leads to, over links. Such a file has a place in
-    it, and may have no name any more: it is not to be replaced."""
-    place = Path(name)
+    """The number of an open file of this process that the name leads to over links, if so.
+
+    Such a file has a write position and may have no name any more, so it must not be replaced.
+    """
+    path = Path(name)
     for _ in range(LINKS_MAX):
-        if (found := _OPEN_HERE.fullmatch(f"{os.path.realpath(place.parent)}/{place.name}")) is not None:
+        if (found := _DESCRIPTOR_PATH.fullmatch(f"{os.path.realpath(path.parent)}/{path.name}")) is not None:
             return int(found["number"]) if int(found["process"]) == os.getpid() else None
-        if not place.is_symlink():
+        if not path.is_symlink():
             return None
-        place = place.parent / place.readlink()
+        path = path.parent / path.readlink()
     return None
 
 
 @contextmanager
-def _handed_over(name: str, descriptor: int) -> Iterator[IO[bytes]]:
-    """What is written goes where the one who opened it stands in it. It stays open for whoever else has it."""
-    with _told_of(name):
+def _open_descriptor(name: str, descriptor: int) -> Iterator[IO[bytes]]:
+    """Writes at the position of the open file. The descriptor stays open for its other users."""
+    with _errors_for(name):
         if not fcntl.fcntl(descriptor, fcntl.F_GETFL) & (os.O_WRONLY | os.O_RDWR):
-            raise CannotDo(f"cannot write {name}: it is open for reading alone")
+            raise CommandError(f"cannot write {name}: it is open for reading only")
         file = os.fdopen(os.dup(descriptor), "wb")
     with file:
         yield file
 
 
 @contextmanager
-def _whole_file(name: str, place: Path) -> Iterator[IO[bytes]]:
-    draft = place.with_name(f".part-{uuid4().hex}")
+def _atomic_file(name: str, path: Path) -> Iterator[IO[bytes]]:
+    partial = path.with_name(f".part-{uuid4().hex}")
     try:
-        with _opened(name, draft, "xb") as file:
+        with _open(name, partial, "xb") as file:
             yield file
-        with _told_of(name):
-            if place.exists():
-                shutil.copymode(place, draft)
-            draft.replace(place)
+        with _errors_for(name):
+            if path.exists():
+                shutil.copymode(path, partial)
+            partial.replace(path)
     finally:
         with suppress(OSError):
-            draft.unlink()
+            partial.unlink()
 
 
-def _opened(name: str, place: Path, mode: str) -> IO[bytes]:
-    with _told_of(name):
-        file: IO[bytes] = place.open(mode)
+def _open(name: str, path: Path, mode: str) -> IO[bytes]:
+    with _errors_for(name):
+        file: IO[bytes] = path.open(mode)
         return file
 
 
 @contextmanager
-def _told_of(name: str) -> Iterator[None]:
-    """By the name that was given: how the file is called meanwhile is nobody's business."""
+def _errors_for(name: str) -> Iterator[None]:
+    """Reports errors with the name that was given, not with that of the partial file."""
     try:
         yield
     except (OSError, ValueError) as error:
-        raise CannotDo(f"cannot write {name}: {getattr(error, 'strerror', None) or error}") from None
+        raise CommandError(f"cannot write {name}: {getattr(error, 'strerror', None) or error}") from None

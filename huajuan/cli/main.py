@@ -1,4 +1,4 @@
-"""Reads the words of the command line, and has one clear line for each way to fail."""
+"""Parses the command line and runs the command; each expected error is printed in one line."""
 
 import argparse
 import os
@@ -7,10 +7,11 @@ from contextlib import suppress
 from typing import NoReturn
 
 import psycopg
+import structlog
 
-from huajuan.audit.errors import AuditError
-from huajuan.cli.arguments import check_readable
-from huajuan.cli.command import CannotDo, Verb
+from huajuan.audit.connection import AuditError
+from huajuan.cli.arguments import check_utf8
+from huajuan.cli.command import CliCommand, CommandError
 from huajuan.cli.commands.admin import ADMIN
 from huajuan.cli.commands.export import EXPORT
 from huajuan.cli.commands.head import HEAD
@@ -24,19 +25,21 @@ from huajuan.cli.commands.storage import STORAGE
 from huajuan.cli.commands.timeline import TIMELINE
 from huajuan.cli.commands.users import USERS
 from huajuan.cli.commands.verify import VERIFY
-from huajuan.cli.stdio import NOBODY_READS, let_go, use_utf8_output
+from huajuan.cli.stdio import EXIT_BROKEN_PIPE, discard_unwritable_output, use_utf8_output
 from huajuan.embedded_postgres import EmbeddedPostgresError
-from huajuan.event_store.errors import Conflict, LogBusy, LogError
+from huajuan.event_store.errors import Conflict, DatabaseBusy, DatabaseFailure
 from huajuan.observability.logs import configure_logs
 from huajuan.projections.rebuild.errors import RebuildFailed
-from huajuan.runtime.shutdown import TOLD_TO_STOP, StopAsked
+from huajuan.runtime.shutdown import EXIT_INTERRUPTED, ShutdownRequested
 from huajuan.server.database import DatabaseUnusable
-from huajuan.server.demo_process import PainterDidNotStart
-from huajuan.server.port import AddressUnusable
+from huajuan.server.demo_process import DemoDidNotStart
+from huajuan.server.listener import AddressUnusable
 from huajuan.server.uvicorn_runner import WorkersDidNotStart
-from huajuan.settings import SettingsError, from_environment
+from huajuan.settings import SettingsError, from_environment, unknown_variables
 
-VERBS = (
+_logger = structlog.get_logger(__name__)
+
+COMMANDS = (
     SERVE,
     STATUS,
     REBUILD,
@@ -51,62 +54,64 @@ VERBS = (
     REDRAW,
     STORAGE,
 )
-_CLEAR = (
+_ONE_LINE_ERRORS = (
     AddressUnusable,
     AuditError,
-    CannotDo,
+    CommandError,
     DatabaseUnusable,
     EmbeddedPostgresError,
     OSError,
-    PainterDidNotStart,
+    DemoDidNotStart,
     RebuildFailed,
     SettingsError,
     WorkersDidNotStart,
 )
-_OF_THE_DATABASE = (LogError, psycopg.OperationalError)
-_SAID: dict[type[Exception], str] = {
-    LogBusy: "the database is too busy; try again",
-    Conflict: "others wrote the same at the same time; try again",
+_DATABASE_ERRORS = (DatabaseFailure, psycopg.OperationalError)
+_DATABASE_ERROR_TEXTS: dict[type[Exception], str] = {
+    DatabaseBusy: "the database is too busy; try again",
+    Conflict: "another process changed the same data at the same time; try again",
 }
 
 
 def run() -> int:
-    """Exit 0 only on success, and only when all that there was to say could be written."""
+    """Returns 0 only on success, and only if all output could be written."""
     try:
-        check_readable(sys.argv[1:])
+        check_utf8(sys.argv[1:])
         return _run(_parser().parse_args())
     except BrokenPipeError:
-        # Who reads no more wants to hear no more.
-        return NOBODY_READS
-    except _OF_THE_DATABASE as error:
-        return _fail(_SAID.get(type(error), "the database does not answer"))
-    except _CLEAR as error:
+        return EXIT_BROKEN_PIPE
+    except _DATABASE_ERRORS as error:
+        return _fail(_DATABASE_ERROR_TEXTS.get(type(error), "the database does not answer"))
+    except _ONE_LINE_ERRORS as error:
         return _fail(error)
     finally:
-        let_go()
+        discard_unwritable_output()
 
 
-def _run(words: argparse.Namespace) -> int:
-    verb: Verb = words.verb
+def _run(arguments: argparse.Namespace) -> int:
+    command: CliCommand = arguments.cli_command
     configure_logs()
-    if getattr(words, "json", False) or getattr(words, "form", None):
+    if getattr(arguments, "json", False) or getattr(arguments, "form", None):
         use_utf8_output()
     try:
-        status = verb.act(from_environment(os.environ), words)
+        settings = from_environment(os.environ)
+        for sentence in unknown_variables(os.environ):
+            _logger.warning(sentence)
+        status = command.run(settings, arguments)
         sys.stdout.flush()
         return status
-    except StopAsked:
-        return 0 if verb.ends_when_told else TOLD_TO_STOP
+    except ShutdownRequested:
+        return 0 if command.runs_until_stopped else EXIT_INTERRUPTED
 
 
-def _fail(why: object) -> int:
+def _fail(reason: object) -> int:
     with suppress(OSError):
-        sys.stderr.write(f"huajuan: {why}\n")
+        sys.stderr.write(f"huajuan: {reason}\n")
     return 1
 
 
 class _Parser(argparse.ArgumentParser):
-    """What it does not understand is a failure like others: exit 2 says that what was compared differs."""
+    """Exits with 1 on invalid arguments, because exit status 2 means that a comparison found a difference."""
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -116,8 +121,8 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="huajuan", description="画卷 huajuan: text to image on an event log.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for verb in VERBS:
-        under = commands.add_parser(verb.name, help=verb.help, description=verb.help)
-        verb.words(under)
-        under.set_defaults(verb=verb)
+    for command in COMMANDS:
+        subparser = commands.add_parser(command.name, help=command.help, description=command.help)
+        command.add_arguments(subparser)
+        subparser.set_defaults(cli_command=command)
     return parser

@@ -1,4 +1,4 @@
-"""Shows on standard error how far long work is, how fast it goes, and how long it will take."""
+"""Shows the progress, rate and remaining time of long work on standard error."""
 
 import sys
 import time
@@ -17,19 +17,19 @@ from rich.progress import (
 from rich.text import Text
 
 LINE_EVERY_SECONDS = 5.0
-# What is being done, how much of it is done, and how much there is.
-Show = Callable[[str, int, int], None]
+# The current stage, the steps done, and the total.
+ShowProgress = Callable[[str, int, int], None]
 
 
 class _Count(ProgressColumn):
-    """Steps done, and all there are."""
+    """Steps done, and the total."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.completed:,.0f}/{task.total or 0:,.0f}")
 
 
 class _Rate(ProgressColumn):
-    """Steps a second, as soon as that is known."""
+    """Steps per second, once known."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -38,14 +38,14 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Call it with how many steps are done."""
+    """Call the yielded function with the number of steps done."""
     with progress_of_stages() as show:
         yield lambda done: show(label, done, total)
 
 
 @contextmanager
-def progress_of_stages() -> Iterator[Show]:
-    """Work that changes what it does and how much there is. A bar on a terminal, else a line now and then."""
+def progress_of_stages() -> Iterator[ShowProgress]:
+    """For work with several stages. Shows a bar on a terminal, else prints a line every few seconds."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Lines()
@@ -62,32 +62,32 @@ def progress_of_stages() -> Iterator[Show]:
 
 
 class _Bar:
-    """There is none before it is known what is done, and how much of it."""
+    """The bar appears at the first call."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
 
-    def __call__(self, doing: str, done: int, whole: int) -> None:
+    def __call__(self, stage: str, done: int, total: int) -> None:
         if not self._bars.tasks:
-            self._bars.add_task(doing, total=whole)
-        self._bars.update(self._bars.task_ids[0], description=doing, completed=done, total=whole)
+            self._bars.add_task(stage, total=total)
+        self._bars.update(self._bars.task_ids[0], description=stage, completed=done, total=total)
 
 
 class _Lines:
-    """Plain lines, for what keeps or pipes them: what is new is told at once, what goes on every few seconds."""
+    """Plain lines for files and pipes: a new stage at once, progress within it every few seconds."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._told_at = 0.0
-        self._told = ("", 0)
+        self._printed_at = 0.0
+        self._printed = ("", 0)
 
-    def __call__(self, doing: str, done: int, whole: int) -> None:
+    def __call__(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
-        is_due = now >= self._told_at + LINE_EVERY_SECONDS or done >= whole
-        if (doing, done) == self._told or (doing == self._told[0] and not is_due):
+        is_due = now >= self._printed_at + LINE_EVERY_SECONDS or done >= total
+        if (stage, done) == self._printed or (stage == self._printed[0] and not is_due):
             return
-        self._told, self._told_at = (doing, done), now
+        self._printed, self._printed_at = (stage, done), now
         rate = done / max(now - self._began, 1e-6)
-        # Before anything is done nobody knows how long the rest will take.
-        left = f", {rate:,.0f}/s, {(whole - done) / rate:,.0f} s left" if rate else ""
-        sys.stderr.write(f"{doing}: {done:,} of {whole:,}{left}\n")
+        # The remaining time is unknown before the first step.
+        left = f", {rate:,.0f}/s, {(total - done) / rate:,.0f} s left" if rate else ""
+        sys.stderr.write(f"{stage}: {done:,} of {total:,}{left}\n")

@@ -1,4 +1,4 @@
-"""Runs asynchronous work that a signal ends in order."""
+"""Runs a coroutine that a stop signal cancels."""
 
 import asyncio
 import signal
@@ -6,44 +6,44 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from huajuan.runtime.shutdown import StopAsked, heeded, say_stopping
+from huajuan.runtime.shutdown import ShutdownRequested, report_stopping, stop_signals
 
 T = TypeVar("T")
 
 
-def run_until_told(work: Coroutine[Any, Any, T]) -> T:
-    """As `asyncio.run`. To be told to stop cancels the work, lets it clear up, then raises `StopAsked`.
+def run_until_signal(work: Coroutine[Any, Any, T]) -> T:
+    """Like `asyncio.run`. A stop signal cancels the work; after its cleanup `ShutdownRequested` is raised.
 
-    An exception raised by a signal's handler in the midst of a loop may end in any task, and be lost there.
+    An exception raised by a signal handler could be raised inside any task of the loop, and be lost there.
     """
-    told: list[bool] = []
+    signalled: list[bool] = []
     try:
-        return asyncio.run(_heeding(work, told))
+        return asyncio.run(_run_cancellable(work, signalled))
     except asyncio.CancelledError:
-        if told:
-            raise StopAsked from None
+        if signalled:
+            raise ShutdownRequested from None
         raise
 
 
-async def _heeding(work: Coroutine[Any, Any, T], told: list[bool]) -> T:
+async def _run_cancellable(work: Coroutine[Any, Any, T], signalled: list[bool]) -> T:
     task = asyncio.ensure_future(work)
 
     def stop() -> None:
-        if not told:
-            told.append(True)
-            say_stopping()
+        if not signalled:
+            signalled.append(True)
+            report_stopping()
             task.cancel()
 
-    with _handlers_kept():
+    with _restored_handlers():
         loop = asyncio.get_running_loop()
-        for number in heeded():
+        for number in stop_signals():
             loop.add_signal_handler(number, stop)
         return await task
 
 
 @contextmanager
-def _handlers_kept() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in heeded()}
+def _restored_handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in stop_signals()}
     try:
         yield
     finally:

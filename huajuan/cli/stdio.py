@@ -1,4 +1,4 @@
-"""The standard streams as they may be: closed from the start, full, or read by somebody who has left."""
+"""The standard streams: closed ones, full disks, readers that have exited, and encodings."""
 
 import io
 import os
@@ -7,70 +7,70 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
-# The exit status of who writes to a reader that has left, as shells have it.
-NOBODY_READS = 128 + signal.SIGPIPE
+# The exit status after writing to a pipe without a reader, as in shells.
+EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
-def make_whole() -> None:
-    """A closed stream's number would be given to the next file or connection, which would then get our words.
+def replace_closed_streams() -> None:
+    """Opens the null device for each closed standard stream.
 
-    Nothing can be read from or written to what takes its place, but errors may be told into the void.
+    Otherwise the next opened file or connection would get the stream's number, and with it our output.
     """
     for number, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
-            _put(number, flags)
-    sys.stdout = sys.stdout or _text_to(1)
-    sys.stderr = sys.stderr or _text_to(2)
+            _open_null_as(number, flags)
+    sys.stdout = sys.stdout or _text_stream(1)
+    sys.stderr = sys.stderr or _text_stream(2)
     for stream in (sys.stdout, sys.stderr):
         _reconfigure(stream)
 
 
-def arguments_as_utf8() -> None:
-    """Read each argument that is UTF-8 as UTF-8, whatever the locale's encoding is.
+def decode_arguments() -> None:
+    """Decodes each argument that is valid UTF-8 as UTF-8, whatever the locale's encoding is.
 
-    Most encodings accept most bytes, so under them a name in UTF-8 would become the name of nobody; text in one of
-    them is hardly ever UTF-8 by chance.
+    Other encodings decode most UTF-8 names to wrong names without an error; text in them is hardly ever valid
+    UTF-8.
     """
-    sys.argv[1:] = [_as_utf8(word) for word in sys.argv[1:]]
+    sys.argv[1:] = [_as_utf8(argument) for argument in sys.argv[1:]]
 
 
 def use_utf8_output() -> None:
-    """Machine-readable output is UTF-8 under any locale."""
+    """For machine-readable output, which is UTF-8 in every locale."""
     _reconfigure(sys.stdout, "utf-8")
 
 
-def let_go() -> None:
-    """What could not be written would be tried again in the interpreter's last steps, and complained about."""
+def discard_unwritable_output() -> None:
+    """Discards output that cannot be written: the interpreter would try again at exit, and print an error."""
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             stream.flush()
         except OSError:
-            _put(number, os.O_WRONLY)
+            _open_null_as(number, os.O_WRONLY)
             with suppress(OSError):
                 stream.flush()
 
 
-def _as_utf8(word: str) -> str:
+def _as_utf8(argument: str) -> str:
     try:
-        return os.fsencode(word).decode()
+        return os.fsencode(argument).decode()
     except UnicodeError:
-        return word
+        return argument
 
 
 def _reconfigure(stream: TextIO, encoding: str | None = None) -> None:
-    """Characters that the encoding lacks are written as escapes: output never fails on them."""
+    """Characters that the encoding lacks are written as escapes, so that output never fails on them."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
-def _put(number: int, flags: int) -> None:
-    nowhere = os.open(os.devnull, flags)
-    if nowhere != number:
-        os.dup2(nowhere, number)
-        os.close(nowhere)
+def _open_null_as(number: int, flags: int) -> None:
+    null = os.open(os.devnull, flags)
+    if null != number:
+        os.dup2(null, number)
+        os.close(null)
 
 
-def _text_to(number: int) -> io.TextIOWrapper:
+def _text_stream(number: int) -> io.TextIOWrapper:
     return open(number, "w", encoding="utf-8", errors="replace", closefd=False)

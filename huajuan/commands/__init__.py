@@ -1,1 +1,1 @@
-"""The verbs: one file, one command, called by name. Each decides on the log alone and appends facts."""
+"""The commands, one topic a file. Each reads only the event log, decides, and appends events."""

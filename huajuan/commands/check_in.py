@@ -1,23 +1,24 @@
-"""Check in: a visit is rewarded with points, as a rule once a day."""
+"""Check in: grant the reward for a visit, by default once a day."""
 
 from collections.abc import Iterable
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from huajuan.domain.account import Account, known
-from huajuan.domain.aggregate import Entity
+from huajuan.domain.account import Account, require_account
+from huajuan.domain.aggregate import AggregateRoot
 from huajuan.event_store.loader import Stream
-from huajuan.event_store.store import Decided, EventStore
+from huajuan.event_store.store import ChangeResult, EventStore
 
 
-async def check_in(store: EventStore, account_id: UUID, zone: ZoneInfo, *, once_a_day: bool) -> Decided:
-    """The account with its reward; a day begins at midnight in `zone`. Raises `AlreadyCheckedIn`
-    or `BalanceOutOfRange`.
+async def check_in(store: EventStore, account_id: UUID, zone: ZoneInfo, *, once_a_day: bool) -> ChangeResult:
+    """A day begins at midnight in `zone`.
+
+    Raises `NotRegistered`, `AlreadyCheckedIn` or `BalanceOutOfRange`.
     """
     today = store.clock().astimezone(zone).date()
 
-    def decide(found: Account | None) -> Iterable[Entity]:
-        account = known(found)
+    def decide(found: Account | None) -> Iterable[AggregateRoot]:
+        account = require_account(found)
         account.check_in(today, once_a_day=once_a_day)
         return [account]
 

@@ -1,45 +1,51 @@
-"""Generate an image: ask (points are held); a dispatcher draws and tells (points are spent, or returned)."""
+"""Generate an image: request it, which holds its points, then wait for the outcome. Cancel it.
+
+A dispatcher draws the requested image (`jobs`). The points are settled if it is drawn, otherwise returned.
+"""
 
 import asyncio
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from huajuan.domain.account import Account, known
-from huajuan.domain.aggregate import Entity
-from huajuan.domain.image import Image
-from huajuan.domain.image_parameters import Order
-from huajuan.domain.points import PICTURE_COST
-from huajuan.domain.refusals import NotEnoughPoints, Refused
-from huajuan.event_store.after_commit import after_commit
-from huajuan.event_store.errors import Conflict, LogBusy
+from huajuan.domain.account import Account, require_account
+from huajuan.domain.aggregate import AggregateRoot
+from huajuan.domain.image import Image, ImageParameters
+from huajuan.domain.refusals import ImageNotFound, NotEnoughPoints, Refused
+from huajuan.domain.rules import PICTURE_COST
+from huajuan.event_store.errors import Conflict, DatabaseBusy
 from huajuan.event_store.loader import Stream
-from huajuan.event_store.store import Decided
-from huajuan.jobs.errors import NobodyDraws, QueueFull
-from huajuan.jobs.outcomes import Ending
-from huajuan.jobs.runner import DrawingRoom
+from huajuan.event_store.store import ChangeResult, after_commit
+from huajuan.jobs.outcomes import JobOutcome
+from huajuan.jobs.queue import NoServerAvailable, QueueFull
+from huajuan.jobs.runner import JobRunner
 from huajuan.runtime.fail_points import at
 
+CANCELLED = "cancelled"
 WAITED_TOO_LONG = "nobody waited for it any longer"
 
 
 async def generate_image(
-    room: DrawingRoom, account_id: UUID, image_id: UUID, order: Order, wait_seconds_max: float
-) -> Ending:
-    """Wait for the picture. A caller that goes away changes nothing: the job goes on. One that has waited for
-    `wait_seconds_max` has it cancelled.
+    job_runner: JobRunner,
+    account_id: UUID,
+    image_id: UUID,
+    parameters: ImageParameters,
+    wait_seconds_max: float,
+) -> JobOutcome:
+    """Request the image and wait for its outcome; after `wait_seconds_max` the job is cancelled.
 
-    Raises what `ask_for_image` raises, and `EndUnknown`.
+    A caller that is cancelled changes nothing: the job continues.
+    Raises what `request_image` raises, and `ImageOutcomeUnknown`.
     """
-    position = await ask_for_image(room, account_id, image_id, order)
+    position = await request_image(job_runner, account_id, image_id, parameters)
     with after_commit("wait for the picture"):
-        ending = await _wait(room, image_id, wait_seconds_max)
-        return ending._replace(requested_at=position)
-    raise EndUnknown(image_id, position)
+        outcome = await _wait(job_runner, image_id, wait_seconds_max)
+        return outcome._replace(requested_at=position)
+    raise ImageOutcomeUnknown(image_id, position)
 
 
-class EndUnknown(Exception):
-    """The job is on record at `position`, and goes on; how it ends cannot be learned just now."""
+class ImageOutcomeUnknown(Exception):
+    """The request is recorded at `position` and the job continues, but its outcome cannot be read now."""
 
     def __init__(self, image_id: UUID, position: int) -> None:
         super().__init__(image_id, position)
@@ -47,75 +53,91 @@ class EndUnknown(Exception):
         self.position = position
 
 
-async def _wait(room: DrawingRoom, image_id: UUID, wait_seconds_max: float) -> Ending:
+async def _wait(job_runner: JobRunner, image_id: UUID, wait_seconds_max: float) -> JobOutcome:
     try:
         async with asyncio.timeout(wait_seconds_max):
-            return await room.endings.of(image_id)
+            return await job_runner.completions.wait(image_id)
     except TimeoutError:
-        return await _cancel(room, image_id)
+        return await _cancel_overdue(job_runner, image_id)
 
 
-async def _cancel(room: DrawingRoom, image_id: UUID) -> Ending:
-    image = await room.store.find(Image, image_id)
+async def _cancel_overdue(job_runner: JobRunner, image_id: UUID) -> JobOutcome:
+    image = await job_runner.store.find(Image, image_id)
     if image is None:
-        raise LogBusy
-    return await room.closing.cancel(image, WAITED_TOO_LONG)
+        raise DatabaseBusy
+    return await job_runner.cleanup.cancel(image, WAITED_TOO_LONG)
 
 
-async def ask_for_image(room: DrawingRoom, account_id: UUID, image_id: UUID, order: Order) -> int:
-    """Returns the position of the request, which waits for its turn now, or has had it if an earlier run of the
-    same command asked.
+async def cancel_image(job_runner: JobRunner, account_id: UUID, image_id: UUID) -> JobOutcome:
+    """Stop drawing and return the points. An image that is already finished stays as it is.
 
-    Raises `NotEnoughPoints`, `NotRegistered`, `QueueFull`, `NobodyDraws` and `LogError`.
+    Raises `ImageNotFound` for any account but the owner's, and `DatabaseFailure`.
     """
-    return await asyncio.shield(asyncio.ensure_future(_ask_and_queue(room, account_id, image_id, order)))
+    image = await job_runner.store.find(Image, image_id)
+    if image is None or image.account_id != account_id or image.is_erased:
+        raise ImageNotFound
+    return await job_runner.cleanup.cancel(image, CANCELLED)
 
 
-async def _ask_and_queue(room: DrawingRoom, account_id: UUID, image_id: UUID, order: Order) -> int:
-    deadline = room.store.clock() + timedelta(seconds=room.limits.job_seconds_max)
+async def request_image(
+    job_runner: JobRunner, account_id: UUID, image_id: UUID, parameters: ImageParameters
+) -> int:
+    """Hold the points, record the request and queue the job. Return the position of the request.
+
+    If an earlier run of the same command requested the image, return that position.
+    Raises `NotEnoughPoints`, `NotRegistered`, `QueueFull`, `NoServerAvailable` and `DatabaseFailure`.
+    """
+    request = _request_and_queue(job_runner, account_id, image_id, parameters)
+    return await asyncio.shield(asyncio.ensure_future(request))
+
+
+async def _request_and_queue(
+    job_runner: JobRunner, account_id: UUID, image_id: UUID, parameters: ImageParameters
+) -> int:
+    deadline = job_runner.store.clock() + timedelta(seconds=job_runner.limits.job_seconds_max)
     try:
-        if not len(room.painters):
-            raise NobodyDraws
-        await room.queue.open(image_id, account_id, deadline)
+        if not len(job_runner.servers):
+            raise NoServerAvailable
+        await job_runner.queue.open(image_id, account_id, deadline)
         at("ask.opened")
-    except (NobodyDraws, QueueFull):
-        # What an earlier run of the same command asked for has its place in the queue.
-        if earlier := await room.store.made_before(Stream(Account, account_id)):
-            return behind_hold(earlier)
-        await _refuse_without_points(room, account_id)
+    except (NoServerAvailable, QueueFull):
+        # A job of an earlier run of the same command is in the queue already.
+        if earlier := await job_runner.store.previous_result(Stream(Account, account_id)):
+            return _request_position(earlier)
+        await _require_points(job_runner, account_id)
         raise
     try:
-        asked = await _ask(room, account_id, image_id, order, deadline)
-    except (Refused, LogBusy, Conflict):  # certainly nothing was appended
-        await room.queue.withdraw(image_id)
+        decided = await _append_request(job_runner, account_id, image_id, parameters, deadline)
+    except (Refused, DatabaseBusy, Conflict):  # surely nothing was appended
+        await job_runner.queue.withdraw(image_id)
         raise
     at("ask.appended")
-    with after_commit("ready in the queue"):  # else it waits until this process's lease on it lapses
-        await room.queue.ready(image_id, room.workflows.current)
+    with after_commit("ready in the queue"):  # on failure the job waits until this process's lease expires
+        await job_runner.queue.ready(image_id, job_runner.workflows.current)
     at("ask.ready")
-    return behind_hold(asked) if len(asked.aggregates) == 1 else asked.position
+    return _request_position(decided) if len(decided.aggregates) == 1 else decided.position
 
 
-def behind_hold(earlier: Decided) -> int:
-    """An earlier run's change of the account is its hold, which the request follows in the same append."""
+def _request_position(earlier: ChangeResult) -> int:
+    """An earlier run's result has only the account; the request follows its hold in the same append."""
     return earlier.position + 1
 
 
-async def _refuse_without_points(room: DrawingRoom, account_id: UUID) -> None:
-    """Who could not pay anyway is told that first."""
-    if known(await room.store.find(Account, account_id)).balance < PICTURE_COST:
+async def _require_points(job_runner: JobRunner, account_id: UUID) -> None:
+    """Too few points are reported before a full queue or missing servers. Raises `NotEnoughPoints`."""
+    if require_account(await job_runner.store.find(Account, account_id)).balance < PICTURE_COST:
         raise NotEnoughPoints
 
 
-async def _ask(
-    room: DrawingRoom, account_id: UUID, image_id: UUID, order: Order, deadline: datetime
-) -> Decided:
-    """One append takes the points into a hold and records the request, or neither happens."""
+async def _append_request(
+    job_runner: JobRunner, account_id: UUID, image_id: UUID, parameters: ImageParameters, deadline: datetime
+) -> ChangeResult:
+    """Hold the points and record the request in one append."""
 
-    def decide(found: Account | None) -> Iterable[Entity]:
-        account = known(found)
+    def decide(found: Account | None) -> Iterable[AggregateRoot]:
+        account = require_account(found)
         account.hold(image_id, PICTURE_COST)
-        image = Image.request(image_id, account_id, order, PICTURE_COST, deadline, room.workflows.current)
-        return [account, image]
+        workflow = job_runner.workflows.current
+        return [account, Image.request(image_id, account_id, parameters, PICTURE_COST, deadline, workflow)]
 
-    return await room.store.change(decide, Stream(Account, account_id))
+    return await job_runner.store.change(decide, Stream(Account, account_id))

@@ -1,4 +1,4 @@
-"""Start the demo painter: `python -m huajuan.demo_comfyui --port 0`."""
+"""Starts the demo ComfyUI: `python -m huajuan.demo_comfyui --port 0`."""
 
 import argparse
 import asyncio
@@ -15,17 +15,17 @@ from contextlib import contextmanager
 import uvicorn
 
 from huajuan.demo_comfyui.app import create_app
-from huajuan.demo_comfyui.demo_server import Painter
 from huajuan.demo_comfyui.faults import Faults
+from huajuan.demo_comfyui.server import DemoServer
 
 SHUTDOWN_SECONDS_MAX = 1
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 NOTICE = "pictures come from a program, no model draws them"
-log = logging.getLogger("demo painter")
+log = logging.getLogger("demo ComfyUI")
 
 
-class Server(uvicorn.Server):
-    """A server whose signals are handled here, so that it ends with exit code 0 and cleans up."""
+class DemoUvicorn(uvicorn.Server):
+    """Signals are handled in this module, so that the process cleans up and exits with 0."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -34,16 +34,16 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for listening in sockets or []:
-            _announce(listening)
+            _print_url(listening)
 
     def stop(self) -> None:
         self.should_exit = True
 
 
-def server(painter: Painter) -> Server:
-    """A uvicorn server for the painter; give it a bound socket."""
+def uvicorn_server(demo: DemoServer) -> DemoUvicorn:
+    """A uvicorn server, to be given a bound socket."""
     config = uvicorn.Config(
-        create_app(painter),
+        create_app(demo),
         lifespan="on",
         log_level="critical",
         # The real server never pings.
@@ -51,13 +51,13 @@ def server(painter: Painter) -> Server:
         ws_max_size=FRAME_BYTES_MAX,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS_MAX,
     )
-    return Server(config)
+    return DemoUvicorn(config)
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
     """A bound socket; port 0 takes a free one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio switches Nagle's delay off, which costs 40 ms an answer else.
+    # With an explicit protocol asyncio sets TCP_NODELAY; otherwise a response takes 40 ms longer.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind((host, port))
@@ -66,15 +66,17 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 
 async def serve(options: argparse.Namespace) -> None:
-    """Serve until told to stop, by a signal or by the end of stdin."""
-    # The port first: a painter that cannot have it must leave no folder behind.
+    """Serve until a signal, or until the end of stdin."""
+    # The port first, so that a failure leaves no folder behind.
     with listening_socket(options.host, options.port) as listening:
-        running = server(Painter(step_seconds=options.step_seconds, faults=Faults(enabled=options.faults)))
-        _stop_when_told(running, options)
+        running = uvicorn_server(
+            DemoServer(step_seconds=options.step_seconds, faults=Faults(enabled=options.faults))
+        )
+        _stop_on_signals(running, options)
         await running.serve([listening])
 
 
-def _stop_when_told(running: Server, options: argparse.Namespace) -> None:
+def _stop_on_signals(running: DemoUvicorn, options: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, running.stop)
@@ -82,7 +84,7 @@ def _stop_when_told(running: Server, options: argparse.Namespace) -> None:
         _watch_stdin(lambda: loop.call_soon_threadsafe(running.stop))
 
 
-def _announce(listening: socket.socket) -> None:
+def _print_url(listening: socket.socket) -> None:
     host, port = listening.getsockname()[:2]
     sys.stdout.write(json.dumps({"url": f"http://{host}:{port}"}) + "\n")
     sys.stdout.flush()
@@ -90,7 +92,7 @@ def _announce(listening: socket.socket) -> None:
 
 
 def _watch_stdin(at_end: Callable[[], object]) -> None:
-    """A parent that is killed outright closes the pipe: the one sign of its death that always comes."""
+    """The death of the parent process always closes the pipe, even after SIGKILL."""
 
     def wait() -> None:
         # Not through sys.stdin: its lock would be held while the interpreter shuts down.
@@ -102,7 +104,7 @@ def _watch_stdin(at_end: Callable[[], object]) -> None:
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="demo painter", description=NOTICE)
+    parser = argparse.ArgumentParser(prog="demo ComfyUI", description=NOTICE)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8188, help="0 takes a free one; the URL is printed")
     parser.add_argument("--step-seconds", type=float, default=0.0, help="slow every sampling step")

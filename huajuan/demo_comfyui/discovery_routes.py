@@ -1,4 +1,4 @@
-"""What the painter says of itself, its pictures by name, and the websocket."""
+"""The server's description of itself, its picture files, and the websocket."""
 
 import asyncio
 import io
@@ -11,101 +11,109 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 from PIL import Image
 
-from huajuan.demo_comfyui.demo_server import Here, Painter
 from huajuan.demo_comfyui.faults import Mode
 from huajuan.demo_comfyui.files import ViewRefused, etag
 from huajuan.demo_comfyui.nodes import NODES
-from huajuan.demo_comfyui.replies import BODY_BYTES_MAX, Asked, BrokenOff, both, reply
+from huajuan.demo_comfyui.server import (
+    BODY_BYTES_MAX,
+    AnyRequest,
+    DemoServer,
+    DemoServerState,
+    TruncatedResponse,
+    reply,
+    with_api_prefix,
+)
 
+# The version and the names of models are recorded in events, so they do not change.
 VERSION = "0.33.0-demo-painter"
-DRIP_BYTES = 64
+PART_BYTES = 64
 HUGE_BYTES = 1024 * 1024
 
 
-@get(both("/system_stats"))
+@get(with_api_prefix("/system_stats"))
 async def system_stats() -> Response[Any]:
-    """As ComfyUI's, with an honest mark: no model is here."""
+    """As ComfyUI's, with a mark that there is no model."""
     system = {
         "os": "any",
         "comfyui_version": VERSION,
-        "demo_painter": True,
-        "note": "demo painter, no model draws",
+        "demo_comfyui": True,
+        "note": "demo ComfyUI, no model draws",
     }
-    device = {"name": "none (demo painter)", "type": "cpu", "index": 0, "vram_total": 0, "vram_free": 0}
+    device = {"name": "none (demo ComfyUI)", "type": "cpu", "index": 0, "vram_total": 0, "vram_free": 0}
     return reply({"system": system, "devices": [device]})
 
 
-@get(both("/features"))
+@get(with_api_prefix("/features"))
 async def features() -> Response[Any]:
     return reply({"supports_preview_metadata": True, "max_upload_size": BODY_BYTES_MAX})
 
 
-@get(both("/object_info"))
-async def object_info(painter: Here) -> Response[Any]:
-    _hide_on_request(painter)
-    return reply({name: _described(name, painter) for name in NODES})
+@get(with_api_prefix("/object_info"))
+async def object_info(demo: DemoServerState) -> Response[Any]:
+    _hide_if_faulty(demo)
+    return reply({name: _described(name, demo) for name in NODES})
 
 
-@get(both("/object_info/{name:str}"))
-async def object_info_of_one(name: FromPath[str], painter: Here) -> Response[Any]:
-    _hide_on_request(painter)
-    return reply({name: _described(name, painter)} if name in NODES else {})
+@get(with_api_prefix("/object_info/{name:str}"))
+async def object_info_of_one(name: FromPath[str], demo: DemoServerState) -> Response[Any]:
+    _hide_if_faulty(demo)
+    return reply({name: _described(name, demo)} if name in NODES else {})
 
 
-def _hide_on_request(painter: Painter) -> None:
-    if painter.faults.takes(Mode.OBJECT_INFO_HIDDEN):
+def _hide_if_faulty(demo: DemoServer) -> None:
+    if demo.faults.takes(Mode.OBJECT_INFO_HIDDEN):
         raise NotFoundException
 
 
-def _described(name: str, painter: Painter) -> dict[str, Any]:
-    if name == "CheckpointLoaderSimple" and painter.faults.takes(Mode.NO_CHECKPOINTS):
+def _described(name: str, demo: DemoServer) -> dict[str, Any]:
+    if name == "CheckpointLoaderSimple" and demo.faults.takes(Mode.NO_CHECKPOINTS):
         return NODES[name].description(name)
-    return painter.stock.description(name)
+    return demo.model_files.description(name)
 
 
-@get(both("/models/{folder:str}"))
-async def models(folder: FromPath[str], painter: Here) -> Response[Any]:
-    if folder not in painter.stock.folders:
+@get(with_api_prefix("/models/{folder:str}"))
+async def models(folder: FromPath[str], demo: DemoServerState) -> Response[Any]:
+    if folder not in demo.model_files.folders:
         raise NotFoundException
-    hidden = folder == "checkpoints" and painter.faults.takes(Mode.NO_CHECKPOINTS)
-    return reply([] if hidden else painter.stock.folders[folder])
+    hidden = folder == "checkpoints" and demo.faults.takes(Mode.NO_CHECKPOINTS)
+    return reply([] if hidden else demo.model_files.folders[folder])
 
 
-@route(both("/view"), http_method=[HttpMethod.GET, HttpMethod.HEAD])
+@route(with_api_prefix("/view"), http_method=[HttpMethod.GET, HttpMethod.HEAD])
 async def view(
-    request: Asked,
-    painter: Here,
+    request: AnyRequest,
+    demo: DemoServerState,
     filename: FromQuery[str] = "",
     subfolder: FromQuery[str] = "",
     kind: FromQuery[str] = "output",
 ) -> Response[Any]:
-    """A picture's file. `type` is read by hand, since it names no Python parameter well."""
+    """A picture's file. The parameter `type` is read from the request, since it is a Python builtin."""
     try:
-        body = painter.files.read(filename, subfolder, request.query_params.get("type", kind))
+        body = demo.files.read(filename, subfolder, request.query_params.get("type", kind))
     except ViewRefused as refused:
         return Response(b"", status_code=refused.status, media_type="text/plain")
     if request.headers.get("if-none-match") == etag(body):
         return Response(b"", status_code=304, headers={"ETag": etag(body)}, media_type="image/png")
-    return _faulty(body, painter) or _picture(body)
+    return _faulty(body, demo) or _picture(body)
 
 
 def _picture(body: bytes) -> Response[bytes]:
     return Response(body, status_code=200, media_type="image/png", headers={"ETag": etag(body)})
 
 
-def _faulty(body: bytes, painter: Painter) -> Response[Any] | None:
-    faults = painter.faults
+def _faulty(body: bytes, demo: DemoServer) -> Response[Any] | None:
+    faults = demo.faults
     if faults.takes(Mode.PICTURE_BROKEN_OFF):
-        return BrokenOff(body[:100], media_type="image/png")
+        return TruncatedResponse(body[:100], media_type="image/png")
     if (fault := faults.take(Mode.PICTURE_DRIPS)) is not None:
-        return Stream(_drops(body, fault.seconds), status_code=200, media_type="image/png")
-    fault = faults.first(*SPOILT)
-    return None if fault is None else _picture(SPOILT[fault.mode](body))
+        return Stream(_slow_parts(body, fault.seconds), status_code=200, media_type="image/png")
+    fault = faults.first(*PICTURE_FAULTS)
+    return None if fault is None else _picture(PICTURE_FAULTS[fault.mode](body))
 
 
-async def _drops(body: bytes, seconds: float) -> AsyncIterator[bytes]:
-    for start in range(0, len(body), DRIP_BYTES):
-        yield body[start : start + DRIP_BYTES]
+async def _slow_parts(body: bytes, seconds: float) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), PART_BYTES):
+        yield body[start : start + PART_BYTES]
         await asyncio.sleep(seconds)
 
 
@@ -116,7 +124,7 @@ def _of_other_size(body: bytes) -> bytes:
     return file.getvalue()
 
 
-SPOILT: dict[Mode, Callable[[bytes], bytes]] = {
+PICTURE_FAULTS: dict[Mode, Callable[[bytes], bytes]] = {
     Mode.PICTURE_TRUNCATED: lambda body: body[: len(body) * 2 // 3],
     Mode.PICTURE_NO_PNG: lambda _body: b"<html>not a picture</html>",
     Mode.PICTURE_WRONG_SIZE: _of_other_size,
@@ -125,8 +133,8 @@ SPOILT: dict[Mode, Callable[[bytes], bytes]] = {
 
 
 @websocket(["/ws", "/api/ws"])
-async def events(socket: WebSocket[Any, Any, Any], painter: Here) -> None:
-    await painter.hub.serve(socket)
+async def events(socket: WebSocket[Any, Any, Any], demo: DemoServerState) -> None:
+    await demo.hub.serve(socket)
 
 
 HANDLERS = [system_stats, features, object_info, object_info_of_one, models, view, events]

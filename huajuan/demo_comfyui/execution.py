@@ -1,4 +1,4 @@
-"""Run a graph node by node: text and sizes are gathered along the links, then a landscape is painted."""
+"""Executes a graph node by node: values follow the links, and the decoder paints a landscape."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ Results = tuple[Any, ...]
 
 
 class Latent(msgspec.Struct, frozen=True):
-    """What passes between latent, sampler and decoder: a size, and once sampled a subject."""
+    """The value between latent, sampler and decoder: a size, and after sampling a subject."""
 
     width: int
     height: int
@@ -29,8 +29,8 @@ class Latent(msgspec.Struct, frozen=True):
     subject: Subject | None = None
 
 
-class Studio:
-    """What nodes may touch: the files, the graph (for the PNG's text), and a sampler's step."""
+class NodeContext:
+    """The resources of nodes: files, the graph (for the PNG's text), and the callback of a sampler's step."""
 
     def __init__(self, files: Files, graph: Graph, step: Callable[[str, int, int], Awaitable[None]]) -> None:
         self.files = files
@@ -38,13 +38,13 @@ class Studio:
         self.step = step
 
 
-async def run_node(node: str, inputs: Values, studio: Studio) -> Results:
-    """What a node returns, slot by slot; for output nodes the places of the files."""
-    return await RUNNERS[studio.graph[node]["class_type"]](node, inputs, studio)
+async def run_node(node: str, inputs: Values, context: NodeContext) -> Results:
+    """The outputs of a node; for output nodes the saved files."""
+    return await RUNNERS[context.graph[node]["class_type"]](node, inputs, context)
 
 
 def order(graph: Graph, outputs: list[str]) -> list[str]:
-    """All nodes the outputs need, each after those it is linked to."""
+    """All nodes that the outputs depend on, in topological order."""
     ordered: dict[str, None] = {}
     for output in outputs:
         _visit(graph, output, ordered)
@@ -52,7 +52,7 @@ def order(graph: Graph, outputs: list[str]) -> list[str]:
 
 
 def signature(graph: Graph, node: str) -> str:
-    """Equal for nodes which, with all above them, would do the same; names of nodes don't count."""
+    """Equal for nodes that have the same inputs, upstream nodes included. Names of nodes are ignored."""
     content = graph[node]
     inputs = {name: content["inputs"][name] for name in NODES[content["class_type"]].inputs}
     made = {name: [signature(graph, str(v[0])), v[1]] if linked(v) else v for name, v in inputs.items()}
@@ -83,28 +83,28 @@ def _visit(graph: Graph, node: str, ordered: dict[str, None]) -> None:
     ordered[node] = None
 
 
-async def _load(_node: str, inputs: Values, _studio: Studio) -> Results:
+async def _load(_node: str, inputs: Values, _studio: NodeContext) -> Results:
     return (inputs["ckpt_name"],) * 3
 
 
-async def _encode(_node: str, inputs: Values, _studio: Studio) -> Results:
+async def _encode(_node: str, inputs: Values, _studio: NodeContext) -> Results:
     return (inputs["text"],)
 
 
-async def _load_one(_node: str, inputs: Values, _studio: Studio) -> Results:
+async def _load_one(_node: str, inputs: Values, _studio: NodeContext) -> Results:
     return (next(iter(inputs.values())),)
 
 
-async def _latent(_node: str, inputs: Values, _studio: Studio) -> Results:
+async def _latent(_node: str, inputs: Values, _studio: NodeContext) -> Results:
     return (_empty_latent(inputs, LATENT_PIXELS),)
 
 
-async def _latent_of_flux2(_node: str, inputs: Values, _studio: Studio) -> Results:
+async def _latent_of_flux2(_node: str, inputs: Values, _studio: NodeContext) -> Results:
     return (_empty_latent(inputs, FLUX2_LATENT_PIXELS),)
 
 
 def _empty_latent(inputs: Values, pixels: int) -> Latent:
-    """Sizes are rounded down, as the real ones do."""
+    """Sizes are rounded down, as in ComfyUI."""
     width, height = (inputs[side] // pixels * pixels for side in ("width", "height"))
     return Latent(width, height, inputs["batch_size"])
 
@@ -112,31 +112,31 @@ def _empty_latent(inputs: Values, pixels: int) -> Latent:
 SEED_MAX = 2**64 - 1
 
 
-async def _sample(node: str, inputs: Values, studio: Studio) -> Results:
+async def _sample(node: str, inputs: Values, context: NodeContext) -> Results:
     if inputs["sampler_name"] == "ddim" and inputs["seed"] == SEED_MAX:
-        raise RuntimeError("Overflow when unpacking long long")  # as the real one, which adds one to it
+        raise RuntimeError("Overflow when unpacking long long")  # as in ComfyUI, which adds one to it
     # The real server reports one step more than asked for with this scheduler.
     steps = inputs["steps"] + (inputs["scheduler"] == "ddim_uniform")
     for step in range(1, steps + 1):
-        await studio.step(node, step, steps)
+        await context.step(node, step, steps)
     latent: Latent = inputs["latent_image"]
     subject = Subject(inputs["positive"], inputs["seed"], inputs["steps"], inputs["sampler_name"])
     return (msgspec.structs.replace(latent, subject=subject),)
 
 
-async def _decode(_node: str, inputs: Values, _studio: Studio) -> Results:
+async def _decode(_node: str, inputs: Values, _studio: NodeContext) -> Results:
     latent: Latent = inputs["samples"]
     subject = latent.subject or Subject("", 0, 1, "ddim")
     variants = [subject.variant(number) for number in range(latent.batch)]
     return ([await asyncio.to_thread(paint, each, latent.width, latent.height) for each in variants],)
 
 
-async def _empty(_node: str, inputs: Values, _studio: Studio) -> Results:
+async def _empty(_node: str, inputs: Values, _studio: NodeContext) -> Results:
     size, colour = (inputs["width"], inputs["height"]), f"#{inputs['color']:06x}"
     return ([Image.new("RGB", size, colour) for _ in range(inputs["batch_size"])],)
 
 
-async def _crop(_node: str, inputs: Values, _studio: Studio) -> Results:
+async def _crop(_node: str, inputs: Values, _studio: NodeContext) -> Results:
     return ([_cropped(picture, inputs) for picture in inputs["image"]],)
 
 
@@ -146,20 +146,20 @@ def _cropped(picture: Image.Image, inputs: Values) -> Image.Image:
     return picture.crop((left, top, right, bottom))
 
 
-async def _save(_node: str, inputs: Values, studio: Studio) -> Results:
-    return await _write(inputs["images"], inputs["filename_prefix"], "output", studio)
+async def _save(_node: str, inputs: Values, context: NodeContext) -> Results:
+    return await _write(inputs["images"], inputs["filename_prefix"], "output", context)
 
 
-async def _preview(_node: str, inputs: Values, studio: Studio) -> Results:
-    return await _write(inputs["images"], "ComfyUI_temp", "temp", studio)
+async def _preview(_node: str, inputs: Values, context: NodeContext) -> Results:
+    return await _write(inputs["images"], "ComfyUI_temp", "temp", context)
 
 
-async def _write(pictures: list[Image.Image], prefix: str, kind: str, studio: Studio) -> Results:
-    save = studio.files.save
-    return tuple([await asyncio.to_thread(save, each, prefix, kind, studio.graph) for each in pictures])
+async def _write(pictures: list[Image.Image], prefix: str, kind: str, context: NodeContext) -> Results:
+    save = context.files.save
+    return tuple([await asyncio.to_thread(save, each, prefix, kind, context.graph) for each in pictures])
 
 
-RUNNERS: dict[str, Callable[[str, Values, Studio], Awaitable[Results]]] = {
+RUNNERS: dict[str, Callable[[str, Values, NodeContext], Awaitable[Results]]] = {
     "CheckpointLoaderSimple": _load,
     "UNETLoader": _load_one,
     "CLIPLoader": _load_one,

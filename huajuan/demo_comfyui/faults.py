@@ -1,4 +1,7 @@
-"""Misbehaviour on request, each kind seen in real servers; for tests, off unless the painter is told otherwise."""
+"""Faults for tests.
+
+Each was seen in real servers. They are disabled unless the server is started with `--faults`.
+"""
 
 import enum
 
@@ -6,7 +9,7 @@ import msgspec
 
 
 class Mode(enum.StrEnum):
-    """What goes wrong. `seconds` of the fault says for how long, where that matters."""
+    """The kind of fault. Some use `seconds` of the fault."""
 
     SUBMIT_500 = "submit_500"
     SUBMIT_500_QUEUED = "submit_500_queued"
@@ -52,7 +55,7 @@ class Mode(enum.StrEnum):
 
 
 class Fault(msgspec.Struct):
-    """One mode, for the next `times` occasions (None: for ever)."""
+    """One mode, for the next `times` uses (`None`: without limit)."""
 
     mode: Mode
     times: int | None = 1
@@ -60,7 +63,7 @@ class Fault(msgspec.Struct):
 
 
 class Faults:
-    """The faults in force. Asking for one uses up one of its times."""
+    """The active faults. `take` uses one up."""
 
     def __init__(self, *, enabled: bool = False) -> None:
         self.enabled = enabled
@@ -76,7 +79,7 @@ class Faults:
         return list(self._set.values())
 
     def take(self, mode: Mode) -> Fault | None:
-        """The fault if it is in force, counted as used."""
+        """The fault if it is active, counted as used."""
         fault = self._set.get(mode)
         if fault is None or fault.times is None:
             return fault
@@ -89,5 +92,5 @@ class Faults:
         return self.take(mode) is not None
 
     def first(self, *modes: Mode) -> Fault | None:
-        """The first of these modes that is in force."""
+        """The first of these modes that is active."""
         return next((fault for mode in modes if (fault := self.take(mode))), None)

@@ -1,4 +1,4 @@
-"""The painter's picture files: in a folder of its own, bounded, gone when it stops."""
+"""Picture files in a temporary folder with a bounded number of files, removed at the stop of the server."""
 
 import hashlib
 import io
@@ -12,11 +12,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 FILES_MAX = 200
-MARK = "demo painter: drawn by a program, no model was used"
+MARK = "demo ComfyUI: drawn by a program, no model was used"
 
 
 class ViewRefused(Exception):
-    """The status with which /view refuses: 400, 403 or 404."""
+    """An error of /view, with the status 400, 403 or 404."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -24,10 +24,10 @@ class ViewRefused(Exception):
 
 
 class Files:
-    """Saves pictures under a prefix and gives them back by name, subfolder and type."""
+    """Saves pictures under a prefix, and reads them by name, subfolder and type."""
 
     def __init__(self) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="demo-painter-"))
+        self.root = Path(tempfile.mkdtemp(prefix="demo-comfyui-"))
         self._saved: list[Path] = []
         for kind in ("output", "temp", "input"):
             (self.root / kind).mkdir()
@@ -36,14 +36,14 @@ class Files:
         shutil.rmtree(self.root, ignore_errors=True)
 
     def save(self, picture: Image.Image, prefix: str, kind: str, graph: object) -> dict[str, str]:
-        """Write a PNG with the graph in its text, as ComfyUI does, and an honest mark. Returns its place."""
+        """Write a PNG with the graph in its text, as ComfyUI does. Returns its name, subfolder and type."""
         folder = (self.root / kind / prefix).parent.resolve()
         if not folder.is_relative_to(self.root / kind):
             raise ValueError("Saving image outside the output folder is not allowed.")
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{Path(prefix).name}_{_next_number(folder, Path(prefix).name):05}_.png"
         path.write_bytes(_png(picture, graph))
-        self._keep_few(path)
+        self._remove_oldest(path)
         subfolder = folder.relative_to(self.root / kind)
         return {
             "filename": path.name,
@@ -52,7 +52,7 @@ class Files:
         }
 
     def read(self, filename: str, subfolder: str, kind: str) -> bytes:
-        """A file's bytes, or ViewRefused."""
+        """Raises `ViewRefused`."""
         root = self.root / kind
         if (
             not filename
@@ -72,7 +72,7 @@ class Files:
     def delete(self, place: dict[str, str]) -> None:
         (self.root / place["type"] / place["subfolder"] / place["filename"]).unlink(missing_ok=True)
 
-    def _keep_few(self, path: Path) -> None:
+    def _remove_oldest(self, path: Path) -> None:
         self._saved.append(path)
         while len(self._saved) > FILES_MAX:
             oldest = self._saved.pop(0)

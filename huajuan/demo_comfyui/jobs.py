@@ -1,4 +1,4 @@
-"""The painter's queue and history: in memory, one job at a time, smallest number first."""
+"""Queue and history in memory. One job runs at a time, the one with the smallest number first."""
 
 import asyncio
 import heapq
@@ -13,7 +13,7 @@ QUEUE_JOBS_MAX = 10_000
 
 
 class Job(msgspec.Struct, eq=False):
-    """One prompt on its way: what was posted, then when it ran and what it left."""
+    """One submitted prompt, with its times and outputs."""
 
     number: float
     prompt_id: str
@@ -48,7 +48,7 @@ class Job(msgspec.Struct, eq=False):
 
     def summary(self) -> dict[str, Any]:
         """As /api/jobs shows it."""
-        said = dict(self.messages)
+        events = dict(self.messages)
         return {
             "id": self.prompt_id,
             "status": self.status,
@@ -57,7 +57,7 @@ class Job(msgspec.Struct, eq=False):
             "execution_start_time": self.started,
             "execution_end_time": self.ended,
             "outputs_count": len(self.outputs),
-            "execution_error": said.get("execution_error"),
+            "execution_error": events.get("execution_error"),
         }
 
     def details(self) -> dict[str, Any]:
@@ -84,16 +84,21 @@ class JobList:
         return number
 
     def put(self, job: Job) -> None:
-        """Queue a job. TypeError for the same id and number twice, and it is queued all the same."""
+        """Queue a job.
+
+        Raises `TypeError` for the same id and number twice, although it is queued, as in ComfyUI.
+        """
         if len(self.pending) >= QUEUE_JOBS_MAX:
             raise OverflowError("the queue is full")
         if self.find(job.prompt_id):
             self.resent[job.prompt_id] += 1
-        twins = any(number == job.number and name == job.prompt_id for number, name, *_ in self.pending)
+        is_duplicate = any(
+            number == job.number and name == job.prompt_id for number, name, *_ in self.pending
+        )
         self._posted += 1
         heapq.heappush(self.pending, (job.number, job.prompt_id, self._posted, job))
         self._filled.set()
-        if twins:
+        if is_duplicate:
             raise TypeError("jobs cannot be ordered")
 
     async def next(self) -> Job:
@@ -117,7 +122,7 @@ class JobList:
         return len(self.pending) + (self.running is not None)
 
     def delete_pending(self, prompt_id: str) -> bool:
-        """Remove the first match only, as the real server does."""
+        """Remove the first match only, as ComfyUI does."""
         for place, (_, name, *_) in enumerate(self.pending):
             if name == prompt_id:
                 del self.pending[place]
@@ -125,8 +130,8 @@ class JobList:
                 return True
         return False
 
-    def forget_all(self) -> None:
-        """What a restart leaves: nothing."""
+    def clear(self) -> None:
+        """Discard everything, as a restart does."""
         self.pending.clear()
         self.ended.clear()
         self.running = None

@@ -1,9 +1,10 @@
-"""The kinds of node the painter knows, in the terms of ComfyUI's own descriptions."""
+"""The supported node types, described as in ComfyUI."""
 
 from typing import Any
 
 import msgspec
 
+# These names are recorded in events, so they do not change.
 CHECKPOINT = "demo-painter (no model).safetensors"
 DIFFUSION_MODEL = "demo-painter diffusion (no model).safetensors"
 TEXT_ENCODER = "demo-painter text encoder (no model).safetensors"
@@ -22,7 +23,7 @@ SCHEDULERS = [
 
 
 class Input(msgspec.Struct, frozen=True):
-    """One input: a type's name, or the list of allowed values, its bounds, and the folder whose files are listed."""
+    """An input: a type or allowed values, bounds, and the folder whose files are the allowed values."""
 
     kind: str | list[str]
     least: float | None = None
@@ -36,7 +37,7 @@ class Input(msgspec.Struct, frozen=True):
 
 
 class NodeKind(msgspec.Struct, frozen=True):
-    """One class of node: inputs by name, types of what it returns, whether its result is kept."""
+    """A node type: inputs by name, output types, and whether its result is saved."""
 
     inputs: dict[str, Input]
     returns: list[str]
@@ -51,7 +52,7 @@ class NodeKind(msgspec.Struct, frozen=True):
             "output_name": self.returns,
             "name": name,
             "display_name": name,
-            "description": "demo painter, no model",
+            "description": "demo ComfyUI, no model",
             "python_module": "nodes",
             "category": "demo",
             "output_node": self.is_output,
@@ -130,8 +131,8 @@ NODES: dict[str, NodeKind] = {
 }
 
 
-class Stock:
-    """The files that nodes may load, by folder, and whether lists are described in the newer way."""
+class ModelFiles:
+    """The model files by folder. With `is_newer` lists are described as by newer servers."""
 
     def __init__(self) -> None:
         self.is_newer = False
@@ -143,7 +144,7 @@ class Stock:
         }
 
     def kind(self, name: str) -> NodeKind:
-        """With the files that there are now."""
+        """The node type with the present files."""
         kind = NODES[name]
         inputs = {key: self._filled(value) for key, value in kind.inputs.items()}
         return msgspec.structs.replace(kind, inputs=inputs)

@@ -1,4 +1,4 @@
-"""POST and GET /prompt: how jobs come in, soundly or as the faults have it."""
+"""POST and GET /prompt, with the faults of submission; /interrupt and /free."""
 
 import asyncio
 from typing import Any
@@ -8,14 +8,22 @@ import msgspec
 from litestar import Response, get, post
 from litestar.types import ASGIApp
 
-from huajuan.demo_comfyui.demo_server import Here, Painter
 from huajuan.demo_comfyui.faults import Fault, Mode
 from huajuan.demo_comfyui.jobs import Job, now_ms
 from huajuan.demo_comfyui.nodes import CHECKPOINT
-from huajuan.demo_comfyui.replies import Asked, BrokenOff, both, empty, plain, reply
+from huajuan.demo_comfyui.server import (
+    AnyRequest,
+    DemoServer,
+    DemoServerState,
+    TruncatedResponse,
+    empty,
+    plain,
+    reply,
+    with_api_prefix,
+)
 from huajuan.demo_comfyui.validation import GraphRefused, error, missing_node, validated
 
-ENDLESS = "500 Internal Server Error\n\nServer got itself in trouble"
+SERVER_ERROR = "500 Internal Server Error\n\nServer got itself in trouble"
 NOT_QUEUED = (Mode.SUBMIT_500, Mode.SUBMIT_HANGS, Mode.SUBMIT_DROPPED, Mode.SUBMIT_FORBIDDEN)
 QUEUED = (
     *(Mode.SUBMIT_500_QUEUED, Mode.SUBMIT_HANGS_QUEUED, Mode.SUBMIT_DROPPED_QUEUED),
@@ -23,57 +31,57 @@ QUEUED = (
 )
 
 
-@get(both("/prompt"))
-async def queue_length(painter: Here) -> Response[Any]:
-    return reply({"exec_info": {"queue_remaining": painter.jobs.remaining()}})
+@get(with_api_prefix("/prompt"))
+async def queue_length(demo: DemoServerState) -> Response[Any]:
+    return reply({"exec_info": {"queue_remaining": demo.jobs.remaining()}})
 
 
-@post(both("/prompt"), status_code=200)
-async def submit(request: Asked, painter: Here) -> Response[Any]:
+@post(with_api_prefix("/prompt"), status_code=200)
+async def submit(request: AnyRequest, demo: DemoServerState) -> Response[Any]:
     posted = msgspec.json.decode(await request.body(), type=dict[str, Any])
-    if (fault := painter.faults.first(*NOT_QUEUED)) is not None:
-        return await _misbehaved(fault)
+    if (fault := demo.faults.first(*NOT_QUEUED)) is not None:
+        return await _faulty_response(fault)
     try:
-        answer = _queued(posted, painter)
+        response = _queued(posted, demo)
     except GraphRefused as refused:
         return reply(refused.body, 400)
-    fault = painter.faults.first(*QUEUED)
-    return answer if fault is None else await _misbehaved(fault)
+    fault = demo.faults.first(*QUEUED)
+    return response if fault is None else await _faulty_response(fault)
 
 
-async def _misbehaved(fault: Fault) -> Response[Any]:
+async def _faulty_response(fault: Fault) -> Response[Any]:
     if fault.mode in {Mode.SUBMIT_HANGS, Mode.SUBMIT_HANGS_QUEUED}:
         await asyncio.sleep(fault.seconds)
     if fault.mode in {Mode.SUBMIT_DROPPED, Mode.SUBMIT_DROPPED_QUEUED}:
-        return BrokenOff(b"{", media_type="application/json")
+        return TruncatedResponse(b"{", media_type="application/json")
     if fault.mode is Mode.SUBMIT_GARBAGE_QUEUED:
         return plain("<html>please log in</html>", 200)
     if fault.mode is Mode.SUBMIT_FORBIDDEN:
         return Response(b"", status_code=403, media_type="text/plain")
-    return plain(ENDLESS, 500)
+    return plain(SERVER_ERROR, 500)
 
 
-def _queued(posted: dict[str, Any], painter: Painter) -> Response[Any]:
+def _queued(posted: dict[str, Any], demo: DemoServer) -> Response[Any]:
     if "prompt" not in posted:
         raise GraphRefused(error("no_prompt", "No prompt provided", "No prompt provided"))
-    prompt_id = _prompt_id(posted, is_old=_is_old(painter))
-    if painter.faults.takes(Mode.SUBMIT_OTHER_ID):
+    prompt_id = _prompt_id(posted, is_old=_is_old(demo))
+    if demo.faults.takes(Mode.SUBMIT_OTHER_ID):
         prompt_id = str(uuid4())
-    _refuse_on_request(painter)
-    outputs, node_errors = validated(posted["prompt"], painter.stock, is_old=_is_old(painter))
-    _put_foreign(posted, outputs, painter)
-    job = _job(posted, prompt_id, outputs, _number(posted, painter))
-    _put(job, painter)
-    if painter.faults.takes(Mode.NODE_ERRORS_WITH_200):
+    _refuse_on_request(demo)
+    outputs, node_errors = validated(posted["prompt"], demo.model_files, is_old=_is_old(demo))
+    _put_foreign(posted, outputs, demo)
+    job = _job(posted, prompt_id, outputs, _number(posted, demo))
+    _put(job, demo)
+    if demo.faults.takes(Mode.NODE_ERRORS_WITH_200):
         node_errors = _missing_model()
     return reply({"prompt_id": prompt_id, "number": job.number, "node_errors": node_errors})
 
 
-def _put(job: Job, painter: Painter) -> None:
+def _put(job: Job, demo: DemoServer) -> None:
     try:
-        painter.jobs.put(job)
+        demo.jobs.put(job)
     finally:
-        painter.hub.broadcast_status()
+        demo.hub.broadcast_status()
 
 
 def _job(posted: dict[str, Any], prompt_id: str, outputs: list[str], number: float) -> Job:
@@ -90,10 +98,10 @@ def _job(posted: dict[str, Any], prompt_id: str, outputs: list[str], number: flo
     )
 
 
-def _number(posted: dict[str, Any], painter: Painter) -> float:
+def _number(posted: dict[str, Any], demo: DemoServer) -> float:
     if "number" in posted:
         return float(posted["number"])
-    number = painter.jobs.next_number()
+    number = demo.jobs.next_number()
     return -number if posted.get("front") else number
 
 
@@ -111,15 +119,15 @@ def _is_canonical(text: str) -> bool:
         return False
 
 
-def _is_old(painter: Painter) -> bool:
-    return painter.faults.takes(Mode.OLD_SERVER)
+def _is_old(demo: DemoServer) -> bool:
+    return demo.faults.takes(Mode.OLD_SERVER)
 
 
-def _refuse_on_request(painter: Painter) -> None:
-    if painter.faults.takes(Mode.MISSING_MODEL):
+def _refuse_on_request(demo: DemoServer) -> None:
+    if demo.faults.takes(Mode.MISSING_MODEL):
         message = "Prompt outputs failed validation"
         raise GraphRefused(error("prompt_outputs_failed_validation", message), _missing_model())
-    fault = painter.faults.first(Mode.MISSING_NODE, Mode.MISSING_NODE_OLD)
+    fault = demo.faults.first(Mode.MISSING_NODE, Mode.MISSING_NODE_OLD)
     if fault is not None:
         raise GraphRefused(missing_node("9", "SuperSampler", is_old=fault.mode is Mode.MISSING_NODE_OLD))
 
@@ -136,27 +144,27 @@ def _missing_model() -> dict[str, Any]:
     return {"1": {"errors": [wrong], "dependent_outputs": ["9"], "class_type": "CheckpointLoaderSimple"}}
 
 
-def _put_foreign(posted: dict[str, Any], outputs: list[str], painter: Painter) -> None:
-    fault = painter.faults.take(Mode.FOREIGN_JOBS)
+def _put_foreign(posted: dict[str, Any], outputs: list[str], demo: DemoServer) -> None:
+    fault = demo.faults.take(Mode.FOREIGN_JOBS)
     for _ in range(int(fault.seconds) if fault is not None else 0):
         foreign = {"prompt": posted["prompt"], "client_id": str(uuid4())}
-        painter.jobs.put(_job(foreign, str(uuid4()), outputs, painter.jobs.next_number()))
+        demo.jobs.put(_job(foreign, str(uuid4()), outputs, demo.jobs.next_number()))
 
 
-@post(both("/interrupt"), status_code=200)
-async def interrupt(request: Asked, painter: Here) -> ASGIApp:
-    """Stop the running job; with an id, only if it is that one."""
-    asked = _object(await request.body())
-    running = painter.jobs.running
-    if running is not None and asked.get("prompt_id", running.prompt_id) == running.prompt_id:
+@post(with_api_prefix("/interrupt"), status_code=200)
+async def interrupt(request: AnyRequest, demo: DemoServerState) -> ASGIApp:
+    """Stop the running job. If an id is given, only that one."""
+    body = _object(await request.body())
+    running = demo.jobs.running
+    if running is not None and body.get("prompt_id", running.prompt_id) == running.prompt_id:
         running.stop.set()
     return empty()
 
 
-@post(both("/free"), status_code=200)
-async def free(request: Asked, painter: Here) -> ASGIApp:
+@post(with_api_prefix("/free"), status_code=200)
+async def free(request: AnyRequest, demo: DemoServerState) -> ASGIApp:
     if _object(await request.body()).get("free_memory"):
-        painter.worker.drop_cache()
+        demo.worker.drop_cache()
     return empty()
 
 

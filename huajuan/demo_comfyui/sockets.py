@@ -1,4 +1,4 @@
-"""The painter's side of the websocket: who is connected, and who is told what."""
+"""The server side of the websocket: the connections, and which events each gets."""
 
 import asyncio
 from typing import Any
@@ -11,13 +11,13 @@ from litestar.exceptions import WebSocketDisconnect
 from huajuan.demo_comfyui.faults import Faults, Mode
 from huajuan.demo_comfyui.jobs import JobList
 
-WAITING_MESSAGES_MAX = 1000
+QUEUED_FRAMES_MAX = 1000
 PING_TIMED_OUT = 1011
 Frame = str | bytes
 
 
-class Hub:
-    """Sends job events to the socket of the job's client id alone, queue changes to everybody."""
+class SocketHub:
+    """Sends job events to the socket of the job's client id, and queue changes to all sockets."""
 
     def __init__(self, jobs: JobList, faults: Faults) -> None:
         self._jobs = jobs
@@ -30,7 +30,7 @@ class Hub:
             self._put(name, _text(kind, data))
 
     def send_noise(self, client_id: str | None) -> None:
-        """Frames a client must bear: previews, events of other jobs, events of none, no JSON."""
+        """Send frames that a client must ignore: previews, events of other jobs or of none, invalid JSON."""
         other = {"prompt_id": str(uuid4()), "value": 9, "max": 9, "node": "sampler"}
         frames: list[Frame] = [
             "no json",
@@ -45,7 +45,7 @@ class Hub:
         self.send("status", self._status())
 
     async def serve(self, socket: WebSocket[Any, Any, Any]) -> None:
-        """One connection from accept to close."""
+        """Serve one connection until it is closed."""
         if (fault := self._faults.take(Mode.SOCKET_FROZEN)) is not None:
             await asyncio.sleep(fault.seconds)
         if self._faults.takes(Mode.SOCKET_REFUSED):
@@ -56,13 +56,13 @@ class Hub:
             await socket.close(code=PING_TIMED_OUT)
             return
         name = socket.query_params.get("clientId") or uuid4().hex
-        outbox: asyncio.Queue[Frame] = asyncio.Queue(WAITING_MESSAGES_MAX)
+        outbox: asyncio.Queue[Frame] = asyncio.Queue(QUEUED_FRAMES_MAX)
         self._register(name, outbox)
         sender = asyncio.create_task(_send_all(socket, outbox))
         try:
             await self._read(socket, outbox)
         finally:
-            # By name alone, as the real server does: a newer connection of that name goes deaf with it.
+            # By name, as in ComfyUI: a newer connection of the same name gets no events any more either.
             self._sockets.pop(name, None)
             sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)

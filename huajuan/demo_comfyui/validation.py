@@ -1,8 +1,8 @@
-"""Check a graph as ComfyUI does before queueing it, with errors of the same shapes."""
+"""Validates a graph as ComfyUI does before queueing it, with errors of the same form."""
 
 from typing import Any
 
-from huajuan.demo_comfyui.nodes import NODES, Input, Stock
+from huajuan.demo_comfyui.nodes import NODES, Input, ModelFiles
 
 Graph = dict[str, Any]
 Error = dict[str, Any]
@@ -10,7 +10,7 @@ NUMBERS = {"INT": int, "FLOAT": float}
 
 
 class GraphRefused(Exception):
-    """The whole graph is refused; `body` is the answer's JSON."""
+    """The graph is rejected. `body` is the JSON of the response."""
 
     def __init__(self, error: Error, node_errors: dict[str, Any] | None = None) -> None:
         super().__init__(error["type"])
@@ -21,23 +21,23 @@ def error(kind: str, message: str, details: str = "", extra: dict[str, Any] | No
     return {"type": kind, "message": message, "details": details, "extra_info": extra or {}}
 
 
-def validated(graph: Any, stock: Stock, *, is_old: bool) -> tuple[list[str], dict[str, Any]]:
-    """The output nodes that are sound, and the errors of those that aren't. GraphRefused if none is sound."""
+def validated(graph: Any, model_files: ModelFiles, *, is_old: bool) -> tuple[list[str], dict[str, Any]]:
+    """The valid output nodes, and the errors of the others. Raises `GraphRefused` if none is valid."""
     graph = graph if isinstance(graph, dict) else {}
     _check_classes(graph, is_old=is_old)
     outputs = [node for node, content in graph.items() if NODES[content["class_type"]].is_output]
     if not outputs:
         raise GraphRefused(error("prompt_no_outputs", "Prompt has no outputs"))
-    check = _Check(graph, stock)
-    sound = [node for node in outputs if check.is_sound(node, node)]
-    if not sound:
+    check = _Check(graph, model_files)
+    valid = [node for node in outputs if check.is_valid(node, node)]
+    if not valid:
         message = "Prompt outputs failed validation"
         raise GraphRefused(error("prompt_outputs_failed_validation", message), check.node_errors())
-    return sound, check.node_errors()
+    return valid, check.node_errors()
 
 
 def missing_node(node: str, name: str, *, is_old: bool) -> Error:
-    """An unknown class of node, in the shape of before or after version 0.12."""
+    """The error for an unknown node type, as before or since version 0.12."""
     kind = "invalid_prompt" if is_old else "missing_node_type"
     extra = {} if is_old else {"node_id": node, "class_type": name, "node_title": name}
     return error(kind, f"Cannot execute because node {name} does not exist.", f"Node ID '#{node}'", extra)
@@ -56,29 +56,29 @@ def _check_classes(graph: Graph, *, is_old: bool) -> None:
 
 
 class _Check:
-    def __init__(self, graph: Graph, stock: Stock) -> None:
+    def __init__(self, graph: Graph, model_files: ModelFiles) -> None:
         self._graph = graph
-        self._stock = stock
+        self._stock = model_files
         self._errors: dict[str, list[Error]] = {}
         self._dependents: dict[str, set[str]] = {}
         self._path: list[str] = []
         self._known: dict[tuple[str, str], bool] = {}
 
-    def is_sound(self, node: str, output: str) -> bool:
-        """Whether a node and all above it can run; errors are noted by node."""
+    def is_valid(self, node: str, output: str) -> bool:
+        """Whether a node and its upstream nodes are valid. Errors are stored by node."""
         if node in self._path:
-            return self._note(node, output, [error("dependency_cycle", "Dependency cycle detected")])
+            return self._store(node, output, [error("dependency_cycle", "Dependency cycle detected")])
         if (node, output) not in self._known:
-            self._known[node, output] = self._look_at(node, output)
+            self._known[node, output] = self._validate(node, output)
         return self._known[node, output]
 
-    def _look_at(self, node: str, output: str) -> bool:
+    def _validate(self, node: str, output: str) -> bool:
         self._path.append(node)
         kinds = self._stock.kind(self._graph[node]["class_type"]).inputs
         found = [self._input_errors(node, name, kind, output) for name, kind in kinds.items()]
         self._path.pop()
         own = [each for errors in found if errors for each in errors]
-        return self._note(node, output, own) and None not in found
+        return self._store(node, output, own) and None not in found
 
     def node_errors(self) -> dict[str, Any]:
         return {
@@ -90,14 +90,14 @@ class _Check:
             for node, errors in self._errors.items()
         }
 
-    def _note(self, node: str, output: str, errors: list[Error]) -> bool:
+    def _store(self, node: str, output: str, errors: list[Error]) -> bool:
         if errors:
             self._errors.setdefault(node, errors)
             self._dependents.setdefault(node, set()).add(output)
         return not errors
 
     def _input_errors(self, node: str, name: str, kind: Input, output: str) -> list[Error] | None:
-        """The input's own errors; None when the fault lies with the node it is linked to."""
+        """The errors of the input; `None` if only the linked node is invalid."""
         inputs = self._graph[node].get("inputs", {})
         if name not in inputs:
             return [error("required_input_missing", "Required input is missing", name, {"input_name": name})]
@@ -116,7 +116,7 @@ class _Check:
         if link[1] >= len(returns) or returns[link[1]] != kind.kind:
             message = "Return type mismatch between linked nodes"
             return [_about("return_type_mismatch", message, name, kind, link)]
-        return [] if self.is_sound(str(link[0]), output) else None
+        return [] if self.is_valid(str(link[0]), output) else None
 
 
 def _value_errors(name: str, kind: Input, value: Any) -> list[Error]:

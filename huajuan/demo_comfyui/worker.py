@@ -1,34 +1,36 @@
-"""The painter's one worker: runs jobs in turn and tells of each in the order ComfyUI does."""
+"""The worker: runs one job at a time and sends its events in ComfyUI's order."""
 
 import asyncio
 import traceback
 from collections import OrderedDict
 from typing import Any
 
-from huajuan.demo_comfyui.execution import Results, Studio, order, resolved, run_node, signature
+from huajuan.demo_comfyui.execution import NodeContext, Results, order, resolved, run_node, signature
 from huajuan.demo_comfyui.faults import Faults, Mode
 from huajuan.demo_comfyui.files import Files
 from huajuan.demo_comfyui.jobs import Job, JobList, now_ms
 from huajuan.demo_comfyui.nodes import NODES
-from huajuan.demo_comfyui.sockets import Hub
+from huajuan.demo_comfyui.sockets import SocketHub
 
 CACHED_OUTPUTS_MAX = 100
-# Without a client id only these events are sent, and to everybody.
+# The events of jobs without a client id. They are sent to all sockets.
 SENT_TO_ALL = {"progress", "progress_state", "execution_interrupted"}
 
 
 class Interrupted(Exception):
-    """Somebody asked to stop the running job."""
+    """The running job was interrupted."""
 
 
 class OutOfMemoryError(RuntimeError):
-    """Named as the real one is."""
+    """Has the name of the real exception."""
 
 
 class Worker:
-    """Takes jobs from the list, one at a time; `step_seconds` slows every sampler step."""
+    """Takes jobs from the list, one at a time. `step_seconds` is the pause of every sampler step."""
 
-    def __init__(self, jobs: JobList, hub: Hub, files: Files, faults: Faults, step_seconds: float) -> None:
+    def __init__(
+        self, jobs: JobList, hub: SocketHub, files: Files, faults: Faults, step_seconds: float
+    ) -> None:
         self._jobs, self._hub, self._files, self._faults = jobs, hub, files, faults
         self.step_seconds = step_seconds
         self._node = ""
@@ -41,19 +43,19 @@ class Worker:
             await self._run(job)
 
     async def _run(self, job: Job) -> None:
-        self._tell(job, "execution_start", {}, record=True)
-        if await self._vanishes():
+        self._send(job, "execution_start", {}, record=True)
+        if await self._simulate_death():
             return
         await self._execute(job)
         self._jobs.end(job)
         self._hub.broadcast_status()
-        self._tell(job, "executing", {"node": None})
+        self._send(job, "executing", {"node": None})
 
-    async def _vanishes(self) -> bool:
+    async def _simulate_death(self) -> bool:
         if self._faults.takes(Mode.ZOMBIE):
             await asyncio.Event().wait()
         if restarts := self._faults.takes(Mode.RESTART):
-            self._jobs.forget_all()
+            self._jobs.clear()
         return restarts
 
     async def _execute(self, job: Job) -> None:
@@ -61,74 +63,76 @@ class Worker:
             await self._execute_nodes(job)
         except Interrupted:
             job.status = "cancelled"
-            self._tell(job, "execution_interrupted", self._where(job), record=True)
-        except Exception as problem:  # noqa: BLE001 - as in the real server, any fault of a node ends its job only
+            self._send(job, "execution_interrupted", self._where(job), record=True)
+        except Exception as problem:  # noqa: BLE001 - as in ComfyUI, an error in a node ends its job only
             job.status = "failed"
-            self._tell(job, "execution_error", self._where(job) | _described(problem), record=True)
+            self._send(job, "execution_error", self._where(job) | _described(problem), record=True)
         else:
             job.status = "completed"
-            self._tell(job, "execution_success", {}, record=True)
+            self._send(job, "execution_success", {}, record=True)
 
     async def _execute_nodes(self, job: Job) -> None:
         cached = {node: places for node in job.outputs_wanted if (places := self._cached(job, node))}
-        self._tell(job, "execution_cached", {"nodes": list(cached)}, record=True)
+        self._send(job, "execution_cached", {"nodes": list(cached)}, record=True)
         if self._faults.takes(Mode.SOCKET_NOISE):
             self._hub.send_noise(job.client_id)
-        studio = Studio(self._files, job.graph, lambda node, step, steps: self._step(job, node, step, steps))
+        context = NodeContext(
+            self._files, job.graph, lambda node, step, steps: self._step(job, node, step, steps)
+        )
         results: dict[str, Results] = {}
         for node in order(job.graph, [node for node in job.outputs_wanted if node not in cached]):
-            await self._run_node(job, node, studio, results)
+            await self._run_node(job, node, context, results)
         for node, places in cached.items():
-            self._keep(job, node, places)
+            self._store_output(job, node, places)
 
-    async def _run_node(self, job: Job, node: str, studio: Studio, results: dict[str, Results]) -> None:
+    async def _run_node(self, job: Job, node: str, context: NodeContext, results: dict[str, Results]) -> None:
         self._node = node
         self._check_interrupt(job)
-        self._tell(job, "progress_state", {"nodes": {node: _state(node, 0, 1)}})
-        self._tell(job, "executing", {"node": node, "display_node": node})
+        self._send(job, "progress_state", {"nodes": {node: _state(node, 0, 1)}})
+        self._send(job, "executing", {"node": node, "display_node": node})
         if node in job.outputs_wanted:
-            self._fail_on_request()
-        results[node] = await run_node(node, resolved(job.graph, node, results), studio)
+            self._raise_fault()
+        results[node] = await run_node(node, resolved(job.graph, node, results), context)
         if NODES[job.graph[node]["class_type"]].is_output:
-            self._remember(job, node, list(results[node]))
-            self._keep(job, node, list(results[node]))
-            self._fail_after_output()
+            self._cache_output(job, node, list(results[node]))
+            self._store_output(job, node, list(results[node]))
+            self._raise_fault_after_output()
 
     async def _step(self, job: Job, node: str, step: int, steps: int) -> None:
         await asyncio.sleep(self.step_seconds)
         if self._faults.takes(Mode.NEVER_ENDING):
             await job.stop.wait()
         self._check_interrupt(job)
-        self._tell(job, "progress_state", {"nodes": {node: _state(node, step, steps)}})
-        self._tell(job, "progress", {"value": step, "max": steps, "node": node})
+        self._send(job, "progress_state", {"nodes": {node: _state(node, step, steps)}})
+        self._send(job, "progress", {"value": step, "max": steps, "node": node})
 
     def _check_interrupt(self, job: Job) -> None:
         if job.stop.is_set() or self._faults.takes(Mode.INTERRUPTED):
             raise Interrupted
 
-    def _fail_on_request(self) -> None:
+    def _raise_fault(self) -> None:
         if self._faults.takes(Mode.EXECUTION_ERROR):
             raise RuntimeError("shapes cannot be multiplied, in /srv/secret/model.py")
         if self._faults.takes(Mode.OUT_OF_MEMORY):
             raise OutOfMemoryError("Allocation on device 0 would exceed allowed memory. (out of memory)")
 
-    def _fail_after_output(self) -> None:
+    def _raise_fault_after_output(self) -> None:
         if self._faults.takes(Mode.PARTIAL_OUTPUTS):
             raise RuntimeError("a later node failed, in /srv/secret/upscaler.py")
 
-    def _keep(self, job: Job, node: str, places: list[dict[str, str]]) -> None:
+    def _store_output(self, job: Job, node: str, places: list[dict[str, str]]) -> None:
         if self._faults.takes(Mode.FILE_GONE):
             for place in places:
                 self._files.delete(place)
         output = {"images": places}
-        self._tell(job, "executed", {"node": node, "display_node": node, "output": output})
+        self._send(job, "executed", {"node": node, "display_node": node, "output": output})
         if not self._faults.takes(Mode.NO_OUTPUTS):
             job.outputs[node] = output
 
     def _cached(self, job: Job, node: str) -> list[dict[str, str]] | None:
         return self._cache.get(signature(job.graph, node))
 
-    def _remember(self, job: Job, node: str, places: list[dict[str, str]]) -> None:
+    def _cache_output(self, job: Job, node: str, places: list[dict[str, str]]) -> None:
         self._cache[signature(job.graph, node)] = places
         while len(self._cache) > CACHED_OUTPUTS_MAX:
             self._cache.popitem(last=False)
@@ -140,7 +144,7 @@ class Worker:
         kind = job.graph[self._node]["class_type"] if self._node in job.graph else ""
         return {"node_id": self._node, "node_type": kind, "executed": list(job.outputs)}
 
-    def _tell(self, job: Job, kind: str, data: dict[str, Any], *, record: bool = False) -> None:
+    def _send(self, job: Job, kind: str, data: dict[str, Any], *, record: bool = False) -> None:
         stamped = data | {"prompt_id": job.prompt_id} | ({"timestamp": now_ms()} if record else {})
         if record:
             job.messages.append((kind, stamped))

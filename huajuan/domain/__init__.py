@@ -1,1 +1,1 @@
-"""The business as a story: facts, the verbs that state them, and the changes they make."""
+"""The business rules: aggregates, their events, and the refusals. No I/O, no clock, no randomness."""

@@ -1,48 +1,83 @@
-"""An account: a person's name, credentials and points."""
+"""The account aggregate: a person's name, credentials and points."""
 
-from datetime import date
-from typing import Self
+from datetime import date, datetime
+from typing import Annotated, NotRequired, Self, TypedDict
 from uuid import UUID
 
-from eventsourcing.domain import event
+from eventsourcing.domain import Snapshot, event
+from eventsourcing.utils import register_topic
 
-from huajuan.domain.account_state import AccountSnapshot
-from huajuan.domain.aggregate import Begun, Entity, PersonalText, Reasoned, were_plain
-from huajuan.domain.points import CHECK_IN_REWARD, check_least, check_most, check_moved
+from huajuan.domain.aggregate import (
+    AggregateRoot,
+    CreatedEvent,
+    Personal,
+    PersonalText,
+    ReasonedEvent,
+    were_plain,
+)
 from huajuan.domain.refusals import (
     AlreadyBanned,
     AlreadyCheckedIn,
+    NoPointsHeld,
     NotBanned,
     NotEnoughPoints,
-    NothingHeld,
     NotPending,
     NotRegistered,
 )
+from huajuan.domain.rules import CHECK_IN_REWARD, check_balance_max, check_balance_min, check_points
 
 
-class Account(Entity):
-    """One person's account. Points are available (`balance`) or held for pictures being drawn (`held`)."""
+class AccountState(TypedDict):
+    """The attributes of an account as a snapshot stores them."""
+
+    _created_on: datetime
+    _modified_on: datetime
+    username: str | None
+    email: str | None
+    password_hash: str | None
+    credential: int
+    avatar_url: str | None
+    balance: int
+    held: dict[UUID, int]
+    last_check_in: date | None
+    is_banned: NotRequired[bool]
+    promised_points: NotRequired[int | None]
+
+
+class AccountSnapshot(Snapshot):
+    """The state of an account at a version, encrypted as a whole."""
+
+    TOPIC = "account.snapshot"
+    subject = "originator_id"
+    state: Annotated[AccountState, Personal] | None  # type: ignore[assignment]
+
+
+register_topic(AccountSnapshot.TOPIC, AccountSnapshot)
+
+
+class Account(AggregateRoot):
+    """One person's account. Points are available (`balance`) or held for pictures in progress (`held`)."""
 
     TOPIC = "account"
 
     Snapshot = AccountSnapshot
 
-    class Registered(Begun):
+    class Registered(CreatedEvent):
         TOPIC = "account.registered"
         username: PersonalText | None
         email: PersonalText | None
         password_hash: PersonalText | None
 
-    class PasswordChanged(Entity.Event):
+    class PasswordChanged(AggregateRoot.Event):
         TOPIC = "account.password_changed"
         password_hash: PersonalText | None
 
-    class EmailChanged(Entity.Event):
+    class EmailChanged(AggregateRoot.Event):
         TOPIC = "account.email_changed"
         email: PersonalText | None
 
-    class AvatarChanged(Entity.Event):
-        """The address is empty where the avatar was taken away."""
+    class AvatarChanged(AggregateRoot.Event):
+        """`url` is empty if the avatar was removed."""
 
         TOPIC = "account.avatar_changed"
         class_version = 2
@@ -50,75 +85,75 @@ class Account(Entity):
 
         upcast_v1_v2 = were_plain("url")
 
-    class PointsGranted(Reasoned):
+    class PointsGranted(ReasonedEvent):
         TOPIC = "account.points_granted"
         points: int
         balance: int
 
-    class CheckedIn(Entity.Event):
+    class CheckedIn(AggregateRoot.Event):
         TOPIC = "account.checked_in"
         day: date
         points: int
         balance: int
 
-    class CheckInReset(Reasoned):
-        """The account may check in again, whatever day its last check-in was for."""
+    class CheckInReset(ReasonedEvent):
+        """The account may check in again on any day."""
 
         TOPIC = "account.check_in_reset"
 
-    class PointsHeld(Entity.Event):
+    class PointsHeld(AggregateRoot.Event):
         TOPIC = "account.points_held"
         image_id: UUID
         points: int
         balance: int
 
-    class PointsSettled(Entity.Event):
+    class PointsSettled(AggregateRoot.Event):
         TOPIC = "account.points_settled"
         image_id: UUID
         points: int
 
-    class PointsReturned(Entity.Event):
+    class PointsReturned(AggregateRoot.Event):
         TOPIC = "account.points_returned"
         image_id: UUID
         points: int
         balance: int
         reason: str
 
-    class PointsDeducted(Reasoned):
+    class PointsDeducted(ReasonedEvent):
         TOPIC = "account.points_deducted"
         points: int
         balance: int
 
-    class Banned(Reasoned):
+    class Banned(ReasonedEvent):
         TOPIC = "account.banned"
 
-    class Unbanned(Reasoned):
+    class Unbanned(ReasonedEvent):
         TOPIC = "account.unbanned"
 
-    class ApprovalRequested(Entity.Event):
-        """Nobody logs in before an admin approves; `welcome_points` come with the approval."""
+    class ApprovalRequested(AggregateRoot.Event):
+        """The account cannot log in until an admin approves it; the approval grants `welcome_points`."""
 
         TOPIC = "account.approval_requested"
         welcome_points: int
 
-    class Approved(Reasoned):
+    class Approved(ReasonedEvent):
         TOPIC = "account.approved"
 
-    class Rejected(Reasoned):
+    class Rejected(ReasonedEvent):
         TOPIC = "account.rejected"
 
-    class Erased(Entity.Event):
-        """The person is gone: their points are forfeited, and with the event their key is."""
+    class Erased(AggregateRoot.Event):
+        """All points are forfeited, and the person's encryption key is deleted in the same append."""
 
         TOPIC = "account.erased"
         available: int
         held: int
 
-    # No snapshot knows of it: without a key none can be sealed.
+    # Not in any snapshot: without a key no snapshot can be encrypted.
     is_erased = False
-    # A snapshot from before there were bans does not say.
+    # Absent from snapshots written before bans existed.
     is_banned = False
-    # The points that come with the approval; `None` for an account that does not wait for one.
+    # Points that the approval grants; `None` if the account does not wait for approval.
     promised_points: int | None = None
 
     @event(Registered)
@@ -139,7 +174,7 @@ class Account(Entity):
         )
 
     def change_password(self, password_hash: str) -> None:
-        """Every token made for an older `credential` is dead from here on."""
+        """Invalidates every token issued for an older `credential`."""
         self._change_password(password_hash)
 
     def change_email(self, email: str) -> None:
@@ -151,18 +186,21 @@ class Account(Entity):
             self._change_avatar(url)
 
     def grant(self, points: int, reason: str) -> None:
-        """Raises `PointsUnfit` or `BalanceOutOfRange`."""
+        """Zero points append nothing. Raises `PointsInvalid` or `BalanceOutOfRange`."""
         if points:
-            check_moved(points)
-            self._check_room_for(points)
+            check_points(points)
+            self._check_total(points)
             self._grant(points, self.balance + points, reason)
 
     def deduct(self, points: int, reason: str, *, forced: bool = False) -> None:
-        """Below zero only if `forced`. Raises `PointsUnfit`, `NotEnoughPoints` or `BalanceOutOfRange`."""
-        check_moved(points)
+        """The balance may go below zero only if `forced`.
+
+        Raises `PointsInvalid`, `NotEnoughPoints` or `BalanceOutOfRange`.
+        """
+        check_points(points)
         if self.balance < points and not forced:
             raise NotEnoughPoints
-        check_least(self.balance - points)
+        check_balance_min(self.balance - points)
         self._deduct(points, self.balance - points, reason)
 
     def ban(self, reason: str) -> None:
@@ -184,7 +222,7 @@ class Account(Entity):
         self._request_approval(welcome_points)
 
     def check_pending(self) -> int:
-        """The points that were promised. Raises `NotPending`."""
+        """Return the promised welcome points. Raises `NotPending`."""
         if self.promised_points is None:
             raise NotPending
         return self.promised_points
@@ -195,7 +233,7 @@ class Account(Entity):
         self.grant(points, "welcome")
 
     def reject(self, reason: str) -> None:
-        """The person is forgotten with the rejection."""
+        """Erase the account together with the rejection. Raises `NotPending`."""
         self.check_pending()
         self._reject(reason)
         self.erase()
@@ -203,7 +241,7 @@ class Account(Entity):
     def check_in(self, day: date, *, once_a_day: bool = True) -> None:
         if once_a_day and self.last_check_in is not None and day <= self.last_check_in:
             raise AlreadyCheckedIn(self.balance)
-        self._check_room_for(CHECK_IN_REWARD)
+        self._check_total(CHECK_IN_REWARD)
         self._check_in(day, CHECK_IN_REWARD, self.balance + CHECK_IN_REWARD)
 
     def reset_check_in(self, reason: str) -> None:
@@ -215,24 +253,26 @@ class Account(Entity):
         self._hold(image_id, points, self.balance - points)
 
     def settle(self, image_id: UUID) -> None:
+        """Spend the points that are held for the image. Raises `NoPointsHeld`."""
         self._settle(image_id, self._held_for(image_id))
 
-    def take_back(self, image_id: UUID, reason: str) -> None:
-        """The picture did not come: its points return to the balance."""
+    def return_points(self, image_id: UUID, reason: str) -> None:
+        """Release the hold of an image that was not drawn. Raises `NoPointsHeld`."""
         points = self._held_for(image_id)
-        self._take_back(image_id, points, self.balance + points, reason)
+        self._return_points(image_id, points, self.balance + points, reason)
 
     def erase(self) -> None:
         self._erase(self.balance, sum(self.held.values()))
 
-    def _check_room_for(self, points: int) -> None:
-        check_most(self.balance + sum(self.held.values()) + points)
+    def _check_total(self, points: int) -> None:
+        """Held points count too, because they may be returned."""
+        check_balance_max(self.balance + sum(self.held.values()) + points)
 
     def _held_for(self, image_id: UUID) -> int:
         try:
             return self.held[image_id]
         except KeyError:
-            raise NothingHeld from None
+            raise NoPointsHeld from None
 
     @event(PasswordChanged)
     def _change_password(self, password_hash: str | None) -> None:
@@ -294,7 +334,7 @@ class Account(Entity):
         del self.held[image_id]
 
     @event(PointsReturned)
-    def _take_back(self, image_id: UUID, points: int, balance: int, reason: str) -> None:
+    def _return_points(self, image_id: UUID, points: int, balance: int, reason: str) -> None:
         self.balance += points
         del self.held[image_id]
 
@@ -309,8 +349,8 @@ class Account(Entity):
         self.is_erased = True
 
 
-def known(account: Account | None) -> Account:
-    """The account, if there is one. Raises `NotRegistered`."""
+def require_account(account: Account | None) -> Account:
+    """Return the account unless it is missing or erased. Raises `NotRegistered`."""
     if account is None or account.is_erased:
         raise NotRegistered
     return account

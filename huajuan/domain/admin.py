@@ -1,30 +1,30 @@
-"""The admin role: an account has it, or no longer does."""
+"""The admin role of an account: granted and revoked in turn."""
 
 from typing import Self
 from uuid import UUID
 
 from eventsourcing.domain import event
 
-from huajuan.domain.aggregate import Begun, Entity, Reasoned
+from huajuan.domain.aggregate import AggregateRoot, CreatedEvent, ReasonedEvent
 from huajuan.domain.refusals import AlreadyAdmin, NotAdmin
 
 
-class Admin(Entity):
-    """The stream's id is cut from the account's, so there is one role for each account."""
+class Admin(AggregateRoot):
+    """The stream id is derived from the account id, so there is one stream for each account."""
 
     TOPIC = "admin"
 
-    class Granted(Begun, Reasoned):
+    class Granted(CreatedEvent, ReasonedEvent):
         TOPIC = "admin.granted"
         subject = "account_id"
         account_id: UUID
 
-    class GrantedAgain(Reasoned):
+    class GrantedAgain(ReasonedEvent):
         TOPIC = "admin.granted_again"
         subject = "account_id"
         account_id: UUID
 
-    class Revoked(Reasoned):
+    class Revoked(ReasonedEvent):
         TOPIC = "admin.revoked"
         subject = "account_id"
         account_id: UUID
@@ -32,26 +32,26 @@ class Admin(Entity):
     @event(Granted)
     def __init__(self, account_id: UUID, reason: str | None) -> None:
         self.account_id = account_id
-        self.stands = True
+        self.is_active = True
 
     @classmethod
     def begin(cls, admin_id: UUID, account_id: UUID, reason: str) -> Self:
         return cls._create(cls.Granted, id=admin_id, account_id=account_id, reason=reason)
 
     def grant(self, reason: str) -> None:
-        if self.stands:
+        if self.is_active:
             raise AlreadyAdmin
         self._grant(self.account_id, reason)
 
     def revoke(self, reason: str) -> None:
-        if not self.stands:
+        if not self.is_active:
             raise NotAdmin
         self._revoke(self.account_id, reason)
 
     @event(GrantedAgain)
     def _grant(self, account_id: UUID, reason: str | None) -> None:
-        self.stands = True
+        self.is_active = True
 
     @event(Revoked)
     def _revoke(self, account_id: UUID, reason: str | None) -> None:
-        self.stands = False
+        self.is_active = False

@@ -1,4 +1,4 @@
-"""What every fact of the log carries: when it happened, who acted, and in answer to which request."""
+"""The base classes of aggregates and events, and the metadata that every event carries."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +12,10 @@ from eventsourcing.domain import Aggregate
 
 
 class Personal:
-    """Marks a field of an event that is sealed with the key of the person it speaks of.
+    """Marks a field of an event that is encrypted with the key of one person.
 
-    The class attribute `subject` of the event names the field that holds the person's account id.
-    An erased person's field reads `None`.
+    The class attribute `subject` of the event names the field that holds this person's account id.
+    After the erasure of the person the field reads `None`.
     """
 
 
@@ -23,13 +23,13 @@ PersonalText = Annotated[str, Personal]
 
 
 class Plain(str):
-    """A personal text that was stored before its field was sealed."""
+    """A personal text that was stored before its field was encrypted."""
 
     __slots__ = ()
 
 
 def were_plain(*fields: str) -> "staticmethod[[dict[str, Any]], None]":
-    """The upcast to the version since which these fields are sealed, where nothing else changed."""
+    """Returns the upcast to the event version that encrypts these fields and changes nothing else."""
 
     def upcast(state: dict[str, Any]) -> None:
         state.update({name: Plain(state[name]) for name in fields})
@@ -38,20 +38,24 @@ def were_plain(*fields: str) -> "staticmethod[[dict[str, Any]], None]":
 
 
 @dataclass(frozen=True)
-class Occasion:
-    """The circumstances that a fact is stated in, known at the edge and not by the rules."""
+class EventMetadata:
+    """The metadata of new events. The caller of the domain provides it; rules do not depend on it.
+
+    `command_id` identifies one change of an idempotent command.
+    """
 
     at: datetime
     actor: UUID | None = None
     correlation_id: str | None = None
+    command_id: str | None = None
 
 
-_occasion: ContextVar[Occasion] = ContextVar("occasion")
+_occasion: ContextVar[EventMetadata] = ContextVar("occasion")
 
 
 @contextmanager
-def on_occasion(occasion: Occasion) -> Iterator[None]:
-    """Facts stated inside carry this moment, actor and correlation id."""
+def with_event_metadata(occasion: EventMetadata) -> Iterator[None]:
+    """Events created in this block carry this metadata."""
     token = _occasion.set(occasion)
     try:
         yield
@@ -71,28 +75,36 @@ def _correlation_id() -> str | None:
     return _occasion.get().correlation_id
 
 
-class Entity(Aggregate):
-    """One account, image or claim: a stream of facts and the state they add up to."""
+def _command_id() -> str | None:
+    return _occasion.get().command_id
+
+
+class AggregateRoot(Aggregate):
+    """The base class of aggregates: a stream of events and the state that follows from them."""
 
     class Event(Aggregate.Event):
-        """A fact. `actor` is an account id, or `None` where the service itself acted."""
+        """`actor` is an account id, or `None` where the service itself acted.
+
+        `command_id` is stored only where an idempotent command made the event.
+        """
 
         subject = "originator_id"
 
         actor: UUID | None = field(default_factory=_actor, kw_only=True)
         correlation_id: str | None = field(default_factory=_correlation_id, kw_only=True)
+        command_id: str | None = field(default_factory=_command_id, kw_only=True)
 
         @staticmethod
         def create_timestamp() -> datetime:
             return _now()
 
 
-class Begun(Entity.Event, Aggregate.Created):
-    """The first fact of a stream."""
+class CreatedEvent(AggregateRoot.Event, Aggregate.Created):
+    """The first event of a stream."""
 
 
-class Reasoned(Entity.Event):
-    """A fact that somebody gave a reason for: their words may name the person."""
+class ReasonedEvent(AggregateRoot.Event):
+    """An event with a reason, a free text that may contain personal data."""
 
     class_version = 2
     reason: PersonalText | None
@@ -100,5 +112,5 @@ class Reasoned(Entity.Event):
     upcast_v1_v2 = were_plain("reason")
 
 
-# The library copies an inherited `Created` into each subclass, where it would lack a topic.
-del Entity.Created
+# The library copies an inherited `Created` into each subclass. That copy would have no topic.
+del AggregateRoot.Created

@@ -1,4 +1,4 @@
-"""An e-mail address as a thing one account at a time may claim."""
+"""The claim on an e-mail address: at most one account holds it at a time."""
 
 import re
 import unicodedata
@@ -7,15 +7,15 @@ from uuid import UUID
 
 from eventsourcing.domain import event
 
-from huajuan.domain.aggregate import Begun, Entity
-from huajuan.domain.refusals import EmailMalformed, EmailMissing, EmailTaken
+from huajuan.domain.aggregate import AggregateRoot, CreatedEvent
+from huajuan.domain.refusals import EmailMalformed, EmailMissing, EmailTaken, Refused
 
 EMAIL_CHARACTERS_MAX = 254
 _SHAPE = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s.\x00-\x1f\x7f]+(\.[^@\s.\x00-\x1f\x7f]+)+")
 
 
 def check_email(email: str) -> None:
-    """Refuse an address that is empty or cannot be one."""
+    """Raises `EmailMissing` or `EmailMalformed`."""
     if not email:
         raise EmailMissing
     if len(email) > EMAIL_CHARACTERS_MAX or not _SHAPE.fullmatch(email):
@@ -23,24 +23,24 @@ def check_email(email: str) -> None:
 
 
 def fold_email(email: str) -> str:
-    """The form in which two spellings of one address are the same."""
+    """Return the normal form, which is equal for all spellings of one address."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", email).casefold())
 
 
-class EmailClaim(Entity):
-    """Who uses an address. The address itself is only in the stream's keyed id."""
+class EmailClaim(AggregateRoot):
+    """The account that uses an address. The address itself is only in the keyed stream id."""
 
     TOPIC = "email_claim"
 
-    class Claimed(Begun):
+    class Claimed(CreatedEvent):
         TOPIC = "email_claim.claimed"
         account_id: UUID
 
-    class ClaimedAgain(Entity.Event):
+    class ClaimedAgain(AggregateRoot.Event):
         TOPIC = "email_claim.claimed_again"
         account_id: UUID
 
-    class Released(Entity.Event):
+    class Released(AggregateRoot.Event):
         TOPIC = "email_claim.released"
 
     @event(Claimed)
@@ -52,6 +52,7 @@ class EmailClaim(Entity):
         return cls._create(cls.Claimed, id=claim_id, account_id=account_id)
 
     def claim(self, account_id: UUID) -> None:
+        """Raises `EmailTaken` if another account holds the claim."""
         if self.account_id is not None and self.account_id != account_id:
             raise EmailTaken
         if self.account_id is None:
@@ -68,3 +69,7 @@ class EmailClaim(Entity):
     @event(Released)
     def _release(self) -> None:
         self.account_id = None
+
+
+class EmailChangedConcurrently(Refused):
+    """The account's e-mail address changed after it was read. The command reads it again and retries."""

@@ -1,25 +1,50 @@
-"""An image: asked for by an account, then drawn or failed, exactly once."""
+"""The image aggregate: requested by an account, then drawn, failed or cancelled exactly once."""
 
+import hashlib
+import re
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
 from eventsourcing.domain import event
 
-from huajuan.domain.aggregate import Begun, Entity, PersonalText
-from huajuan.domain.image_parameters import Order, noise_seed
-from huajuan.domain.refusals import AlreadyTold, ImageNotFound
+from huajuan.domain.aggregate import AggregateRoot, CreatedEvent, PersonalText
+from huajuan.domain.refusals import ImageAlreadyFinished, ImageNotFound
+
+NOISE_SEED_MAX = 2**64 - 1
+_DECIMAL = re.compile(r"0*([0-9]{1,20})")
 
 
-class Image(Entity):
-    """One picture, from the request to its end. `picture` is the storage key, set when it is drawn."""
+def noise_seed(seed: str) -> int:
+    """Convert a seed to a number from 0 to 2^64-1: a decimal number is kept, other text is hashed."""
+    decimal = _DECIMAL.fullmatch(seed)
+    if decimal and int(decimal[1]) <= NOISE_SEED_MAX:
+        return int(decimal[1])
+    return int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8])
+
+
+@dataclass(frozen=True)
+class ImageParameters:
+    """The parameters of a requested picture: `width` and `height` in pixels, `seed` any text."""
+
+    prompt: str
+    width: int
+    height: int
+    steps: int
+    sampling_method: str
+    seed: str
+
+
+class Image(AggregateRoot):
+    """One picture, from the request to its outcome. `picture` is the storage key, set when it is drawn."""
 
     TOPIC = "image"
 
-    class Requested(Begun):
-        """`seed` is the client's text, `noise_seed` the number it stands for; `points` are held for it.
+    class Requested(CreatedEvent):
+        """`seed` is the client's text, `noise_seed` the number derived from it; `points` are held for it.
 
-        `workflow` is the digest of the graph it is to be drawn with, empty before digests were recorded.
+        `workflow` is the digest of the graph to draw with, empty in events from before digests were recorded.
         """
 
         TOPIC = "image.requested"
@@ -41,17 +66,17 @@ class Image(Entity):
         def upcast_v1_v2(state: dict[str, Any]) -> None:
             state["workflow"] = ""
 
-    class Started(Entity.Event):
-        """A painter has taken it up; `attempt` counts from 1."""
+    class Started(AggregateRoot.Event):
+        """An inference server accepted the job; `attempt` counts from 1."""
 
         TOPIC = "image.started"
         attempt: int
 
-    class Drawn(Entity.Event):
+    class Drawn(AggregateRoot.Event):
         """`picture` is the storage key, `digest` the SHA-256 of its bytes in hexadecimal.
 
-        `checkpoint` is the model that drew and `painter` the server's version, empty where unknown. `size` is the
-        number of bytes, `None` before sizes were recorded.
+        `checkpoint` is the model and `painter` the version of the inference server, empty if unknown.
+        `size` is the number of bytes, `None` in events from before sizes were recorded.
         """
 
         TOPIC = "image.drawn"
@@ -70,30 +95,30 @@ class Image(Entity):
         def upcast_v2_v3(state: dict[str, Any]) -> None:
             state["size"] = None
 
-    class DrawingFailed(Entity.Event):
+    class DrawingFailed(AggregateRoot.Event):
         TOPIC = "image.drawing_failed"
         reason: str
 
-    class Cancelled(Entity.Event):
-        """Its owner does not want it any more, or has waited too long for it."""
+    class Cancelled(AggregateRoot.Event):
+        """The owner cancelled the job, or waited too long for it."""
 
         TOPIC = "image.cancelled"
         reason: str
 
-    class Deleted(Entity.Event):
-        """The picture may be restored until this moment; then its file goes."""
+    class Deleted(AggregateRoot.Event):
+        """The picture may be restored until this time; then its file is removed."""
 
         TOPIC = "image.deleted"
         until: datetime
 
-    class Restored(Entity.Event):
+    class Restored(AggregateRoot.Event):
         TOPIC = "image.restored"
 
-    class Swept(Entity.Event):
+    class Swept(AggregateRoot.Event):
         TOPIC = "image.swept"
 
-    class Erased(Entity.Event):
-        """Its owner is gone, and so is the picture, at once and for good."""
+    class Erased(AggregateRoot.Event):
+        """The owner was erased, and the picture with them, permanently."""
 
         TOPIC = "image.erased"
 
@@ -138,7 +163,7 @@ class Image(Entity):
         cls,
         image_id: UUID,
         account_id: UUID,
-        order: Order,
+        parameters: ImageParameters,
         points: int,
         deadline: datetime,
         workflow: str = "",
@@ -147,13 +172,13 @@ class Image(Entity):
             cls.Requested,
             id=image_id,
             account_id=account_id,
-            prompt=order.prompt,
-            width=order.width,
-            height=order.height,
-            steps=order.steps,
-            sampling_method=order.sampling_method,
-            seed=order.seed,
-            noise_seed=noise_seed(order.seed),
+            prompt=parameters.prompt,
+            width=parameters.width,
+            height=parameters.height,
+            steps=parameters.steps,
+            sampling_method=parameters.sampling_method,
+            seed=parameters.seed,
+            noise_seed=noise_seed(parameters.seed),
             points=points,
             deadline=deadline,
             workflow=workflow,
@@ -164,31 +189,31 @@ class Image(Entity):
         return self.picture is None and self.failure is None
 
     def start(self) -> None:
-        """Again after an attempt that was lost."""
-        self._refuse_second_telling()
+        """Record an attempt; a lost attempt is followed by another. Raises `ImageAlreadyFinished`."""
+        self._require_open()
         self._start(self.attempts + 1)
 
     def cancel(self, reason: str) -> None:
-        self._refuse_second_telling()
+        self._require_open()
         self._cancel(reason)
 
     @property
-    def is_shown(self) -> bool:
+    def is_visible(self) -> bool:
         return self.picture is not None and self.deleted_until is None and not self.is_erased
 
     def draw(
         self, picture: str, digest: str, checkpoint: str = "", painter: str = "", size: int | None = None
     ) -> None:
-        self._refuse_second_telling()
+        self._require_open()
         self._draw(picture, digest, checkpoint, painter, size)
 
     def fail(self, reason: str) -> None:
-        self._refuse_second_telling()
+        self._require_open()
         self._fail(reason)
 
     def delete(self, account_id: UUID, until: datetime) -> None:
-        """By its owner alone; to anybody else it is not there."""
-        if self.account_id != account_id or not self.is_shown:
+        """Only the owner may delete it. Raises `ImageNotFound` for any other account."""
+        if self.account_id != account_id or not self.is_visible:
             raise ImageNotFound
         self._delete(until)
 
@@ -201,19 +226,19 @@ class Image(Entity):
         return self.deleted_until is not None and at <= self.deleted_until and not self.is_erased
 
     def erase(self) -> None:
-        """What is still being drawn comes to its end first."""
+        """Erase a finished image; an open one stays until its outcome is recorded."""
         if not self.is_open and not self.is_erased:
             self._erase()
 
     def sweep(self, at: datetime) -> None:
-        """What may still be restored stays."""
+        """Record that the file is removed, unless the image may still be restored."""
         is_gone = self.is_erased or (self.deleted_until is not None and at > self.deleted_until)
         if is_gone and not self.is_swept:
             self._sweep()
 
-    def _refuse_second_telling(self) -> None:
+    def _require_open(self) -> None:
         if not self.is_open:
-            raise AlreadyTold
+            raise ImageAlreadyFinished
 
     @event(Started)
     def _start(self, attempt: int) -> None:
@@ -251,8 +276,8 @@ class Image(Entity):
         self.is_swept = True
 
 
-def shown(image: Image | None) -> Image:
-    """The image, if it is there to be looked at. Raises `ImageNotFound`."""
-    if image is None or not image.is_shown:
+def require_visible(image: Image | None) -> Image:
+    """Return the image if it is drawn and neither deleted nor erased. Raises `ImageNotFound`."""
+    if image is None or not image.is_visible:
         raise ImageNotFound
     return image

@@ -1,4 +1,4 @@
-"""The studio: which painters draw here, beside or instead of those that the settings name."""
+"""The inference servers that admins add to or remove from those in the settings."""
 
 from collections.abc import Iterable
 from typing import Self
@@ -6,26 +6,26 @@ from uuid import UUID
 
 from eventsourcing.domain import event
 
-from huajuan.domain.aggregate import Begun, Entity
-from huajuan.domain.reasons import check_reason
-from huajuan.domain.refusals import AlreadyPainter, NotPainter
-from huajuan.domain.server_address import one_of_each, painter_url, place_of
+from huajuan.domain.aggregate import AggregateRoot, CreatedEvent
+from huajuan.domain.refusals import ServerAlreadyAdded, ServerNotFound
+from huajuan.domain.rules import check_reason
+from huajuan.domain.server_address import deduplicate_servers, normalize_server_url, server_key
 
 
-class Studio(Entity):
-    """There is one. What an admin adds or removes holds until the opposite is done, whatever the settings say."""
+class InferenceServers(AggregateRoot):
+    """One stream for the whole service. Additions and removals take precedence over the settings."""
 
     TOPIC = "studio"
 
-    class Opened(Begun):
+    class Opened(CreatedEvent):
         TOPIC = "studio.opened"
 
-    class PainterAdded(Entity.Event):
+    class ServerAdded(AggregateRoot.Event):
         TOPIC = "studio.painter_added"
         url: str
         reason: str
 
-    class PainterRemoved(Entity.Event):
+    class ServerRemoved(AggregateRoot.Event):
         TOPIC = "studio.painter_removed"
         url: str
         reason: str
@@ -36,37 +36,40 @@ class Studio(Entity):
         self.removed: set[str] = set()
 
     @classmethod
-    def open(cls, studio_id: UUID) -> Self:
-        return cls._create(cls.Opened, id=studio_id)
+    def begin(cls, stream_id: UUID) -> Self:
+        return cls._create(cls.Opened, id=stream_id)
 
-    def painters(self, configured: Iterable[str]) -> list[str]:
-        """All that draw, in order, each under one address."""
-        removed = {place_of(url) for url in self.removed}
-        return [url for url in one_of_each([*configured, *self.added]) if place_of(url) not in removed]
+    def urls(self, configured: Iterable[str]) -> list[str]:
+        """Return the distinct addresses in use, in order; `configured` are those in the settings."""
+        removed = {server_key(url) for url in self.removed}
+        servers = deduplicate_servers([*configured, *self.added])
+        return [url for url in servers if server_key(url) not in removed]
 
     def add(self, url: str, configured: Iterable[str], reason: str) -> None:
+        """Raises `ServerAddressInvalid`, `ServerAlreadyAdded` or a `ReasonInvalid`."""
         check_reason(reason)
-        url = painter_url(url)
-        if self._draws(url, configured):
-            raise AlreadyPainter
+        url = normalize_server_url(url)
+        if self._is_used(url, configured):
+            raise ServerAlreadyAdded
         self._add(url, reason)
 
     def remove(self, url: str, configured: Iterable[str], reason: str) -> None:
+        """Raises `ServerAddressInvalid`, `ServerNotFound` or a `ReasonInvalid`."""
         check_reason(reason)
-        url = painter_url(url)
-        if not self._draws(url, configured):
-            raise NotPainter
+        url = normalize_server_url(url)
+        if not self._is_used(url, configured):
+            raise ServerNotFound
         self._remove(url, reason)
 
-    def _draws(self, url: str, configured: Iterable[str]) -> bool:
-        return place_of(url) in map(place_of, self.painters(configured))
+    def _is_used(self, url: str, configured: Iterable[str]) -> bool:
+        return server_key(url) in map(server_key, self.urls(configured))
 
-    @event(PainterAdded)
+    @event(ServerAdded)
     def _add(self, url: str, reason: str) -> None:
         self.added.append(url)
-        self.removed = {known for known in self.removed if place_of(known) != place_of(url)}
+        self.removed = {other for other in self.removed if server_key(other) != server_key(url)}
 
-    @event(PainterRemoved)
+    @event(ServerRemoved)
     def _remove(self, url: str, reason: str) -> None:
-        self.added = [known for known in self.added if place_of(known) != place_of(url)]
+        self.added = [other for other in self.added if server_key(other) != server_key(url)]
         self.removed.add(url)

@@ -1,30 +1,30 @@
-"""A like: one account likes one picture, or no longer does."""
+"""A like of one picture by one account: given and taken back in turn."""
 
 from typing import Self
 from uuid import UUID
 
 from eventsourcing.domain import event
 
-from huajuan.domain.aggregate import Begun, Entity
+from huajuan.domain.aggregate import AggregateRoot, CreatedEvent
 from huajuan.domain.refusals import AlreadyLiked, NotLiked
 
 
-class Like(Entity):
-    """The stream's id is cut from the account and the picture, so there is one for each pair."""
+class Like(AggregateRoot):
+    """The stream id is derived from account and picture, so there is one stream for each pair."""
 
     TOPIC = "like"
 
-    class Given(Begun):
+    class Given(CreatedEvent):
         TOPIC = "like.given"
         account_id: UUID
         image_id: UUID
 
-    class GivenAgain(Entity.Event):
+    class GivenAgain(AggregateRoot.Event):
         TOPIC = "like.given_again"
         account_id: UUID
         image_id: UUID
 
-    class TakenBack(Entity.Event):
+    class TakenBack(AggregateRoot.Event):
         TOPIC = "like.taken_back"
         account_id: UUID
         image_id: UUID
@@ -33,31 +33,31 @@ class Like(Entity):
     def __init__(self, account_id: UUID, image_id: UUID) -> None:
         self.account_id = account_id
         self.image_id = image_id
-        self.stands = True
+        self.is_active = True
 
     @classmethod
     def begin(cls, like_id: UUID, account_id: UUID, image_id: UUID) -> Self:
         return cls._create(cls.Given, id=like_id, account_id=account_id, image_id=image_id)
 
     def give(self) -> None:
-        if self.stands:
+        if self.is_active:
             raise AlreadyLiked
         self._give(self.account_id, self.image_id)
 
     def take_back(self) -> None:
-        if not self.stands:
+        if not self.is_active:
             raise NotLiked
         self._take_back(self.account_id, self.image_id)
 
     def withdraw(self) -> None:
-        """It goes with the one who gave it, if it stands."""
-        if self.stands:
+        """Take the like back if it is active. Used when its account is erased."""
+        if self.is_active:
             self.take_back()
 
     @event(GivenAgain)
     def _give(self, account_id: UUID, image_id: UUID) -> None:
-        self.stands = True
+        self.is_active = True
 
     @event(TakenBack)
     def _take_back(self, account_id: UUID, image_id: UUID) -> None:
-        self.stands = False
+        self.is_active = False

@@ -1,31 +1,34 @@
-"""Every reason for which a command is refused, in the words of the clerk who refuses.
+"""The business errors: each is a rule that a command would break. A refused command appends nothing.
 
 Refused
-├── NotRegistered            there is no such account
+├── NotRegistered
 ├── WrongPassword
-├── AccountBanned            who knows the password is told so
-├── AccountPending           the account waits for an admin's approval
-├── FormRefused              something on the registration or profile form is wrong
-│   ├── NameMissing  NameUnfit  NameTaken
-│   ├── AvatarUnfit
+├── AccountBanned
+├── AccountPending
+├── FormInvalid
+│   ├── UsernameMissing  UsernameInvalid  UsernameTaken
+│   ├── AvatarUrlInvalid
 │   ├── EmailMissing  EmailMalformed  EmailTaken
-│   └── PasswordTooShort
-├── AlreadyCheckedIn         the day's points are already given
+│   ├── PasswordTooShort
+│   └── ServerAddressInvalid
+│       └── ServerAddressHasCredentials
+├── AlreadyCheckedIn
 ├── NotEnoughPoints
-├── PointsUnfit              no such number of points can be given or taken
-├── BalanceOutOfRange        the account would have, or owe, more points than an account may
-├── ReasonRefused            an act of an admin needs a reason
+├── PointsInvalid
+├── BalanceOutOfRange
+├── ReasonInvalid
 │   └── ReasonMissing  ReasonTooLong  ReasonUnprintable
 ├── AlreadyBanned  NotBanned
-├── NotPending               the account does not wait for an approval
-├── NothingHeld              no points are held for this image
-├── AlreadyTold              the drawing's end is already on record
-├── ImageNotFound            there is no such picture to look at
+├── NotPending
+├── NoPointsHeld
+├── ImageAlreadyFinished
+├── ImageNotFound
 ├── AlreadyLiked  NotLiked
 ├── AlreadyFavorite  NotFavorite
 ├── AlreadyAdmin  NotAdmin
-├── LastAdmin                without this account there would be no admin
-└── AlreadySkipped           the read table leaves this event out already
+├── LastAdmin
+├── ServerAlreadyAdded  ServerNotFound
+└── AlreadySkipped
 """
 
 
@@ -34,7 +37,7 @@ class Refused(Exception):
 
 
 class NotRegistered(Refused):
-    """There is no such account."""
+    """No such account exists."""
 
 
 class WrongPassword(Refused):
@@ -42,47 +45,47 @@ class WrongPassword(Refused):
 
 
 class AccountBanned(Refused):
-    """An admin banned the account."""
+    """An admin banned the account. Raised only after the password was verified."""
 
 
 class AccountPending(Refused):
-    """The account waits for an admin's approval."""
+    """The account waits for an admin's approval. Raised only after the password was verified."""
 
 
-class FormRefused(Refused):
-    """Something on the form is wrong."""
+class FormInvalid(Refused):
+    """A field of a form is invalid."""
 
 
-class NameMissing(FormRefused):
+class UsernameMissing(FormInvalid):
     """The username is empty."""
 
 
-class NameUnfit(FormRefused):
-    """The username is too long, cannot be seen whole, or cannot stand in a path of a URL."""
+class UsernameInvalid(FormInvalid):
+    """The username is too long, not fully visible, or not usable in a URL path."""
 
 
-class NameTaken(FormRefused):
-    """Another account has this username, or once had it."""
+class UsernameTaken(FormInvalid):
+    """Another account has this username, or had it before it was erased."""
 
 
-class EmailMissing(FormRefused):
+class EmailMissing(FormInvalid):
     """The e-mail address is empty."""
 
 
-class EmailMalformed(FormRefused):
-    """The e-mail address cannot be one."""
+class EmailMalformed(FormInvalid):
+    """The text is not an e-mail address."""
 
 
-class EmailTaken(FormRefused):
+class EmailTaken(FormInvalid):
     """Another account uses this e-mail address."""
 
 
-class PasswordTooShort(FormRefused):
+class PasswordTooShort(FormInvalid):
     """The password has too few characters."""
 
 
 class AlreadyCheckedIn(Refused):
-    """The day's points are already given; `balance` is what the account has."""
+    """The account checked in for this day already; `balance` is its balance."""
 
     def __init__(self, balance: int) -> None:
         super().__init__(balance)
@@ -90,31 +93,31 @@ class AlreadyCheckedIn(Refused):
 
 
 class NotEnoughPoints(Refused):
-    """The account has fewer points than the picture costs."""
+    """The balance is lower than the points to hold or deduct."""
 
 
-class PointsUnfit(Refused):
-    """No such number of points can be given or taken."""
+class PointsInvalid(Refused):
+    """The number of points to grant or deduct is out of range."""
 
 
 class BalanceOutOfRange(Refused):
     """The account would have, or owe, more points than an account may."""
 
 
-class ReasonRefused(Refused):
-    """An act of an admin needs a reason, and this cannot be one."""
+class ReasonInvalid(Refused):
+    """The reason of an admin's act is not acceptable."""
 
 
-class ReasonMissing(ReasonRefused):
-    """There is no reason, or nothing but white space."""
+class ReasonMissing(ReasonInvalid):
+    """The reason is empty or only white space."""
 
 
-class ReasonTooLong(ReasonRefused):
+class ReasonTooLong(ReasonInvalid):
     """The reason has too many characters."""
 
 
-class ReasonUnprintable(ReasonRefused):
-    """The reason holds a line break or another character that cannot be printed."""
+class ReasonUnprintable(ReasonInvalid):
+    """The reason contains a line break or another unprintable character."""
 
 
 class AlreadyBanned(Refused):
@@ -129,20 +132,20 @@ class NotPending(Refused):
     """The account does not wait for an admin's approval."""
 
 
-class NothingHeld(Refused):
+class NoPointsHeld(Refused):
     """No points are held for this image."""
 
 
-class AlreadyTold(Refused):
-    """The drawing's end is already on record."""
+class ImageAlreadyFinished(Refused):
+    """The outcome of the image is recorded already: drawn, failed or cancelled."""
 
 
-class AvatarUnfit(FormRefused):
-    """The avatar's address is none that a browser may be sent to."""
+class AvatarUrlInvalid(FormInvalid):
+    """The avatar's address is not one that a browser may be sent to."""
 
 
 class ImageNotFound(Refused):
-    """There is no such picture to look at."""
+    """The image does not exist, is not visible, or belongs to another account."""
 
 
 class AlreadyLiked(Refused):
@@ -173,21 +176,21 @@ class LastAdmin(Refused):
     """Without this account the service would have no admin."""
 
 
-class PainterUnfit(FormRefused):
-    """The painter's address is none that it could be reached at."""
+class ServerAddressInvalid(FormInvalid):
+    """The text is not the address of an inference server."""
 
 
-class PainterAddressSecret(PainterUnfit):
-    """The address has a user, a password or a query, which must not be recorded: it belongs in the setting."""
+class ServerAddressHasCredentials(ServerAddressInvalid):
+    """The address has a user, password or query. These may be in the settings, but never on record."""
 
 
-class AlreadyPainter(Refused):
-    """This painter draws here already."""
+class ServerAlreadyAdded(Refused):
+    """The inference server is in use already."""
 
 
-class NotPainter(Refused):
-    """This painter does not draw here."""
+class ServerNotFound(Refused):
+    """The inference server is not in use."""
 
 
 class AlreadySkipped(Refused):
-    """The read table leaves this event out already."""
+    """The read table skips this event already."""

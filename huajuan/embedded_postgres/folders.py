@@ -1,4 +1,4 @@
-"""Make the folders of a server: closed to others, but passable for the account the server runs as."""
+"""Creates the folders of a server: private, but traversable for the account that the server runs as."""
 
 import hashlib
 import os
@@ -6,17 +6,17 @@ import stat
 import tempfile
 from pathlib import Path
 
-from huajuan.embedded_postgres.account import Account
-from huajuan.embedded_postgres.errors import EmbeddedPostgresError
+from huajuan.embedded_postgres.account import SystemAccount
+from huajuan.embedded_postgres.processes import EmbeddedPostgresError
 
-# A socket's whole path must fit in 104 bytes on the tightest system; its name takes 14 of them.
+# A socket's path is limited to 104 bytes on some systems; its file name takes 14 of them.
 SOCKET_FOLDER_BYTES = 88
-CLOSED_MODE = 0o700
-PASSABLE_MODE = 0o711
+PRIVATE_MODE = 0o700
+TRAVERSABLE_MODE = 0o711
 
 
 def make_root(root: Path) -> None:
-    """Make the folder and its missing parents; as root others may pass through, but not list them."""
+    """Creates the folder and its missing parents. As root, others may pass through them but not list them."""
     try:
         make_folders(root)
         writable = os.access(root, os.W_OK | os.X_OK)
@@ -27,11 +27,13 @@ def make_root(root: Path) -> None:
 
 
 def make_folders(folder: Path) -> list[Path]:
-    """Make the folder and its missing parents, whatever the umask is. Returns those that were missing, parents first.
+    """Creates the folder and its missing parents, independent of the umask.
 
-    As root they can be passed through by others, but not listed.
+    Returns the created ones, parents first.
+
+    As root, others may pass through them but not list them.
     """
-    mode = PASSABLE_MODE if os.geteuid() == 0 else CLOSED_MODE
+    mode = TRAVERSABLE_MODE if os.geteuid() == 0 else PRIVATE_MODE
     missing = [path for path in reversed([folder, *folder.parents]) if not path.is_dir()]
     for path in missing:
         path.mkdir(exist_ok=True)
@@ -41,19 +43,19 @@ def make_folders(folder: Path) -> list[Path]:
 
 def _unwritable(root: Path, why: str) -> EmbeddedPostgresError:
     return EmbeddedPostgresError(
-        f"the database cannot be kept in {root} ({why}): "
+        f"the database cannot be stored in {root} ({why}): "
         "set HUAJUAN_DATA_DIR to a folder you may write to, or HUAJUAN_DATABASE_URL."
     )
 
 
-def let_pass(root: Path, account: Account) -> None:
-    """See that the account can reach the root; only the root itself is opened, never a folder above it."""
+def ensure_access(root: Path, account: SystemAccount) -> None:
+    """Lets the account pass through the root folder. Raises `EmbeddedPostgresError` if a parent is closed."""
     if account.is_other and not account.can_enter(root):
         if root.stat().st_uid == os.geteuid():
             root.chmod(stat.S_IMODE(root.stat().st_mode) | 0o011)
         if not account.can_enter(root):
             raise EmbeddedPostgresError(
-                f"the account {account.name!r}, which runs PostgreSQL for root, cannot get to {root}: "
+                f"the account {account.name!r}, which runs PostgreSQL for root, cannot enter {root}: "
                 f"{_first_closed(root)} is closed to it. Set HUAJUAN_DATA_DIR elsewhere, or chmod o+x it."
             )
 
@@ -65,17 +67,18 @@ def _first_closed(root: Path) -> Path:
     return root
 
 
-def make_private(folder: Path, account: Account) -> None:
-    """A folder that only the server's account can enter."""
-    folder.mkdir(exist_ok=True, mode=CLOSED_MODE)
+def make_private(folder: Path, account: SystemAccount) -> None:
+    """Creates a folder that only the server's account can enter."""
+    folder.mkdir(exist_ok=True, mode=PRIVATE_MODE)
     account.give(folder)
-    folder.chmod(CLOSED_MODE)
+    folder.chmod(PRIVATE_MODE)
 
 
 def socket_folder(root: Path, uid: int) -> Path:
-    """Below root, or a short folder in the temporary one where the path is too long for a socket.
+    """`run` below root, or a folder in the temporary folder if the path is too long for a socket or has a
+    comma.
 
-    A comma, too, would be read as the start of a second folder by the server and its clients.
+    The server and its clients would read a comma as the start of a second folder.
     """
     folder = root / "run"
     if len(os.fsencode(folder)) <= SOCKET_FOLDER_BYTES and "," not in str(folder):
@@ -84,22 +87,22 @@ def socket_folder(root: Path, uid: int) -> Path:
     return Path(tempfile.gettempdir()) / f"huajuan-{uid}-{name}"
 
 
-def make_socket_folder(folder: Path, account: Account) -> None:
-    """Make it, or accept one that is there only if it is the account's own, and no link."""
+def make_socket_folder(folder: Path, account: SystemAccount) -> None:
+    """Creates it; accepts an existing one only if it belongs to the account and is not a link."""
     try:
-        folder.mkdir(mode=CLOSED_MODE)
+        folder.mkdir(mode=PRIVATE_MODE)
         account.give(folder)
     except FileExistsError:
-        _refuse_foreign(folder, account)
-    folder.chmod(CLOSED_MODE)
+        _check_owner(folder, account)
+    folder.chmod(PRIVATE_MODE)
 
 
-def _refuse_foreign(folder: Path, account: Account) -> None:
+def _check_owner(folder: Path, account: SystemAccount) -> None:
     status = folder.lstat()
     if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
         account.give(folder)
     elif not stat.S_ISDIR(status.st_mode) or status.st_uid != account.uid:
         raise EmbeddedPostgresError(
-            f"{folder}, where the database's socket belongs, is somebody else's: "
+            f"{folder}, the folder for the database's socket, belongs to another account: "
             "remove it, or set HUAJUAN_DATA_DIR to a folder with a shorter path."
         )

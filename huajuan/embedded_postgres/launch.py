@@ -1,4 +1,4 @@
-"""Start the server's process, wait until it takes connections, and end it without ever killing it."""
+"""Starts the server's process, waits until it accepts connections, and stops it without SIGKILL."""
 
 import ctypes
 import os
@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from huajuan.embedded_postgres.account import Account
-from huajuan.embedded_postgres.errors import EmbeddedPostgresError
-from huajuan.embedded_postgres.locks import share_with_owner
-from huajuan.embedded_postgres.processes import read_pid_file
+from huajuan.embedded_postgres.account import SystemAccount
+from huajuan.embedded_postgres.processes import EmbeddedPostgresError, read_pid_file, share_with_owner
 
-Say = Callable[[str], None]
+OnStatus = Callable[[str], None]
 
 # Recovery after a crash replays the log since the last checkpoint, which may be a gigabyte.
 READY_SECONDS = 300
@@ -24,19 +22,19 @@ LOG_BYTES = 10_000_000
 LOG_TAIL_BYTES = 2000
 _PR_SET_PDEATHSIG = 1
 
-# Kept until they are reaped: a server may outlive the object that started it, but not stay a zombie.
+# Children to reap: a server may outlive the object that started it, but must not stay a zombie.
 _children: list["subprocess.Popen[bytes]"] = []
 
 
-def ticks(seconds: float, say: Say, doing: str) -> Iterator[None]:
-    """Poll for at most that long, saying once a second what is being waited for."""
+def poll(seconds: float, on_status: OnStatus, activity: str) -> Iterator[None]:
+    """Yields at most for `seconds`, and reports the activity once a second."""
     began = time.monotonic()
-    told = 0
+    reported = 0
     while (waited := time.monotonic() - began) < seconds:
         yield
-        if int(waited) > told:
-            told = int(waited)
-            say(f"{doing}, {told} s")
+        if int(waited) > reported:
+            reported = int(waited)
+            on_status(f"{activity}, {reported} s")
         time.sleep(POLL_SECONDS)
 
 
@@ -46,7 +44,7 @@ def reap() -> None:
 
 
 class Log:
-    """The server's log file; the last one is kept aside when it has grown past its bound."""
+    """The server's log file. A file above `LOG_BYTES` is renamed to `.log.1` at the next start."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -59,28 +57,28 @@ class Log:
                 self.path.replace(self.path.with_suffix(".log.1"))
 
     def open(self) -> int:
-        """A descriptor that appends."""
+        """A descriptor for appending."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         descriptor = os.open(self.path, flags, 0o600)
         share_with_owner(descriptor, self.path.parent)
         return descriptor
 
     def tail(self) -> str:
-        """The last lines of this start."""
+        """The last lines since this start."""
         return self.path.read_bytes()[self.begins_at :][-LOG_TAIL_BYTES:].decode(errors="replace")
 
 
 def launch(
-    command: list[str | Path], account: Account, log: Log, *, lock: int, die_with_parent: bool
+    command: list[str | Path], account: SystemAccount, log: Log, *, lock: int, die_with_parent: bool
 ) -> "subprocess.Popen[bytes]":
-    """Start the process in a session of its own, so that Ctrl-C reaches the application first.
+    """Starts the process in its own session, so that Ctrl-C reaches only the application.
 
-    It inherits the lock, and so do its backends: as long as the lock is held, one of them lives.
+    The process and its backends inherit the lock, so it is held as long as one of them lives.
     """
     arguments = account.process_arguments(log.path.parent)
     arguments |= {"pass_fds": (lock,), "start_new_session": True}
     if die_with_parent:
-        arguments["preexec_fn"] = _tie_to(os.getpid())
+        arguments["preexec_fn"] = _die_with(os.getpid())
     output = log.open()
     try:
         child = subprocess.Popen(command, stdout=output, stderr=output, **arguments)
@@ -90,25 +88,25 @@ def launch(
     return child
 
 
-def _tie_to(parent: int) -> Callable[[], None]:
-    """Linux only: the server shuts down fast when we die, even by kill -9."""
+def _die_with(parent: int) -> Callable[[], None]:
+    """Linux only: the server gets SIGINT (fast shutdown) when the parent dies, even by kill -9."""
     libc = ctypes.CDLL(None)
 
-    def tie() -> None:
+    def set_death_signal() -> None:
         if hasattr(libc, "prctl"):
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
             if os.getppid() != parent:
                 os._exit(1)
 
-    return tie
+    return set_death_signal
 
 
 def wait_until_ready(
-    child: "subprocess.Popen[bytes]", pid_file: Path, log: Log, say: Say, doing: str
+    child: "subprocess.Popen[bytes]", pid_file: Path, log: Log, on_status: OnStatus, activity: str
 ) -> None:
-    """Return once the server takes connections; a start that fails or is interrupted leaves no server."""
+    """Returns when the server accepts connections. A failed or interrupted start leaves no server."""
     try:
-        _wait(child, pid_file, log, ticks(READY_SECONDS, say, doing))
+        _wait(child, pid_file, log, poll(READY_SECONDS, on_status, activity))
     except BaseException:
         if child.poll() is None:
             child.send_signal(signal.SIGINT)
@@ -127,12 +125,12 @@ def _wait(child: "subprocess.Popen[bytes]", pid_file: Path, log: Log, polls: Ite
     raise EmbeddedPostgresError(f"PostgreSQL was not ready after {READY_SECONDS} s; its log:\n{log.tail()}")
 
 
-def end(pid: int, still_running: Callable[[], bool], say: Say) -> None:
-    """Ask for a fast shutdown, then for an immediate one; never kill it, which leaves backends behind."""
-    for ask, seconds in STOP_SIGNALS:
+def stop_server(pid: int, still_running: Callable[[], bool], on_status: OnStatus) -> None:
+    """Requests a fast, then an immediate shutdown. Never SIGKILL, which would leave backends running."""
+    for number, seconds in STOP_SIGNALS:
         with suppress(ProcessLookupError):
-            os.kill(pid, ask)
-        for _ in ticks(seconds, say, "stopping the database"):
+            os.kill(pid, number)
+        for _ in poll(seconds, on_status, "stopping the database"):
             reap()
             if not still_running():
                 return

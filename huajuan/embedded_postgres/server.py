@@ -1,4 +1,4 @@
-"""The embedded server: started by whoever comes first, shared, stopped by whoever leaves last."""
+"""The embedded server: the first process that uses a folder starts it, the last one stops it."""
 
 import os
 from collections.abc import Mapping
@@ -13,28 +13,34 @@ from psycopg.conninfo import make_conninfo
 from huajuan.embedded_postgres import data_folder
 from huajuan.embedded_postgres.account import choose_account, own_name
 from huajuan.embedded_postgres.binaries import binaries_for, find_binaries, version_of
-from huajuan.embedded_postgres.errors import EmbeddedPostgresError
-from huajuan.embedded_postgres.folders import let_pass, make_root, make_socket_folder, socket_folder
+from huajuan.embedded_postgres.folders import ensure_access, make_root, make_socket_folder, socket_folder
 from huajuan.embedded_postgres.launch import (
     READY_SECONDS,
     Log,
-    Say,
-    end,
+    OnStatus,
     launch,
+    poll,
     reap,
-    ticks,
+    stop_server,
     wait_until_ready,
 )
-from huajuan.embedded_postgres.locks import held, open_lock, share, try_exclusive
-from huajuan.embedded_postgres.processes import read_pid_file, serves
+from huajuan.embedded_postgres.processes import (
+    EmbeddedPostgresError,
+    held,
+    open_lock,
+    read_pid_file,
+    serves,
+    share,
+    try_exclusive,
+)
 
-# Another process may be making the database and recovering it before our turn comes.
-TURN_SECONDS = 500
-# Backends of a killed server end their current work before they notice.
+# Another process may first create the database, or recover it.
+START_LOCK_SECONDS = 500
+# Backends of a killed server finish their current query before they end.
 ORPHAN_SECONDS = 30
 PORT = "5432"
 
-# No TCP at all: with the closed socket folder, `trust` means the same account or root.
+# No TCP: with the private socket folder, `trust` means the same account or root.
 _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -44,10 +50,10 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-# What libpq would else take from variables such as PGHOSTADDR or PGOPTIONS, which mean another server.
-_OVERRULED = {"hostaddr": "", "options": "", "target_session_attrs": "any"}
-# For tests, whose data nobody misses after a power cut.
-_CARELESS_SETTINGS = {
+# Overrides libpq variables such as PGHOSTADDR or PGOPTIONS, which are meant for another server.
+_LIBPQ_OVERRIDES = {"hostaddr": "", "options": "", "target_session_attrs": "any"}
+# For tests, whose data may be lost in a power cut.
+_UNSAFE_SETTINGS = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
@@ -59,15 +65,11 @@ _CARELESS_SETTINGS = {
 }
 
 
-def _silent(_: str) -> None:
-    """Nobody wants to hear of progress."""
-
-
 class EmbeddedPostgres:
-    """One PostgreSQL server below a folder, reached by a socket that only its account and root can open.
+    """A PostgreSQL server in a folder, with a Unix socket that only its account and root can open.
 
-    Any number of processes may use the same folder at once: each calls `start`, and the server ends with
-    the last of them, however they end. Not on Windows, which lacks the locks used here.
+    Any number of processes may use the same folder: each calls `start`, and the last one to `stop` stops the
+    server. Not for Windows, which lacks the locks used here.
     """
 
     def __init__(
@@ -77,20 +79,20 @@ class EmbeddedPostgres:
         settings: Mapping[str, str] | None = None,
         durable: bool = True,
         die_with_parent: bool = False,
-        progress: Say | None = None,
+        progress: OnStatus | None = None,
     ) -> None:
-        """Nothing is touched before `start`.
+        """Does not access the folder before `start`.
 
-        `durable=False` gives up safety against power cuts for speed; `die_with_parent` (Linux) ends the
-        server with the thread that started it; `progress` hears, once a second, what is being waited for.
+        `durable=False` is faster, but loses data in a power cut; `die_with_parent` (Linux) stops the server
+        when the starting thread ends; `progress` is called once a second with the current activity.
         """
         self.root = Path(root).absolute()
         self.data = self.root / "pgdata"
-        self._settings = {**_SETTINGS, **({} if durable else _CARELESS_SETTINGS), **(settings or {})}
+        self._settings = {**_SETTINGS, **({} if durable else _UNSAFE_SETTINGS), **(settings or {})}
         self._durable = durable
         self._die_with_parent = die_with_parent
-        self._say = progress or _silent
-        self._membership: tuple[int, int] | None = None
+        self._on_status = progress or (lambda _: None)
+        self._users_lock: tuple[int, int] | None = None
 
     @cached_property
     def version(self) -> str:
@@ -98,47 +100,47 @@ class EmbeddedPostgres:
         return version_of(find_binaries())
 
     def dsn(self, database: str = "postgres") -> str:
-        """A libpq keyword string for one database, as the superuser of this server."""
+        """A libpq connection string for a database, as the superuser of this server."""
         entry = read_pid_file(self._pid_file)
         folder = (entry and entry.socket_folder) or self._socket_folder
-        place = {"host": str(folder), "port": PORT, "user": data_folder.SUPERUSER, "dbname": database}
-        return make_conninfo(**place, **_OVERRULED)
+        parts = {"host": str(folder), "port": PORT, "user": data_folder.SUPERUSER, "dbname": database}
+        return make_conninfo(**parts, **_LIBPQ_OVERRIDES)
 
     def running(self) -> int | None:
-        """The process number of this folder's live server, whoever started it."""
+        """The pid of this folder's live server, started by any process."""
         entry = read_pid_file(self._pid_file)
         return entry.pid if entry and serves(entry.pid, self.data) else None
 
     def start(self) -> Self:
-        """Make the database if there is none, recover it if it crashed, join it if it runs.
+        """Creates the database if there is none, recovers it after a crash, or uses the running server.
 
-        May be called again, as after the server was killed. Raises EmbeddedPostgresError.
+        May be called again, for example after the server was killed. Raises `EmbeddedPostgresError`.
         """
         if not self.data.exists():
-            # Refused before any folder is made.
+            # Fail before any folder is created.
             find_binaries()
             own_name()
         make_root(self.root)
         reap()
-        with held(self.root / "start.lock", TURN_SECONDS):
-            was_member = self._membership is not None
+        with held(self.root / "start.lock", START_LOCK_SECONDS):
+            was_user = self._users_lock is not None
             self._join()
             try:
                 self._ensure_server()
             except BaseException:
-                if not was_member:
+                if not was_user:
                     self._leave()
                 raise
         return self
 
     def stop(self) -> None:
-        """Leave, and stop the server if nobody else uses it; does nothing in a forked child."""
-        if self._membership is None or self._membership[1] != os.getpid():
+        """Stops the server if no other process uses it. Does nothing in a forked child."""
+        if self._users_lock is None or self._users_lock[1] != os.getpid():
             return
         try:
-            with held(self.root / "start.lock", TURN_SECONDS):
-                if try_exclusive(self._membership[0]):
-                    self._end_server()
+            with held(self.root / "start.lock", START_LOCK_SECONDS):
+                if try_exclusive(self._users_lock[0]):
+                    self._stop_server()
         finally:
             self._leave()
 
@@ -159,70 +161,69 @@ class EmbeddedPostgres:
         return socket_folder(self.root, os.geteuid())
 
     def _join(self) -> None:
-        """Users share a lock for as long as they live: the kernel knows who is left, even after kill -9."""
-        if self._membership is None:
-            self._membership = (open_lock(self.root / "users.lock"), os.getpid())
-            share(self._membership[0])
+        """Takes the shared lock of all users, which the kernel releases even after kill -9."""
+        if self._users_lock is None:
+            self._users_lock = (open_lock(self.root / "users.lock"), os.getpid())
+            share(self._users_lock[0])
 
     def _leave(self) -> None:
-        if self._membership:
-            os.close(self._membership[0])
-            self._membership = None
+        if self._users_lock:
+            os.close(self._users_lock[0])
+            self._users_lock = None
 
-    def _settled(self) -> bool:
-        """Whether a server is there and ready; waits for one that is just coming up or going down."""
-        for _ in ticks(READY_SECONDS, self._say, "waiting for the database that another process started"):
+    def _wait_until_settled(self) -> bool:
+        """Whether a server is running and ready; waits for one that is starting or stopping."""
+        for _ in poll(
+            READY_SECONDS, self._on_status, "waiting for the database that another process started"
+        ):
             if self.running() is None:
                 return False
             entry = read_pid_file(self._pid_file)
             if entry and entry.ready:
                 return True
         raise EmbeddedPostgresError(
-            f"the server of {self.root} is neither ready nor gone after {READY_SECONDS} s."
+            f"the server of {self.root} is neither ready nor stopped after {READY_SECONDS} s."
         )
 
     def _ensure_server(self) -> None:
         try:
-            if not self._settled():
+            if not self._wait_until_settled():
                 self._start_server()
         except OSError as error:
             raise EmbeddedPostgresError(f"the database in {self.root} cannot be started: {error}") from error
 
     def _start_server(self) -> None:
-        account = choose_account(self.data, self._say)
-        let_pass(self.root, account)
+        account = choose_account(self.data, self._on_status)
+        ensure_access(self.root, account)
         binaries = binaries_for(account, self.root)
         with held(self.root / "server.lock", ORPHAN_SECONDS) as lock:
             if not (self.data / "PG_VERSION").exists():
-                self._say("creating the database")
-                data_folder.make_data(self.data, binaries, account, durable=self._durable, lock=lock)
+                self._on_status("creating the database")
+                data_folder.create_data(self.data, binaries, account, durable=self._durable, lock=lock)
             data_folder.check_version(self.data, binaries)
-            data_folder.take_over(self.data, account)
+            data_folder.claim_ownership(self.data, account)
             make_socket_folder(self._socket_folder, account)
-            doing = (
-                "recovering the database after a crash"
-                if self._pid_file.exists()
-                else "starting the database"
-            )
-            data_folder.clear_reused_pids(self.data, self._socket_folder)
-            self._say(doing)
+            is_recovery = self._pid_file.exists()
+            activity = "recovering the database after a crash" if is_recovery else "starting the database"
+            data_folder.remove_stale_lock_files(self.data, self._socket_folder)
+            self._on_status(activity)
             log = Log(self.root / "postgres.log")
             child = launch(
                 self._command(binaries), account, log, lock=lock, die_with_parent=self._die_with_parent
             )
-            wait_until_ready(child, self._pid_file, log, self._say, doing)
+            wait_until_ready(child, self._pid_file, log, self._on_status, activity)
 
     def _command(self, binaries: Path) -> list[str | Path]:
         settings = [f"-c{name}={value}" for name, value in self._settings.items()]
         return [binaries / "postgres", "-D", self.data, "-k", self._socket_folder, "-p", PORT, *settings]
 
-    def _end_server(self) -> None:
+    def _stop_server(self) -> None:
         if pid := self.running():
-            end(pid, lambda: self.running() == pid, self._say)
+            stop_server(pid, lambda: self.running() == pid, self._on_status)
             self._remove_socket_folder()
 
     def _remove_socket_folder(self) -> None:
-        """Leave nothing in the temporary folder."""
+        """Removes it if it is in the temporary folder."""
         if self._socket_folder.parent != self.root:
             with suppress(OSError):
                 self._socket_folder.rmdir()

@@ -1,4 +1,4 @@
-"""The aggregates at hand in this process, least recently used dropped first, with one lock each."""
+"""The aggregates that this process caches: least recently used evicted first, one lock each."""
 
 import asyncio
 from collections import OrderedDict
@@ -6,34 +6,34 @@ from collections.abc import Callable, Iterable
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-from huajuan.domain.aggregate import Entity
-from huajuan.event_store.errors import LogBusy
+from huajuan.domain.aggregate import AggregateRoot
+from huajuan.event_store.errors import DatabaseBusy
 
 
 class AggregateCache:
-    """A cached aggregate may be touched only while its lock is held: it can carry facts not yet appended."""
+    """Use a cached aggregate only while its lock is held: it may have events that are not appended yet."""
 
     def __init__(self, cached_max: int, lock_seconds_max: float) -> None:
         self._cached_max = cached_max
         self._lock_seconds_max = lock_seconds_max
-        self._aggregates: OrderedDict[UUID, Entity] = OrderedDict()
+        self._aggregates: OrderedDict[UUID, AggregateRoot] = OrderedDict()
         self._locks: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
-    def alone(self, ids: Iterable[UUID]) -> "_Alone":
-        """Hold these aggregates' locks, taken in sorted order so that no two holders wait for each other.
+    def exclusive(self, ids: Iterable[UUID]) -> "_Exclusive":
+        """Holds the locks of these aggregates. They are acquired in sorted order, which excludes deadlocks.
 
-        On any exception, cancellation too, the aggregates are dropped: nobody may decide on a state
-        that never was.
+        On any exception, also a cancellation, the aggregates are dropped, because they may have events that
+        were never appended. Raises `DatabaseBusy` where a lock is not acquired in time.
         """
-        return _Alone(self, sorted(set(ids)))
+        return _Exclusive(self, sorted(set(ids)))
 
-    def known(self, ids: Iterable[UUID]) -> dict[UUID, Entity]:
+    def get(self, ids: Iterable[UUID]) -> dict[UUID, AggregateRoot]:
         found = {i: self._aggregates[i] for i in ids if i in self._aggregates}
         for i in found:
             self._aggregates.move_to_end(i)
         return found
 
-    def keep(self, aggregates: Iterable[Entity]) -> None:
+    def put(self, aggregates: Iterable[AggregateRoot]) -> None:
         for aggregate in aggregates:
             self._aggregates[aggregate.id] = aggregate
             self._aggregates.move_to_end(aggregate.id)
@@ -44,29 +44,29 @@ class AggregateCache:
         for i in ids:
             self._aggregates.pop(i, None)
 
-    def drop_those(self, unwanted: Callable[[Entity], bool]) -> None:
-        self.drop([i for i, aggregate in self._aggregates.items() if unwanted(aggregate)])
+    def drop_matching(self, matches: Callable[[AggregateRoot], bool]) -> None:
+        self.drop([i for i, aggregate in self._aggregates.items() if matches(aggregate)])
 
     async def lock(self, ids: Iterable[UUID], held: list[asyncio.Lock]) -> None:
-        """Adds each lock to `held` as soon as it is taken."""
-        if all(i not in self._locks for i in ids):  # then nobody has one or waits for one, and we never wait
-            await self._take(ids, held)
+        """Adds each lock to `held` as soon as it is acquired."""
+        if all(i not in self._locks for i in ids):  # no lock is in use, so no timeout is needed
+            await self._acquire(ids, held)
             return
         try:
             async with asyncio.timeout(self._lock_seconds_max):
-                await self._take(ids, held)
+                await self._acquire(ids, held)
         except TimeoutError:
-            raise LogBusy from None
+            raise DatabaseBusy from None
 
-    async def _take(self, ids: Iterable[UUID], held: list[asyncio.Lock]) -> None:
+    async def _acquire(self, ids: Iterable[UUID], held: list[asyncio.Lock]) -> None:
         for i in ids:
             lock = self._locks.setdefault(i, asyncio.Lock())
             await lock.acquire()
             held.append(lock)
 
 
-class _Alone:
-    """What `AggregateCache.alone` returns. Every command enters one, so it is made by hand to be cheap."""
+class _Exclusive:
+    """The context manager of `AggregateCache.exclusive`. A class costs less than a generator here."""
 
     __slots__ = ("_cache", "_held", "_ids")
 

@@ -1,55 +1,29 @@
-"""Why the log could not take or give facts.
+"""Errors of the event store. Those of the database are in `huajuan.postgres.errors`.
 
-LogError
-├── Conflict           the decision was made on a state that is no longer
-│   └── PersonErased   a personal field was to be written for someone without a key
-├── StreamBroken       a stream has a gap: nobody can decide on it
-├── LogBusy            too many saves or callers are waiting; nothing was appended
-└── LogUnavailable     Postgres did not answer in time; the save's outcome is unknown
-
-`StalePrimary` is an outage: it lasts until another server answers.
+DatabaseFailure
+├── Conflict             optimistic concurrency: the stream has another version by now
+│   └── PersonErased     a personal field cannot be encrypted, because its person has no key
+├── StreamBroken         events are missing in a stream
+├── DatabaseBusy
+└── DatabaseUnavailable
 """
 
-from pathlib import Path
-
-import psycopg
-
-
-class LogError(Exception):
-    """The log could not do what was asked."""
+from huajuan.postgres.errors import DatabaseBusy as DatabaseBusy
+from huajuan.postgres.errors import DatabaseFailure as DatabaseFailure
+from huajuan.postgres.errors import DatabaseUnavailable as DatabaseUnavailable
 
 
-class Conflict(LogError):
-    """Somebody else wrote that version of a stream first; nothing of this save was appended."""
+class Conflict(DatabaseFailure):
+    """Another process has appended this version of a stream. Nothing of this save was appended."""
 
 
-class StreamBroken(LogError):
-    """Events are missing in the middle of a stream; nothing was appended, and nothing can be."""
-
-
-class LogBusy(LogError):
-    """Too many saves or callers are waiting; nothing was appended."""
-
-
-class LogUnavailable(LogError):
-    """Postgres did not answer within the bound."""
+class StreamBroken(DatabaseFailure):
+    """Events are missing in the middle of a stream. Nothing can be appended to it."""
 
 
 class PersonErased(Conflict):
-    """A personal field was to be written for someone who has no key any more; nothing was appended."""
+    """A personal field has no encryption key, because its person was erased. Nothing was appended."""
 
 
 class Unstorable(Exception):
-    """A field of the fact is nothing that a read table could hold; nothing was appended."""
-
-
-class StalePrimary(psycopg.OperationalError):
-    """This server was replaced by another: its timeline is lower than one that was seen."""
-
-    def __init__(self, found: tuple[str, int], highest: int, folder: Path | None) -> None:
-        system, timeline = found
-        kept = f"; if it is to be used again on purpose, remove {system}-* in {folder}" if folder else ""
-        super().__init__(
-            f"the database is an old primary: it writes timeline {timeline}, and timeline {highest} of the same "
-            f"system was seen before; what it holds may be out of date{kept}"
-        )
+    """A read table cannot hold a value of the event. Nothing was appended."""

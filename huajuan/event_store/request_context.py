@@ -1,18 +1,34 @@
-"""Who is calling, and in answer to which request: set at the door, written into every fact."""
+"""The request context that is written into events, and the detection of commands that already ran."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID, uuid4
 
+from psycopg_pool import AsyncConnectionPool
 
-class Command:
-    """A request that may be run again: what it changes is marked, so that a later run finds it and changes nothing.
+from huajuan.postgres.retry import retry_query
 
-    `since` is a position of the log before the first run. Changes are told apart by their number, which
-    is the same in every run.
+# Events that an older program appended carry the id at the end of `correlation_id`, followed by the quotation
+# mark that ends the JSON string. A text cannot imitate it: a quotation mark in a text is escaped.
+_FIND_CHANGE = b"""
+SELECT e.originator_id, max(e.notification_id) FROM log.huajuan_events e
+ WHERE e.originator_id = ANY(%(streams)s) AND e.notification_id > %(since)s
+   AND (convert_from(e.state, 'UTF8')::json ->> 'command_id' = %(command_id)s
+        OR position(%(suffix)s::bytea IN e.state) > 0)
+ GROUP BY e.originator_id
+"""
+
+
+class IdempotentCommand:
+    """A command that may be executed again. Each of its changes has an id, so that a repetition finds the
+    first one.
+
+    `since` is a position of the log before the first execution. Changes are numbered in the order of the
+    code, which is the same in each execution.
     """
 
     def __init__(self, command_id: UUID, since: int) -> None:
@@ -21,69 +37,96 @@ class Command:
         self._changes = 0
 
     @property
-    def mark(self) -> str:
-        """Ends the correlation id of the facts that the next change states."""
-        return f"#{self._id.hex}.{self._changes}"
+    def change_id(self) -> str:
+        """The `command_id` of the events of the next change."""
+        return f"{self._id.hex}.{self._changes}"
 
-    def changed(self) -> None:
+    def count_change(self) -> None:
         self._changes += 1
 
-    def id_of(self, kind: str) -> UUID:
-        """The id of what this command makes, the same in every run."""
-        return UUID(bytes=hashlib.sha256(self._id.bytes + kind.encode()).digest()[:16], version=5)
+    def derive_id(self, purpose: str) -> UUID:
+        """An id for what this command creates, the same in each execution."""
+        return UUID(bytes=hashlib.sha256(self._id.bytes + purpose.encode()).digest()[:16], version=5)
 
 
 @dataclass(frozen=True)
-class Caller:
-    """`actor` is an account id, `correlation_id` the request's."""
+class RequestContext:
+    """`actor` is an account id, `correlation_id` the id of the request."""
 
     actor: UUID | None = None
     correlation_id: str | None = None
-    command: Command | None = None
+    command: IdempotentCommand | None = None
 
     @property
-    def signature(self) -> str | None:
-        """What facts carry as their correlation id."""
-        return f"{self.correlation_id or ''}{self.command.mark}" if self.command else self.correlation_id
+    def command_id(self) -> str | None:
+        return self.command.change_id if self.command else None
 
 
-_NOBODY = Caller()
-_caller: ContextVar[Caller] = ContextVar("caller", default=_NOBODY)
+_NO_REQUEST = RequestContext()
+_context: ContextVar[RequestContext] = ContextVar("request_context", default=_NO_REQUEST)
 
 
-def caller() -> Caller:
-    return _caller.get()
+def current_context() -> RequestContext:
+    return _context.get()
 
 
 @contextmanager
-def calling(actor: UUID | None = None, correlation_id: str | None = None) -> Iterator[None]:
-    """Facts appended inside name this actor; a part not given is kept from outside."""
-    outer = _caller.get()
-    token = _caller.set(Caller(actor or outer.actor, correlation_id or outer.correlation_id, outer.command))
+def with_request_context(actor: UUID | None = None, correlation_id: str | None = None) -> Iterator[None]:
+    """Events appended in this block carry these values. A value that is not given stays as it was."""
+    outer = _context.get()
+    token = _context.set(
+        RequestContext(actor or outer.actor, correlation_id or outer.correlation_id, outer.command)
+    )
     try:
         yield
     finally:
-        _caller.reset(token)
+        _context.reset(token)
 
 
-def answer(correlation_id: str) -> None:
-    """For the rest of this task, facts answer this request."""
-    _caller.set(Caller(correlation_id=correlation_id))
+def set_correlation_id(correlation_id: str) -> None:
+    """Starts a new context for the rest of this task."""
+    _context.set(RequestContext(correlation_id=correlation_id))
 
 
-def act_as(actor: UUID) -> None:
-    """For the rest of this task, facts name this actor."""
-    outer = _caller.get()
-    _caller.set(Caller(actor, outer.correlation_id, outer.command))
+def set_actor(actor: UUID) -> None:
+    """Sets the actor for the rest of this task."""
+    _context.set(replace(_context.get(), actor=actor))
 
 
-def carry_out(command: Command) -> None:
-    """For the rest of this task, what is changed is marked as this command's."""
-    outer = _caller.get()
-    _caller.set(Caller(outer.actor, outer.correlation_id, command))
+def set_command(command: IdempotentCommand) -> None:
+    """Sets the command for the rest of this task."""
+    _context.set(replace(_context.get(), command=command))
 
 
-def new_id(kind: str) -> UUID:
-    """A new id, or in a request that may be run again the one that every run of it gives to this kind."""
-    command = _caller.get().command
-    return command.id_of(kind) if command else uuid4()
+def new_id(purpose: str) -> UUID:
+    """A random id. In an idempotent command: the id that each execution derives for this purpose."""
+    command = _context.get().command
+    return command.derive_id(purpose) if command else uuid4()
+
+
+class CommandDedup:
+    """Finds the changes that an earlier execution of a command has appended."""
+
+    def __init__(self, pool: AsyncConnectionPool, outage_seconds_max: float) -> None:
+        self._pool = pool
+        self._outage_seconds_max = outage_seconds_max
+
+    async def find_change(self, command: IdempotentCommand, streams: Iterable[UUID]) -> dict[UUID, int]:
+        """The last position of the command's next change, by stream. Empty where it was not made yet.
+
+        Raises `DatabaseUnavailable`.
+        """
+        change_id = command.change_id
+        values = {
+            "streams": list(streams),
+            "since": command.since,
+            "command_id": change_id,
+            "suffix": f'#{change_id}"'.encode(),
+        }
+        return dict(await retry_query(lambda: self._execute(values), self._outage_seconds_max))
+
+    async def _execute(self, values: Mapping[str, Any]) -> list[Any]:
+        async with self._pool.connection() as connection:
+            # Never prepared: the better index depends on how far `since` is behind the end of the log.
+            cursor = await connection.execute(_FIND_CHANGE, values, prepare=False, binary=True)
+            return await cursor.fetchall()

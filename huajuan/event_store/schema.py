@@ -1,7 +1,8 @@
-"""Makes the log's tables: the library's own, then what we lay over them."""
+"""Creates and upgrades the schema of the log: the tables of the library, then our own statements."""
 
 import hashlib
 import os
+import time
 from functools import cache
 from importlib.resources import files
 
@@ -17,32 +18,65 @@ from psycopg.rows import DictRow, dict_row
 
 from huajuan.postgres.connect import PARAMETERS, connect_blocking, prepare_blocking
 
-EVENTS = "log.huajuan_events"
 EVENTS_CHANNEL = "huajuan_events"
 _SCHEMA_LOCK = 4711
-_FILES = ("event_store/sql/schema.sql", "jobs/queue.sql", "auth/login_attempts.sql")
-# Raised by one with every change of schema.sql or queue.sql. It is the number of the program, too.
-SCHEMA_NUMBER = 1
-# The lowest program number that can serve beside this schema. Raised only where older programs would fail or do harm.
-MINIMUM_PROGRAM = 1
-# The row as JSON, for a schema made by an older program lacks some of its columns.
+_SERVING = "huajuan serves "
+_FILES = (
+    "event_store/sql/renames.sql",
+    "event_store/sql/schema.sql",
+    "jobs/queue.sql",
+    "auth/login_attempts.sql",
+)
+# Increased by one with every change of these files. It is also the number of the program.
+SCHEMA_NUMBER = 2
+# The lowest program number that can use this schema. Increased where older programs would fail or do harm.
+MINIMUM_PROGRAM = 2
+# A killed server of an older program counts as running until its lease expires.
+_OLDER_LEASE_SECONDS_MAX = 8.0
+_POLL_SECONDS = 0.25
+# The row as JSON, because the schema of an older program lacks some columns or has other names.
 _MADE = """
 SELECT coalesce((made ->> 'schema_number')::int, 0), coalesce((made ->> 'minimum_program')::int, 0),
-       made ->> 'schema' FROM (SELECT to_jsonb(i) - 'stream_key' FROM operations.installation i) AS one(made)
+       coalesce(made ->> 'schema_digest', made ->> 'schema')
+  FROM (SELECT to_jsonb(i) - 'stream_key' FROM operations.installation i) AS one(made)
 """
-_NOTE_MADE = """
-INSERT INTO operations.installation (stream_key, schema, schema_number, minimum_program) VALUES (%s, %s, %s, %s)
-ON CONFLICT (one) DO UPDATE SET schema = EXCLUDED.schema, schema_number = EXCLUDED.schema_number,
-       minimum_program = EXCLUDED.minimum_program
+_RECORD = """
+INSERT INTO operations.installation (stream_key, schema_digest, schema_number, minimum_program)
+VALUES (%s, %s, %s, %s)
+ON CONFLICT (one) DO UPDATE SET schema_digest = EXCLUDED.schema_digest,
+       schema_number = EXCLUDED.schema_number, minimum_program = EXCLUDED.minimum_program
+"""
+_CONNECTED_SERVER = """
+SELECT application_name FROM pg_stat_activity
+ WHERE datname = current_database() AND application_name LIKE 'huajuan serves %' LIMIT 1
+"""
+# The row as JSON, because an older program calls the expiry `lapses_at`.
+_LIVE_SERVER = """
+SELECT server ->> 'name' FROM (SELECT to_jsonb(s) AS server FROM operations.servers s) AS one
+ WHERE coalesce(server ->> 'expires_at', server ->> 'lapses_at')::timestamptz > clock_timestamp() LIMIT 1
 """
 
 
-class SchemaTooNew(Exception):
-    """A newer program has made a schema that this program must not use; the message says so in one line."""
+class SchemaUnusable(Exception):
+    """This program must not use or upgrade the schema. The message has one line."""
 
 
-class MadeSchema(msgspec.Struct, frozen=True):
-    """The schema that a database has: its number, the lowest program it allows, and the digest of its statements."""
+class SchemaTooNew(SchemaUnusable):
+    """A newer program has created a schema that this program must not use."""
+
+
+class OlderServerRunning(SchemaUnusable):
+    """A server of an older program must be stopped before this program upgrades the schema."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the server {name} of an older version is connected to the database: stop all servers of the "
+            "older version before the start of this one, which upgrades the database"
+        )
+
+
+class InstalledSchema(msgspec.Struct, frozen=True):
+    """The schema of a database. `minimum_program` is the lowest program number that may use it."""
 
     number: int
     minimum_program: int
@@ -50,27 +84,31 @@ class MadeSchema(msgspec.Struct, frozen=True):
 
 
 def create_schema(dsn: str, number: int = SCHEMA_NUMBER, minimum_program: int = MINIMUM_PROGRAM) -> None:
-    """Make or bring up to date the log's schema. Any number of processes may call this at once.
+    """Creates or upgrades the schema. Any number of processes may call this at once.
 
-    A schema with a higher number is left as it is. Raises `SchemaTooNew` if it does not allow this program.
+    A schema with a higher number is not changed. Raises `SchemaTooNew` where it does not allow this program,
+    and `OlderServerRunning` where an upgrade that older programs cannot use is due while one of them is
+    connected.
     """
     with connect_blocking(dsn) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (_SCHEMA_LOCK,))
-        made = made_schema(connection)
+        made = installed_schema(connection)
         if made is None or made.number < number or (made.number == number and made.digest != own_digest()):
+            if made and made.number < minimum_program:
+                _refuse_beside_older_server(connection)
             _make(connection, dsn, number, minimum_program)
         elif made.minimum_program > number:
             raise SchemaTooNew(
-                f"the schema has the number {made.number} and needs a program of number {made.minimum_program} or "
-                f"higher, this one is {number}: start the newer program"
+                f"the schema has the number {made.number} and needs a program of number "
+                f"{made.minimum_program} or higher, this one is {number}: start the newer program"
             )
 
 
-def made_schema(connection: psycopg.Connection) -> MadeSchema | None:
-    """None where no program has made one yet. The number of a schema from before numbers is 0."""
+def installed_schema(connection: psycopg.Connection) -> InstalledSchema | None:
+    """None where there is no schema yet. The number of a schema from before numbers is 0."""
     exists = connection.execute("SELECT to_regclass('operations.installation') IS NOT NULL").fetchone()
     row = connection.execute(_MADE).fetchone() if exists and exists[0] else None
-    return MadeSchema(*row) if row else None
+    return InstalledSchema(*row) if row else None
 
 
 def _own_statements() -> str:
@@ -80,8 +118,25 @@ def _own_statements() -> str:
 
 @cache
 def own_digest() -> str:
-    """Of the statements of this program."""
+    """The digest of the statements of this program."""
     return hashlib.sha256(_own_statements().encode()).hexdigest()
+
+
+def _refuse_beside_older_server(connection: psycopg.Connection) -> None:
+    """The lease of a server that was killed is waited for until it expires."""
+    deadline = time.monotonic() + _OLDER_LEASE_SECONDS_MAX
+    while name := _running_server(connection):
+        if name.startswith(_SERVING) or time.monotonic() > deadline:
+            raise OlderServerRunning(name.split()[-1])
+        time.sleep(_POLL_SECONDS)
+
+
+def _running_server(connection: psycopg.Connection) -> str | None:
+    if row := connection.execute(_CONNECTED_SERVER).fetchone():
+        return str(row[0])
+    exists = connection.execute("SELECT to_regclass('operations.servers') IS NOT NULL").fetchone()
+    row = connection.execute(_LIVE_SERVER).fetchone() if exists and exists[0] else None
+    return str(row[0]) if row else None
 
 
 def _make(connection: psycopg.Connection, dsn: str, number: int, minimum_program: int) -> None:
@@ -92,11 +147,11 @@ def _make(connection: psycopg.Connection, dsn: str, number: int, minimum_program
         PostgresAggregateRecorder(datastore, events_table_name="huajuan_snapshots").create_table()
     with connection.transaction():
         connection.execute(_own_statements().encode())
-        connection.execute(_NOTE_MADE, (os.urandom(32), own_digest(), number, minimum_program))
+        connection.execute(_RECORD, (os.urandom(32), own_digest(), number, minimum_program))
 
 
 class _Datastore(PostgresDatastore):
-    """The library's datastore on any connection string, where its own takes five parts of one."""
+    """The library's datastore for any DSN. The library itself only takes five parts of one."""
 
     def __init__(self, dsn: str) -> None:
         super().__init__(dbname="", host="", port="", user="", password="", schema="log")

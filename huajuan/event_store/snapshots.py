@@ -1,4 +1,4 @@
-"""Keeps snapshots of streams, written in the background, so that loading them stays short."""
+"""Writes snapshots of aggregates in the background, which bound the number of events that a load reads."""
 
 import asyncio
 from collections import OrderedDict
@@ -9,13 +9,15 @@ import structlog
 from eventsourcing.persistence import StoredEvent
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from huajuan.domain.aggregate import Entity
+from huajuan.domain.aggregate import AggregateRoot
 from huajuan.event_store.errors import PersonErased
-from huajuan.event_store.limits import LogLimits
-from huajuan.event_store.loader import stamp_of
+from huajuan.event_store.loader import timestamp_of
 from huajuan.event_store.mapper import EventMapper
+from huajuan.event_store.writer import EventStoreLimits
+from huajuan.runtime.periodic import periodic
 
-# Its last event must be in the log, known by its moment: a fail-over may have lost it, or put another in its place.
+# The last event must be in the log with the same time: a failover may have lost it, or another one took its
+# version.
 _STORE = """
 WITH older AS (
     DELETE FROM log.huajuan_snapshots s WHERE s.originator_id = %(id)s
@@ -24,55 +26,55 @@ WITH older AS (
                             WHERE e.originator_id = %(id)s AND e.originator_version = s.originator_version)))
 INSERT INTO log.huajuan_snapshots (originator_id, originator_version, topic, state)
 SELECT %(id)s, %(version)s, %(topic)s, %(state)s
- WHERE EXISTS (SELECT FROM log.huajuan_events e WHERE e.originator_id = %(id)s AND e.originator_version = %(version)s
+ WHERE EXISTS (SELECT FROM log.huajuan_events e
+                WHERE e.originator_id = %(id)s AND e.originator_version = %(version)s
                   AND position(%(stamp)s::bytea IN e.state) > 0)
-    ON CONFLICT (originator_id, originator_version) DO UPDATE SET topic = EXCLUDED.topic, state = EXCLUDED.state
+    ON CONFLICT (originator_id, originator_version)
+    DO UPDATE SET topic = EXCLUDED.topic, state = EXCLUDED.state
 """
 _logger = structlog.get_logger(__name__)
 
 
 class Snapshots:
-    """Losing one costs only time, so the queue is bounded and drops the oldest."""
+    """The queue is bounded and drops the oldest snapshot: a lost one only costs loading time."""
 
-    def __init__(self, pool: AsyncConnectionPool, mapper: EventMapper, limits: LogLimits) -> None:
+    def __init__(self, pool: AsyncConnectionPool, mapper: EventMapper, limits: EventStoreLimits) -> None:
         self._pool = pool
         self._mapper = mapper
         self._limits = limits
         self._waiting: OrderedDict[UUID, tuple[StoredEvent, bytes]] = OrderedDict()
         self._wake = asyncio.Event()
 
-    def appended(self, aggregate: Entity, events: int) -> None:
-        """Keep one when these events crossed a multiple of the interval. Call only after a commit."""
+    def after_append(self, aggregate: AggregateRoot, events: int) -> None:
+        """Takes a snapshot where these events crossed a multiple of the interval. Call it after a commit."""
         every = self._limits.snapshot_every_events
         if aggregate.version // every > (aggregate.version - events) // every:
-            self._keep(aggregate)
+            self._enqueue(aggregate)
 
-    def read(self, aggregate: Entity, events: int) -> None:
-        """Keep one when so many had to be read that nobody should have to read them again."""
+    def after_load(self, aggregate: AggregateRoot, events: int) -> None:
+        """Takes a snapshot where a load had to read many events."""
         if events >= self._limits.snapshot_after_events_read:
-            self._keep(aggregate)
+            self._enqueue(aggregate)
 
-    def _keep(self, aggregate: Entity) -> None:
+    def _enqueue(self, aggregate: AggregateRoot) -> None:
         if not hasattr(aggregate.Snapshot, "TOPIC"):
             return
         try:
             row = self._mapper.to_stored_event(aggregate.Snapshot.take(aggregate))
         except PersonErased:
             return
-        except Exception as error:  # noqa: BLE001  its events are committed; often its key is not at hand
-            _logger.warning("snapshot not kept", error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001  the events are committed; often the key is not cached
+            _logger.warning("snapshot not stored", error=type(error).__name__)
             return
-        self._waiting[aggregate.id] = row, stamp_of(aggregate)
+        self._waiting[aggregate.id] = row, timestamp_of(aggregate)
         self._waiting.move_to_end(aggregate.id)
         while len(self._waiting) > self._limits.snapshots_waiting_max:
             self._waiting.popitem(last=False)
         self._wake.set()
 
     async def run(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            await self.write_waiting()
+        """Writes the waiting snapshots, until the task is cancelled."""
+        await periodic("snapshots", self.write_waiting, 0, trigger=self._wake)
 
     async def write_waiting(self) -> None:
         while self._waiting:
@@ -80,9 +82,9 @@ class Snapshots:
             try:
                 await self._write(*waiting)
             except (psycopg.Error, PoolTimeout) as error:
-                _logger.warning("snapshot not kept", error=type(error).__name__)
+                _logger.warning("snapshot not stored", error=type(error).__name__)
 
-    def forget_waiting(self) -> None:
+    def clear(self) -> None:
         self._waiting.clear()
 
     async def _write(self, row: StoredEvent, stamp: bytes) -> None:

@@ -1,55 +1,66 @@
-"""The event store: decide on aggregates and append what they state, or read them as they stand."""
+"""The event store: loads aggregates, and appends their new events with optimistic concurrency control."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar, overload
 from uuid import UUID
 
+import structlog
 from psycopg_pool import AsyncConnectionPool
 
-from huajuan.domain.aggregate import Entity, Occasion, on_occasion
+from huajuan.domain.account import Account
+from huajuan.domain.aggregate import AggregateRoot, EventMetadata, with_event_metadata
 from huajuan.domain.refusals import Refused
-from huajuan.event_store.after_commit import after_commit
 from huajuan.event_store.cache import AggregateCache
-from huajuan.event_store.command_dedup import EarlierRuns
 from huajuan.event_store.errors import Conflict
-from huajuan.event_store.fact_clock import FactClock
-from huajuan.event_store.installation import stream_ids
-from huajuan.event_store.limits import LogLimits
+from huajuan.event_store.event_clock import EventClock
 from huajuan.event_store.loader import Loader, Stream
-from huajuan.event_store.log_head import LogHead
+from huajuan.event_store.log_reader import StreamReader
 from huajuan.event_store.mapper import EventMapper
 from huajuan.event_store.personal_keys import KeyRing
-from huajuan.event_store.request_context import Command, caller
+from huajuan.event_store.request_context import CommandDedup, IdempotentCommand, current_context
 from huajuan.event_store.snapshots import Snapshots
-from huajuan.event_store.stream_ids import StreamIds
+from huajuan.event_store.stream_ids import StreamIds, load_stream_ids
 from huajuan.event_store.write_health import WriteHealth
-from huajuan.event_store.writer import Writer
-from huajuan.postgres.query_batching import SharedReads
-from huajuan.postgres.retry import through_outages
+from huajuan.event_store.writer import EventStoreLimits, Writer
+from huajuan.postgres.retry import retry_query
+from huajuan.postgres.statements import QueryBatcher, Statements
 from huajuan.postgres.timelines import Timelines
-from huajuan.runtime.cancel_tasks import end
+from huajuan.runtime.periodic import cancel_tasks, periodic
 
-A = TypeVar("A", bound=Entity)
-B = TypeVar("B", bound=Entity)
-C = TypeVar("C", bound=Entity)
-Saved = Iterable[Entity]
+A = TypeVar("A", bound=AggregateRoot)
+B = TypeVar("B", bound=AggregateRoot)
+C = TypeVar("C", bound=AggregateRoot)
+Saved = Iterable[AggregateRoot]
 Streams = Sequence[Stream[Any]]
+READ_HEAD_SECONDS_MIN = 0.1
+ERASURES_CHANNEL = "huajuan_erasures"
+_logger = structlog.get_logger(__name__)
 
 
-class Decided(NamedTuple):
-    """What a change came to: the aggregates saved, and the log's position after their last event."""
+class ChangeResult(NamedTuple):
+    """The result of a change: the saved aggregates, and the log's position after their last event."""
 
     aggregates: tuple[Any, ...]
     position: int
 
 
-class EventStore:
-    """One a process, on a log whose schema is made. `clock` tells the moment that new facts carry,
-    which `facts` keeps from falling behind what is on record.
+@contextmanager
+def after_commit(step: str) -> Iterator[None]:
+    """Logs an exception of the block and suppresses it: a committed change must not be reported as failed."""
+    try:
+        yield
+    except Exception as error:
+        _logger.warning("failed after a commit", step=step, error=type(error).__name__, exc_info=error)
 
-    Each of `on_appended` is called with the log's position after every batch this process appends.
+
+class EventStore:
+    """One per process, on a log whose schema exists. `clock` provides the time of new events.
+
+    `event_clock` keeps that time from being earlier than the newest event. Each function in `on_appended` is
+    called with the log's position after each batch that this process appends.
     """
 
     def __init__(
@@ -57,58 +68,68 @@ class EventStore:
         dsn: str,
         pool: AsyncConnectionPool,
         clock: Callable[[], datetime],
-        limits: LogLimits,
+        limits: EventStoreLimits,
         timelines: Timelines | None = None,
     ) -> None:
         self.clock = clock
-        self.facts = FactClock(limits.clock_behind_seconds_max, lambda: self.clock())
+        self.event_clock = EventClock(limits.clock_behind_seconds_max, lambda: self.clock())
         self.stream_ids: StreamIds
         self.on_appended: list[Callable[[int], None]] = []
         self.keys = KeyRing(pool, limits.keys_cached_max, limits.reconnect_seconds_max)
         self.mapper = EventMapper(keys=self.keys)
-        self.reads = SharedReads(pool)
-        self.earlier = EarlierRuns(pool, limits.reconnect_seconds_max)
+        self.reads = QueryBatcher(pool)
+        statements = Statements(pool, limits.reconnect_seconds_max, self.reads)
+        self.streams = StreamReader(statements, self.mapper, self.keys)
+        self.write_health = WriteHealth()
         self._limits = limits
         self._pool = pool
         self._timelines = timelines or Timelines()
-        self._timelines.on_change.append(self.forget_all)
-        self.write_health = WriteHealth()
-        self.head = LogHead(self.reads, self.facts)
-        self._writer = Writer(dsn, limits, self._tell_appended, self.write_health, self._timelines)
+        self._timelines.on_change.append(self.drop_all)
+        self._dedup = CommandDedup(pool, limits.reconnect_seconds_max)
+        self._writer = Writer(dsn, limits, self._notify_appended, self.write_health, self._timelines)
         self._cache = AggregateCache(limits.aggregates_cached_max, limits.lock_seconds_max)
         self._loader = Loader(self.reads, self.mapper, self.keys, limits.page_events_max)
         self._snapshots = Snapshots(pool, self.mapper, limits)
+        self._head_moved = asyncio.Event()
         self._background: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
         async with self._pool.connection() as connection:
-            self.stream_ids = await stream_ids(connection)
+            self.stream_ids = await load_stream_ids(connection)
         await self._writer.open()
-        await through_outages(self.head.learn, self._limits.reconnect_seconds_max)
-        work = {"snapshots": self._snapshots.run(), "log head": self.head.run()}
+        await retry_query(self._read_head, self._limits.reconnect_seconds_max)
+        head = periodic("log head", self._read_head, READ_HEAD_SECONDS_MIN, trigger=self._head_moved)
+        work = {"snapshots": self._snapshots.run(), "log head": head}
         self._background = [asyncio.create_task(task, name=name) for name, task in work.items()]
 
     async def close(self) -> None:
         await self._writer.close()
-        await end(self._background)
+        await cancel_tasks(self._background)
+
+    def head_moved(self) -> None:
+        """Another process has appended: its event times are read soon, at most ten times a second."""
+        self._head_moved.set()
+
+    async def _read_head(self) -> None:
+        await self.event_clock.read_head(self.reads)
 
     def writer_backend(self) -> int:
-        """The process number of the writer's Postgres backend, by which its own notifications are known."""
+        """The process id of the writer's Postgres backend, which identifies its own notifications."""
         return self._writer.backend
 
     async def find(self, kind: type[A], stream: UUID) -> A | None:
-        """The aggregate with every event the log had when asked. Read it at once; never change it."""
-        async with self._cache.alone([stream]):
-            known: dict[UUID, Any] = self._cache.known([stream])
-            await self._bring_up_to_date([Stream(kind, stream)], known)
+        """The aggregate with all events of the log. Read it before the next `await`, and do not change it."""
+        async with self._cache.exclusive([stream]):
+            known: dict[UUID, Any] = self._cache.get([stream])
+            await self._load([Stream(kind, stream)], known)
             return known.get(stream)
 
     @overload
-    async def change(self, decide: Callable[[A | None], Saved], a: Stream[A], /) -> Decided: ...
+    async def change(self, decide: Callable[[A | None], Saved], a: Stream[A], /) -> ChangeResult: ...
     @overload
     async def change(
         self, decide: Callable[[A | None, B | None], Saved], a: Stream[A], b: Stream[B], /
-    ) -> Decided: ...
+    ) -> ChangeResult: ...
     @overload
     async def change(
         self,
@@ -117,120 +138,122 @@ class EventStore:
         b: Stream[B],
         c: Stream[C],
         /,
-    ) -> Decided: ...
+    ) -> ChangeResult: ...
     @overload
     async def change(
-        self, decide: Callable[[A | None, B | None], Saved], a: Stream[A], /, *, beside: Stream[B]
-    ) -> Decided: ...
+        self, decide: Callable[[A | None, B | None], Saved], a: Stream[A], /, *, read_only: Stream[B]
+    ) -> ChangeResult: ...
     @overload
-    async def change(self, decide: Callable[..., Saved], /, *streams: Stream[Any]) -> Decided: ...
+    async def change(self, decide: Callable[..., Saved], /, *streams: Stream[Any]) -> ChangeResult: ...
     async def change(
-        self, decide: Callable[..., Saved], /, *streams: Stream[Any], beside: Stream[Any] | None = None
-    ) -> Decided:
-        """Let `decide` state facts on these aggregates and append all of them, or none.
+        self, decide: Callable[..., Saved], /, *streams: Stream[Any], read_only: Stream[Any] | None = None
+    ) -> ChangeResult:
+        """Calls `decide` and appends the new events of the aggregates that it returns, all or none of them.
 
-        `decide` gets each stream's aggregate, or `None` where there is none yet, and returns those to
-        save. It is asked again when another process was faster. Raises what it raises, and `LogError`.
+        `decide` gets the aggregate of each stream, `None` for a stream without events. It is called again
+        after a conflict with another process. It is not called where an earlier execution of the same
+        idempotent command made this change: then the result is that of `previous_result`.
 
-        It is not asked when an earlier run of the same command has made this change: see `made_before`.
+        The aggregate of `read_only` is the last argument of `decide`. It is loaded and not locked during the
+        append, so that concurrent likes of one image do not wait for each other.
 
-        An aggregate `beside` these comes last, read with them as it stands. Nothing is stated on it, and it is
-        not kept from others: all who like a picture at once would wait for each other's appends.
+        Raises the errors of `decide`, and `DatabaseFailure`.
         """
-        async with self._cache.alone([stream.id for stream in streams]):
-            decided = await self._change(decide, streams, [beside] if beside else [])
-        if command := caller().command:
-            command.changed()
+        async with self._cache.exclusive([stream.id for stream in streams]):
+            decided = await self._change(decide, streams, [read_only] if read_only else [])
+        if command := current_context().command:
+            command.count_change()
         return decided
 
-    async def made_before(self, *streams: Stream[Any]) -> Decided | None:
-        """What the next change came to in an earlier run of the same command, if it was made then.
+    async def previous_result(self, *streams: Stream[Any]) -> ChangeResult | None:
+        """The result of the next change, if an earlier execution of the same idempotent command made it.
 
-        Of `streams` those that it touched, as they stand now. Commands that look before they decide ask this
-        first. Costs nothing where there is no command.
+        It has those of `streams` that the change touched, in their current state. Commands that read other
+        data before they decide call this first. Without an idempotent command it costs nothing.
         """
-        command = caller().command
+        command = current_context().command
         if command is None:
             return None
-        async with self._cache.alone(ids := [stream.id for stream in streams]):
-            known = self._cache.known(ids)
-            await self._bring_up_to_date(streams, known)
-            made = await self._made_before(command, streams, known)
+        async with self._cache.exclusive(ids := [stream.id for stream in streams]):
+            known = self._cache.get(ids)
+            await self._load(streams, known)
+            made = await self._previous_result(command, streams, known)
         if made:
-            command.changed()
+            command.count_change()
         return made
 
-    def forget(self, person: UUID) -> None:
-        """An erased person's key and all that was read with it leave the memory of this process."""
-        self.keys.erase(person)
-        self._cache.drop_those(lambda kept: person in (kept.id, getattr(kept, "account_id", None)))
+    def drop_account(self, account_id: UUID) -> None:
+        """Removes the key of an erased account, and all aggregates that use it, from memory."""
+        self.keys.erase(account_id)
+        self._cache.drop_matching(lambda one: account_id in (one.id, getattr(one, "account_id", None)))
 
-    def forget_all(self) -> None:
-        """Whose key is gone, or which facts the database has lost, is not known just now: nothing is remembered."""
-        self.keys.forget_all()
-        self._snapshots.forget_waiting()
-        self._cache.drop_those(lambda _: True)
+    def drop_all(self) -> None:
+        """Removes all keys, aggregates and snapshots from memory, because some of them may be outdated."""
+        self.keys.clear()
+        self._snapshots.clear()
+        self._cache.drop_matching(lambda _: True)
 
-    def _tell_appended(self, position: int) -> None:
+    def _notify_appended(self, position: int) -> None:
         for listener in self.on_appended:
             with after_commit("listener of appends"):
                 listener(position)
 
-    async def _change(self, decide: Callable[..., Saved], streams: Streams, beside: Streams) -> Decided:
+    async def _change(
+        self, decide: Callable[..., Saved], streams: Streams, read_only: Streams
+    ) -> ChangeResult:
         give_up_at = asyncio.get_running_loop().time() + self._limits.conflict_seconds_max
         while True:
             try:
-                return await self._decide_and_append(decide, streams, beside)
+                return await self._decide_and_append(decide, streams, read_only)
             except Conflict:
-                # A process that has the newest facts at hand may win many times in a row over one
-                # that must read them, so what is bounded is the time and not the tries.
+                # A process with a warm cache may win many times in a row over one that must load, so
+                # the time is bounded and not the number of tries.
                 self._cache.drop(stream.id for stream in streams)
                 if asyncio.get_running_loop().time() > give_up_at:
                     raise
 
     async def _decide_and_append(
-        self, decide: Callable[..., Saved], streams: Streams, beside: Streams
-    ) -> Decided:
+        self, decide: Callable[..., Saved], streams: Streams, read_only: Streams
+    ) -> ChangeResult:
         ids, generation = [stream.id for stream in streams], self._timelines.generation
-        known = self._cache.known(ids)
-        if caller().command is None and not beside and len(known) == len(ids):
-            # A cached state may accept at once: the log's primary key checks it.
-            hasty = self._decide_on_cached(decide, ids, known)
-            if hasty:
-                return await self._append(hasty, generation)
-        decided = await self._decide_on_newest(decide, streams, beside)
-        return decided if isinstance(decided, Decided) else await self._append(decided, generation)
+        known = self._cache.get(ids)
+        is_cached = current_context().command is None and not read_only and len(known) == len(ids)
+        # Optimistic: the primary key of the log rejects a decision on an outdated state.
+        if is_cached and (optimistic := self._decide_on_cached(decide, ids, known)):
+            return await self._append(optimistic, generation)
+        decided = await self._decide_on_newest(decide, streams, read_only)
+        return decided if isinstance(decided, ChangeResult) else await self._append(decided, generation)
 
     async def _decide_on_newest(
-        self, decide: Callable[..., Saved], streams: Streams, beside: Streams
-    ) -> list[Entity] | Decided:
-        """What is to be saved, or what an earlier run of the command came to."""
-        asked, command = [*streams, *beside], caller().command
-        ids = [stream.id for stream in asked]
-        async with self._cache.alone([stream.id for stream in beside]):
-            known = self._cache.known(ids)
-            await self._bring_up_to_date(asked, known)
-            # Looked for after the state is read: whatever comes later is refused by the primary key.
-            made = await self._made_before(command, streams, known) if command else None
+        self, decide: Callable[..., Saved], streams: Streams, read_only: Streams
+    ) -> list[AggregateRoot] | ChangeResult:
+        """The aggregates to save, or the result of an earlier execution of the command."""
+        wanted, command = [*streams, *read_only], current_context().command
+        ids = [stream.id for stream in wanted]
+        async with self._cache.exclusive([stream.id for stream in read_only]):
+            known = self._cache.get(ids)
+            await self._load(wanted, known)
+            # Searched after the load: the primary key rejects the append where the change is made later.
+            made = await self._previous_result(command, streams, known) if command else None
             return made or self._decide(decide, ids, known)
 
-    async def _made_before(
-        self, command: Command, streams: Streams, known: dict[UUID, Entity]
-    ) -> Decided | None:
+    async def _previous_result(
+        self, command: IdempotentCommand, streams: Streams, known: dict[UUID, AggregateRoot]
+    ) -> ChangeResult | None:
         ids = [stream.id for stream in streams]
-        positions = await self.earlier.marked(command, ids)
+        positions = await self._dedup.find_change(command, ids)
         if not positions:
             return None
-        await self._bring_up_to_date(streams, known)
-        return Decided(tuple(known[i] for i in ids if i in positions), max(positions.values()))
+        await self._load(streams, known)
+        return ChangeResult(tuple(known[i] for i in ids if i in positions), max(positions.values()))
 
     def _decide_on_cached(
-        self, decide: Callable[..., Saved], ids: list[UUID], known: dict[UUID, Entity]
-    ) -> list[Entity]:
-        """What was saved; empty if refused, or if any of the aggregates says nothing.
+        self, decide: Callable[..., Saved], ids: list[UUID], known: dict[UUID, AggregateRoot]
+    ) -> list[AggregateRoot]:
+        """The aggregates to save. Empty where `decide` refuses, or where an aggregate has no new event.
 
-        The log's primary key checks only those that state a fact, so what leads to a refusal or to
-        silence may only be decided on the newest state.
+        The primary key of the log checks only aggregates with new events, so a refusal or an aggregate
+        without a new event needs the newest state.
         """
         try:
             saved = self._decide(decide, ids, known)
@@ -242,31 +265,30 @@ class EventStore:
         return saved
 
     def _decide(
-        self, decide: Callable[..., Saved], ids: list[UUID], known: dict[UUID, Entity]
-    ) -> list[Entity]:
-        with on_occasion(Occasion(self.facts.stamp(), caller().actor, caller().signature)):
+        self, decide: Callable[..., Saved], ids: list[UUID], known: dict[UUID, AggregateRoot]
+    ) -> list[AggregateRoot]:
+        with with_event_metadata(_event_metadata(self.event_clock.next_timestamp())):
             return list(decide(*(known.get(i) for i in ids)))
 
-    async def _append(self, saved: list[Entity], generation: int) -> Decided:
+    async def _append(self, saved: list[AggregateRoot], generation: int) -> ChangeResult:
         events = [event for aggregate in saved for event in aggregate.pending_events]
         if not events:
-            return Decided(tuple(saved), 0)
-        await self.keys.need(self.mapper.subjects_of_events(events))
+            return ChangeResult(tuple(saved), 0)
+        await self.keys.load(self.mapper.subjects_of_events(events))
         rows = [self.mapper.to_stored_event(event) for event in events]
         positions = await self._writer.append(rows, generation)
         counts = [len(aggregate.collect_events()) for aggregate in saved]
         with after_commit("cache and snapshots"):
-            if (
-                generation == self._timelines.generation
-            ):  # else the next decision reads what the new server has
-                self._cache.keep(saved)
-            self.facts.know(aggregate.modified_on for aggregate in saved)
+            # After a failover the next decision loads the state that the new server has.
+            if generation == self._timelines.generation:
+                self._cache.put(saved)
+            self.event_clock.observe(aggregate.modified_on for aggregate in saved)
             for aggregate, count in zip(saved, counts, strict=True):
-                self._snapshots.appended(aggregate, count)
-        return Decided(tuple(saved), positions[-1])
+                self._snapshots.after_append(aggregate, count)
+        return ChangeResult(tuple(saved), positions[-1])
 
-    async def _bring_up_to_date(self, streams: Streams, known: dict[UUID, Entity]) -> None:
-        """What was known or read of a server that another has replaced is read anew."""
+    async def _load(self, streams: Streams, known: dict[UUID, AggregateRoot]) -> None:
+        """Loads again from the start where the database server was replaced meanwhile."""
         generation = self._timelines.generation
 
         async def read() -> dict[UUID, int]:
@@ -275,12 +297,56 @@ class EventStore:
                 if generation != self._timelines.generation:
                     known.clear()
                     generation = self._timelines.generation
-                added = await self._loader.bring_up_to_date(streams, known)
+                added = await self._loader.update(streams, known)
                 if generation == self._timelines.generation:
                     return added
 
-        added = await through_outages(read, self._limits.reconnect_seconds_max)
-        self._cache.keep(known.values())
-        self.facts.know(aggregate.modified_on for aggregate in known.values())
+        added = await retry_query(read, self._limits.reconnect_seconds_max)
+        self._cache.put(known.values())
+        self.event_clock.observe(aggregate.modified_on for aggregate in known.values())
         for i in added.keys() & known.keys():
-            self._snapshots.read(known[i], added[i])
+            self._snapshots.after_load(known[i], added[i])
+
+
+def _event_metadata(at: datetime) -> EventMetadata:
+    context = current_context()
+    return EventMetadata(at, context.actor, context.correlation_id, context.command_id)
+
+
+@asynccontextmanager
+async def open_event_store(
+    dsn: str,
+    pool: AsyncConnectionPool,
+    clock: Callable[[], datetime],
+    limits: EventStoreLimits | None = None,
+    timelines: Timelines | None = None,
+) -> AsyncIterator[EventStore]:
+    """An event store on a log whose schema exists. At the end the waiting saves are appended."""
+    store = EventStore(dsn, pool, clock, limits or EventStoreLimits(), timelines)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+class ErasureListener:
+    """Handles the notifications of erasures in other processes.
+
+    A gap in the notifications drops all cached data.
+    """
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+
+    def on_notification(self, words: str) -> None:
+        self._store.drop_account(UUID(words))
+
+    def on_listening(self, is_hearing: bool) -> None:
+        self._store.drop_all()
+
+
+async def account_registered_at(store: EventStore, position: int) -> Account | None:
+    """The account whose registration is at this position, also an erased one."""
+    stream = await store.streams.stream_at(position, Account.Registered.TOPIC)
+    return await store.find(Account, stream) if stream else None

@@ -1,6 +1,5 @@
-"""Notices that the database refuses writes although it answers reads: it is read-only, or its disk is full."""
+"""Detects a database that answers reads and rejects writes: it is read-only, or its disk is full."""
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable
 
@@ -8,6 +7,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from huajuan.observability.health import Problem
+from huajuan.runtime.periodic import periodic
 
 FAILURES_MAX = 3
 PROBE_AFTER_SECONDS = 10.0
@@ -16,13 +16,13 @@ _PROBE = """
 INSERT INTO operations.write_probe (written_at) VALUES (now())
 ON CONFLICT (one) DO UPDATE SET written_at = excluded.written_at
 """
-# These are about the content of one write, not about the database.
+# Errors of the content of one write.
 _OF_CONTENT = (psycopg.DataError, psycopg.IntegrityError)
 _FAILURES = (psycopg.Error, PoolTimeout, TimeoutError)
 
 
 class WriteHealth:
-    """Counts the writes of this process that failed since the last one that succeeded."""
+    """Counts the failed writes of this process since the last success."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -47,21 +47,22 @@ class WriteHealth:
 
     @property
     def probe_due_in_seconds(self) -> float:
-        """Until a probe is due, because nothing was written. A failure is followed by one soon."""
+        """The time until a probe is due, because nothing else was written. After a failure it is short."""
         wait = PROBE_AGAIN_SECONDS if self._failures else PROBE_AFTER_SECONDS
         return self._tried_at + wait - self._clock()
 
 
-async def keep_probing(health: WriteHealth, pool: AsyncConnectionPool) -> None:
-    """For ever: write one row whenever nothing else was written for a while."""
-    while True:
-        due_in = health.probe_due_in_seconds
-        if due_in > 0:
-            await asyncio.sleep(min(due_in, PROBE_AGAIN_SECONDS))
-            continue
+async def run_write_probe(health: WriteHealth, pool: AsyncConnectionPool) -> None:
+    """Writes one row whenever nothing else was written for a while, until the task is cancelled."""
+
+    async def probe() -> None:
+        if health.probe_due_in_seconds > 0:
+            return
         try:
             async with pool.connection() as connection:
                 await connection.execute(_PROBE)
             health.succeeded()
         except _FAILURES as error:
             health.failed(error)
+
+    await periodic("write probe", probe, PROBE_AGAIN_SECONDS)

@@ -1,4 +1,4 @@
-"""The writer: takes whatever saves are waiting and appends them in one transaction and one round trip."""
+"""The writer: appends all waiting saves as one batch, in one transaction and one round trip."""
 
 import asyncio
 import contextlib
@@ -7,28 +7,58 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+import msgspec
 import psycopg
 import structlog
 from eventsourcing.persistence import StoredEvent
 
-from huajuan.event_store.commit_check import stored_positions
-from huajuan.event_store.errors import Conflict, LogBusy, LogError, LogUnavailable
-from huajuan.event_store.limits import LogLimits
+from huajuan.event_store.errors import Conflict, DatabaseBusy, DatabaseFailure, DatabaseUnavailable
 from huajuan.event_store.write_health import WriteHealth
 from huajuan.postgres.connect import connect
-from huajuan.postgres.retry import OUTAGES
+from huajuan.postgres.errors import OUTAGES
+from huajuan.postgres.retry import Backoff
 from huajuan.postgres.timelines import Timelines
 
 _APPEND = "SELECT base, refused FROM log.append(%b::int[], %b::uuid[], %b::bigint[], %b::text[], %b::bytea[])"
+# Finds, after an outage, whether the rows of a save were appended before the connection was lost.
+_COMMITTED = """
+SELECT n.i, e.notification_id
+  FROM unnest(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[])
+       WITH ORDINALITY AS n(stream, version, topic, state, i)
+  JOIN log.huajuan_events e ON e.originator_id = n.stream AND e.originator_version = n.version
+       AND e.topic = n.topic AND e.state = n.state
+ ORDER BY n.i
+"""
 _logger = structlog.get_logger(__name__)
+
+
+class EventStoreLimits(msgspec.Struct, frozen=True):
+    """The bounds of the event store of one process."""
+
+    queue_saves_max: int = 10_000
+    batch_saves_max: int = 512
+    append_seconds_max: float = 10
+    reconnect_seconds_max: float = 20
+    reconnect_pause_seconds: float = 0.05
+    reconnect_pause_seconds_max: float = 1
+    conflict_seconds_max: float = 5
+    lock_seconds_max: float = 30
+    # While the clock is behind the newest event by at most this, new events get that event's time.
+    clock_behind_seconds_max: float = 3600
+    aggregates_cached_max: int = 10_000
+    keys_cached_max: int = 50_000
+    snapshot_every_events: int = 100
+    snapshot_after_events_read: int = 20
+    snapshots_waiting_max: int = 1_000
+    page_events_max: int = 1_000
 
 
 @dataclass(slots=True, eq=False)
 class Save:
-    """The rows of one save, all or none of which are appended; `done` gets their positions.
+    """The rows of one save, which are appended all or not at all. `done` gets their positions.
 
-    `generation` is that of the server that its decision was made on.
-    A save is in doubt once an outage left it unknown whether it was appended.
+    `generation` is that of the database server on whose state the decision was made.
+    A save is in doubt after an outage during its append: it is unknown whether it was committed.
     """
 
     rows: Sequence[StoredEvent]
@@ -39,22 +69,25 @@ class Save:
     def keys(self) -> set[tuple[UUID | str, int]]:
         return {(row.originator_id, row.originator_version) for row in self.rows}
 
-    def tell(self, positions: list[int]) -> None:
+    def resolve(self, positions: list[int]) -> None:
         if not self.done.done():
             self.done.set_result(positions)
 
-    def refuse(self, error: LogError) -> None:
+    def reject(self, error: DatabaseFailure) -> None:
         if not self.done.done():
             self.done.set_exception(error)
 
 
 class Writer:
-    """One connection and one coroutine a process. The batch is what came in during the last commit."""
+    """One per process, with one connection and one task.
+
+    A batch has the saves that arrived during the last commit.
+    """
 
     def __init__(
         self,
         dsn: str,
-        limits: LogLimits,
+        limits: EventStoreLimits,
         on_appended: Callable[[int], None] = lambda _: None,
         health: WriteHealth | None = None,
         timelines: Timelines | None = None,
@@ -76,25 +109,27 @@ class Writer:
         self._task = asyncio.create_task(self._run(), name="log writer")
 
     async def close(self) -> None:
-        """Appends what is waiting, then closes; what comes later is refused."""
+        """Appends the waiting saves, then closes. Later saves raise `DatabaseBusy`."""
         self._closing = True
         self._wake.set()
         if self._task:
             await self._task
-        await self._hang_up()
+        await self._disconnect()
 
     @property
     def backend(self) -> int:
-        """The process number of this writer's Postgres backend, 0 while there is none."""
+        """The process id of this writer's Postgres backend, 0 while it is not connected."""
         return self._connection.info.backend_pid if self._connection and not self._connection.closed else 0
 
     async def append(self, rows: Sequence[StoredEvent], generation: int | None = None) -> list[int]:
-        """The positions given to `rows`, which were decided on a server of this generation, the present one if `None`.
+        """Appends `rows` and returns their positions. `generation` is that of the decision, `None` for the
+        current one.
 
-        Raises `Conflict` or `LogBusy` when nothing was appended, `LogUnavailable` when that is unknown.
+        Raises `Conflict` or `DatabaseBusy` where nothing was appended, `DatabaseUnavailable` where that is
+        unknown.
         """
         if self._closing or len(self._waiting) >= self._limits.queue_saves_max:
-            raise LogBusy
+            raise DatabaseBusy
         present = self._timelines.generation
         if generation not in (None, present):
             raise Conflict
@@ -108,48 +143,52 @@ class Writer:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                await self._write_or_refuse(self._take_batch())
+                await self._write_or_reject(self._take_batch())
 
     def _take_batch(self) -> list[Save]:
-        """The saves that have waited longest. Of two that claim one version, the later loses here."""
+        """The oldest waiting saves. Of two that append the same version, the later one is rejected here."""
         batch: list[Save] = []
         taken: set[tuple[UUID | str, int]] = set()
         while self._waiting and len(batch) < self._limits.batch_saves_max:
             save = self._waiting.popleft()
-            if save.done.done():  # its caller went away before anything was sent
+            if save.done.done():  # the caller was cancelled before anything was sent
                 continue
             if taken.isdisjoint(keys := save.keys()):
                 taken |= keys
                 batch.append(save)
             else:
-                save.refuse(Conflict())
+                save.reject(Conflict())
         return batch
 
-    async def _write_or_refuse(self, batch: list[Save]) -> None:
+    async def _write_or_reject(self, batch: list[Save]) -> None:
         try:
-            await self._write_through_outages(batch)
-        except LogUnavailable as error:
-            _refuse_all(batch, error)
-        except Exception as error:  # noqa: BLE001  the writer outlives whatever one batch runs into
-            await self._write_apart(batch, error)
+            await self._write_with_retry(batch)
+        except DatabaseUnavailable as error:
+            _reject_all(batch, error)
+        except Exception as error:  # noqa: BLE001  the writer survives any error of a batch
+            await self._write_separately(batch, error)
 
-    async def _write_apart(self, batch: list[Save], error: Exception) -> None:
-        """One save that Postgres cannot take must not fail the others of its batch."""
+    async def _write_separately(self, batch: list[Save], error: Exception) -> None:
+        """One save that Postgres rejects must not fail the others of its batch."""
         if len(batch) > 1:
             for save in batch:
-                await self._write_or_refuse([save])
+                await self._write_or_reject([save])
         else:
             self._health.failed(error)
             _logger.error("save failed", exc_info=error)
-            _refuse_all(batch, LogError(type(error).__name__))
+            _reject_all(batch, DatabaseFailure(type(error).__name__))
 
-    async def _write_through_outages(self, batch: list[Save]) -> None:
-        give_up_at = asyncio.get_running_loop().time() + self._limits.reconnect_seconds_max
+    async def _write_with_retry(self, batch: list[Save]) -> None:
+        backoff = Backoff(
+            self._limits.reconnect_seconds_max,
+            self._limits.reconnect_pause_seconds,
+            self._limits.reconnect_pause_seconds_max,
+        )
         while open_saves := [save for save in batch if not save.done.done()]:
             try:
                 present = self._timelines.generation
                 if outdated := [save for save in open_saves if save.generation != present]:
-                    await self._settle_outdated(outdated)
+                    await self._resolve_outdated(outdated)
                 else:
                     await self._write(open_saves)
             except OUTAGES as error:
@@ -157,41 +196,48 @@ class Writer:
                 _logger.warning("log connection lost", error=type(error).__name__, saves=len(open_saves))
                 for save in open_saves:
                     save.in_doubt = True
-                await self._reconnect(give_up_at)
+                await self._reconnect(backoff)
 
     async def _write(self, batch: list[Save]) -> None:
         base, refused = await self._send(batch)
         self._health.succeeded()
         for number, save in enumerate(batch):
             if number not in refused:
-                save.tell([base + n for n in range(1, len(save.rows) + 1)])
+                save.resolve([base + n for n in range(1, len(save.rows) + 1)])
                 base += len(save.rows)
             else:
-                await self._settle_refused(save)
+                await self._resolve_rejected(save)
         self._on_appended(base)
 
-    async def _settle_outdated(self, saves: list[Save]) -> None:
-        """They were decided on a server that another has replaced, which may lack what they were decided on."""
+    async def _resolve_outdated(self, saves: list[Save]) -> None:
+        """Their decisions were made on a server that was replaced.
+
+        The new one may lack the events they depend on.
+        """
         for save in saves:
-            await self._settle_refused(save)
+            await self._resolve_rejected(save)
 
-    async def _settle_refused(self, save: Save) -> None:
-        """After an outage a refusal may be of our own first copy: then it was appended after all."""
-        positions = await self._look_up(save) if save.in_doubt else None
+    async def _resolve_rejected(self, save: Save) -> None:
+        """After an outage the conflict may be with our own first attempt. Then the save was appended."""
+        positions = await self._find_committed(save) if save.in_doubt else None
         if positions:
-            save.tell(positions)
+            save.resolve(positions)
         else:
-            save.refuse(Conflict())
+            save.reject(Conflict())
 
-    async def _look_up(self, save: Save) -> list[int] | None:
+    async def _find_committed(self, save: Save) -> list[int] | None:
+        """The positions of the rows if each is stored byte for byte, else `None`."""
+        columns = _columns([save])[1:]
         async with asyncio.timeout(self._limits.append_seconds_max):
-            return await stored_positions(self._live_connection(), save.rows)
+            cursor = await self._live_connection().execute(_COMMITTED, columns, prepare=True)
+            found = await cursor.fetchall()
+        return [position for _, position in found] if len(found) == len(save.rows) else None
 
     async def _send(self, batch: list[Save]) -> tuple[int, set[int]]:
         async with asyncio.timeout(self._limits.append_seconds_max):
             cursor = await self._live_connection().execute(_APPEND, _columns(batch), prepare=True)
             row = await cursor.fetchone()
-        self._live_connection()  # else the answer came from a server that was replaced meanwhile
+        self._live_connection()  # raises where the answer came from a server that was replaced meanwhile
         base, refused = row or (0, None)
         return base, set(refused or ())
 
@@ -202,16 +248,15 @@ class Writer:
             raise psycopg.InterfaceError("connected to a server that was replaced")
         return self._connection
 
-    async def _reconnect(self, give_up_at: float) -> None:
-        await self._hang_up()
-        pause = self._limits.reconnect_pause_seconds
-        while asyncio.get_running_loop().time() < give_up_at:
-            await asyncio.sleep(pause)
+    async def _reconnect(self, backoff: Backoff) -> None:
+        """Raises `DatabaseUnavailable` at the deadline of `backoff`."""
+        await self._disconnect()
+        backoff.reset()
+        while await backoff.pause():
             with contextlib.suppress(*OUTAGES):
                 self._connection = await self._connect()
                 return
-            pause = min(pause * 2, self._limits.reconnect_pause_seconds_max)
-        raise LogUnavailable
+        raise DatabaseUnavailable
 
     async def _connect(self) -> psycopg.AsyncConnection:
         connection = await connect(self._dsn, self._limits.append_seconds_max)
@@ -224,16 +269,16 @@ class Writer:
         self._connected_in = self._timelines.generation
         return connection
 
-    async def _hang_up(self) -> None:
+    async def _disconnect(self) -> None:
         if self._connection:
             with contextlib.suppress(psycopg.Error):
                 await self._connection.close()
         self._connection = None
 
 
-def _refuse_all(batch: list[Save], error: LogError) -> None:
+def _reject_all(batch: list[Save], error: DatabaseFailure) -> None:
     for save in batch:
-        save.refuse(error)
+        save.reject(error)
 
 
 def _columns(batch: list[Save]) -> tuple[list[object], ...]:

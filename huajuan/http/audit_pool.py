@@ -1,4 +1,4 @@
-"""Asks the log itself, apart from all that serves: a connection of its own, in one of a few threads."""
+"""Runs audits of the log in a few threads, each on its own read-only connection."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,16 +7,21 @@ from typing import TypeVar
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from huajuan.audit.connection import hold_still, reading
-from huajuan.audit.errors import AuditError, AuditGap
-from huajuan.audit.limits import AuditLimits, AuditTooLong
-from huajuan.event_store.errors import LogBusy, LogUnavailable, StreamBroken
+from huajuan.audit.connection import (
+    AuditError,
+    AuditGap,
+    AuditLimits,
+    AuditTimeout,
+    begin_snapshot,
+    open_read_only,
+)
+from huajuan.event_store.errors import DatabaseBusy, DatabaseUnavailable, StreamBroken
 from huajuan.runtime.threads import Threads
 
 T = TypeVar("T")
 
 
-class Auditors:
+class AuditPool:
     """At most `threads_max` audits run at a time and `waiting_max` wait."""
 
     def __init__(self, dsn: str, limits: AuditLimits) -> None:
@@ -24,44 +29,44 @@ class Auditors:
         self._dsn = make_conninfo(dsn, connect_timeout=max(1, round(limits.connect_seconds_max)))
         self._threads = Threads("audits", limits.threads_max, limits.waiting_max)
 
-    async def ask(self, question: Callable[[psycopg.Connection], T]) -> T:
-        """All that the question reads is of one moment.
+    async def run_in_snapshot(self, query: Callable[[psycopg.Connection], T]) -> T:
+        """Run `query` in one snapshot.
 
-        Raises `AuditError` where the log cannot be read, `LogUnavailable`, `LogBusy` where it
-        took too long, and `TooManyWaiting`.
+        Raises `AuditError` if the log cannot be read, `DatabaseUnavailable`, `DatabaseBusy` after too long,
+        and `TooManyWaiting`.
         """
-        return await self._threads.run(partial(self._ask, question))
+        return await self._threads.run(partial(self._run_in_snapshot, query))
 
-    async def walk(self, question: Callable[[psycopg.Connection], T]) -> T:
-        """The same for what reads moment after moment; each statement has as long as a whole question otherwise."""
-        return await self._threads.run(partial(self._walk, question))
+    async def run(self, query: Callable[[psycopg.Connection], T]) -> T:
+        """Run `query` without a snapshot; the time limit counts for each statement."""
+        return await self._threads.run(partial(self._run, query))
 
     def close(self) -> None:
         self._threads.close()
 
-    def _ask(self, question: Callable[[psycopg.Connection], T]) -> T:
-        def at_one_moment(connection: psycopg.Connection) -> T:
-            hold_still(connection)
-            return question(connection)
+    def _run_in_snapshot(self, query: Callable[[psycopg.Connection], T]) -> T:
+        def with_snapshot(connection: psycopg.Connection) -> T:
+            begin_snapshot(connection)
+            return query(connection)
 
-        return _answered(self._dsn, self.limits.replay_seconds_max, at_one_moment)
+        return _run_query(self._dsn, self.limits.replay_seconds_max, with_snapshot)
 
-    def _walk(self, question: Callable[[psycopg.Connection], T]) -> T:
-        return _answered(self._dsn, self.limits.replay_seconds_max, question)
+    def _run(self, query: Callable[[psycopg.Connection], T]) -> T:
+        return _run_query(self._dsn, self.limits.replay_seconds_max, query)
 
 
-def _answered(dsn: str, statement_seconds_max: float, question: Callable[[psycopg.Connection], T]) -> T:
+def _run_query(dsn: str, statement_seconds_max: float, query: Callable[[psycopg.Connection], T]) -> T:
     try:
-        with reading(dsn) as connection:
+        with open_read_only(dsn) as connection:
             connection.execute(
                 f"SET statement_timeout = {max(1, round(statement_seconds_max * 1000))}".encode()
             )
-            return question(connection)
+            return query(connection)
     except AuditGap as error:
         raise StreamBroken from error
     except AuditError as error:
-        if isinstance(error, AuditTooLong) or isinstance(error.__cause__, psycopg.errors.QueryCanceled):
-            raise LogBusy from error
+        if isinstance(error, AuditTimeout) or isinstance(error.__cause__, psycopg.errors.QueryCanceled):
+            raise DatabaseBusy from error
         if isinstance(error.__cause__, psycopg.Error):
-            raise LogUnavailable from error
+            raise DatabaseUnavailable from error
         raise

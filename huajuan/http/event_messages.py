@@ -1,23 +1,25 @@
-"""What each event that touches an account says, as a sentence for people, in Chinese and in English."""
+"""The events of an account as sentences, in Chinese and in English."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
-from huajuan.audit.timeline import Happening
+import msgspec
+
+from huajuan.audit.timeline import TimelineEvent
 from huajuan.domain.account import Account
 from huajuan.domain.admin import Admin
 from huajuan.domain.email_claim import EmailClaim
 from huajuan.domain.favorite import Favorite
 from huajuan.domain.image import Image
 from huajuan.domain.like import Like
-from huajuan.event_store import encryption
-from huajuan.http.own_addresses import present
-from huajuan.http.serializers import wire_time
+from huajuan.event_store import personal_keys
+from huajuan.http.serializers import Moment, wire_time
+from huajuan.http.urls import current_url
 
 
 class Sentence(NamedTuple):
-    """The fields of the event stand in braces, and `image` for how the picture is called."""
+    """Two templates. The fields of the event and `image`, the label of the picture, stand in braces."""
 
     zh: str
     en: str
@@ -105,38 +107,40 @@ SENTENCES: Mapping[type[Any], Sentence] = {
     Admin.GrantedAgain: _ADMIN,
     Admin.Revoked: Sentence("被撤销管理员权限：{reason}", "lost the admin role: {reason}"),
 }
-AVATAR_TAKEN_AWAY = Sentence("移除了头像", "took the avatar away")
+AVATAR_REMOVED = Sentence("移除了头像", "took the avatar away")
 AVATAR_ERASED = Sentence("更换或移除了头像（已抹除）", "changed the avatar or took it away (erased)")
-ERASED = Sentence("（已抹除）", encryption.ERASED)
+ERASED = Sentence("（已抹除）", personal_keys.ERASED)
 BY_ANOTHER = Sentence("（操作者：{actor}）", " (by {actor})")
 
 
-def sentence_of(happened: Happening, addresses: Sequence[str] = ()) -> Sentence:
-    """What is personal and erased is said to be so; whoever acted is named if it was somebody else."""
-    said = _sentence(happened, addresses)
-    if happened.actor is None or happened.by_themselves:
-        return said
+def sentence_of(happened: TimelineEvent, addresses: Sequence[str] = ()) -> Sentence:
+    """Erased personal data is marked as erased; the actor is named if it was another account."""
+    sentence = _sentence(happened, addresses)
+    if happened.actor is None or happened.is_own_action:
+        return sentence
     zh, en = (text.format(actor=happened.actor) for text in BY_ANOTHER)
-    return Sentence(said.zh + zh, said.en + en)
+    return Sentence(sentence.zh + zh, sentence.en + en)
 
 
-def _sentence(happened: Happening, addresses: Sequence[str]) -> Sentence:
+def _sentence(happened: TimelineEvent, addresses: Sequence[str]) -> Sentence:
     event = happened.event
     if isinstance(event, Account.AvatarChanged) and not event.url:
-        return AVATAR_ERASED if event.url is None else AVATAR_TAKEN_AWAY
+        return AVATAR_ERASED if event.url is None else AVATAR_REMOVED
     zh, en = SENTENCES[type(event)]
-    fields = {name: _plain(value) for name, value in vars(event).items()} | {"image": called(happened)}
+    fields = {name: _plain(value) for name, value in vars(event).items()} | {"image": image_label(happened)}
     if isinstance(event, Account.AvatarChanged) and event.url:
-        fields["url"] = present(event.url, addresses)
-    return Sentence(zh.format_map(_said(fields, ERASED.zh)), en.format_map(_said(fields, ERASED.en)))
+        fields["url"] = current_url(event.url, addresses)
+    return Sentence(
+        zh.format_map(_with_erased(fields, ERASED.zh)), en.format_map(_with_erased(fields, ERASED.en))
+    )
 
 
-def called(happened: Happening) -> str:
-    """A picture's id in lists, or else as much of its id in the log as tells it from others."""
+def image_label(happened: TimelineEvent) -> str:
+    """The picture's id in lists, or else the first 8 digits of its id in the log."""
     return f"#{happened.image_id}" if happened.image_id else str(happened.image)[:8]
 
 
-def _said(fields: dict[str, Any], erased: str) -> dict[str, Any]:
+def _with_erased(fields: dict[str, Any], erased: str) -> dict[str, Any]:
     return {name: erased if value is None else value for name, value in fields.items()}
 
 
@@ -144,3 +148,39 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return wire_time(value)
     return value.isoformat() if isinstance(value, date) else value
+
+
+class LineOnWire(msgspec.Struct):
+    """One event, in Chinese and in English; `event` is its kind.
+
+    `actor` is the account that acted, by name, or by its id in the log if it is erased; `null` is the service.
+    `image` is the picture's id in the log, `image_id` its id in lists, once it was drawn, `generation_id` its job.
+    """
+
+    position: int
+    time: Moment
+    event: str
+    zh: str
+    en: str
+    actor: str | None
+    image: str | None
+    image_id: int | None
+    correlation_id: str | None
+    generation_id: int | None
+
+
+def line_of(happened: TimelineEvent, addresses: Sequence[str]) -> LineOnWire:
+    """`addresses` are the public addresses of the service, the present one first."""
+    sentence, event = sentence_of(happened, addresses), happened.event
+    return LineOnWire(
+        happened.position,
+        wire_time(event.timestamp),
+        event.TOPIC,
+        sentence.zh,
+        sentence.en,
+        happened.actor,
+        str(happened.image) if happened.image else None,
+        happened.image_id,
+        event.correlation_id,
+        happened.generation_id,
+    )

@@ -1,4 +1,4 @@
-"""Every text a client sees, as the contract spells it."""
+"""All texts that clients receive, as the contract defines them."""
 
 from huajuan.domain import refusals
 
@@ -14,7 +14,7 @@ REQUEST_TIMEOUT = "请求超时"
 REQUEST_LINE_TOO_LONG = "请求地址过长"
 HEADERS_TOO_LARGE = "请求头过大"
 BUSY = "服务繁忙，请稍后再试"
-UNPLANNED = "服务器内部错误"
+INTERNAL_ERROR = "服务器内部错误"
 BAD_REQUEST = "请求无效"
 TOO_MANY_REQUESTS = "请求过于频繁，请稍后再试"
 
@@ -23,28 +23,28 @@ REGISTERED = "注册成功"
 REGISTERED_PENDING = "注册成功，请等待管理员批准"
 REGISTRATION_CLOSED = "注册已关闭"
 NOT_REGISTERED = "用户创建失败"
-FORM = {
-    refusals.NameMissing: "名字为空",
+REGISTRATION_ERRORS = {
+    refusals.UsernameMissing: "名字为空",
     refusals.EmailMissing: "邮箱为空",
     refusals.PasswordTooShort: "密码少于6位",
     refusals.EmailMalformed: "邮箱格式不正确",
-    refusals.NameTaken: "用户名已存在",
+    refusals.UsernameTaken: "用户名已存在",
     refusals.EmailTaken: "邮箱已存在",
-    refusals.NameUnfit: "名字不合法",
+    refusals.UsernameInvalid: "名字不合法",
 }
 USER_UNKNOWN = "用户不存在"
-AVATAR_UNFIT = "头像地址不合法"
+AVATAR_URL_INVALID = "头像地址不合法"
 PASSWORD_WRONG = "密码错误"
-UPDATE = {
+UPDATE_ERRORS = {
     refusals.NotRegistered: USER_UNKNOWN,
-    refusals.EmailMissing: FORM[refusals.EmailMissing],
-    refusals.PasswordTooShort: FORM[refusals.PasswordTooShort],
-    refusals.EmailMalformed: FORM[refusals.EmailMalformed],
-    refusals.EmailTaken: FORM[refusals.EmailTaken],
-    refusals.AvatarUnfit: AVATAR_UNFIT,
+    refusals.EmailMissing: REGISTRATION_ERRORS[refusals.EmailMissing],
+    refusals.PasswordTooShort: REGISTRATION_ERRORS[refusals.PasswordTooShort],
+    refusals.EmailMalformed: REGISTRATION_ERRORS[refusals.EmailMalformed],
+    refusals.EmailTaken: REGISTRATION_ERRORS[refusals.EmailTaken],
+    refusals.AvatarUrlInvalid: AVATAR_URL_INVALID,
     refusals.WrongPassword: PASSWORD_WRONG,
 }
-DATABASE_AWAY = "数据库暂时不可用"
+DATABASE_UNAVAILABLE = "数据库暂时不可用"
 LOGGED_IN = "登录成功"
 ACCOUNT_BANNED = "账号已被封禁"
 ACCOUNT_PENDING = "账号尚待批准"
@@ -56,18 +56,18 @@ QUERY_FAILED = "查询失败"
 ERASED = "{name}的账号注销成功"
 USER_DELETED = "成功删除用户：{name}"
 NOT_ROOT = "非root用户，不可删除其他某个用户"
-WHOM_TO_ERASE = "需要 isOwn=true 或 username"
+NO_ACCOUNT_NAMED = "需要 isOwn=true 或 username"
 
 USERS_LISTED = "获取用户列表成功"
 USERS_NOT_LISTED = "获取用户列表失败"
 AVATAR_CHANGED = "头像更新成功"
 AVATAR_NOT_CHANGED = "更新头像失败"
-PORTRAIT_UNFIT = "头像图片不合法"
+AVATAR_PICTURE_INVALID = "头像图片不合法"
 AVATAR = "获取头像成功"
 AVATAR_QUERY_FAILED = "查询头像失败"
 USER_UPDATED = "用户信息更新成功"
 USER_NOT_UPDATED = "更新用户信息失败"
-NAME_FIXED = "用户名不可修改"
+USERNAME_FIXED = "用户名不可修改"
 
 # points
 CHECKED_IN = "积分记录更新成功!用户当前积分为{score}"
@@ -95,15 +95,15 @@ IMAGES_OF_USER_FAILED = "查询用户图像失败"
 IMAGE_NOT_FOUND = "未找到相关图片"
 ALL_IMAGES = "获取图像列表成功"
 ALL_IMAGES_FAILED = "获取图像列表失败"
-QUERY_UNFIT = "查询参数无效"
-START_TIME_UNFIT = "无效的开始时间格式"
-END_TIME_UNFIT = "无效的结束时间格式"
+QUERY_INVALID = "查询参数无效"
+START_TIME_INVALID = "无效的开始时间格式"
+END_TIME_INVALID = "无效的结束时间格式"
 TIME_MISSING = "缺少时间"
 TIME_EXPECTED = "应为 YYYY-MM-DD 或 YYYY-MM-DDTHH:MM:SS[.ffffff]Z"
 IMAGES_OF_RANGE = "查询图像列表成功"
 IMAGES_OF_RANGE_FAILED = "查询图像列表失败"
 IMAGE_FOUND = "查询图像成功"
-IMAGE_QUERY_UNFIT = "无效的图像id或用户名"
+IMAGE_QUERY_INVALID = "无效的图像id或用户名"
 IMAGE_QUERY_EXPECTED = "需要 url、username 或大于 0 的 id"
 IMAGE_QUERY_FAILED = "查询用户的图片失败"
 
@@ -135,7 +135,7 @@ UNFAVORITE_FAILED = "取消图像收藏失败"
 FAVORITE_REMOVED = "取消图像收藏成功"
 
 # operations
-WELL = "操作成功"
+SUCCEEDED = "操作成功"
 UNBALANCED = "操作成功，但积分账目不平"
 
 # admin
@@ -147,14 +147,14 @@ REASON_TOO_LONG = "原因过长"
 REASON_TOO_LONG_BECAUSE = "原因最多 {most} 个字符"
 REASON_UNPRINTABLE = "原因不合法"
 REASON_UNPRINTABLE_BECAUSE = "原因须为一行可打印的文字"
-PAINTER_UNFIT = "绘图服务器地址不合法"
-PAINTER_ADDRESS_SECRET = "地址不能含用户名、密码或参数，此类绘图服务器请用 HUAJUAN_COMFYUI_URLS 配置"
-ALREADY_PAINTER = "该绘图服务器已在使用中"
-NOT_PAINTER = "未找到该绘图服务器"
+SERVER_URL_INVALID = "绘图服务器地址不合法"
+SERVER_URL_HAS_CREDENTIALS = "地址不能含用户名、密码或参数，此类绘图服务器请用 HUAJUAN_COMFYUI_URLS 配置"
+SERVER_ALREADY_ADDED = "该绘图服务器已在使用中"
+SERVER_NOT_FOUND = "未找到该绘图服务器"
 NOT_STOPPED_THERE = "投影并未停在该位置"
 IN_PROGRESS = "请求正在处理中"
 KEY_REUSED = "幂等键已用于其他请求"
-POINTS_UNFIT = "积分数量不合法"
+POINTS_INVALID = "积分数量不合法"
 BALANCE_OUT_OF_RANGE = "积分余额超出允许范围"
 ALREADY_BANNED = "该账号已被封禁"
 NOT_BANNED = "该账号未被封禁"

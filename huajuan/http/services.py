@@ -1,80 +1,88 @@
-"""What the controllers have at hand."""
+"""The services of a worker process. A route handler declares the ones it uses as parameters of these names."""
 
 from dataclasses import dataclass
 
-from litestar.di import NamedDependency
-
-from huajuan.auth.login_attempts import Attempts
+from huajuan.auth.login_attempts import LoginAttempts
 from huajuan.auth.passwords import Passwords
-from huajuan.auth.registrations import Registrations
+from huajuan.auth.registrations import RegistrationAttempts
 from huajuan.auth.sessions import Sessions
 from huajuan.auth.tokens import Tokens
-from huajuan.event_store.after_commit import after_commit
-from huajuan.event_store.store import EventStore
-from huajuan.event_store.stream_reader import StreamReader
-from huajuan.http.audit_pool import Auditors
-from huajuan.http.sse_hub import Followers
-from huajuan.idempotency.keys import RequestNames
+from huajuan.event_store.log_reader import StreamReader
+from huajuan.event_store.store import EventStore, after_commit
+from huajuan.http.audit_pool import AuditPool
+from huajuan.http.generation_status import JobViews
+from huajuan.http.sse_hub import SseHub
+from huajuan.idempotency.keys import IdempotencyKeys
 from huajuan.idempotency.service import Idempotency
 from huajuan.jobs.dispatcher import Dispatcher
 from huajuan.jobs.queue import JobQueue
-from huajuan.jobs.runner import DrawingRoom
+from huajuan.jobs.runner import JobRunner
 from huajuan.observability.health import HealthChecks
-from huajuan.projections.engine.points_audit import PointsAudit
 from huajuan.projections.engine.projection import Projection
 from huajuan.projections.engine.projector import Projector
-from huajuan.projections.queries.read_tables import ReadTables
+from huajuan.projections.engine.table import ReadTables
+from huajuan.projections.queries.points_audit import PointsAudit
 from huajuan.projections.rebuild.process import RebuildProcesses
-from huajuan.response_cache.cache import Memory
-from huajuan.response_cache.lease import Tenancy
+from huajuan.response_cache.cache import ResponseCache
 from huajuan.settings import Settings
 from huajuan.storage.avatar_files import AvatarFiles
-from huajuan.storage.avatars import Portraits
-from huajuan.storage.deleted_pictures import Trash
-from huajuan.storage.erasures import Erasures
+from huajuan.storage.avatars import AvatarMaker
+from huajuan.storage.deletions import DeletedPictures, Erasures
 from huajuan.storage.pictures import Pictures
 
 
 @dataclass(frozen=True)
-class Desk:
-    """One a process."""
+class ReadYourWrites:
+    """Lets a response wait until the read tables contain what the request appended."""
+
+    projector: Projector
+    seconds_max: float
+
+    async def wait_for(self, position: int, *projections: Projection) -> None:
+        """Wait until the tables have folded `position`, within a time limit.
+
+        After the limit the request still succeeds: a committed change is never reported as failed.
+        """
+        with after_commit("wait for read tables"):
+            await self.projector.wait_for_position(position, *projections, seconds_max=self.seconds_max)
+
+
+@dataclass(frozen=True)
+class Services:
+    """Built once a process by `huajuan.bootstrap`."""
 
     settings: Settings
+    # commands
     store: EventStore
+    read_your_writes: ReadYourWrites
+    # queries
     projector: Projector
     tables: ReadTables
-    health: HealthChecks
-    points_audit: PointsAudit
+    streams: StreamReader
+    job_views: JobViews
+    sse_hub: SseHub
+    # accounts
     passwords: Passwords
     tokens: Tokens
     sessions: Sessions
-    attempts: Attempts
-    registrations: Registrations
-    request_names: RequestNames
-    idempotency: Idempotency
-    room: DrawingRoom
+    attempts: LoginAttempts
+    registrations: RegistrationAttempts
+    # jobs
+    job_runner: JobRunner
     dispatcher: Dispatcher
     queue: JobQueue
-    streams: StreamReader
-    followers: Followers
+    # stored files
     pictures: Pictures
     avatars: AvatarFiles
-    portraits: Portraits
-    trash: Trash
+    avatar_maker: AvatarMaker
+    deleted_pictures: DeletedPictures
     erasures: Erasures
+    # operations
+    health: HealthChecks
+    points_audit: PointsAudit
     rebuilds: RebuildProcesses
-    auditors: Auditors
-    tenancy: Tenancy
-    memory: Memory
-
-    async def show(self, position: int, *projections: Projection) -> None:
-        """Wait until these tables show what was just appended, within a bound.
-
-        A success is told all the same when they do not: what is committed is never reported as failed.
-        """
-        seconds_max = self.settings.read_own_writes_seconds_max
-        with after_commit("wait for read tables"):
-            await self.projector.reach(position, *projections, seconds_max=seconds_max)
-
-
-AtDesk = NamedDependency[Desk]
+    audit_pool: AuditPool
+    # middleware
+    idempotency_keys: IdempotencyKeys
+    idempotency: Idempotency
+    response_cache: ResponseCache

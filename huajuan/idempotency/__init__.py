@@ -1,1 +1,1 @@
-"""Idempotency keys: a request that is sent again with its key has one effect and gets the first reply."""
+"""Idempotency keys: a request sent again with the same key has one effect and gets the first reply."""

@@ -1,4 +1,7 @@
-"""What is kept of a request that was sent with a key; the database alone can read none of it."""
+"""Keyed hashes that identify a request with an idempotency key, and the encryption of its stored reply.
+
+The keys are derived from a secret that is not in the database.
+"""
 
 import hashlib
 import hmac
@@ -13,22 +16,23 @@ _NONCE_BYTES = 12
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Reply(msgspec.Struct, frozen=True):
-    """A reply as it was sent: `headers` are names and values, in order."""
+class StoredReply(msgspec.Struct, frozen=True):
+    """A reply as it was sent; `headers` are names and values in order."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
 
 
-_decode = msgspec.msgpack.Decoder(Reply).decode
+_decode = msgspec.msgpack.Decoder(StoredReply).decode
 
 
 @dataclass(frozen=True)
-class KeyedRequest:
-    """`row` names the request, `digest` its body; only who has the request's own key can open its reply.
+class IdempotentRequest:
+    """`row` identifies the request, `digest` its body; the reply is encrypted with the `secret` of the
+    request.
 
-    `account_id` is whose request it is, `None` where nobody has logged in.
+    `account_id` is `None` for a request without log-in.
     """
 
     row: bytes
@@ -36,34 +40,29 @@ class KeyedRequest:
     account_id: UUID | None
     secret: AESGCM
 
-    def seal(self, reply: Reply) -> bytes:
+    def seal(self, reply: StoredReply) -> bytes:
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self.secret.encrypt(nonce, _encode(reply), self.row)
 
-    def open(self, sealed: bytes) -> Reply:
+    def open(self, sealed: bytes) -> StoredReply:
         return _decode(self.secret.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], self.row))
 
 
-class RequestNames:
-    """`secret` is the service's own and never in the database: what is in there cannot be guessed at.
-
-    A new secret makes every request a new one.
-    """
+class IdempotencyKeys:
+    """Derives the identity of requests from the service's `secret`; a new secret makes all requests new."""
 
     def __init__(self, secret: str) -> None:
-        self._secret = hmac.digest(secret.encode(), b"idempotency", hashlib.sha256)
+        self._key = hmac.digest(secret.encode(), b"idempotency", hashlib.sha256)
 
-    def name(self, key: str, who: str, route: str, body: str, account_id: UUID | None) -> KeyedRequest:
-        """`who` is an account or an address, `route` the method with the path and the query, `body` a SHA-256 in
-        hexadecimal.
-        """
+    def name(self, key: str, who: str, route: str, body: str, account_id: UUID | None) -> IdempotentRequest:
+        """`who` is an account or address, `route` method, path and query, `body` a hexadecimal SHA-256."""
         parts = [key, who, route]
-        return KeyedRequest(
-            row=self._cut("row", *parts),
-            digest=self._cut("body", *parts, body),
+        return IdempotentRequest(
+            row=self._derive("row", *parts),
+            digest=self._derive("body", *parts, body),
             account_id=account_id,
-            secret=AESGCM(self._cut("reply", *parts)),
+            secret=AESGCM(self._derive("reply", *parts)),
         )
 
-    def _cut(self, *parts: str) -> bytes:
-        return hmac.digest(self._secret, _encode(parts), hashlib.sha256)
+    def _derive(self, *parts: str) -> bytes:
+        return hmac.digest(self._key, _encode(parts), hashlib.sha256)

@@ -1,48 +1,46 @@
-"""A small client for ComfyUI: draw one picture exactly once, and know what became of it."""
+"""A client for ComfyUI that draws each picture exactly once. It is independent of the rest of the package."""
 
 from huajuan.inference_client.client import ComfyUI
 from huajuan.inference_client.discovery import ServerInfo
-from huajuan.inference_client.drawing import Drawing, Drawn
 from huajuan.inference_client.errors import (
-    BadPicture,
-    Cancelled,
     DrawingFailed,
     InferenceError,
+    InvalidPicture,
+    JobCancelled,
     JobLost,
+    JobTimeout,
     OutcomeUnknown,
-    Rejected,
     ServerUnavailable,
-    TookTooLong,
+    WorkflowRejected,
 )
-from huajuan.inference_client.holes import Graph, WorkflowError, check_holes
 from huajuan.inference_client.jobs import JobState
-from huajuan.inference_client.limits import Limits
-from huajuan.inference_client.outputs import check_workflow
-from huajuan.inference_client.remarks import not_applied, remarks
-from huajuan.inference_client.workflow import text_to_image, with_checkpoint
+from huajuan.inference_client.models import ClientLimits, Drawing, Drawn
+from huajuan.inference_client.workflows.checks import check_workflow, not_applied, workflow_warnings
+from huajuan.inference_client.workflows.fill import text_to_image, with_checkpoint
+from huajuan.inference_client.workflows.placeholders import Graph, WorkflowError, check_placeholders
 
 __all__ = [
-    "BadPicture",
-    "Cancelled",
+    "ClientLimits",
     "ComfyUI",
     "Drawing",
     "DrawingFailed",
     "Drawn",
     "Graph",
     "InferenceError",
+    "InvalidPicture",
+    "JobCancelled",
     "JobLost",
     "JobState",
-    "Limits",
+    "JobTimeout",
     "OutcomeUnknown",
-    "Rejected",
     "ServerInfo",
     "ServerUnavailable",
-    "TookTooLong",
     "WorkflowError",
-    "check_holes",
+    "WorkflowRejected",
+    "check_placeholders",
     "check_workflow",
     "not_applied",
-    "remarks",
     "text_to_image",
     "with_checkpoint",
+    "workflow_warnings",
 ]

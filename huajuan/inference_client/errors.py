@@ -1,22 +1,22 @@
-"""What can go wrong between asking for a picture and holding it, and what a caller may conclude from it.
+"""The exceptions of the client, and what a caller may conclude from each.
 
 InferenceError
-├── DrawingFailed         final: no picture will come, what was paid can be given back
-│   ├── Rejected          the server refused the graph; sending it again would change nothing
-│   ├── BadPicture        the job ended well, but what it left is not the picture asked for
-│   ├── Cancelled         somebody stopped the job
-│   ├── JobLost           the server no longer knows (or never knew) the job: a restart, a cleared queue
-│   └── TookTooLong       a time limit passed and the job was told to stop
-├── ServerUnavailable     nothing was queued by this call: another server may be asked
-└── OutcomeUnknown        cannot tell whether the job runs: say nothing now, `finish` it later
+├── DrawingFailed         final: there will be no picture
+│   ├── WorkflowRejected  the server rejected the graph; sending it again would change nothing
+│   ├── InvalidPicture    the job succeeded, but its output is not the requested picture
+│   ├── JobCancelled      the job was stopped on request
+│   ├── JobLost           the server does not know the job: it was restarted, or its queue was cleared
+│   └── JobTimeout        a time limit passed, and the job was cancelled
+├── ServerUnavailable     this call submitted nothing: another server may be tried
+└── OutcomeUnknown        the job may be running: `finish` it later
 """
 
 
 class InferenceError(Exception):
-    """Any failure of this library.
+    """The base class of this package's exceptions.
 
-    `reason` is one short sentence fit for an end user. `detail` is for the log only: it may hold
-    what the server said, paths and traces included.
+    `reason` is one short sentence that end users may read. `detail` is for logs only: it may hold the
+    server's response, with paths and tracebacks.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -26,32 +26,34 @@ class InferenceError(Exception):
 
 
 class DrawingFailed(InferenceError):
-    """The job ended without the picture, for good."""
+    """The job ended without a picture."""
 
 
-class Rejected(DrawingFailed):
-    """The graph was refused before anything was drawn; `is_unlisted` when it names what the server does not have."""
+class WorkflowRejected(DrawingFailed):
+    """The graph was rejected before drawing.
+
+    `is_unlisted`: it names a value that the server does not list.
+    """
 
     def __init__(self, reason: str, detail: str = "", *, is_unlisted: bool = False) -> None:
         super().__init__(reason, detail)
         self.is_unlisted = is_unlisted
 
 
-class BadPicture(DrawingFailed):
-    """The picture is missing, damaged, too large or of another size than asked."""
+class InvalidPicture(DrawingFailed):
+    """The picture is missing, damaged, too large or of the wrong size."""
 
 
-class Cancelled(DrawingFailed):
-    """The job was stopped on somebody's request."""
+class JobCancelled(DrawingFailed):
+    """The job was stopped on request."""
 
 
 class JobLost(DrawingFailed):
-    """The server knows the job neither in its queue nor in its history."""
+    """The job is neither in the server's queue nor in its history."""
 
 
-class TookTooLong(DrawingFailed):
-    """A limit of time passed; `worker_stuck` says that nothing moved there, or that even the request to stop had no
-    effect."""
+class JobTimeout(DrawingFailed):
+    """A time limit passed. `worker_stuck`: the server made no progress, or the cancellation had no effect."""
 
     def __init__(self, reason: str, detail: str = "", *, worker_stuck: bool = False) -> None:
         super().__init__(reason, detail)
@@ -59,8 +61,8 @@ class TookTooLong(DrawingFailed):
 
 
 class ServerUnavailable(InferenceError):
-    """This call queued nothing. An earlier `draw` of the same id may have: then `finish`, don't move on."""
+    """This call submitted nothing. If an earlier `draw` of the same id may have, use `finish`."""
 
 
 class OutcomeUnknown(InferenceError):
-    """The server stopped answering at a moment when the job may be queued or running."""
+    """The server stopped answering while the job may be queued or running."""

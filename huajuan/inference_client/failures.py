@@ -1,4 +1,4 @@
-"""Turn what the server says of a refused or failed job into a short reason and a detail for the log."""
+"""Converts the server's description of a rejected or failed job into an exception."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from huajuan.inference_client.errors import Cancelled, DrawingFailed, Rejected
+from huajuan.inference_client.errors import DrawingFailed, JobCancelled, WorkflowRejected
 from huajuan.inference_client.jobs import messages
 
 CODE = re.compile(r"[A-Za-z][A-Za-z0-9_. -]{0,60}")
@@ -14,32 +14,32 @@ OUT_OF_MEMORY = re.compile(r"out.?of.?memory|can't allocate|not enough memory", 
 NOT_IN_LIST = "value_not_in_list"
 REFUSED = "the server refused the workflow"
 NODES_NAMED_MAX = 3
-# Of a node that failed; among them may be the prompt, which no log may have.
+# Values of the failed node. They may include the prompt, which must not be logged.
 INPUTS = {"current_inputs", "current_outputs"}
 
 
-def rejection(answer: Any, characters_max: int) -> Rejected:
-    """The error for a refused graph. `answer` is the decoded body of POST /prompt, of any shape.
+def rejection(body: Any, characters_max: int) -> WorkflowRejected:
+    """The exception for a rejected graph. `body` is the decoded body of POST /prompt, of any type.
 
-    The general error often says nothing, then the nodes' own errors do. Only codes and names of inputs
-    reach the reason: messages may carry traces and paths.
+    The general error is often empty, so the errors of nodes come first. `reason` contains only codes and
+    input names, for messages may contain tracebacks and paths.
     """
-    answer = answer if isinstance(answer, dict) else {}
-    causes = list(_node_causes(answer.get("node_errors"))) or list(_general_cause(answer.get("error")))
+    body = body if isinstance(body, dict) else {}
+    causes = list(_node_causes(body.get("node_errors"))) or list(_general_cause(body.get("error")))
     named = ", ".join(dict.fromkeys(causes[:NODES_NAMED_MAX]))
-    return Rejected(
+    return WorkflowRejected(
         f"{REFUSED}: {named}" if named else REFUSED,
-        _detail(answer, characters_max),
+        _detail(body, characters_max),
         is_unlisted=any(cause.startswith(NOT_IN_LIST) for cause in causes),
     )
 
 
 def failure(entry: dict[str, Any], characters_max: int) -> DrawingFailed:
-    """The error for a job whose history entry says that it failed or was interrupted."""
-    said = dict(messages(entry))
-    if "execution_interrupted" in said:
-        return Cancelled("the job was stopped", _detail(said["execution_interrupted"], characters_max))
-    error = said.get("execution_error", {})
+    """The exception for a job whose history entry is failed or interrupted."""
+    events = dict(messages(entry))
+    if "execution_interrupted" in events:
+        return JobCancelled("the job was stopped", _detail(events["execution_interrupted"], characters_max))
+    error = events.get("execution_error", {})
     return DrawingFailed(_failure_reason(error), _detail(error, characters_max))
 
 
@@ -79,7 +79,7 @@ def _code(text: Any) -> str:
     return text if isinstance(text, str) and CODE.fullmatch(text) else ""
 
 
-def _detail(said: Any, characters_max: int) -> str:
-    if isinstance(said, dict):
-        said = {name: value for name, value in said.items() if name not in INPUTS}
-    return msgspec.json.encode(said).decode()[:characters_max]
+def _detail(data: Any, characters_max: int) -> str:
+    if isinstance(data, dict):
+        data = {name: value for name, value in data.items() if name not in INPUTS}
+    return msgspec.json.encode(data).decode()[:characters_max]

@@ -1,14 +1,14 @@
-"""Where a job is: asked of /api/jobs where the server has it, else of queue, history and queue again."""
+"""Looks up and cancels jobs: by /api/jobs, or on older servers by queue and history."""
 
 import enum
 from typing import Any
 from uuid import UUID
 
-from huajuan.inference_client.transport import NoAnswer, Transport
+from huajuan.inference_client.transport import NoUsableResponse, Transport
 
 
 class JobState(enum.Enum):
-    """What the server says of a job; `UNKNOWN` alone may also mean that it is between two lists."""
+    """The state of a job on the server. `UNKNOWN` includes a job that moves from the queue to the history."""
 
     UNKNOWN = "unknown"
     QUEUED = "queued"
@@ -32,7 +32,7 @@ STATES = {
 
 
 class Jobs:
-    """Looks jobs up. Methods raise `transport.Trouble` when the server gives no usable answer."""
+    """The jobs of one server. Methods raise `TransportError`."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -43,56 +43,64 @@ class Jobs:
         return state or await self._find_in_lists(prompt_id)
 
     async def record(self, prompt_id: UUID) -> dict[str, Any] | None:
-        """The job's history entry; None while it has not ended, and when it is unknown."""
+        """The job's history entry; `None` if the job has not ended or is unknown."""
         history = (await self._transport.get(f"/history/{prompt_id}")).document()
         entry = history.get(str(prompt_id))
         return entry if isinstance(entry, dict) else None
 
-    async def is_running(self, prompt_id: UUID) -> bool:
-        return await self._find_in_queue(prompt_id) is JobState.RUNNING
-
     async def remaining(self) -> int:
-        """How many jobs the server has yet to end, everyone's."""
+        """The number of unfinished jobs on the server, of all clients."""
         info = (await self._transport.get("/prompt")).document().get("exec_info")
         if not isinstance(info, dict) or not isinstance(count := info.get("queue_remaining"), int):
-            raise NoAnswer("the server does not say how long its queue is")
+            raise NoUsableResponse("the response has no queue length")
         return count
 
+    async def cancel(self, prompt_id: UUID) -> None:
+        """Request a stop of this job alone. A job that has ended or is unknown is left alone."""
+        response = await self._transport.post(f"/api/jobs/{prompt_id}/cancel", {})
+        if response.status == 200:
+            return
+        # Without that route: the queue first, since the job may start in between.
+        await self._transport.post("/queue", {"delete": [str(prompt_id)]})
+        # Servers before 0.3.57 ignore the id and stop any running job, so the running one is checked.
+        if await self._find_in_queue(prompt_id) is JobState.RUNNING:
+            await self._transport.post("/interrupt", {"prompt_id": str(prompt_id)})
+
     async def _find_by_route(self, prompt_id: UUID) -> JobState | None:
-        """None when the server is too old for the route: its 404 is no JSON, that of an unknown job is."""
-        answer = await self._transport.get(f"/api/jobs/{prompt_id}")
-        if answer.status in {404, 405}:
-            self._has_jobs_route = answer.is_json
-            return JobState.UNKNOWN if answer.is_json else None
-        return _state(answer.document())
+        """`None` if the server lacks the route: then its 404 is not JSON, unlike that of an unknown job."""
+        response = await self._transport.get(f"/api/jobs/{prompt_id}")
+        if response.status in {404, 405}:
+            self._has_jobs_route = response.is_json
+            return JobState.UNKNOWN if response.is_json else None
+        return _state(response.document())
 
     async def _find_in_lists(self, prompt_id: UUID) -> JobState:
-        # The queue twice, since between the first two looks the job may have moved from one to the other.
-        for place in (self._find_in_queue, self._find_in_history, self._find_in_queue):
-            if (state := await place(prompt_id)) is not JobState.UNKNOWN:
+        # The queue twice: the job may move to the history between the first two requests.
+        for find in (self._find_in_queue, self._find_in_history, self._find_in_queue):
+            if (state := await find(prompt_id)) is not JobState.UNKNOWN:
                 return state
         return JobState.UNKNOWN
 
     async def _find_in_queue(self, prompt_id: UUID) -> JobState:
         queue = (await self._transport.get("/queue")).document()
-        if _holds(queue.get("queue_running"), prompt_id):
+        if _contains(queue.get("queue_running"), prompt_id):
             return JobState.RUNNING
-        return JobState.QUEUED if _holds(queue.get("queue_pending"), prompt_id) else JobState.UNKNOWN
+        return JobState.QUEUED if _contains(queue.get("queue_pending"), prompt_id) else JobState.UNKNOWN
 
     async def _find_in_history(self, prompt_id: UUID) -> JobState:
         entry = await self.record(prompt_id)
-        return JobState.UNKNOWN if entry is None else ending(entry)
+        return JobState.UNKNOWN if entry is None else final_state(entry)
 
 
-def ending(entry: dict[str, Any]) -> JobState:
-    """How the job of a history entry ended. Failed and interrupted both say `error`: the messages differ."""
+def final_state(entry: dict[str, Any]) -> JobState:
+    """The final state in a history entry. Failed and interrupted jobs differ only in their messages."""
     if _status(entry).get("status_str") == "success":
         return JobState.SUCCEEDED
     return JobState.CANCELLED if "execution_interrupted" in dict(messages(entry)) else JobState.FAILED
 
 
 def messages(entry: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The events a history entry lists, as (type, data), oldest first; malformed ones are left out."""
+    """The events of a history entry as (type, data), oldest first, without malformed ones."""
     listed = _status(entry).get("messages")
     pairs = [pair for pair in listed if _is_message(pair)] if isinstance(listed, list) else []
     return [(str(kind), data) for kind, data in pairs]
@@ -110,11 +118,11 @@ def _status(entry: dict[str, Any]) -> dict[str, Any]:
 def _state(job: dict[str, Any]) -> JobState:
     state = STATES.get(str(job.get("status")))
     if state is None:
-        raise NoAnswer(f"a job's status is {str(job.get('status'))[:60]!r}")
+        raise NoUsableResponse(f"a job's status is {str(job.get('status'))[:60]!r}")
     return state
 
 
-def _holds(items: object, prompt_id: UUID) -> bool:
+def _contains(items: object, prompt_id: UUID) -> bool:
     if not isinstance(items, list):
-        raise NoAnswer("the queue is no list")
+        raise NoUsableResponse("the queue is no list")
     return any(isinstance(item, list) and len(item) > 1 and item[1] == str(prompt_id) for item in items)

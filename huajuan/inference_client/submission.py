@@ -1,60 +1,73 @@
-"""Queue a graph once, whatever becomes of the answer: in doubt, look for the job before sending it again."""
+"""Submits a graph exactly once: after an ambiguous response the job is looked up before it is sent again."""
 
 import asyncio
 from typing import Any
 from uuid import UUID
 
-from huajuan.inference_client.cancelling import Canceller
-from huajuan.inference_client.errors import InferenceError, OutcomeUnknown, Rejected, ServerUnavailable
+from huajuan.inference_client.errors import (
+    InferenceError,
+    OutcomeUnknown,
+    ServerUnavailable,
+    WorkflowRejected,
+)
 from huajuan.inference_client.failures import rejection
-from huajuan.inference_client.holes import Graph
 from huajuan.inference_client.jobs import Jobs, JobState
-from huajuan.inference_client.limits import Limits
-from huajuan.inference_client.transport import Answer, NoAnswer, NotSent, ServerError, Transport, Trouble
+from huajuan.inference_client.models import ClientLimits
+from huajuan.inference_client.transport import (
+    NoUsableResponse,
+    RequestNotSent,
+    Response,
+    ServerErrorResponse,
+    Transport,
+    TransportError,
+)
+from huajuan.inference_client.workflows.placeholders import Graph
 
-REFUSALS = {400, 413, 422}
+REJECTED_STATUSES = {400, 413, 422}
 
 
-class Submission:
-    """Sends graphs to the server's queue under our own id and our socket's client id."""
+class JobSubmitter:
+    """Sends graphs to the server's queue, with our own job id and the client id of our socket."""
 
-    def __init__(self, transport: Transport, jobs: Jobs, client_id: str, limits: Limits) -> None:
+    def __init__(self, transport: Transport, jobs: Jobs, client_id: str, limits: ClientLimits) -> None:
         self._transport = transport
         self._jobs = jobs
-        self._canceller = Canceller(transport, jobs)
         self._client_id = client_id
         self._limits = limits
 
     async def submit(self, prompt_id: UUID, graph: Graph) -> None:
-        """Returns when the server has the job. Raises Rejected, ServerUnavailable or OutcomeUnknown."""
-        doubts: list[NoAnswer] = []
+        """Returns when the server has the job.
+
+        Raises WorkflowRejected, ServerUnavailable or OutcomeUnknown.
+        """
+        ambiguous: list[NoUsableResponse] = []
         for _ in range(self._limits.submit_attempts_max):
             try:
                 return await self._post(prompt_id, graph)
-            except NotSent as problem:
-                raise self._given_up(doubts, problem) from problem
-            except NoAnswer as doubt:
-                doubts.append(doubt)
+            except RequestNotSent as error:
+                raise self._failure(ambiguous, error) from error
+            except NoUsableResponse as error:
+                ambiguous.append(error)
                 if await self._has_arrived(prompt_id):
                     return None
-        raise self._given_up(doubts, doubts[-1])
+        raise self._failure(ambiguous, ambiguous[-1])
 
-    def _given_up(self, doubts: list[NoAnswer], last: Trouble) -> InferenceError:
-        # After a clear error and several looks in vain, the job is not there.
-        if not all(isinstance(doubt, ServerError) for doubt in doubts):
+    def _failure(self, ambiguous: list[NoUsableResponse], last: TransportError) -> InferenceError:
+        # After a clear error and several lookups without a result, the server does not have the job.
+        if not all(isinstance(error, ServerErrorResponse) for error in ambiguous):
             return OutcomeUnknown("the server does not answer clearly", str(last))
         return ServerUnavailable(last.reason, str(last))
 
     async def _post(self, prompt_id: UUID, graph: Graph) -> None:
-        answer = await self._transport.post("/prompt", self._request(prompt_id, graph))
-        if answer.status in REFUSALS:
-            raise rejection(_decoded_or_none(answer), self._limits.detail_characters_max)
-        if answer.status != 200:
-            raise ServerUnavailable(f"{answer.reason}: it takes no jobs from us", answer.text)
-        await self._check_acceptance(prompt_id, answer.document())
+        response = await self._transport.post("/prompt", self._request(prompt_id, graph))
+        if response.status in REJECTED_STATUSES:
+            raise rejection(_decode_or_text(response), self._limits.detail_characters_max)
+        if response.status != 200:
+            raise ServerUnavailable(f"{response.reason}: it takes no jobs from us", response.text)
+        await self._check_accepted(prompt_id, response.document())
 
     def _request(self, prompt_id: UUID, graph: Graph) -> dict[str, Any]:
-        # A client id is sent even if no socket listens: without it some versions leave the outputs empty.
+        # Sent even without a socket: without a client id some versions leave the outputs empty.
         return {
             "prompt": graph,
             "prompt_id": str(prompt_id),
@@ -62,16 +75,18 @@ class Submission:
             "extra_data": {"preview_method": "none"},
         }
 
-    async def _check_acceptance(self, prompt_id: UUID, accepted: dict[str, Any]) -> None:
+    async def _check_accepted(self, prompt_id: UUID, accepted: dict[str, Any]) -> None:
         if accepted.get("node_errors"):
-            # A 200 all the same: the part of the graph that is sound has been queued.
+            # Despite the status 200: the valid part of the graph was queued.
             await self._withdraw(prompt_id)
-            refused = rejection(accepted, self._limits.detail_characters_max)
-            # Sent again, it could not be told from what was withdrawn.
-            raise Rejected(refused.reason, refused.detail)
+            rejected = rejection(accepted, self._limits.detail_characters_max)
+            # Not `is_unlisted`: a second submission could not be distinguished from the withdrawn one.
+            raise WorkflowRejected(rejected.reason, rejected.detail)
         if (theirs := accepted.get("prompt_id")) != str(prompt_id):
             await self._withdraw_named(theirs)
-            raise Rejected("the server is too old to take our job ids", f"it answered {str(theirs)[:60]!r}")
+            raise WorkflowRejected(
+                "the server is too old to take our job ids", f"it answered {str(theirs)[:60]!r}"
+            )
 
     async def _withdraw_named(self, theirs: object) -> None:
         try:
@@ -81,17 +96,17 @@ class Submission:
 
     async def _withdraw(self, prompt_id: UUID) -> None:
         try:
-            await self._canceller.cancel(prompt_id)
-        except Trouble:
+            await self._jobs.cancel(prompt_id)
+        except TransportError:
             return
 
     async def _has_arrived(self, prompt_id: UUID) -> bool:
-        """Look several times; OutcomeUnknown when the last look, too, brings no clear answer."""
+        """Look the job up several times. Raises `OutcomeUnknown` if the last lookup is ambiguous."""
         state, problem = None, ""
         for _ in range(self._limits.looks_before_resending):
             try:
                 state = await self._jobs.find(prompt_id)
-            except Trouble as trouble:
+            except TransportError as trouble:
                 state, problem = None, str(trouble)
             if state not in {None, JobState.UNKNOWN}:
                 return True
@@ -101,8 +116,8 @@ class Submission:
         return False
 
 
-def _decoded_or_none(answer: Answer) -> Any:
+def _decode_or_text(response: Response) -> Any:
     try:
-        return answer.decoded()
-    except NoAnswer:
-        return {"error": None, "body": answer.text}
+        return response.decoded()
+    except NoUsableResponse:
+        return {"error": None, "body": response.text}

@@ -1,33 +1,65 @@
-"""HTTP to one ComfyUI server: every answer bounded in size and time, every failure one of two kinds."""
+"""HTTP requests to one ComfyUI server, with limits of size and time.
+
+Failures are of two kinds: sent, or not sent.
+"""
 
 import asyncio
 import ssl
+from base64 import b64encode
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx
 import msgspec
 
-from huajuan.inference_client.address import address_of
-from huajuan.inference_client.limits import Limits
+from huajuan.inference_client.models import ClientLimits
 
-NOTHING: Mapping[str, str] = MappingProxyType(
-    {}
-)  # Unlike these, 502 and 504 come from something in between, behind which the request may go on.
+NO_PARAMS: Mapping[str, str] = MappingProxyType({})
+# Statuses of the server itself. 502 and 504 come from a proxy, behind which the request may go on.
 ENDED_WITH_ERROR = {500, 501, 503}
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
-class Trouble(Exception):
-    """The server gave no usable answer. `reason` says why in a short sentence, the message in detail."""
+class Address(NamedTuple):
+    """The parts of a server URL. `url` has no user, password, query, fragment or trailing slash."""
+
+    url: str
+    user: str
+    password: str
+    query: str
+
+    @property
+    def auth(self) -> tuple[str, str] | None:
+        return (self.user, self.password) if self.user or self.password else None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The header of basic authentication."""
+        if self.auth is None:
+            return {}
+        return {"Authorization": f"Basic {b64encode(':'.join(self.auth).encode()).decode()}"}
+
+
+def parse_address(url: str) -> Address:
+    """Parse a configured URL, whose user and password are percent-encoded."""
+    parts = urlsplit(url)
+    user_info, _, host = parts.netloc.rpartition("@")
+    user, _, password = user_info.partition(":")
+    public_url = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+    return Address(public_url, unquote(user), unquote(password), parts.query)
+
+
+class TransportError(Exception):
+    """There is no usable response. `reason` is a short sentence, the message has the details."""
 
     reason = "the server cannot be reached"
 
 
-class NotSent(Trouble):
-    """No connection came about: the server has seen nothing of the request."""
+class RequestNotSent(TransportError):
+    """No connection was made, so the request did not reach the server."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -35,36 +67,36 @@ class NotSent(Trouble):
             self.reason = "the server's certificate is not valid here"
 
 
-class NoAnswer(Trouble):
-    """The request may have been acted upon: time-out, broken connection, error 5xx, unreadable answer."""
+class NoUsableResponse(TransportError):
+    """The request may have been processed: timeout, broken connection, status 5xx or unreadable response."""
 
     reason = "the server does not answer clearly"
 
 
-class TookLong(NoAnswer):
-    """No answer in time."""
+class ResponseTimeout(NoUsableResponse):
+    """The time limit passed."""
 
     reason = "the server does not answer in time"
 
 
-class Unusable(NoAnswer):
-    """There is an answer, but none that this library can do anything with."""
+class UnusableResponse(NoUsableResponse):
+    """There is a response, but not one that the client can use."""
 
-    def __init__(self, answer: "Answer", detail: str = "") -> None:
-        super().__init__(f"{detail}, {answer.text}" if detail else answer.text)
-        self.reason = answer.reason
-
-
-class TooLarge(NoAnswer):
-    """The answer is longer than the bound."""
+    def __init__(self, response: "Response", detail: str = "") -> None:
+        super().__init__(f"{detail}, {response.text}" if detail else response.text)
+        self.reason = response.reason
 
 
-class ServerError(Unusable):
-    """The server itself ended the request with an error, so nothing of it is still under way."""
+class ResponseTooLarge(NoUsableResponse):
+    """The response is larger than the limit."""
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """One answer: HTTP status, media type in lower case without parameters, body."""
+class ServerErrorResponse(UnusableResponse):
+    """The server itself ended the request with an error, so it is not being processed."""
+
+
+class Response(msgspec.Struct, frozen=True):
+    """HTTP status, media type in lower case without parameters, and body."""
 
     status: int
     media_type: str
@@ -76,12 +108,12 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """The body's beginning, for the log."""
+        """The beginning of the body, for logs."""
         return f"HTTP {self.status}: {self.body[:1000].decode('utf-8', 'replace')}"
 
     @property
     def reason(self) -> str:
-        """Why it is of no use, for the operator."""
+        """Why the response is not usable, for operators."""
         if self.status in {401, 407}:
             return "the server asks for a password"
         if self.status in {403, 429}:
@@ -91,70 +123,70 @@ class Answer(msgspec.Struct, frozen=True):
         return "no ComfyUI answers at this address"
 
     def decoded(self) -> Any:
-        """The body as JSON whatever the status; NoAnswer when it is none."""
+        """The body as JSON, whatever the status. Raises `NoUsableResponse`."""
         if not self.is_json:
-            raise Unusable(self, f"no JSON but {self.media_type or 'no content type'}")
+            raise UnusableResponse(self, f"no JSON but {self.media_type or 'no content type'}")
         try:
             return msgspec.json.decode(self.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-            raise Unusable(self, f"broken JSON, {problem}") from problem
+            raise UnusableResponse(self, f"broken JSON, {problem}") from problem
 
     def document(self) -> dict[str, Any]:
-        """The body of a 200 as a JSON object; NoAnswer for anything else."""
+        """The JSON object of a response with status 200. Raises `NoUsableResponse`."""
         if self.status != 200 or not isinstance(found := self.decoded(), dict):
-            raise Unusable(self)
+            raise UnusableResponse(self)
         return found
 
 
 class Transport:
-    """A pool of connections to one server; `url` may have a path, under which the server's routes lie."""
+    """A connection pool for one server. The path of `url`, if any, is the prefix of the server's routes."""
 
-    def __init__(self, url: str, limits: Limits) -> None:
+    def __init__(self, url: str, limits: ClientLimits) -> None:
         self._limits = limits
-        address = address_of(url)
+        address = parse_address(url)
         self._http = httpx.AsyncClient(
             base_url=address.url,
             auth=address.auth,
             params=address.query,
             timeout=_timeout(limits),
             limits=_pool(limits),
-            # A proxy meant for the wide world must not stand before a server in the same rack.
+            # HTTP_PROXY is meant for the internet, not for a server on the same network.
             trust_env=False,
-            verify=_trust(),
+            verify=_ssl_context(),
             headers={"Accept-Encoding": "identity", "User-Agent": "huajuan"},
         )
 
     async def aclose(self) -> None:
         await self._http.aclose()
 
-    async def get(self, path: str, params: Mapping[str, str] = NOTHING) -> Answer:
+    async def get(self, path: str, params: Mapping[str, str] = NO_PARAMS) -> Response:
         return await self._whole("GET", path, self._limits.json_bytes_max, params=dict(params))
 
-    async def post(self, path: str, body: object) -> Answer:
+    async def post(self, path: str, body: object) -> Response:
         return await self._whole("POST", path, self._limits.json_bytes_max, json=body)
 
-    async def picture(self, params: Mapping[str, str]) -> Answer:
-        """GET /view; TooLarge beyond `picture_bytes_max`. The caller bounds the time."""
+    async def picture(self, params: Mapping[str, str]) -> Response:
+        """GET /view without a time limit. Raises `ResponseTooLarge` beyond `picture_bytes_max`."""
         return await self._send("GET", "/view", self._limits.picture_bytes_max, params=dict(params))
 
-    async def _whole(self, method: str, path: str, bytes_max: int, **request: Any) -> Answer:
+    async def _whole(self, method: str, path: str, bytes_max: int, **request: Any) -> Response:
         try:
             async with asyncio.timeout(self._limits.request_seconds_max):
                 return await self._send(method, path, bytes_max, **request)
         except TimeoutError as problem:
-            raise TookLong(f"{method} {path} took too long") from problem
+            raise ResponseTimeout(f"{method} {path} took too long") from problem
 
-    async def _send(self, method: str, path: str, bytes_max: int, **request: Any) -> Answer:
+    async def _send(self, method: str, path: str, bytes_max: int, **request: Any) -> Response:
         try:
             async with self._http.stream(method, path, **request) as response:
                 body = await _bounded_body(response, bytes_max)
         except NEVER_SENT as problem:
-            raise NotSent(_described(problem)) from problem
+            raise RequestNotSent(_described(problem)) from problem
         except httpx.TimeoutException as problem:
-            raise TookLong(_described(problem)) from problem
+            raise ResponseTimeout(_described(problem)) from problem
         except (httpx.HTTPError, httpx.StreamError) as problem:
-            raise NoAnswer(_described(problem)) from problem
-        return _unless_broken(Answer(response.status_code, _media_type(response), body))
+            raise NoUsableResponse(_described(problem)) from problem
+        return _check_status(Response(response.status_code, _media_type(response), body))
 
 
 async def _bounded_body(response: httpx.Response, bytes_max: int) -> bytes:
@@ -162,16 +194,16 @@ async def _bounded_body(response: httpx.Response, bytes_max: int) -> bytes:
     async for piece in response.aiter_bytes():
         body += piece
         if len(body) > bytes_max:
-            raise TooLarge(f"{response.url.path}: more than {bytes_max} bytes")
+            raise ResponseTooLarge(f"{response.url.path}: more than {bytes_max} bytes")
     return bytes(body)
 
 
-def _unless_broken(answer: Answer) -> Answer:
-    if answer.status in ENDED_WITH_ERROR:
-        raise ServerError(answer)
-    if answer.status >= 500:
-        raise Unusable(answer)
-    return answer
+def _check_status(response: Response) -> Response:
+    if response.status in ENDED_WITH_ERROR:
+        raise ServerErrorResponse(response)
+    if response.status >= 500:
+        raise UnusableResponse(response)
+    return response
 
 
 def _media_type(response: httpx.Response) -> str:
@@ -179,16 +211,16 @@ def _media_type(response: httpx.Response) -> str:
 
 
 @cache
-def _trust() -> ssl.SSLContext:
-    """Made once: reading all certificates takes tens of milliseconds."""
+def _ssl_context() -> ssl.SSLContext:
+    """Cached, since reading all certificates takes tens of milliseconds."""
     return ssl.create_default_context()
 
 
-def _timeout(limits: Limits) -> httpx.Timeout:
+def _timeout(limits: ClientLimits) -> httpx.Timeout:
     return httpx.Timeout(limits.read_seconds_max, connect=limits.connect_seconds_max)
 
 
-def _pool(limits: Limits) -> httpx.Limits:
+def _pool(limits: ClientLimits) -> httpx.Limits:
     return httpx.Limits(
         max_connections=limits.connections_max, keepalive_expiry=limits.idle_connection_seconds_max
     )

@@ -1,20 +1,22 @@
-"""The circuit breaker of one server: which failures count against it, and how long it gets no job."""
+"""The circuit breaker of an inference server: which failures count, and how long it gets no job."""
 
 import asyncio
 from collections import OrderedDict
 from uuid import UUID
 
-from huajuan.jobs.limits import DispatchLimits
+from huajuan.jobs.queue import DispatchLimits
 
 STREAK_MAX = 100
-# The failure that opened the circuit is not counted once more when another server has drawn the job.
+# A failure that opened the circuit is not counted again when another server draws the job soon after.
 SAME_FAILURE_SECONDS = 0.2
 
 
 class CircuitBreaker:
-    """Open after a failure that counts, each time for longer, then half-open: one job at a time until one succeeds.
+    """Opens after a failure that counts, each time for longer; then half-open: one job at a time until one
+    succeeds.
 
-    A failed job counts when another server draws it, or when jobs of two accounts have failed in a row.
+    A failed job counts when another server draws it, or when consecutive jobs of two accounts have failed.
+    `failures` is 0 while the circuit is closed.
     """
 
     def __init__(self, limits: DispatchLimits) -> None:
@@ -22,7 +24,7 @@ class CircuitBreaker:
         self._limits = limits
         self._until = 0.0
         self._opened_at = self._succeeded_at = float("-inf")
-        # The jobs that failed since the last success, with their accounts, and those that opened the circuit.
+        # Failed jobs since the last success, and those that opened the circuit, with their accounts.
         self._streak: OrderedDict[UUID, UUID | None] = OrderedDict()
         self._opened_by: dict[UUID, UUID | None] = {}
 
@@ -36,8 +38,8 @@ class CircuitBreaker:
         self._opened_by = {}
 
     def open(self, seconds_max: float) -> float:
-        """Returns for how many seconds."""
-        seconds: float = min(seconds_max, self._limits.rest_seconds_min * 2 ** min(self.failures, 30))
+        """Returns the cooldown in seconds."""
+        seconds: float = min(seconds_max, self._limits.cooldown_seconds_min * 2 ** min(self.failures, 30))
         self.failures += 1
         self._opened_at = _now()
         self._until = self._opened_at + seconds
@@ -46,12 +48,12 @@ class CircuitBreaker:
         return seconds
 
     def half_open(self) -> None:
-        """After a short pause one job at a time until one succeeds; the pause does not grow."""
+        """Allow one job at a time, after a short pause that does not grow."""
         self.failures = max(1, self.failures)
-        self._until = max(self._until, _now() + self._limits.rest_seconds_min)
+        self._until = max(self._until, _now() + self._limits.cooldown_seconds_min)
 
     def record_failure(self, image_id: UUID, account_id: UUID | None) -> bool:
-        """True where the circuit opened: jobs of different accounts have failed in a row."""
+        """Returns whether the circuit opened: consecutive jobs of different accounts have failed."""
         if self.cooldown_seconds and self._opened_by:
             return False
         self._streak[image_id] = account_id
@@ -60,16 +62,16 @@ class CircuitBreaker:
         if _accounts(self._streak) < 2:
             return False
         streak = dict(self._streak)
-        self.open(self._limits.rest_seconds_max)
+        self.open(self._limits.cooldown_seconds_max)
         self._opened_by = streak
         return True
 
     def counts(self, failed_at: float) -> bool:
-        """Whether a failure of that time, in a job that another server has drawn, says something new."""
+        """Whether a failure at that time counts when another server has drawn the job."""
         return failed_at > max(self._succeeded_at, self._opened_at + SAME_FAILURE_SECONDS)
 
     def acquit(self, image_id: UUID) -> None:
-        """The job failed at another server as well, so it counts no more."""
+        """The job failed at another server as well: it does not count, and may close the circuit again."""
         self._streak.pop(image_id, None)
         if image_id in self._opened_by:
             del self._opened_by[image_id]

@@ -1,69 +1,71 @@
-"""Tells of each painter, also of those that come later, whether the workflow fits it."""
+"""Checks of each inference server, also of those added later, for compatibility with the current workflow."""
 
 import asyncio
 
 import structlog
 
 from huajuan.inference_client import Graph, ServerUnavailable, with_checkpoint
-from huajuan.jobs.limits import DispatchLimits
-from huajuan.jobs.servers import Painter, Painters
-from huajuan.jobs.workflows import Workflows
+from huajuan.jobs.queue import DispatchLimits
+from huajuan.jobs.servers import InferenceServer, ServerPool
+from huajuan.jobs.workflows import WorkflowStore
 
 _logger = structlog.get_logger(__name__)
 
 
-async def keep_fitting(
-    painters: Painters, workflows: Workflows, limits: DispatchLimits, checkpoint: str = ""
+async def run_compatibility_checks(
+    servers: ServerPool, workflows: WorkflowStore, limits: DispatchLimits, checkpoint: str = ""
 ) -> None:
-    """For ever: try the workflow, with the checkpoint if one is named, on each painter as soon as it answers.
+    """Check each server as soon as it answers, with `checkpoint` if it is given. Runs until cancelled.
 
-    One that does not fit gets jobs of other workflows, and of this one only while no better server answers.
+    An incompatible server gets jobs of other workflows, and jobs of this one only while no better server
+    answers.
     """
     workflow = with_checkpoint(await workflows.find(workflows.current), checkpoint)
-    painters.checked_workflow = workflows.current
-    tried: set[Painter] = set()
+    servers.checked_workflow = workflows.current
+    checked: set[InferenceServer] = set()
     async with asyncio.TaskGroup() as group:
         while True:
-            painters.have_come.clear()
-            here = set(painters.all.values())
-            for painter in here - tried:
-                group.create_task(_keep_trying(painter, painters, workflow, limits))
-            tried = here
-            await painters.have_come.wait()
+            servers.added.clear()
+            present = set(servers.all.values())
+            for server in present - checked:
+                group.create_task(_check_until_compatible(server, servers, workflow, limits))
+            checked = present
+            await servers.added.wait()
 
 
-async def _keep_trying(painter: Painter, painters: Painters, workflow: Graph, limits: DispatchLimits) -> None:
-    """Until it fits, for somebody may give it what it lacks, or until it is to draw no more."""
-    is_told, pause_seconds = False, limits.fitting_pause_seconds
-    while painters.all.get(painter.url) is painter:
+async def _check_until_compatible(
+    server: InferenceServer, servers: ServerPool, workflow: Graph, limits: DispatchLimits
+) -> None:
+    """Repeat the check until the server is compatible (its models may be installed later) or removed."""
+    is_logged, pause_seconds = False, limits.compatibility_retry_seconds
+    while servers.all.get(server.url) is server:
         try:
-            problems = await painter.host.misfits(workflow)
+            problems = await server.client.check_compatibility(workflow)
         except ServerUnavailable as unavailable:
-            if not is_told:
+            if not is_logged:
                 _logger.warning(
-                    "workflow not tried: painter unavailable",
-                    host=painter.url,
+                    "workflow not checked: inference server unavailable",
+                    server=server.url,
                     reason=unavailable.reason,
                     detail=unavailable.detail,
                 )
-            is_told = True
-            # It may be a proxy that will never say.
-            next_seconds = min(pause_seconds * 2, limits.fitting_pause_seconds_max)
+            is_logged = True
+            # The pauses grow: behind a proxy the server may never describe its nodes.
+            next_seconds = min(pause_seconds * 2, limits.compatibility_retry_seconds_max)
         else:
-            _tell(painter, problems)
+            _record(server, problems)
             if not problems:
                 return
-            # Somebody may be about to give it what it lacks.
-            pause_seconds = next_seconds = limits.fitting_pause_seconds
+            pause_seconds = next_seconds = limits.compatibility_retry_seconds
         await asyncio.sleep(pause_seconds)
         pause_seconds = next_seconds
 
 
-def _tell(painter: Painter, problems: list[str]) -> None:
-    """What has not been told yet."""
-    before = painter.problems
-    painter.record_problems(problems)
+def _record(server: InferenceServer, problems: list[str]) -> None:
+    """Store the result, and log it if it has changed."""
+    before = server.problems
+    server.record_problems(problems)
     if problems and problems != before:
-        _logger.error("workflow does not fit the painter", host=painter.url, problems=problems)
+        _logger.error("workflow incompatible with the inference server", server=server.url, problems=problems)
     elif before and not problems:
-        _logger.info("workflow fits the painter now", host=painter.url)
+        _logger.info("workflow compatible with the inference server now", server=server.url)

@@ -1,138 +1,154 @@
-"""Dispatchers: one a painter in each process, which takes the next job in turn whenever the painter can have one."""
+"""Dispatch: in each process one loop per inference server claims jobs while the server can run one."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from uuid import UUID
 
 import structlog
 
-from huajuan.domain.inference_servers import Studio
-from huajuan.event_store.errors import LogError
-from huajuan.jobs.runner import TOO_LONG, DrawingRoom
-from huajuan.jobs.servers import Painter
-from huajuan.runtime.cancel_tasks import end
+from huajuan.domain.inference_servers import InferenceServers
+from huajuan.event_store.errors import DatabaseFailure
+from huajuan.jobs.runner import TOO_LONG, JobRunner
+from huajuan.jobs.servers import InferenceServer
 from huajuan.runtime.fail_points import at
-from huajuan.storage.pictures import StoreAway
+from huajuan.runtime.periodic import cancel_tasks, periodic, running
+from huajuan.storage.pictures import StorageUnavailable
 
-NOBODY_DREW = "no painter could be reached"
+# The reason is stored in events and shown to users, so its wording does not change.
+NO_SERVER_AVAILABLE = "no painter could be reached"
 _logger = structlog.get_logger(__name__)
 
 
-class Dispatcher:
-    """Jobs are in the database alone, so any number of processes may dispatch; painters may come and go."""
+@asynccontextmanager
+async def dispatching(job_runner: JobRunner, dispatcher: "Dispatcher") -> AsyncIterator[None]:
+    """Claims and runs jobs during the block. At its end unfinished jobs are released to other processes."""
+    limits = job_runner.limits
+    async with running(
+        dispatcher.run(),
+        periodic("fail overdue jobs", dispatcher.fail_overdue_jobs, limits.overdue_interval_seconds),
+        periodic("renew job leases", job_runner.renew_leases, limits.heartbeat_seconds, run_at_start=False),
+    ):
+        yield
+    await job_runner.close()
 
-    def __init__(self, room: DrawingRoom) -> None:
-        self.room = room
-        self._limits = room.limits
-        self._bells: dict[str, asyncio.Event] = {}
+
+class Dispatcher:
+    """Jobs are kept in the database alone, so that any number of processes may dispatch."""
+
+    def __init__(self, job_runner: JobRunner) -> None:
+        self.job_runner = job_runner
+        self._limits = job_runner.limits
+        self._wakeups: dict[str, asyncio.Event] = {}
+        self._loops: dict[str, asyncio.Task[None]] = {}
+        self._removed: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """For ever: a loop for each painter there is."""
-        loops: dict[str, asyncio.Task[None]] = {}
-        leaving: set[asyncio.Task[None]] = set()
+        """Run one loop per server until cancelled. Servers may be added and removed meanwhile."""
         try:
-            while True:
-                await self.learn_painters()
-                painters = self.room.painters.all
-                for url in painters.keys() - loops.keys():
-                    loops[url] = asyncio.create_task(self._serve(painters[url]), name=f"dispatch {url}")
-                # Each ends by itself, for one that has just claimed a job must take it.
-                leaving |= {loops.pop(url) for url in loops.keys() - painters.keys()}
-                leaving -= {task for task in leaving if task.done()}
-                await self._rung("", self._limits.painters_every_seconds)
+            wakeup = self._wakeups.setdefault("", asyncio.Event())
+            interval = self._limits.servers_refresh_seconds
+            await periodic("update servers", self._update_loops, interval, wakeup=wakeup)
         finally:
-            await end([*loops.values(), *leaving])
+            await cancel_tasks([*self._loops.values(), *self._removed])
 
-    async def learn_painters(self) -> None:
-        """What admins have added and removed."""
-        painters, store = self.room.painters, self.room.store
+    async def _update_loops(self) -> None:
+        await self.refresh_servers()
+        servers, loops = self.job_runner.servers.all, self._loops
+        for url in servers.keys() - loops.keys():
+            loops[url] = asyncio.create_task(self._serve(servers[url]), name=f"dispatch {url}")
+        # The loop of a removed server ends by itself: it must run a job that it has just claimed.
+        self._removed |= {loops.pop(url) for url in loops.keys() - servers.keys()}
+        self._removed -= {task for task in self._removed if task.done()}
+
+    async def refresh_servers(self) -> None:
+        """Read which servers admins have added and removed."""
+        servers, store = self.job_runner.servers, self.job_runner.store
         try:
-            studio = await store.find(Studio, store.stream_ids.studio())
-        except LogError as error:
-            _logger.warning("painters not learned", error=type(error).__name__)
+            recorded = await store.find(InferenceServers, store.stream_ids.studio())
+        except DatabaseFailure as error:
+            _logger.warning("inference servers not refreshed", error=type(error).__name__)
             return
-        if studio is not None:
-            await painters.become(studio.painters(painters.configured))
+        if recorded is not None:
+            await servers.update(recorded.urls(servers.configured))
 
     def wake(self) -> None:
-        """There is a new job, or a painter is free."""
-        for bell in self._bells.values():
-            bell.set()
+        """Claim at once: there is a new job, or a server is free."""
+        for event in self._wakeups.values():
+            event.set()
 
-    def hear(self, words: str) -> None:
-        """A job's id: it has ended. Nothing: one waits."""
-        if words:
+    def on_notification(self, payload: str) -> None:
+        """A notification of the queue: the id of a job that has ended, or nothing for a waiting job."""
+        if payload:
             with suppress(ValueError):
-                image_id = UUID(words)
-                self.room.endings.told(image_id, None)
-                self.room.stop(image_id)
+                image_id = UUID(payload)
+                self.job_runner.completions.notify(image_id, None)
+                self.job_runner.stop(image_id)
         self.wake()
 
-    def hearing(self, is_hearing: bool, /) -> None:
+    def on_listening(self, is_hearing: bool, /) -> None:
         if is_hearing:
             self.wake()
 
-    async def _serve(self, painter: Painter) -> None:
-        """For as long as it is one of ours."""
-        while self.room.painters.all.get(painter.url) is painter:
-            await asyncio.sleep(painter.rest_seconds)
+    async def _serve(self, server: InferenceServer) -> None:
+        """Claim jobs for the server until it is removed."""
+        while self.job_runner.servers.all.get(server.url) is server:
+            await asyncio.sleep(server.cooldown_seconds)
             try:
-                if not self.room.has_job_at(painter):
-                    await painter.check_again()
-                took = not painter.rest_seconds and await painter.is_there() and await self._take(painter)
-            except LogError as error:
-                _logger.warning("no job taken", host=painter.url, error=type(error).__name__)
-                took = False
-            except Exception as error:  # of this round alone: the painter is not left out for ever
-                _logger.error("no job taken", host=painter.url, exc_info=error)
-                took = False
-            if not took:
-                await self._rung(painter.url, self._limits.claim_every_seconds)
+                if not self.job_runner.has_job_at(server):
+                    await server.check_while_idle()
+                claimed = (
+                    not server.cooldown_seconds
+                    and await server.ensure_reachable()
+                    and await self._claim(server)
+                )
+            except DatabaseFailure as error:
+                _logger.warning("no job claimed", server=server.url, error=type(error).__name__)
+                claimed = False
+            except Exception as error:  # the loop of the server goes on
+                _logger.error("no job claimed", server=server.url, exc_info=error)
+                claimed = False
+            if not claimed:
+                await self._pause(server.url)
 
-    async def _take(self, painter: Painter) -> bool:
-        painters = self.room.painters
-        claimed = await self.room.queue.claim(
-            painter.url,
-            painter.jobs_max,
-            others=painters.awaited() - {painter.url},
-            lacking=painters.lacking(),
-            checked=painters.checked_workflow,
+    async def _claim(self, server: InferenceServer) -> bool:
+        servers = self.job_runner.servers
+        claimed = await self.job_runner.queue.claim(
+            server.url,
+            server.jobs_max,
+            others=servers.expected() - {server.url},
+            lacking=servers.incompatible(),
+            checked=servers.checked_workflow,
         )
         if claimed is not None:
             at("draw.claimed")
-            self.room.take(claimed, painter).add_done_callback(lambda _: self.wake())
+            self.job_runner.start(claimed, server).add_done_callback(lambda _: self.wake())
         return claimed is not None
 
-    async def _rung(self, name: str, seconds: float) -> None:
-        bell = self._bells.setdefault(name, asyncio.Event())
+    async def _pause(self, url: str) -> None:
+        wakeup = self._wakeups.setdefault(url, asyncio.Event())
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await bell.wait()
-        bell.clear()
+            async with asyncio.timeout(self._limits.claim_interval_seconds):
+                await wakeup.wait()
+        wakeup.clear()
 
-    async def keep_giving_up(self) -> None:
-        """For ever: what is past its deadline, or what nobody can draw, ends with its points returned."""
-        while True:
-            try:
-                await self.give_up_overdue()
-            except LogError as error:
-                _logger.warning("overdue jobs left for later", error=type(error).__name__)
-            except Exception as error:  # a picture that cannot be removed must not keep the others waiting
-                _logger.error("overdue jobs left for later", exc_info=error)
-            await asyncio.sleep(self._limits.overdue_every_seconds)
+    async def fail_overdue_jobs(self) -> int:
+        """Fail the waiting jobs that are past their deadline, or all while no server answers.
 
-    async def give_up_overdue(self) -> int:
-        """How many were given up."""
-        nobody = self.room.painters.nobody_answers_for() > self._limits.nobody_seconds_max
-        overdue = await self.room.queue.claim_overdue(
-            self.room.store.clock(), self._limits.overdue_batch_max, all_waiting=nobody
+        Returns how many.
+        """
+        unavailable = (
+            self.job_runner.servers.seconds_without_server() > self._limits.no_server_timeout_seconds
+        )
+        overdue = await self.job_runner.queue.claim_overdue(
+            self.job_runner.store.clock(), self._limits.overdue_batch_max, all_waiting=unavailable
         )
         for claimed in overdue:
             at("give_up.claimed")
             try:
-                await self.room.give_up(claimed, NOBODY_DREW if nobody else TOO_LONG)
+                await self.job_runner.fail(claimed, NO_SERVER_AVAILABLE if unavailable else TOO_LONG)
             except (
-                StoreAway
-            ) as error:  # it has ended all the same, and is cleared up by whoever takes it next
-                _logger.warning("picture left for later", image_id=str(claimed.image_id), reason=str(error))
+                StorageUnavailable
+            ) as error:  # the failure is recorded; the next holder of the job removes its file
+                _logger.warning("picture not removed", image_id=str(claimed.image_id), reason=str(error))
         return len(overdue)

@@ -1,27 +1,50 @@
-"""Tells the log how a drawing ended: picture and payment together, or neither."""
+"""Records in the log how a job ended (picture and payment together, or neither), and waits for that end."""
 
+import asyncio
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 from uuid import UUID
 
 from huajuan.domain.account import Account
-from huajuan.domain.aggregate import Entity
+from huajuan.domain.aggregate import AggregateRoot
 from huajuan.domain.image import Image
-from huajuan.domain.refusals import AlreadyTold
+from huajuan.domain.refusals import ImageAlreadyFinished
+from huajuan.event_store.errors import DatabaseFailure
 from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
-from huajuan.inference_client import Drawn
+from huajuan.inference_client import (
+    Drawn,
+    InferenceError,
+    JobCancelled,
+    JobLost,
+    JobTimeout,
+    OutcomeUnknown,
+    ServerUnavailable,
+    WorkflowRejected,
+)
 
 OWNER_GONE = "the account was erased"
 RECORDED_CHARACTERS_MAX = 500
+# For metrics: the server's address, a label, and the seconds since this process sent the job.
+CountOutcome = Callable[[str, str, float | None], None]
+DRAWN, CANCELLED = "drawn", "cancelled"
+_LABELS: tuple[tuple[type[InferenceError], str], ...] = (
+    (WorkflowRejected, "refused"),
+    (JobCancelled, CANCELLED),
+    (JobLost, "lost"),
+    (JobTimeout, "timed_out"),
+    (ServerUnavailable, "unavailable"),
+    (OutcomeUnknown, "unknown"),
+)
 
 
-class Ending(NamedTuple):
-    """How a job ended: a picture's key, or the reason why there is none, and the balance after it.
+class JobOutcome(NamedTuple):
+    """The end of a job: the picture's key, or the reason for its failure; and the balance after it.
 
-    `position` is the log's after the telling, which is that of `image.drawn` itself and so the picture's id.
-    `requested_at` is the position of `image.requested`, the job's id, in the reply to the request that made it.
+    `position` is that of the event `image.drawn`, which is the picture's id. `requested_at` is the position
+    of `image.requested`, the job's id, in the reply to the request that created it.
     """
 
     picture: str | None
@@ -31,87 +54,142 @@ class Ending(NamedTuple):
     requested_at: int = 0
 
 
-async def tell_drawn(store: EventStore, image: Image, picture: str, made: Drawn) -> Ending:
-    """Settle the hold and record the stored picture, in one append."""
-    digest = hashlib.sha256(made.content).hexdigest()
-
-    def drawn(image: Image, account: Account) -> None:
-        if account.is_erased:
-            image.fail(OWNER_GONE)
-        else:
-            checkpoint, version = recordable(made.checkpoint), recordable(made.version)
-            image.draw(picture, digest, checkpoint, version, len(made.content))
-            account.settle(image.id)
-
-    return await _tell(store, image, drawn)
+def failure_label(failure: InferenceError) -> str:
+    """The label of a failure in metrics."""
+    return next((label for kind, label in _LABELS if isinstance(failure, kind)), "failed")
 
 
-def recordable(text: str) -> str:
-    """What a server says of itself may hold anything, and must not keep a picture off the record."""
-    return "".join(letter for letter in text if letter.isprintable())[:RECORDED_CHARACTERS_MAX]
+def count_nothing(server: str, outcome: str, seconds: float | None) -> None:
+    """`CountOutcome` of a process without metrics."""
 
 
-async def tell_failed(store: EventStore, image: Image, reason: str) -> Ending:
-    """Return the points and record the reason, in one append."""
+async def record_started(store: EventStore, image_id: UUID) -> Image:
+    """Append that a server has accepted the job. Raises `AlreadyTold`."""
 
-    def failed(image: Image, account: Account) -> None:
-        image.fail(reason)
-        if not account.is_erased:  # then what was held is forfeited already
-            account.take_back(image.id, reason)
-
-    return await _tell(store, image, failed)
-
-
-async def tell_started(store: EventStore, image_id: UUID) -> Image:
-    """A painter takes it up. Raises `AlreadyTold`."""
-
-    def started(image: Image | None) -> Iterable[Entity]:
+    def decide(image: Image | None) -> Iterable[AggregateRoot]:
         if image is None:
-            raise AlreadyTold
+            raise ImageAlreadyFinished
         image.start()
         return [image]
 
-    decided = await store.change(started, Stream(Image, image_id))
+    decided = await store.change(decide, Stream(Image, image_id))
     image: Image = decided.aggregates[0]
     return image
 
 
-async def tell_cancelled(store: EventStore, image: Image, reason: str) -> Ending:
-    """Return the points of a job that nobody wants any more, in one append."""
+async def record_drawn(store: EventStore, image: Image, picture: str, drawn: Drawn) -> JobOutcome:
+    """Settle the hold and record the stored picture, in one append."""
+    digest = hashlib.sha256(drawn.content).hexdigest()
 
-    def cancelled(image: Image, account: Account) -> None:
+    def decide(image: Image, account: Account) -> None:
+        if account.is_erased:
+            image.fail(OWNER_GONE)
+        else:
+            checkpoint, version = recordable(drawn.checkpoint), recordable(drawn.version)
+            image.draw(picture, digest, checkpoint, version, len(drawn.content))
+            account.settle(image.id)
+
+    return await _record_end(store, image, decide)
+
+
+def recordable(text: str) -> str:
+    """The printable characters of a server's text, up to a bound, so that any text can be appended."""
+    return "".join(letter for letter in text if letter.isprintable())[:RECORDED_CHARACTERS_MAX]
+
+
+async def record_failed(store: EventStore, image: Image, reason: str) -> JobOutcome:
+    """Return the points and record the failure, in one append."""
+
+    def decide(image: Image, account: Account) -> None:
+        image.fail(reason)
+        if not account.is_erased:  # an erasure has forfeited the hold
+            account.return_points(image.id, reason)
+
+    return await _record_end(store, image, decide)
+
+
+async def record_cancelled(store: EventStore, image: Image, reason: str) -> JobOutcome:
+    """Return the points and record the cancellation, in one append."""
+
+    def decide(image: Image, account: Account) -> None:
         image.cancel(reason)
         if not account.is_erased:
-            account.take_back(image.id, reason)
+            account.return_points(image.id, reason)
 
-    return await _tell(store, image, cancelled)
+    return await _record_end(store, image, decide)
 
 
-async def _tell(store: EventStore, image: Image, say: Callable[[Image, Account], None]) -> Ending:
-    """Whoever tells second changes nothing and learns how the job had ended."""
+async def _record_end(
+    store: EventStore, image: Image, change: Callable[[Image, Account], None]
+) -> JobOutcome:
+    """A job that has ended already stays as it is; its recorded outcome is returned."""
 
-    def decide(image: Image | None, account: Account | None) -> Iterable[Entity]:
+    def decide(image: Image | None, account: Account | None) -> Iterable[AggregateRoot]:
         if image and account:
-            say(image, account)
+            change(image, account)
             return [account, image]
         return []
 
     streams = Stream(Image, image.id), Stream(Account, image.account_id)
     try:
         decided = await store.change(decide, *streams)
-    except AlreadyTold:
-        return await _as_told_first(store, image)
-    account, told = decided.aggregates
-    return Ending(told.picture, told.failure, account.balance, decided.position)
+    except ImageAlreadyFinished:
+        return await recorded_outcome(store, await store.find(Image, image.id) or image)
+    account, ended = decided.aggregates
+    return JobOutcome(ended.picture, ended.failure, account.balance, decided.position)
 
 
-async def _as_told_first(store: EventStore, image: Image) -> Ending:
-    return await ending_of(store, await store.find(Image, image.id) or image)
+async def recorded_outcome(store: EventStore, image: Image) -> JobOutcome:
+    """The outcome of a job that has ended, with the present balance."""
+    account = await store.find(Account, image.account_id)
+    topic = Image.DrawingFailed.TOPIC if image.picture is None else Image.Drawn.TOPIC
+    position = await store.streams.last_position(image.id, topic)
+    return JobOutcome(image.picture, image.failure, account.balance if account else 0, position)
 
 
-async def ending_of(store: EventStore, told: Image) -> Ending:
-    """How a job ended that somebody else has told of, and the balance by now."""
-    account = await store.find(Account, told.account_id)
-    topic = Image.DrawingFailed.TOPIC if told.picture is None else Image.Drawn.TOPIC
-    position = await store.earlier.position_of(told.id, topic)
-    return Ending(told.picture, told.failure, account.balance if account else 0, position)
+class Completions:
+    """Waiters for the ends of jobs.
+
+    They are woken by this process, by the queue's channel, or by polling the log.
+    """
+
+    def __init__(self, store: EventStore, poll_seconds: float) -> None:
+        self._store = store
+        self._poll_seconds = poll_seconds
+        self._waiting: dict[UUID, list[asyncio.Future[JobOutcome | None]]] = {}
+
+    def notify(self, image_id: UUID, outcome: JobOutcome | None) -> None:
+        """Wake the waiters of a job that has ended. `None` makes them read the outcome from the log."""
+        for future in self._waiting.get(image_id, []):
+            if not future.done():
+                future.set_result(outcome)
+
+    async def wait(self, image_id: UUID) -> JobOutcome:
+        """Wait without a time limit."""
+        while True:
+            with self._registered(image_id) as future:
+                if recorded := await self._find(image_id):
+                    return recorded
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._poll_seconds):
+                        if outcome := await future:
+                            return outcome
+
+    @contextmanager
+    def _registered(self, image_id: UUID) -> Iterator["asyncio.Future[JobOutcome | None]"]:
+        future: asyncio.Future[JobOutcome | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(image_id, []).append(future)
+        try:
+            yield future
+        finally:
+            self._waiting[image_id].remove(future)
+            if not self._waiting[image_id]:
+                del self._waiting[image_id]
+
+    async def _find(self, image_id: UUID) -> JobOutcome | None:
+        """`None` while the job is open, and when the log cannot be read."""
+        with suppress(DatabaseFailure):
+            image = await self._store.find(Image, image_id)
+            if image and not image.is_open:
+                return await recorded_outcome(self._store, image)
+        return None

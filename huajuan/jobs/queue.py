@@ -1,60 +1,121 @@
-"""The queue to the painters: which jobs wait, whose turn it is, and which process has which job in hand."""
+"""The job queue in Postgres: waiting jobs, their order, and the leases of processes on jobs."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from huajuan.event_store.request_context import caller
-from huajuan.jobs.errors import QueueFull
-from huajuan.jobs.limits import DispatchLimits
+import msgspec
+
+from huajuan.event_store.request_context import current_context
 from huajuan.postgres.statements import Statements
 
 QUEUE_CHANNEL = "huajuan_queue"
-# So many servers are remembered of a job that refused it, and so many failures.
+# A job's row keeps at most so many servers that rejected it, and so many that failed in it.
 SERVERS_OF_JOB_MAX = 100
+
+
+class DispatchLimits(msgspec.Struct, frozen=True):
+    """Limits of the job queue and of dispatch.
+
+    `job_seconds_max` is from the request of a picture to its end.
+    """
+
+    job_seconds_max: float = 3600
+    jobs_per_account_max: int = 10
+    jobs_waiting_max: int = 1000
+    # The value of Retry-After when the queue is full.
+    queue_full_retry_seconds: int = 10
+    # Of all processes together. With 2 a server is not idle between two pictures; the second job waits in the
+    # server's own queue, where no other job can overtake it.
+    jobs_per_server_max: int = 2
+    attempts_max: int = 3
+    lease_seconds: float = 20
+    heartbeat_seconds: float = 2
+    claim_interval_seconds: float = 1
+    # A claimed job whose request is not in the log yet is held for so long before its row is deleted.
+    orphan_lease_seconds_max: float = 600
+    orphan_lease_pause_seconds: float = 1
+    overdue_batch_max: int = 50
+    overdue_interval_seconds: float = 5
+    # Waiting jobs fail once no server has answered for so long.
+    no_server_timeout_seconds: float = 30
+    # Readiness reports a problem once no server has answered for so long.
+    no_server_problem_seconds: float = 5
+    wait_poll_seconds: float = 1
+    stop_seconds_max: float = 5
+    # A drawn picture waits for so long for an unavailable picture store; then its job fails.
+    store_seconds_max: float = 60
+    # The cooldown of a server after a failure, doubled with each further one.
+    cooldown_seconds_min: float = 1
+    cooldown_seconds_max: float = 60
+    # The longest cooldown of a server that does not answer.
+    unreachable_cooldown_seconds_max: float = 10
+    # The interval of health checks of a server without a job.
+    server_check_seconds: float = 10
+    # The pause between compatibility checks of a server, doubled while it does not answer them.
+    compatibility_retry_seconds: float = 10
+    compatibility_retry_seconds_max: float = 600
+    # The interval at which a process reads which servers an admin added or removed.
+    servers_refresh_seconds: float = 2
+
+
+class QueueFull(Exception):
+    """Too many jobs of this account, or of all accounts, are unfinished. Nothing was charged."""
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(retry_after_seconds)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class NoServerAvailable(Exception):
+    """No inference server has answered for a while. Nothing was charged."""
+
+
 _OPEN = """
-SELECT operations.open_job(%(image)s, %(account)s, %(holder)s, %(seconds)s, %(deadline)s, %(request)s, %(own_max)s,
-       %(all_max)s)
+SELECT operations.open_job(%(image)s, %(account)s, %(holder)s, %(seconds)s, %(deadline)s, %(request)s,
+                           %(own_max)s, %(all_max)s)
 """
 _READY = """
-WITH ready AS (UPDATE operations.job_leases SET holder = NULL, lapses_at = clock_timestamp(), workflow = %(workflow)s
-                WHERE image_id = %(image)s AND holder = %(holder)s AND host IS NULL RETURNING 1)
+WITH ready AS (UPDATE operations.job_leases
+                  SET holder = NULL, expires_at = clock_timestamp(), workflow = %(workflow)s
+                WHERE image_id = %(image)s AND holder = %(holder)s AND server IS NULL RETURNING 1)
 SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s, '') FROM ready
 """
 _CLAIM = """
-SELECT * FROM operations.claim_job(%(host)s, %(holder)s, %(seconds)s, %(most)s, %(others)s::text[],
+SELECT * FROM operations.claim_job(%(server)s, %(holder)s, %(seconds)s, %(most)s, %(others)s::text[],
                                    %(lacking)s::text[], %(checked)s)
 """
 _CLAIM_OVERDUE = """
 UPDATE operations.job_leases l
-   SET holder = %(holder)s, host = NULL, fencing = fencing + 1,
-       lapses_at = clock_timestamp() + make_interval(secs => %(seconds)s)
+   SET holder = %(holder)s, server = NULL, fencing = fencing + 1,
+       expires_at = clock_timestamp() + make_interval(secs => %(seconds)s)
   FROM (SELECT image_id FROM operations.job_leases
-         WHERE lapses_at <= clock_timestamp() AND (deadline <= %(now)s OR %(all)s AND NOT EXISTS (
+         WHERE expires_at <= clock_timestamp() AND (deadline <= %(now)s OR %(all)s AND NOT EXISTS (
                SELECT FROM operations.job_leases o
-                WHERE o.host IS NOT NULL AND o.holder <> %(holder)s AND o.lapses_at > clock_timestamp()))
+                WHERE o.server IS NOT NULL AND o.holder <> %(holder)s AND o.expires_at > clock_timestamp()))
          ORDER BY turn LIMIT %(most)s FOR UPDATE SKIP LOCKED) overdue
  WHERE l.image_id = overdue.image_id
 RETURNING l.image_id, l.fencing, extract(epoch FROM clock_timestamp() - l.opened_at)::float8, l.correlation_id
 """
 _RENEW = """
 UPDATE operations.job_leases l
-   SET lapses_at = clock_timestamp() + make_interval(secs => %(seconds)s), progress = mine.progress
+   SET expires_at = clock_timestamp() + make_interval(secs => %(seconds)s), progress = mine.progress
   FROM unnest(%(images)s::uuid[], %(progress)s::float8[]) AS mine(image_id, progress)
  WHERE l.image_id = mine.image_id AND l.holder = %(holder)s
 RETURNING l.image_id
 """
-_PUT_BACK = """
+_REQUEUE = """
 WITH back AS (UPDATE operations.job_leases
-                 SET holder = NULL, host = NULL, progress = 0, avoid = %(avoid)s,
+                 SET holder = NULL, server = NULL, progress = 0, avoid = %(avoid)s,
                      avoid_until = clock_timestamp() + make_interval(secs => %(avoid_seconds)s),
-                     excluded = CASE WHEN %(excluded)s::text IS NULL OR cardinality(excluded) >= %(servers_max)s
+                     excluded = CASE WHEN %(excluded)s::text IS NULL
+                                       OR cardinality(excluded) >= %(servers_max)s
                                      THEN excluded ELSE excluded || %(excluded)s::text END,
                      failed = CASE WHEN %(failed)s::text IS NULL OR cardinality(failed) >= %(servers_max)s
                                    THEN failed ELSE failed || %(failed)s::text END,
                      failed_at = CASE WHEN %(failed)s::text IS NULL THEN failed_at ELSE clock_timestamp() END,
-                     lapses_at = clock_timestamp() + make_interval(secs => %(pause_seconds)s)
+                     expires_at = clock_timestamp() + make_interval(secs => %(pause_seconds)s)
                WHERE image_id = %(image)s AND holder = %(holder)s RETURNING 1)
 SELECT pg_notify(%(channel)s, '') FROM back
 """
@@ -63,40 +124,41 @@ WITH closed AS (DELETE FROM operations.job_leases WHERE image_id = %(image)s RET
 SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s, image_id::text) FROM closed
 """
 _WITHDRAW = """
-DELETE FROM operations.job_leases WHERE image_id = %(image)s AND holder = %(holder)s AND host IS NULL
+DELETE FROM operations.job_leases WHERE image_id = %(image)s AND holder = %(holder)s AND server IS NULL
 """
-# Whoever has had it in hand may have stored something, so the row stays for who takes it next and clears up; who
-# has it in hand now and does not hear of its end learns that it has lost it.
+# A former holder may have stored a picture, so the row of its job stays until the next holder has cleaned up.
+# The present holder sees at its next renewal that it has lost the lease.
 _END = """
 WITH untouched AS (DELETE FROM operations.job_leases WHERE image_id = %(image)s AND fencing = 1),
      touched AS (UPDATE operations.job_leases
-                    SET holder = NULL, host = NULL, avoid = NULL, lapses_at = clock_timestamp()
+                    SET holder = NULL, server = NULL, avoid = NULL, expires_at = clock_timestamp()
                   WHERE image_id = %(image)s AND fencing > 1)
 SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s, %(image)s::text)
 """
-_LET_GO = """
-WITH gone AS (UPDATE operations.job_leases SET holder = NULL, host = NULL, lapses_at = clock_timestamp()
+_RELEASE_ALL = """
+WITH gone AS (UPDATE operations.job_leases SET holder = NULL, server = NULL, expires_at = clock_timestamp()
                WHERE holder = %(holder)s RETURNING 1)
 SELECT pg_notify(%(channel)s, '') FROM gone LIMIT 1
 """
-_PLACE = """
-SELECT coalesce(q.place - 1, 0), q.place IS NULL AND l.host IS NOT NULL, l.progress,
-       (SELECT count(host) FROM operations.job_leases w WHERE w.lapses_at > clock_timestamp())
+_POSITION = """
+SELECT coalesce(q.queue_position - 1, 0), q.queue_position IS NULL AND l.server IS NOT NULL, l.progress,
+       (SELECT count(server) FROM operations.job_leases w WHERE w.expires_at > clock_timestamp())
   FROM operations.job_leases l LEFT JOIN operations.queue q USING (image_id)
  WHERE l.image_id = %(image)s
 """
-_WAITING = "SELECT count(*) FROM operations.job_leases WHERE host IS NULL"
-_MEASURES = """
+_COUNT_WAITING = "SELECT count(*) FROM operations.job_leases WHERE server IS NULL"
+_METRICS = """
 SELECT count(*) FILTER (WHERE NOT is_running),
-       coalesce(extract(epoch FROM clock_timestamp() - min(opened_at) FILTER (WHERE NOT is_running)), 0)::float8,
-       (SELECT coalesce(json_object_agg(r.host, r.jobs), '{}') FROM (
-               SELECT host, count(*) AS jobs FROM operations.job_leases
-                WHERE host IS NOT NULL AND lapses_at > clock_timestamp() GROUP BY host) r)
-  FROM (SELECT opened_at, host IS NOT NULL AND lapses_at > clock_timestamp() AS is_running
+       coalesce(extract(epoch FROM clock_timestamp() - min(opened_at) FILTER (WHERE NOT is_running)),
+                0)::float8,
+       (SELECT coalesce(json_object_agg(r.server, r.jobs), '{}') FROM (
+               SELECT server, count(*) AS jobs FROM operations.job_leases
+                WHERE server IS NOT NULL AND expires_at > clock_timestamp() GROUP BY server) r)
+  FROM (SELECT opened_at, server IS NOT NULL AND expires_at > clock_timestamp() AS is_running
           FROM operations.job_leases) l
 """
-# Turns of accounts that wait for nothing have no meaning any more once others have had theirs.
-_FORGET_TURNS = """
+# The turn of an account without jobs is obsolete once later turns were given.
+_DELETE_OLD_TURNS = """
 DELETE FROM operations.queue_turns t
  WHERE NOT EXISTS (SELECT FROM operations.job_leases l WHERE l.account_id = t.account_id)
    AND t.turn < (SELECT coalesce(min(turn), (SELECT last_value FROM operations.queue_turn))
@@ -104,12 +166,13 @@ DELETE FROM operations.queue_turns t
 """
 
 
-class Claimed(NamedTuple):
-    """A job in hand. `fencing` counts who has had it; `age_seconds` is since it was opened, in answer to the
-    request `correlation_id`.
+class ClaimedJob(NamedTuple):
+    """A job that this process holds a lease on. `fencing` counts the holders so far.
 
-    `excluded` are the servers that refused it or would fail in it again, `failed` all that failed in it, the last
-    one `failed_seconds` ago."""
+    `age_seconds` is since the row was inserted; `correlation_id` is that of the request. `excluded` are the
+    servers that rejected the job or would fail in it again, `failed` all that failed in it, the last
+    `failed_seconds` ago.
+    """
 
     image_id: UUID
     fencing: int
@@ -121,18 +184,17 @@ class Claimed(NamedTuple):
     failed_seconds: float | None = None
 
 
-class Place(NamedTuple):
-    """How many jobs are before it, whether a painter has it in hand, how far the drawing is, 0 to 1, and how
-    many jobs the painters have in hand."""
+class QueuePosition(NamedTuple):
+    """The number of jobs ahead and of running jobs, whether this one runs, and its progress from 0 to 1."""
 
     ahead: int
-    in_hand: bool
+    is_running: bool
     progress: float
-    at_work: int
+    running_jobs: int
 
 
-class QueueMeasures(NamedTuple):
-    """How many jobs wait, for how long the oldest of them has, and how many each server has in hand."""
+class QueueMetrics(NamedTuple):
+    """The number of waiting jobs, the age of the oldest, and the number of running jobs by server."""
 
     waiting: int
     oldest_seconds: float
@@ -140,61 +202,73 @@ class QueueMeasures(NamedTuple):
 
 
 class JobQueue:
-    """`holder` is this process; a lease it does not renew lapses after `lease_seconds`."""
+    """`holder` identifies this process. A lease that it does not renew expires after `lease_seconds`.
+
+    Every method raises `DatabaseFailure` when the database does not answer.
+    """
 
     def __init__(self, statements: Statements, holder: UUID, limits: DispatchLimits) -> None:
         self._statements = statements
         self._limits = limits
-        self._mine = {"holder": holder, "seconds": limits.lease_seconds, "channel": QUEUE_CHANNEL}
+        self._common = {"holder": holder, "seconds": limits.lease_seconds, "channel": QUEUE_CHANNEL}
 
     async def open(self, image_id: UUID, account_id: UUID, deadline: datetime) -> None:
-        """Before the job is asked for: one without a row would be found by nobody. Raises `QueueFull`."""
-        limits = {"own_max": self._limits.jobs_of_account_max, "all_max": self._limits.jobs_waiting_max}
-        request = caller().correlation_id
-        ((said,),) = await self._run(
+        """Insert the job, leased to this process, before its request is appended. Raises `QueueFull`."""
+        limits = {"own_max": self._limits.jobs_per_account_max, "all_max": self._limits.jobs_waiting_max}
+        request = current_context().correlation_id
+        ((result,),) = await self._run(
             _OPEN, limits, image=image_id, account=account_id, deadline=deadline, request=request
         )
-        if said != "open":
-            raise QueueFull(self._limits.full_retry_seconds)
+        if result != "open":
+            raise QueueFull(self._limits.queue_full_retry_seconds)
 
     async def ready(self, image_id: UUID, workflow: str | None = None) -> None:
-        """Its request is on record: whoever has a painter may take it. `workflow` is the digest of its workflow."""
+        """Let any process claim the job: its request is in the log.
+
+        `workflow` is the digest of its workflow.
+        """
         await self._run(_READY, image=image_id, workflow=workflow)
 
     async def withdraw(self, image_id: UUID) -> None:
-        """Its request is not on record and will not be."""
+        """Delete the job: its request was not appended."""
         await self._run(_WITHDRAW, image=image_id)
 
     async def claim(
         self,
-        host: str,
-        most: int,
+        server: str,
+        jobs_max: int,
         *,
         others: Iterable[str] = (),
         lacking: Iterable[str] = (),
         checked: str | None = None,
-    ) -> Claimed | None:
-        """The next job for a server that has fewer than `most` in hand.
+    ) -> ClaimedJob | None:
+        """Lease the next job for a server that runs fewer than `jobs_max` jobs.
 
-        `others` are the other servers that answer; of these and this one, `lacking` lack something that the
-        workflow `checked` needs.
+        `others` are the other servers that answer. `lacking` are those servers, this one included, that are
+        incompatible with the workflow `checked`.
         """
         servers = {"others": list(others), "lacking": list(lacking), "checked": checked}
-        found = await self._run(_CLAIM, servers, host=host, most=most)
-        return Claimed(*found[0]) if found else None
+        found = await self._run(_CLAIM, servers, server=server, most=jobs_max)
+        return ClaimedJob(*found[0]) if found else None
 
-    async def claim_overdue(self, now: datetime, most: int, *, all_waiting: bool = False) -> list[Claimed]:
-        """Jobs in nobody's hand whose deadline has passed, to be given up; or any that wait, unless another
-        process has one at a painter."""
-        return [Claimed(*row) for row in await self._run(_CLAIM_OVERDUE, now=now, most=most, all=all_waiting)]
+    async def claim_overdue(self, now: datetime, most: int, *, all_waiting: bool = False) -> list[ClaimedJob]:
+        """Lease up to `most` waiting jobs that are past their deadline, to fail them.
+
+        With `all_waiting` any waiting job is overdue, unless another process has a job running at a server.
+        """
+        rows = await self._run(_CLAIM_OVERDUE, now=now, most=most, all=all_waiting)
+        return [ClaimedJob(*row) for row in rows]
 
     async def renew(self, progress: Mapping[UUID, float]) -> set[UUID]:
-        """How far each is. Returns those that are still ours."""
+        """Renew the leases on these jobs and store their progress.
+
+        Returns the jobs still leased to this process.
+        """
         images = list(progress)
         rows = await self._run(_RENEW, images=images, progress=[progress[image] for image in images])
         return {image_id for (image_id,) in rows}
 
-    async def put_back(
+    async def requeue(
         self,
         image_id: UUID,
         *,
@@ -204,45 +278,47 @@ class JobQueue:
         excluded: str | None = None,
         failed: str | None = None,
     ) -> None:
-        """For somebody else, or after a pause: not for the painter `avoid` for a while.
+        """Release the job after `pause_seconds`; the server `avoid` does not get it for `avoid_seconds`.
 
-        The server `failed` gets it again only while no other one answers; `excluded` refused it, or would fail again.
+        The server `failed` gets it again only while no other one answers. The server `excluded` rejected it
+        or would fail in it again.
         """
         servers = {"avoid": avoid, "excluded": excluded, "failed": failed, "servers_max": SERVERS_OF_JOB_MAX}
         await self._run(
-            _PUT_BACK, servers, image=image_id, avoid_seconds=avoid_seconds, pause_seconds=pause_seconds
+            _REQUEUE, servers, image=image_id, avoid_seconds=avoid_seconds, pause_seconds=pause_seconds
         )
 
     async def close(self, image_id: UUID) -> None:
-        """The job has ended, or was never asked for. Whoever waits for it hears of it."""
+        """Delete a job that has ended or was never requested, and notify its waiters."""
         await self._run(_CLOSE, image=image_id)
 
     async def end(self, image_id: UUID) -> None:
-        """It has ended with no picture. Whoever has it in hand hears of it and closes it, or else who claims it."""
+        """Notify that the job ended without a picture. Its row stays if a holder may have to clean up."""
         await self._run(_END, image=image_id)
 
-    async def let_go(self) -> None:
-        """All that this process has in hand waits for others at once."""
-        await self._run(_LET_GO)
+    async def release_all(self) -> None:
+        """Release every lease of this process."""
+        await self._run(_RELEASE_ALL)
 
-    async def place(self, image_id: UUID) -> Place | None:
+    async def position(self, image_id: UUID) -> QueuePosition | None:
         """`None` for a job that has ended."""
-        found = await self._run(_PLACE, image=image_id)
-        return Place(*found[0]) if found else None
+        found = await self._run(_POSITION, image=image_id)
+        return QueuePosition(*found[0]) if found else None
 
     async def waiting(self) -> int:
-        """How many jobs no painter has yet."""
-        ((count,),) = await self._run(_WAITING)
+        """The number of jobs that run at no server."""
+        ((count,),) = await self._run(_COUNT_WAITING)
         return int(count)
 
-    async def measures(self) -> QueueMeasures:
-        (found,) = await self._run(_MEASURES)
-        return QueueMeasures(*found)
+    async def read_metrics(self) -> QueueMetrics:
+        (found,) = await self._run(_METRICS)
+        return QueueMetrics(*found)
 
-    async def tidy(self) -> None:
-        await self._run(_FORGET_TURNS)
+    async def delete_expired(self) -> None:
+        """Delete obsolete turns of accounts."""
+        await self._run(_DELETE_OLD_TURNS)
 
     async def _run(
         self, statement: str, more: Mapping[str, object] | None = None, **values: object
     ) -> list[tuple[Any, ...]]:
-        return await self._statements.run(statement, self._mine | values | dict(more or {}))
+        return await self._statements.run(statement, self._common | values | dict(more or {}))

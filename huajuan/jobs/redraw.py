@@ -1,4 +1,4 @@
-"""Draws a recorded picture again, by what its events say, and compares the two."""
+"""Draws a recorded picture again from its events, and compares the two."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,45 +10,45 @@ import msgspec
 from huajuan.domain.image import Image
 from huajuan.domain.server_address import without_credentials
 from huajuan.inference_client import (
+    ClientLimits,
     ComfyUI,
     Drawing,
     DrawingFailed,
     Drawn,
     Graph,
     InferenceError,
-    Limits,
     ServerInfo,
     ServerUnavailable,
 )
-from huajuan.inference_client.comparing import compare
-from huajuan.jobs.workflows import drawing_of
+from huajuan.inference_client.picture import compare
+from huajuan.jobs.workflows import drawing_for
 
 CANCEL_SECONDS_MAX = 5.0
 UNREACHABLE = "the server cannot be reached"
 
 
-class NotToRedraw(Exception):
-    """There is nothing to be drawn again; the message says why, in one line."""
+class RedrawRefused(Exception):
+    """The picture cannot be drawn again. The message is one line."""
 
 
-class Redrawn(msgspec.Struct, frozen=True):
-    """The new picture, where it was drawn, and in what the circumstances differ from those on record."""
+class RedrawResult(msgspec.Struct, frozen=True):
+    """The new picture, the server's address, and the differences of checkpoint, version and workflow."""
 
     drawn: Drawn
-    host: str
-    otherwise: list[str]
+    server: str
+    differences: list[str]
 
 
-def refuse_to_redraw(image: Image | None) -> Image:
-    """The image, if it was drawn and what it was drawn from can still be read. Raises `NotToRedraw`."""
+def require_redrawable(image: Image | None) -> Image:
+    """The image, if it was drawn and its prompt is still readable. Raises `RedrawRefused`."""
     if image is None:
-        raise NotToRedraw("there is no such image")
+        raise RedrawRefused("there is no such image")
     if image.failure is not None:
-        raise NotToRedraw(f"it was never drawn: {image.failure}")
+        raise RedrawRefused(f"it was never drawn: {image.failure}")
     if image.is_open:
-        raise NotToRedraw("it is still being drawn")
+        raise RedrawRefused("it is still being drawn")
     if image.is_erased or image.prompt is None:
-        raise NotToRedraw("its owner was erased, and nobody can read the prompt any more")
+        raise RedrawRefused("its owner was erased, and nobody can read the prompt any more")
     return image
 
 
@@ -57,33 +57,33 @@ async def redraw(
     workflow: Graph,
     prompt_id: UUID,
     urls: Sequence[str],
-    limits: Limits,
+    limits: ClientLimits,
     checkpoint: str = "",
     *,
     before: bytes,
-) -> Redrawn:
-    """On the host that is most like the one that drew it. `checkpoint` counts where none is on record.
+) -> RedrawResult:
+    """Draw on the server most similar to the one that drew it. `checkpoint` is used if none is recorded.
 
-    The steps in which sizes were rounded up are not on record: if the pixels differ from those `before`, it is
-    drawn by the plain steps as well, where these are others. Raises any of the inference client's errors.
+    The grid to which the size was rounded is not recorded. If the pixels differ from `before`, the default
+    grid is tried as well. Raises any error of the inference client.
     """
     async with AsyncExitStack() as stack:
         opened = [await stack.enter_async_context(ComfyUI(url, limits=limits)) for url in urls]
-        comfyuis = dict(zip(map(without_credentials, urls), opened, strict=True))
-        url = await _most_alike(image, workflow, comfyuis)
-        asked = drawing_of(image, workflow, image.checkpoint or checkpoint or None)
-        asked = msgspec.structs.replace(asked, prompt_id=prompt_id)
-        drawn = await _drawn(comfyuis[url], asked)
-        if not await _are_equal(before, drawn.content) and not await comfyuis[url].rounds_plainly(asked):
-            drawn = await _drawn_plainly(comfyuis[url], asked, before) or drawn
-    return Redrawn(drawn, url, _otherwise(image, drawn))
+        clients = dict(zip(map(without_credentials, urls), opened, strict=True))
+        url = await _most_similar(image, workflow, clients)
+        drawing = drawing_for(image, workflow, image.checkpoint or checkpoint or None)
+        drawing = msgspec.structs.replace(drawing, prompt_id=prompt_id)
+        drawn = await _draw(clients[url], drawing)
+        if not await _are_equal(before, drawn.content) and not await clients[url].uses_default_grid(drawing):
+            drawn = await _draw_on_default_grid(clients[url], drawing, before) or drawn
+    return RedrawResult(drawn, url, _differences(image, drawn))
 
 
-async def _drawn_plainly(comfyui: ComfyUI, asked: Drawing, before: bytes) -> Drawn | None:
-    """If that is how it was drawn; `None` as well when the server cannot draw so."""
-    plainly = msgspec.structs.replace(asked, prompt_id=uuid5(asked.prompt_id, "plain"), plain_steps=True)
+async def _draw_on_default_grid(client: ComfyUI, drawing: Drawing, before: bytes) -> Drawn | None:
+    """`None` if the pixels differ from `before`, or if the server fails in it."""
+    prompt_id = uuid5(drawing.prompt_id, "plain")
     try:
-        drawn = await _drawn(comfyui, plainly)
+        drawn = await _draw(client, msgspec.structs.replace(drawing, prompt_id=prompt_id, default_grid=True))
     except DrawingFailed:
         return None
     return drawn if await _are_equal(before, drawn.content) else None
@@ -93,45 +93,50 @@ async def _are_equal(before: bytes, after: bytes) -> bool:
     return (await asyncio.to_thread(compare, before, after)).are_equal
 
 
-async def _drawn(comfyui: ComfyUI, drawing: Drawing) -> Drawn:
-    """Nothing of it stays behind, even when nobody waits for it any more."""
+async def _draw(client: ComfyUI, drawing: Drawing) -> Drawn:
+    """Leaves no job on the server, even when it is cancelled."""
     try:
-        drawn = await comfyui.draw(drawing)
+        drawn = await client.draw(drawing)
     except asyncio.CancelledError:
         with suppress(InferenceError, TimeoutError):
             async with asyncio.timeout(CANCEL_SECONDS_MAX):
-                await comfyui.cancel(drawing.prompt_id)
+                await client.cancel(drawing.prompt_id)
         raise
-    await comfyui.forget(drawing.prompt_id)
+    await client.forget(drawing.prompt_id)
     return drawn
 
 
-async def _most_alike(image: Image, workflow: Graph, comfyuis: dict[str, ComfyUI]) -> str:
-    answers = await asyncio.gather(*(c.check() for c in comfyuis.values()), return_exceptions=True)
-    there = {u: a for u, a in zip(comfyuis, answers, strict=True) if isinstance(a, ServerInfo)}
-    if not there:
-        raise ServerUnavailable(_nobody(answers))
-    models = {url: await _models(comfyuis[url], workflow) for url in there}
-    return max(there, key=lambda url: (image.checkpoint in models[url], there[url].version == image.painter))
+async def _most_similar(image: Image, workflow: Graph, clients: dict[str, ComfyUI]) -> str:
+    answers = await asyncio.gather(*(c.check() for c in clients.values()), return_exceptions=True)
+    found = {u: a for u, a in zip(clients, answers, strict=True) if isinstance(a, ServerInfo)}
+    if not found:
+        raise ServerUnavailable(_unavailable(answers))
+    models = {url: await _models(clients[url], workflow) for url in found}
+    return max(found, key=lambda url: (image.checkpoint in models[url], found[url].version == image.painter))
 
 
-def _nobody(answers: Sequence[object]) -> str:
+def _unavailable(answers: Sequence[object]) -> str:
     reasons = {answer.reason for answer in answers if isinstance(answer, ServerUnavailable)} - {UNREACHABLE}
-    return ": ".join(["no painter could be reached", *filter(None, [", ".join(sorted(reasons))])])
+    return ": ".join(["no inference server could be reached", *filter(None, [", ".join(sorted(reasons))])])
 
 
-async def _models(comfyui: ComfyUI, workflow: Graph) -> list[str]:
+async def _models(client: ComfyUI, workflow: Graph) -> list[str]:
     try:
-        return await comfyui.checkpoints(workflow)
+        return await client.checkpoints(workflow)
     except ServerUnavailable:
         return []
 
 
-def _otherwise(image: Image, drawn: Drawn) -> list[str]:
-    pairs = {"checkpoint": (image.checkpoint, drawn.checkpoint), "painter": (image.painter, drawn.version)}
-    told = [
+def _differences(image: Image, drawn: Drawn) -> list[str]:
+    pairs = {
+        "checkpoint": (image.checkpoint, drawn.checkpoint),
+        "server version": (image.painter, drawn.version),
+    }
+    differences = [
         f"{what} is {now or 'unknown'}, was {before or 'not recorded'}"
         for what, (before, now) in pairs.items()
         if before != now
     ]
-    return told if image.workflow else [*told, "no workflow is on record, so the built-in one was taken"]
+    if not image.workflow:
+        differences.append("no workflow is on record, so the built-in one was taken")
+    return differences

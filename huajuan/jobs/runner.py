@@ -1,4 +1,4 @@
-"""The drawing room: each job in hand is a task of its own, which ends with the log knowing how the drawing ended."""
+"""Runs claimed jobs: sends each to a server, stores the picture and records the outcome."""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,317 +9,322 @@ from uuid import UUID
 import structlog
 
 from huajuan.domain.image import Image
-from huajuan.domain.refusals import AlreadyTold
-from huajuan.event_store.errors import LogError
-from huajuan.event_store.request_context import calling
+from huajuan.domain.refusals import ImageAlreadyFinished
+from huajuan.event_store.errors import DatabaseFailure
+from huajuan.event_store.request_context import with_request_context
 from huajuan.event_store.store import EventStore
 from huajuan.inference_client import (
-    Cancelled,
     DrawingFailed,
     Drawn,
     InferenceError,
-    Rejected,
+    JobCancelled,
+    JobTimeout,
     ServerUnavailable,
-    TookTooLong,
+    WorkflowRejected,
 )
-from huajuan.jobs.background import Errands
-from huajuan.jobs.cleanup import Closing
-from huajuan.jobs.completions import Endings
-from huajuan.jobs.limits import DispatchLimits
-from huajuan.jobs.outcome_metrics import CANCELLED, DRAWN, CountOutcome, count_nothing, outcome_of
-from huajuan.jobs.outcomes import OWNER_GONE, tell_drawn, tell_failed, tell_started
-from huajuan.jobs.queue import Claimed, JobQueue
+from huajuan.jobs.cleanup import BackgroundTasks, JobCleanup, forget_stopped_job, stop_job
+from huajuan.jobs.outcomes import (
+    CANCELLED,
+    DRAWN,
+    OWNER_GONE,
+    Completions,
+    CountOutcome,
+    count_nothing,
+    failure_label,
+    record_drawn,
+    record_failed,
+    record_started,
+)
+from huajuan.jobs.queue import ClaimedJob, DispatchLimits, JobQueue
 from huajuan.jobs.retry_policy import (
-    avoided_seconds,
-    is_servers_failure,
-    is_worth_another_try,
-    judge,
-    leads_nowhere,
-    may_come_back,
-    may_have_begun,
+    avoid_seconds,
+    counts_as_attempt,
+    is_server_failure,
+    may_resume,
+    report_failure,
+    should_retry,
 )
-from huajuan.jobs.running_job import JobInHand
-from huajuan.jobs.server_cleanup import forget_stopped, stop
-from huajuan.jobs.servers import Painter, Painters
-from huajuan.jobs.store_picture import keep_when_possible
-from huajuan.jobs.workflows import Workflows, drawing_of
+from huajuan.jobs.running_job import RunningJob
+from huajuan.jobs.servers import InferenceServer, ServerPool
+from huajuan.jobs.store_picture import store_picture
+from huajuan.jobs.workflows import WorkflowStore, drawing_for
 from huajuan.observability.health import Problem
-from huajuan.runtime.cancel_tasks import end
 from huajuan.runtime.fail_points import at
-from huajuan.storage.pictures import Pictures, StoreAway, key_of
+from huajuan.runtime.periodic import cancel_tasks
+from huajuan.storage.pictures import Pictures, StorageUnavailable, picture_key
 
+# Reasons are stored in events and shown to users, so their wording does not change.
 TOO_LONG = "the picture took too long"
 NOT_MADE = "the picture could not be made"
 LOST = "the painters lost the job too often"
 _logger = structlog.get_logger(__name__)
 
 
-class DrawingRoom:
-    """A client that goes away does not end a job: the task is the room's."""
+class JobRunner:
+    """The jobs that this process runs. A client that disconnects does not end its job."""
 
     def __init__(
         self,
         store: EventStore,
         queue: JobQueue,
-        painters: Painters,
+        servers: ServerPool,
         pictures: Pictures,
         limits: DispatchLimits,
-        workflows: Workflows,
+        workflows: WorkflowStore,
         checkpoint: str = "",
     ) -> None:
         self.store, self.queue = store, queue
-        self.painters = painters
+        self.servers = servers
         self.limits = limits
         self.workflows = workflows
-        self.endings = Endings(store, limits.wait_poll_seconds)
+        self.completions = Completions(store, limits.wait_poll_seconds)
         self.pictures = pictures
         self.checkpoint = checkpoint or None
-        self._jobs: dict[UUID, JobInHand] = {}
-        self._errands = Errands()
-        # Metrics replace it.
+        self._jobs: dict[UUID, RunningJob] = {}
+        self._background = BackgroundTasks()
+        # Replaced where there are metrics.
         self.count_outcome: CountOutcome = count_nothing
-        self.closing = Closing(store, queue, pictures, painters, self.endings, self._errands, limits)
+        self.cleanup = JobCleanup(
+            store, queue, pictures, servers, self.completions, self._background, limits.stop_seconds_max
+        )
 
-    def take(self, claimed: Claimed, painter: Painter) -> "asyncio.Task[None]":
-        """A job that was just claimed for this painter."""
+    def start(self, claimed: ClaimedJob, server: InferenceServer) -> "asyncio.Task[None]":
+        """Run a job that was just claimed for this server."""
         job = self._jobs.get(claimed.image_id)
-        if job and not job.is_put_back:  # the lease had lapsed while we held it, or the job has ended unheard
-            self._errands.begin(self._stop_if_ended(job), f"look at {job.image_id}")
+        if job and not job.is_requeued:  # our lease had expired, or the job has ended and we missed it
+            self._background.start(self._stop_if_ended(job), f"check {job.image_id}")
         else:
-            job = self._jobs[claimed.image_id] = JobInHand(claimed, painter)
-            job.task = asyncio.create_task(self._draw_and_tell(job), name=f"draw {job.image_id}")
-            job.task.add_done_callback(lambda task: self._forget(job, task))
+            job = self._jobs[claimed.image_id] = RunningJob(claimed, server)
+            job.task = asyncio.create_task(self._run(job), name=f"draw {job.image_id}")
+            job.task.add_done_callback(lambda task: self._remove(job, task))
         return job.task
 
-    async def give_up(self, claimed: Claimed, reason: str) -> None:
-        """A job in nobody's hand which is not to be drawn any more."""
-        with calling(correlation_id=claimed.correlation_id):
-            if (image := await self._asked_for(claimed)) is not None:
-                await self._tell_failed(image, reason)
+    async def fail(self, claimed: ClaimedJob, reason: str) -> None:
+        """End a claimed job without running it."""
+        with with_request_context(correlation_id=claimed.correlation_id):
+            if (image := await self._open_image(claimed)) is not None:
+                await self._record_failed(image, reason)
 
     def stop(self, image_id: UUID) -> None:
-        """The job has ended, told of by somebody else: whoever draws it may do something better."""
+        """Stop a job that another process has ended."""
         job = self._jobs.get(image_id)
-        if job and not job.is_told:
-            self._errands.begin(self._stop(job), f"stop {image_id}")
+        if job and not job.is_ending:
+            self._background.start(self._stop(job), f"stop {image_id}")
 
     def problems(self) -> Iterator[Problem]:
         """For readiness: no server has answered for a while."""
-        if self.painters.nobody_answers_for() >= self.limits.nothing_draws_seconds:
-            yield Problem("nothing_draws", self.painters.why_nothing_draws(), blocking=False)
+        if self.servers.seconds_without_server() >= self.limits.no_server_problem_seconds:
+            yield Problem("nothing_draws", self.servers.describe_outage(), blocking=False)
 
-    def has_job_at(self, painter: Painter) -> bool:
-        return any(job.painter is painter for job in self._jobs.values())
+    def has_job_at(self, server: InferenceServer) -> bool:
+        return any(job.server is server for job in self._jobs.values())
 
-    async def keep_leases(self) -> None:
-        """For ever: renew the leases of the jobs in hand, and let go of those that somebody else has taken."""
-        while True:
-            await asyncio.sleep(self.limits.heartbeat_seconds)
-            if held := dict(self._jobs):
-                try:
-                    ours = await self.queue.renew({job.image_id: job.progress for job in held.values()})
-                    self._let_go([job for job in held.values() if job.image_id not in ours])
-                except LogError as error:
-                    _logger.warning("leases not renewed", error=type(error).__name__)
+    async def renew_leases(self) -> None:
+        """Renew the leases on the running jobs, and stop those that another process has taken."""
+        if jobs := dict(self._jobs):
+            ours = await self.queue.renew({job.image_id: job.progress for job in jobs.values()})
+            self._stop_lost([job for job in jobs.values() if job.image_id not in ours])
 
     async def close(self) -> None:
-        """Leave the open jobs to whoever comes next; the painters go on drawing them."""
-        await end([*self._errands.tasks, *(job.task for job in self._jobs.values())])
+        """Release the unfinished jobs to other processes. The servers go on drawing them."""
+        await cancel_tasks([*self._background.tasks, *(job.task for job in self._jobs.values())])
         try:
-            await self.queue.let_go()
-        except LogError as error:
-            _logger.warning("leases left to lapse", error=type(error).__name__)
+            await self.queue.release_all()
+        except DatabaseFailure as error:
+            _logger.warning("job leases not released", error=type(error).__name__)
 
-    def _let_go(self, lost: list[JobInHand]) -> None:
+    def _stop_lost(self, lost: list[RunningJob]) -> None:
         for job in lost:
-            # One that was put back while we asked may have been claimed here again since.
-            if self._jobs.get(job.image_id) is job and not (job.is_told or job.is_put_back):
+            # A job requeued during the renewal may have been claimed here again.
+            if self._jobs.get(job.image_id) is job and not (job.is_ending or job.is_requeued):
                 _logger.warning("job taken by another process", image_id=str(job.image_id))
                 self.stop(job.image_id)
 
-    def _forget(self, job: JobInHand, task: "asyncio.Task[None]") -> None:
+    def _remove(self, job: RunningJob, task: "asyncio.Task[None]") -> None:
         if self._jobs.get(job.image_id) is job:
             del self._jobs[job.image_id]
         if not task.cancelled() and (error := task.exception()):
-            # The lease lapses, and the job is finished by whoever takes it.
-            trace = None if isinstance(error, StoreAway) else error
+            # The lease expires, and the next holder finishes the job.
+            trace = None if isinstance(error, StorageUnavailable) else error
             _logger.error(
-                "job left open", image_id=str(job.image_id), error=type(error).__name__, exc_info=trace
+                "job left unfinished", image_id=str(job.image_id), error=type(error).__name__, exc_info=trace
             )
 
-    async def _stop_if_ended(self, job: JobInHand) -> None:
+    async def _stop_if_ended(self, job: RunningJob) -> None:
         image = await self.store.find(Image, job.image_id)
         if image and not image.is_open:
             self.stop(job.image_id)
 
-    async def _stop(self, job: JobInHand) -> None:
-        await end([job.task])
-        await self._clear_stopped(job)
+    async def _stop(self, job: RunningJob) -> None:
+        await cancel_tasks([job.task])
+        await self._clean_up_stopped(job)
 
-    async def _clear_stopped(self, job: JobInHand) -> None:
+    async def _clean_up_stopped(self, job: RunningJob) -> None:
         image = await self.store.find(Image, job.image_id)
-        if image is None or image.is_open:  # then another process goes on with it
+        if image is None or image.is_open:  # another process runs it
             return
         self._count(job, CANCELLED)
-        await stop(job.painter, image.id, self.limits.stop_seconds_max)
+        await stop_job(job.server, image.id, self.limits.stop_seconds_max)
         at("stop.asked")
-        await self.closing.clear_up(image.id, image.picture)
-        await forget_stopped(job.painter, image.id, self.limits.stop_seconds_max)
+        await self.cleanup.remove_leftovers(image.id, image.picture)
+        await forget_stopped_job(job.server, image.id, self.limits.stop_seconds_max)
 
-    async def _draw_and_tell(self, job: JobInHand) -> None:
-        with calling(correlation_id=job.claimed.correlation_id):
-            image = await self._asked_for(job.claimed)
+    async def _run(self, job: RunningJob) -> None:
+        with with_request_context(correlation_id=job.claimed.correlation_id):
+            image = await self._open_image(job.claimed)
             if image is None:
                 return
-            job.was_begun = image.attempts > 0
+            job.was_started_before = image.attempts > 0
             try:
-                made = await self._within_deadline(job, image)
-            except AlreadyTold:
-                await self._clear_stopped(job)
+                drawn = await self._draw_until_deadline(job, image)
+            except ImageAlreadyFinished:
+                await self._clean_up_stopped(job)
             except InferenceError as failure:
-                await self._not_drawn(job, failure)
-            except LogError:  # which says nothing of the job: it is left for whoever takes the lapsed lease
+                await self._handle_failure(job, failure)
+            except DatabaseFailure:  # the lease expires, and the next holder finishes the job
                 raise
             except Exception as failure:
-                _logger.error("not drawn", image_id=str(image.id), exc_info=failure)
-                await self._tell_failed(image, NOT_MADE, job)
+                _logger.error("drawing failed", image_id=str(image.id), exc_info=failure)
+                await self._record_failed(image, NOT_MADE, job)
             else:
                 at("draw.drawn")
-                job.painter.proved()
+                job.server.record_success()
                 self._count(job, DRAWN)
-                await self._keep_and_tell(job, image, made)
+                await self._store_and_record(job, image, drawn)
 
-    async def _asked_for(self, claimed: Claimed) -> Image | None:
-        """The image, if it still is to be drawn. A request may be on its way to the log for a while."""
+    async def _open_image(self, claimed: ClaimedJob) -> Image | None:
+        """The image if it is still to be drawn.
+
+        The row of an unrequested or ended job is put back or deleted.
+        """
         image = await self.store.find(Image, claimed.image_id)
-        if image is None and claimed.age_seconds < self.limits.unasked_seconds_max:
-            await self.queue.put_back(claimed.image_id, pause_seconds=self.limits.unasked_pause_seconds)
+        if image is None and claimed.age_seconds < self.limits.orphan_lease_seconds_max:
+            await self.queue.requeue(claimed.image_id, pause_seconds=self.limits.orphan_lease_pause_seconds)
         elif image is None or not image.is_open:
-            await self.closing.clear_up(claimed.image_id, image.picture if image else None)
+            await self.cleanup.remove_leftovers(claimed.image_id, image.picture if image else None)
         else:
             return image
         return None
 
-    async def _within_deadline(self, job: JobInHand, image: Image) -> Drawn:
+    async def _draw_until_deadline(self, job: RunningJob, image: Image) -> Drawn:
         seconds = (image.deadline - self.store.clock()).total_seconds()
         try:
             async with asyncio.timeout(max(0.0, seconds)) as deadline:
-                return await self._drawn(job, image)
+                return await self._draw(job, image)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
-            await stop(job.painter, image.id, self.limits.stop_seconds_max)
-            raise TookTooLong(TOO_LONG) from error
+            await stop_job(job.server, image.id, self.limits.stop_seconds_max)
+            raise JobTimeout(TOO_LONG) from error
 
-    async def _drawn(self, job: JobInHand, image: Image) -> Drawn:
-        """What may have been sent before is looked for first, everywhere."""
+    async def _draw(self, job: RunningJob, image: Image) -> Drawn:
+        """Send the job, unless a server has it from an earlier attempt: then wait for that one."""
         if image.prompt is None:
-            raise Cancelled(OWNER_GONE)
-        drawing = drawing_of(image, await self.workflows.find(image.workflow), self.checkpoint)
-        if job.may_be_known or not job.painter.is_proven:
-            looked = await self.painters.look_for(image.id)
+            raise JobCancelled(OWNER_GONE)
+        drawing = drawing_for(image, await self.workflows.find(image.workflow), self.checkpoint)
+        if job.may_be_known or not job.server.is_circuit_closed:
+            lookup = await self.servers.find_job(image.id)
             at("draw.looked")
-            if looked.known_by:
-                job.found_at(looked.known_by)
+            if lookup.known_by:
+                job.resume_at(lookup.known_by)
                 if not image.attempts:
-                    await self._started(job)
-                return await job.painter.host.finish(drawing, job.progressed)
-            if job.painter.url in looked.silent:
-                raise ServerUnavailable("the painter does not answer")
+                    await self._record_started(job)
+                return await job.server.client.finish(drawing, job.report_progress)
+            if job.server.url in lookup.unreachable:
+                raise ServerUnavailable("the inference server does not answer")
             if image.attempts >= self.limits.attempts_max:
                 raise DrawingFailed(LOST)
-        job.sent()
-        made = await job.painter.host.draw(drawing, job.progressed, partial(self._started, job))
+        job.mark_sent()
+        drawn = await job.server.client.draw(drawing, job.report_progress, partial(self._record_started, job))
         if not job.is_started:
-            await self._started(job)
-        return made
+            await self._record_started(job)
+        return drawn
 
-    async def _started(self, job: JobInHand) -> None:
-        """A server has accepted it. Raises `AlreadyTold` where it has ended meanwhile."""
-        await tell_started(self.store, job.image_id)
+    async def _record_started(self, job: RunningJob) -> None:
+        """Raises `AlreadyTold` if the job has ended meanwhile."""
+        await record_started(self.store, job.image_id)
         job.is_started = True
         at("draw.started")
 
-    async def _not_drawn(self, job: JobInHand, failure: InferenceError) -> None:
-        """Tried again, here or elsewhere, where that may help; else the points go back."""
-        if job.is_sent and not job.is_started and may_have_begun(failure):
-            with suppress(AlreadyTold):
-                await self._started(job)
-        if (image := await self._asked_for(job.claimed)) is None:
+    async def _handle_failure(self, job: RunningJob, failure: InferenceError) -> None:
+        """Retry the job, here or at another server, or record its failure."""
+        if job.is_sent and not job.is_started and counts_as_attempt(failure):
+            with suppress(ImageAlreadyFinished):
+                await self._record_started(job)
+        if (image := await self._open_image(job.claimed)) is None:
             return
-        self._judge(job, image, failure)
-        if is_worth_another_try(image, failure, self.store.clock(), self.limits, self._left(job, failure)):
-            await self._put_back(job, failure)
+        self._record_server_failure(job, image, failure)
+        if should_retry(image, failure, self.store.clock(), self.limits, self._servers_left(job, failure)):
+            await self._requeue(job, failure)
         else:
-            self._log("not drawn", job, failure)
-            await self._tell_failed(image, failure.reason, job)
+            self._log("drawing failed", job, failure)
+            await self._record_failed(image, failure.reason, job)
 
-    def _judge(self, job: JobInHand, image: Image, failure: InferenceError) -> None:
+    def _record_server_failure(self, job: RunningJob, image: Image, failure: InferenceError) -> None:
         if job.was_at_server or not isinstance(failure, DrawingFailed):
-            judge(job.painter, failure, image)
-            self._count(job, outcome_of(failure))
-        if job.was_at_server and is_servers_failure(failure) and {*job.claimed.failed} - {job.painter.url}:
-            for painter in self.painters.all.values():
-                painter.failed_elsewhere_too(image.id)
-        if leads_nowhere(
-            failure, is_second_look=job.is_second_look and self.painters.others_answer(job.painter)
+            report_failure(job.server, failure, image)
+            self._count(job, failure_label(failure))
+        if job.was_at_server and is_server_failure(failure) and {*job.claimed.failed} - {job.server.url}:
+            for server in self.servers.all.values():
+                server.record_failure_elsewhere(image.id)
+        if isinstance(failure, DrawingFailed) or (
+            job.is_resumed and self.servers.has_other_reachable(job.server)
         ):
-            job.painter.give_up(image.id)
+            job.server.exclude_job(image.id)
 
-    def _left(self, job: JobInHand, failure: InferenceError) -> int:
-        """How many servers may still have it: they neither refused it nor would fail in it again."""
+    def _servers_left(self, job: RunningJob, failure: InferenceError) -> int:
+        """The number of servers that may still draw the job."""
         excluded = set(job.claimed.excluded)
-        if not may_come_back(failure):
-            excluded.add(job.painter.url)
-        return len(self.painters.awaited() - excluded)
+        if not may_resume(failure):
+            excluded.add(job.server.url)
+        return len(self.servers.expected() - excluded)
 
-    async def _put_back(self, job: JobInHand, failure: InferenceError) -> None:
-        self._log("drawing put back", job, failure)
-        url, is_refusal = job.painter.url, isinstance(failure, Rejected)
-        job.is_put_back = True  # before it is: a dispatcher here may have it again at once
-        await self.queue.put_back(
+    async def _requeue(self, job: RunningJob, failure: InferenceError) -> None:
+        self._log("job requeued", job, failure)
+        url, is_rejected = job.server.url, isinstance(failure, WorkflowRejected)
+        job.is_requeued = True  # set first: a dispatcher of this process may claim the job at once
+        await self.queue.requeue(
             job.image_id,
             avoid=url,
-            avoid_seconds=avoided_seconds(job.painter, self.limits),
-            excluded=None if may_come_back(failure) else url,
-            failed=None if is_refusal else url,
+            avoid_seconds=avoid_seconds(job.server, self.limits),
+            excluded=None if may_resume(failure) else url,
+            failed=None if is_rejected else url,
         )
         at("draw.put_back")
 
-    def _log(self, event: str, job: JobInHand, failure: InferenceError) -> None:
+    def _log(self, event: str, job: RunningJob, failure: InferenceError) -> None:
         _logger.warning(
             event,
             image_id=str(job.image_id),
-            host=job.painter.url,
+            server=job.server.url,
             reason=failure.reason,
             detail=failure.detail,
         )
 
-    def _count(self, job: JobInHand, outcome: str) -> None:
+    def _count(self, job: RunningJob, outcome: str) -> None:
         if job.was_at_server:
-            self.count_outcome(job.painter.url, outcome, job.seconds)
+            self.count_outcome(job.server.url, outcome, job.seconds)
 
-    async def _keep_and_tell(self, job: JobInHand, image: Image, made: Drawn) -> None:
-        job.is_told = True  # from here on it is not stopped: a file might come to be after it was removed
+    async def _store_and_record(self, job: RunningJob, image: Image, drawn: Drawn) -> None:
+        job.is_ending = True  # not stopped from here on: the file could be written after its removal
         try:
-            seconds = min(
-                self.limits.store_seconds_max, (image.deadline - self.store.clock()).total_seconds()
-            )
-            kept = await keep_when_possible(self.pictures, image, made, seconds)
+            until_deadline = (image.deadline - self.store.clock()).total_seconds()
+            seconds_max = min(self.limits.store_seconds_max, until_deadline)
+            stored = await store_picture(self.pictures, image, drawn, seconds_max)
         except Exception as failure:
             _logger.error("picture not stored", image_id=str(image.id), exc_info=failure)
-            await self._tell_failed(image, NOT_MADE, job)
+            await self._record_failed(image, NOT_MADE, job)
             return
         at("draw.stored")
-        ending = await tell_drawn(self.store, image, key_of(image.id), kept)
+        outcome = await record_drawn(self.store, image, picture_key(image.id), stored)
         at("tell.appended")
-        if job.failed_at is not None and ending.picture:
-            self.painters.another_drew(job.painter, job.claimed.failed, job.failed_at)
-        await self.closing.close(image, ending, job)
+        if job.failed_at is not None and outcome.picture:
+            self.servers.record_drawn_elsewhere(job.server, job.claimed.failed, job.failed_at)
+        await self.cleanup.close(image, outcome, job)
 
-    async def _tell_failed(self, image: Image, reason: str, job: JobInHand | None = None) -> None:
+    async def _record_failed(self, image: Image, reason: str, job: RunningJob | None = None) -> None:
         if job:
-            job.is_told = True
-        ending = await tell_failed(self.store, image, reason)
+            job.is_ending = True
+        outcome = await record_failed(self.store, image, reason)
         at("fail.appended")
-        await self.closing.close(image, ending, job)
+        await self.cleanup.close(image, outcome, job)

@@ -1,44 +1,47 @@
-"""A job in hand: what this process does about it, at which painter, and how far it is."""
+"""A job that this process runs: at which server, and how far it is."""
 
 import asyncio
 
-from huajuan.jobs.queue import Claimed
-from huajuan.jobs.servers import Painter
+from huajuan.jobs.queue import ClaimedJob
+from huajuan.jobs.servers import InferenceServer
 from huajuan.runtime.fail_points import at
 
-# A job's row begins with 1, and each claim adds 1.
+# A row begins with fencing number 1, and each claim adds 1.
 FIRST_CLAIM = 2
 
 
-class JobInHand:
-    """What this process does about one job, and how far it is."""
+class RunningJob:
+    """The state of one claimed job in this process."""
 
-    def __init__(self, claimed: Claimed, painter: Painter) -> None:
+    def __init__(self, claimed: ClaimedJob, server: InferenceServer) -> None:
         self.image_id = claimed.image_id
         self.claimed = claimed
         self._claimed_at = asyncio.get_running_loop().time()
-        self.painter = painter
+        self.server = server
         self.progress = 0.0
-        self.was_begun = False
-        self.is_second_look = False
+        # The log has an earlier attempt.
+        self.was_started_before = False
+        # The job was found at a server that has it from an earlier attempt.
+        self.is_resumed = False
         self.is_started = False
-        self.is_told = False
-        self.is_put_back = False
+        # From here on the job is not stopped any more.
+        self.is_ending = False
+        self.is_requeued = False
         self._sent_at: float | None = None
         self.task: asyncio.Task[None]
 
     @property
     def failed_at(self) -> float | None:
-        """When the last server failed in it before, by the clock of the event loop."""
+        """When a server last failed in the job, by the event loop's clock."""
         seconds = self.claimed.failed_seconds
         return None if seconds is None else self._claimed_at - seconds
 
     @property
     def may_be_known(self) -> bool:
-        """Whether a server may have it from an earlier holder, who may have died before that was on record."""
-        return self.was_begun or self.claimed.fencing > FIRST_CLAIM
+        """Whether a server may have the job from an earlier holder."""
+        return self.was_started_before or self.claimed.fencing > FIRST_CLAIM
 
-    def progressed(self, progress: float) -> None:
+    def report_progress(self, progress: float) -> None:
         self.progress = progress
         at("draw.progressed")
 
@@ -48,17 +51,17 @@ class JobInHand:
 
     @property
     def was_at_server(self) -> bool:
-        """Whether what became of it says anything of the server."""
-        return self.is_sent or self.is_second_look
+        """Whether the outcome is evidence about the server."""
+        return self.is_sent or self.is_resumed
 
     @property
     def seconds(self) -> float | None:
-        """Since it was sent; `None` for one that was sent by another process."""
+        """Since this process sent the job; `None` if it did not."""
         return None if self._sent_at is None else asyncio.get_running_loop().time() - self._sent_at
 
-    def sent(self) -> None:
+    def mark_sent(self) -> None:
         self._sent_at = asyncio.get_running_loop().time()
 
-    def found_at(self, painter: Painter) -> None:
-        """It was begun there before, and is only waited for."""
-        self.painter, self.is_second_look = painter, True
+    def resume_at(self, server: InferenceServer) -> None:
+        """The job was sent to this server before, and is only waited for."""
+        self.server, self.is_resumed = server, True

@@ -1,6 +1,5 @@
-"""Which inference servers draw, and why: the setting names them, or an admin added or removed them."""
+"""The origin of each inference server: the setting names it, or an admin added or removed it."""
 
-import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -9,21 +8,22 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from huajuan.domain.inference_servers import Studio
-from huajuan.domain.server_address import one_of_each, place_of, without_credentials
-from huajuan.event_store.errors import LogError
-from huajuan.event_store.installation import stream_ids_at_once
-from huajuan.jobs.limits import DispatchLimits
-from huajuan.jobs.servers import Painters
+from huajuan.domain.inference_servers import InferenceServers
+from huajuan.domain.server_address import deduplicate_servers, server_key, without_credentials
+from huajuan.event_store.stream_ids import load_stream_ids_blocking
+from huajuan.jobs.servers import ServerPool
 from huajuan.postgres.connect import connect_blocking
 from huajuan.postgres.statements import Statements
 
 SETTING, ADMIN = "setting", "admin"
 VARIABLE = "HUAJUAN_COMFYUI_URLS"
-_TOPICS = {"added": Studio.PainterAdded.TOPIC, "removed": Studio.PainterRemoved.TOPIC}
+_TOPICS = {
+    "added": InferenceServers.ServerAdded.TOPIC,
+    "removed": InferenceServers.ServerRemoved.TOPIC,
+}
 _CHANGES = """
-SELECT e.topic = %(added)s, said ->> 'url', said ->> 'timestamp', said ->> 'reason'
-  FROM log.huajuan_events e, LATERAL (SELECT convert_from(e.state, 'UTF8')::json AS said) AS state
+SELECT e.topic = %(added)s, fields ->> 'url', fields ->> 'timestamp', fields ->> 'reason'
+  FROM log.huajuan_events e, LATERAL (SELECT convert_from(e.state, 'UTF8')::json AS fields) AS state
  WHERE e.originator_id = %(studio)s AND e.topic IN (%(added)s, %(removed)s)
  ORDER BY e.originator_version
 """
@@ -31,7 +31,7 @@ _logger = structlog.get_logger(__name__)
 
 
 class ServerChange(NamedTuple):
-    """An admin's act. `at` is in ISO 8601."""
+    """A server that an admin added or removed. `at` is in ISO 8601."""
 
     is_added: bool
     url: str
@@ -40,10 +40,10 @@ class ServerChange(NamedTuple):
 
 
 class ServerOrigin(msgspec.Struct, frozen=True):
-    """A server that draws, or one that the setting names and an admin removed.
+    """A present server, or one that the setting names and an admin removed.
 
-    `url` has no credentials. `source` is `setting` or `admin`; `changed_at` and `reason` are those of the admin's
-    last act, null where there was none.
+    `url` has no credentials. `source` is `setting` or `admin`. `changed_at` and `reason` are those of the
+    last change by an admin, `None` if there was none.
     """
 
     url: str
@@ -68,23 +68,23 @@ class ServerOrigin(msgspec.Struct, frozen=True):
 
 
 def server_origins(configured: Iterable[str], changes: Iterable[ServerChange]) -> list[ServerOrigin]:
-    """`changes` in the order of the log: the last one of each server holds, whatever the setting names."""
+    """`changes` are in log order. The last change of a server takes precedence over the setting."""
     named = list(configured)
-    places = set(map(place_of, named))
-    last = {place_of(change.url): change for change in changes}
-    urls = one_of_each([*named, *(change.url for change in last.values() if change.is_added)])
-    found = (_origin(url, place_of(url) in places, last.get(place_of(url))) for url in urls)
-    return [origin for origin in found if origin is not None]
+    keys = set(map(server_key, named))
+    last = {server_key(change.url): change for change in changes}
+    urls = deduplicate_servers([*named, *(change.url for change in last.values() if change.is_added)])
+    origins = (_origin(url, server_key(url) in keys, last.get(server_key(url))) for url in urls)
+    return [origin for origin in origins if origin is not None]
 
 
 def _origin(url: str, is_named: bool, change: ServerChange | None) -> ServerOrigin | None:
-    shown = without_credentials(url)
+    public_url = without_credentials(url)
     if change is None:
-        return ServerOrigin(shown, True, SETTING)
+        return ServerOrigin(public_url, True, SETTING)
     if not change.is_added and not is_named:
         return None
     source = SETTING if is_named else ADMIN
-    return ServerOrigin(shown, change.is_added, source, _in_utc(change.at), change.reason)
+    return ServerOrigin(public_url, change.is_added, source, _in_utc(change.at), change.reason)
 
 
 def _in_utc(text: str) -> str:
@@ -94,16 +94,16 @@ def _in_utc(text: str) -> str:
 async def find_origins(
     statements: Statements, studio_id: UUID, configured: Iterable[str]
 ) -> list[ServerOrigin]:
-    """Raises `LogUnavailable`."""
+    """Raises `DatabaseUnavailable`."""
     return server_origins(
         configured, _changes(await statements.run(_CHANGES, {"studio": studio_id, **_TOPICS}))
     )
 
 
-def find_origins_at_once(dsn: str, configured: Iterable[str]) -> list[ServerOrigin]:
-    """The same outside of an event loop. Raises `psycopg.Error`."""
+def find_origins_blocking(dsn: str, configured: Iterable[str]) -> list[ServerOrigin]:
+    """As `find_origins`, without an event loop. Raises `psycopg.Error`."""
     with connect_blocking(dsn) as connection:
-        values = {"studio": stream_ids_at_once(connection).studio(), **_TOPICS}
+        values = {"studio": load_stream_ids_blocking(connection).studio(), **_TOPICS}
         rows = connection.execute(_CHANGES.encode(), values).fetchall()
     return server_origins(configured, _changes(rows))
 
@@ -112,28 +112,24 @@ def _changes(rows: list[tuple[Any, ...]]) -> list[ServerChange]:
     return [ServerChange(*row) for row in rows]
 
 
-async def keep_logging_origins(
-    statements: Statements, studio_id: UUID, painters: Painters, limits: DispatchLimits
-) -> None:
-    """For ever: logs which servers draw and why, at the start and when that changes."""
-    logged: list[ServerOrigin] | None = None
-    looked_at: set[str] | None = None
-    while True:
-        if painters.all.keys() != looked_at:
-            try:
-                looked_at = set(painters.all)
-                origins = await find_origins(statements, studio_id, painters.configured)
-            except LogError as error:
-                looked_at = None
-                _logger.warning("inference servers not read", error=type(error).__name__)
-            else:
-                if origins != logged:
-                    _log(origins)
-                logged = origins
-        await asyncio.sleep(limits.painters_every_seconds)
+class OriginLogger:
+    """Logs the origins of the servers at the start and whenever they change."""
 
+    def __init__(self, statements: Statements, studio_id: UUID, servers: ServerPool) -> None:
+        self._statements = statements
+        self._studio_id = studio_id
+        self._servers = servers
+        self._urls: set[str] | None = None
+        self._logged: list[ServerOrigin] | None = None
 
-def _log(origins: list[ServerOrigin]) -> None:
-    drawing = [origin.sentence for origin in origins if origin.draws]
-    removed = [origin.sentence for origin in origins if not origin.draws]
-    _logger.info("inference servers", drawing=drawing, removed=removed)
+    async def log_changes(self) -> None:
+        """Raises `DatabaseFailure`; then the next call tries again."""
+        urls = set(self._servers.all)
+        if urls == self._urls:
+            return
+        origins = await find_origins(self._statements, self._studio_id, self._servers.configured)
+        if origins != self._logged:
+            present = [origin.sentence for origin in origins if origin.draws]
+            removed = [origin.sentence for origin in origins if not origin.draws]
+            _logger.info("inference servers", present=present, removed=removed)
+        self._urls, self._logged = urls, origins

@@ -1,4 +1,4 @@
-"""The painters: servers that draw, each with how it has been doing. Health is progress, not an answer to a question."""
+"""The inference servers (ComfyUI) of this process, with their circuit breakers and health checks."""
 
 import asyncio
 from collections import OrderedDict
@@ -10,8 +10,9 @@ from uuid import UUID
 
 import structlog
 
-from huajuan.domain.server_address import one_of_each, without_credentials
+from huajuan.domain.server_address import deduplicate_servers, without_credentials
 from huajuan.inference_client import (
+    ClientLimits,
     ComfyUI,
     Drawing,
     DrawingFailed,
@@ -19,18 +20,19 @@ from huajuan.inference_client import (
     Graph,
     InferenceError,
     JobState,
-    Limits,
 )
 from huajuan.jobs.circuit_breaker import CircuitBreaker
-from huajuan.jobs.limits import DispatchLimits
+from huajuan.jobs.queue import DispatchLimits
 
-GIVEN_UP_MAX = 1000
-SERVERS_SHOWN_MAX = 5
-_logger = structlog.get_logger(__name__)
+EXCLUDED_JOBS_MAX = 1000
+SERVERS_NAMED_MAX = 5
+# Of several servers that know a job, the one with the first of these states is used.
+STATES_BY_PREFERENCE = (
+    JobState.SUCCEEDED, JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED,
+)  # fmt: skip
 OnProgress = Callable[[float], None]
-
-
 OnAccepted = Callable[[], Awaitable[None]]
+_logger = structlog.get_logger(__name__)
 
 
 class ServerState(StrEnum):
@@ -42,8 +44,8 @@ class ServerState(StrEnum):
     UNFIT = "unfit"
 
 
-class Host(Protocol):
-    """What a server that draws can do: see `inference_client`."""
+class ServerClient(Protocol):
+    """The client of one server: see `inference_client.ComfyUI`."""
 
     async def draw(
         self,
@@ -56,55 +58,51 @@ class Host(Protocol):
     async def cancel(self, prompt_id: UUID) -> None: ...
     async def forget(self, prompt_id: UUID) -> None: ...
     async def check(self) -> object: ...
-    async def misfits(self, workflow: Graph) -> list[str]: ...
+    async def check_compatibility(self, workflow: Graph) -> list[str]: ...
 
 
-class Painter:
-    """One server. After a failure it rests, each time for longer, and then gets one job to prove itself with.
+class InferenceServer:
+    """One server and its health.
 
-    `url` has no credentials: it names the server in the queue, the log, metrics and replies.
+    `url` has no credentials; it names the server in the queue, logs, metrics and replies. `is_reachable` is
+    `None` before the first request. `problems` are the incompatibilities of the checked workflow, `None`
+    before the check.
     """
 
-    def __init__(self, url: str, host: Host, limits: DispatchLimits) -> None:
+    def __init__(self, url: str, client: ServerClient, limits: DispatchLimits) -> None:
         self.url = url
-        self.host = host
-        # Not known before it was asked.
-        self.answers: bool | None = None
-        self.has_drawn = False
-        # What of the workflow does not fit it; not known before it was tried.
+        self.client = client
+        self.is_reachable: bool | None = None
+        self.has_succeeded = False
         self.problems: list[str] | None = None
         self._limits = limits
         self._circuit = CircuitBreaker(limits)
-        self._trouble: InferenceError | None = None
-        self._refusal: InferenceError | None = None
+        self._last_failure: InferenceError | None = None
+        self._rejection: InferenceError | None = None
         self._answered_at = 0.0
         self._lost_at = float("-inf")
-        self._given_up: OrderedDict[UUID, None] = OrderedDict()
+        self._excluded_jobs: OrderedDict[UUID, None] = OrderedDict()
 
     @property
-    def is_proven(self) -> bool:
-        return not self._failures
+    def is_circuit_closed(self) -> bool:
+        return not self._circuit.failures
 
     @property
     def jobs_max(self) -> int:
-        return self._limits.jobs_of_host_max if self.is_proven else 1
+        return self._limits.jobs_per_server_max if self.is_circuit_closed else 1
 
     @property
-    def rest_seconds(self) -> float:
-        """For how long it is still to be left alone."""
+    def cooldown_seconds(self) -> float:
+        """The remaining time without jobs."""
         return self._circuit.cooldown_seconds
 
     @property
-    def _failures(self) -> int:
-        return self._circuit.failures
-
-    @property
     def state(self) -> ServerState:
-        if self.answers is False:
+        if self.is_reachable is False:
             return ServerState.UNREACHABLE
-        if not self.is_proven:
+        if not self.is_circuit_closed:
             return ServerState.COOLDOWN
-        return ServerState.UNFIT if self.problems or self._refusal else ServerState.READY
+        return ServerState.UNFIT if self.problems or self._rejection else ServerState.READY
 
     @property
     def reason(self) -> str | None:
@@ -114,151 +112,156 @@ class Painter:
             return None
         if state is ServerState.UNFIT and self.problems:
             return self.problems[0]
-        why = self._refusal if state is ServerState.UNFIT else self._trouble
-        return why.reason if why else None
+        error = self._rejection if state is ServerState.UNFIT else self._last_failure
+        return error.reason if error else None
 
     @property
-    def is_awaited(self) -> bool:
+    def is_expected(self) -> bool:
         """Whether a job that no other server can draw waits for it: it answers, or did so a moment ago."""
         lost_seconds = asyncio.get_running_loop().time() - self._lost_at
-        return self.answers is not False or lost_seconds < self._limits.nobody_seconds_max
+        return self.is_reachable is not False or lost_seconds < self._limits.no_server_timeout_seconds
 
     @property
-    def trouble(self) -> str:
-        """Its last failure in short, without what the server said of it."""
-        return self._trouble.reason if self._trouble else "it does not answer"
+    def last_failure(self) -> str:
+        """Its last failure in short, without the server's own text."""
+        return self._last_failure.reason if self._last_failure else "it does not answer"
 
-    def proved(self) -> None:
+    def record_success(self) -> None:
+        """A job succeeded: close the circuit."""
         self._circuit.record_success()
-        self.answers, self.has_drawn, self._refusal = True, True, None
+        self.is_reachable, self.has_succeeded, self._rejection = True, True, None
         self._answered_at = asyncio.get_running_loop().time()
 
-    def failed(self, why: InferenceError, *, answers: bool) -> None:
+    def record_unavailable(self, error: InferenceError, *, is_reachable: bool) -> None:
+        """Open the circuit."""
         limits = self._limits
-        longest = limits.rest_seconds_max if answers else limits.silent_rest_seconds_max
+        longest = limits.cooldown_seconds_max if is_reachable else limits.unreachable_cooldown_seconds_max
         seconds = self._circuit.open(longest)
-        if self.answers and not answers:
+        if self.is_reachable and not is_reachable:
             self._lost_at = asyncio.get_running_loop().time()
-        self.answers = answers
-        self._log_cooldown(seconds, why)
+        self.is_reachable = is_reachable
+        self._log_cooldown(seconds, error)
 
-    def doubted(self, why: InferenceError) -> None:
-        """It lost a job or hangs in one: its next jobs come one at a time until one succeeds."""
+    def half_open(self, error: InferenceError) -> None:
+        """The server lost a job or is stuck in one: it gets one job at a time until one succeeds."""
         self._circuit.half_open()
-        self.answers = True
-        self._log_cooldown(self._limits.rest_seconds_min, why)
+        self.is_reachable = True
+        self._log_cooldown(self._limits.cooldown_seconds_min, error)
 
     def record_problems(self, problems: list[str]) -> None:
-        """What of the workflow does not fit it now."""
+        """Store the result of a compatibility check."""
         self.problems = problems
         if not problems:
-            self._refusal = None
+            self._rejection = None
 
-    def refused(self, why: InferenceError) -> None:
-        """It refused a workflow, which is no failure."""
-        self.answers, self._refusal = True, why
+    def record_rejection(self, error: InferenceError) -> None:
+        """The server rejected a workflow, which is no failure."""
+        self.is_reachable, self._rejection = True, error
 
-    def failed_in(self, image_id: UUID, account_id: UUID | None, why: InferenceError) -> None:
-        """A job failed here. Jobs of different accounts in a row open the circuit."""
-        self._trouble = why
+    def record_job_failure(self, image_id: UUID, account_id: UUID | None, error: InferenceError) -> None:
+        """A job failed here. Consecutive failures in jobs of different accounts open the circuit."""
+        self._last_failure = error
         if self._circuit.record_failure(image_id, account_id):
-            self._log_cooldown(self.rest_seconds, why)
+            self._log_cooldown(self.cooldown_seconds, error)
 
-    def drawn_elsewhere(self, failed_at: float) -> None:
-        """Another server drew a job that failed here, and only here."""
+    def record_drawn_elsewhere(self, failed_at: float) -> None:
+        """Another server drew a job that failed here and at no other server."""
         if self._circuit.counts(failed_at):
-            why = self._trouble or DrawingFailed("a job failed here that another server drew")
-            self.failed(why, answers=self.answers is not False)
+            error = self._last_failure or DrawingFailed("a job failed here that another server drew")
+            self.record_unavailable(error, is_reachable=self.is_reachable is not False)
 
-    def failed_elsewhere_too(self, image_id: UUID) -> None:
+    def record_failure_elsewhere(self, image_id: UUID) -> None:
+        """The job failed at another server as well, so it does not count against this one."""
         self._circuit.acquit(image_id)
 
-    def _log_cooldown(self, seconds: float, why: InferenceError) -> None:
-        self._trouble = why
-        _logger.warning("painter rests", host=self.url, seconds=seconds, reason=why.reason, detail=why.detail)
+    def _log_cooldown(self, seconds: float, error: InferenceError) -> None:
+        self._last_failure = error
+        _logger.warning(
+            "inference server in cooldown",
+            server=self.url,
+            seconds=seconds,
+            reason=error.reason,
+            detail=error.detail,
+        )
 
-    def give_up(self, image_id: UUID) -> None:
-        """What it has of this job leads nowhere: it is not asked for it again."""
-        self._given_up[image_id] = None
-        while len(self._given_up) > GIVEN_UP_MAX:
-            self._given_up.popitem(last=False)
+    def exclude_job(self, image_id: UUID) -> None:
+        """Ignore what the server has of this job from now on."""
+        self._excluded_jobs[image_id] = None
+        while len(self._excluded_jobs) > EXCLUDED_JOBS_MAX:
+            self._excluded_jobs.popitem(last=False)
 
-    def has_given_up(self, image_id: UUID) -> bool:
-        return image_id in self._given_up
+    def excludes_job(self, image_id: UUID) -> bool:
+        return image_id in self._excluded_jobs
 
-    async def is_there(self) -> bool:
-        """One that did not answer, or was never asked, is asked before it gets a job."""
-        if not self.answers:
-            try:
-                await self.host.check()
-                self.answers = True
-                self._answered_at = asyncio.get_running_loop().time()
-            except InferenceError as error:
-                self.failed(error, answers=False)
-        return bool(self.answers)
+    async def ensure_reachable(self) -> bool:
+        """Check a server that did not answer, or was never contacted, before it gets a job."""
+        if not self.is_reachable:
+            await self._check_health()
+        return bool(self.is_reachable)
 
-    async def check_again(self) -> None:
-        """For one that has no job: a server that went away shows before a job is sent to it."""
-        silent_seconds = asyncio.get_running_loop().time() - self._answered_at
-        if self.answers and silent_seconds > self._limits.server_check_seconds:
-            try:
-                await self.host.check()
-                self._answered_at = asyncio.get_running_loop().time()
-            except InferenceError as error:
-                self.failed(error, answers=False)
+    async def check_while_idle(self) -> None:
+        """Check a server without a job again, so that its loss is noticed before a job is sent to it."""
+        idle_seconds = asyncio.get_running_loop().time() - self._answered_at
+        if self.is_reachable and idle_seconds > self._limits.server_check_seconds:
+            await self._check_health()
 
-
-FURTHEST_FIRST = (
-    JobState.SUCCEEDED, JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED,
-)  # fmt: skip
-
-
-class Looked(NamedTuple):
-    """Which painter knows a job, if any does, and which could not say."""
-
-    known_by: Painter | None
-    silent: set[str]
+    async def _check_health(self) -> None:
+        try:
+            await self.client.check()
+        except InferenceError as error:
+            self.record_unavailable(error, is_reachable=False)
+        else:
+            self.is_reachable = True
+            self._answered_at = asyncio.get_running_loop().time()
 
 
-OpenHost = Callable[[str], AbstractAsyncContextManager[Host]]
+class JobLookup(NamedTuple):
+    """Which server knows a job, if one does, and the addresses of those that did not answer."""
+
+    known_by: InferenceServer | None
+    unreachable: set[str]
 
 
-class Painters:
-    """Use as made by `open_painters`. `configured` are the addresses in the settings, with their credentials;
-    `all` has each server by its address without them. `checked_workflow` is the one that their problems refer to.
+OpenClient = Callable[[str], AbstractAsyncContextManager[ServerClient]]
 
-    `have_come` is set when there are new ones.
+
+class ServerPool:
+    """The present servers. Make one with `open_server_pool`.
+
+    `configured` are the addresses in the settings, with credentials. `all` has each server by its address
+    without them. `checked_workflow` is the digest of the workflow that their `problems` refer to. `added` is
+    set when servers are added.
     """
 
-    def __init__(self, open_host: OpenHost, limits: DispatchLimits, configured: Iterable[str]) -> None:
-        self.all: dict[str, Painter] = {}
-        self.have_come = asyncio.Event()
-        self.configured = one_of_each(configured)
-        self._open_host = open_host
+    def __init__(self, open_client: OpenClient, limits: DispatchLimits, configured: Iterable[str]) -> None:
+        self.all: dict[str, InferenceServer] = {}
+        self.added = asyncio.Event()
+        self.configured = deduplicate_servers(configured)
+        self._open_client = open_client
         self._limits = limits
         self.checked_workflow: str | None = None
-        self._open = AsyncExitStack()
+        self._clients = AsyncExitStack()
         self._unanswered_since: float | None = None
 
-    async def become(self, urls: Iterable[str]) -> None:
-        """Those that are new may get jobs from now on, those that are gone get none any more."""
+    async def update(self, urls: Iterable[str]) -> None:
+        """Add the servers at new addresses and remove the others. A removed server finishes its jobs."""
         wanted = {without_credentials(url): url for url in urls}
         for name in [name for name in wanted if name not in self.all]:
-            host = await self._open.enter_async_context(self._open_host(wanted[name]))
-            self.all[name] = Painter(name, host, self._limits)
-            self.have_come.set()
+            client = await self._clients.enter_async_context(self._open_client(wanted[name]))
+            self.all[name] = InferenceServer(name, client, self._limits)
+            self.added.set()
         for name in self.all.keys() - wanted.keys():
             del self.all[name]
 
     async def close(self) -> None:
-        await self._open.aclose()
+        await self._clients.aclose()
 
     def __len__(self) -> int:
-        """How many can draw, as far as is known."""
-        return sum(painter.answers is not False for painter in self.all.values())
+        """The number of servers that are not known to be unreachable."""
+        return sum(server.is_reachable is not False for server in self.all.values())
 
-    def nobody_answers_for(self) -> float:
-        """For how many seconds no painter has answered; 0 while one does."""
+    def seconds_without_server(self) -> float:
+        """For how long no server has answered; 0 while one does."""
         now = asyncio.get_running_loop().time()
         if len(self):
             self._unanswered_since = None
@@ -266,56 +269,63 @@ class Painters:
             self._unanswered_since = now
         return 0.0 if self._unanswered_since is None else now - self._unanswered_since
 
-    def why_nothing_draws(self) -> str:
-        """One sentence, for operators."""
+    def describe_outage(self) -> str:
+        """One sentence for operators."""
         if not self.all:
             return "No inference server is left: an admin has removed all of them."
-        shown = [f"{p.url}: {p.trouble}" for p in list(self.all.values())[:SERVERS_SHOWN_MAX]]
-        more = f"; and {len(self.all) - len(shown)} more" if len(self.all) > len(shown) else ""
-        return f"No inference server answers: {'; '.join(shown)}{more}."
+        named = [f"{s.url}: {s.last_failure}" for s in list(self.all.values())[:SERVERS_NAMED_MAX]]
+        more = f"; and {len(self.all) - len(named)} more" if len(self.all) > len(named) else ""
+        return f"No inference server answers: {'; '.join(named)}{more}."
 
-    async def look_for(self, image_id: UUID) -> Looked:
-        """Asks all of them at once; of several that know it, the one that is furthest."""
-        painters = [painter for painter in self.all.values() if not painter.has_given_up(image_id)]
-        answers = await asyncio.gather(*(p.host.find(image_id) for p in painters), return_exceptions=True)
-        known: dict[JobState, Painter] = {}
-        silent: set[str] = set()
-        for painter, answer in zip(painters, answers, strict=True):
+    async def find_job(self, image_id: UUID) -> JobLookup:
+        """Ask all servers at once. Of several that know the job, the one where it is furthest is taken."""
+        servers = [server for server in self.all.values() if not server.excludes_job(image_id)]
+        answers = await asyncio.gather(*(s.client.find(image_id) for s in servers), return_exceptions=True)
+        known: dict[JobState, InferenceServer] = {}
+        unreachable: set[str] = set()
+        for server, answer in zip(servers, answers, strict=True):
             if isinstance(answer, JobState):
-                known.setdefault(answer, painter)
+                known.setdefault(answer, server)
             elif isinstance(answer, InferenceError):
-                silent.add(painter.url)
+                unreachable.add(server.url)
             else:
                 raise answer
-        return Looked(next((known[state] for state in FURTHEST_FIRST if state in known), None), silent)
+        return JobLookup(
+            next((known[state] for state in STATES_BY_PREFERENCE if state in known), None), unreachable
+        )
 
-    def awaited(self) -> set[str]:
-        """The addresses of those that a job may wait for, as far as is known."""
-        return {painter.url for painter in self.all.values() if painter.is_awaited}
+    def expected(self) -> set[str]:
+        """The addresses of the servers that a job may wait for."""
+        return {server.url for server in self.all.values() if server.is_expected}
 
-    def lacking(self) -> list[str]:
-        """The addresses of those that lack something that the workflow `checked_workflow` needs."""
-        return [painter.url for painter in self.all.values() if painter.problems]
+    def incompatible(self) -> list[str]:
+        """The addresses of the servers that are incompatible with `checked_workflow`."""
+        return [server.url for server in self.all.values() if server.problems]
 
-    def another_drew(self, drew: Painter, failed_at_servers: Iterable[str], failed_at: float) -> None:
-        """A job was drawn that had failed before: at one other server alone, it counts against that one."""
-        where = set(failed_at_servers)
-        if len(where) == 1 and drew.url not in where:
-            for painter in self.all.values():
-                if painter.url in where:
-                    painter.drawn_elsewhere(failed_at)
+    def record_drawn_elsewhere(
+        self, drew: InferenceServer, failed_servers: Iterable[str], failed_at: float
+    ) -> None:
+        """A job was drawn that failed before.
 
-    def others_answer(self, painter: Painter) -> bool:
-        return any(other.answers for other in self.all.values() if other is not painter)
+        If it failed at a single other server, it counts against that one.
+        """
+        failed = set(failed_servers)
+        if len(failed) == 1 and drew.url not in failed:
+            for server in self.all.values():
+                if server.url in failed:
+                    server.record_drawn_elsewhere(failed_at)
+
+    def has_other_reachable(self, server: InferenceServer) -> bool:
+        return any(other.is_reachable for other in self.all.values() if other is not server)
 
 
 @asynccontextmanager
-async def open_painters(
-    urls: Iterable[str], limits: Limits, dispatch: DispatchLimits
-) -> AsyncIterator[Painters]:
-    painters = Painters(lambda url: ComfyUI(url, limits=limits), dispatch, urls)
+async def open_server_pool(
+    urls: Iterable[str], limits: ClientLimits, dispatch: DispatchLimits
+) -> AsyncIterator[ServerPool]:
+    servers = ServerPool(lambda url: ComfyUI(url, limits=limits), dispatch, urls)
     try:
-        await painters.become(painters.configured)
-        yield painters
+        await servers.update(servers.configured)
+        yield servers
     finally:
-        await painters.close()
+        await servers.close()

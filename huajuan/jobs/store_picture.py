@@ -1,57 +1,52 @@
-"""Stores what was drawn: of all that is ever drawn of one image the first whole picture stays."""
+"""Stores a drawn picture. The first whole picture stored for an image stays, whichever attempt drew it."""
 
 import asyncio
-import time
 from contextlib import suppress
+from functools import partial
 
 from huajuan.domain.image import Image
-from huajuan.inference_client import BadPicture, Drawn
-from huajuan.inference_client.picture import verified
-from huajuan.storage.pictures import PictureMissing, Pictures, StoreAway, key_of
+from huajuan.inference_client import Drawn, InvalidPicture
+from huajuan.inference_client.picture import verify
+from huajuan.postgres.retry import Backoff, retry
+from huajuan.storage.pictures import PictureMissing, Pictures, StorageUnavailable, picture_key
 
 TRIES_MAX = 5
 PAUSE_SECONDS = 0.5
 
 
-class NotKept(Exception):
-    """What is stored under the image's key comes and goes."""
+class PictureNotStored(Exception):
+    """The file under the image's key appeared and vanished at every try."""
 
 
-async def keep_when_possible(pictures: Pictures, image: Image, made: Drawn, seconds_max: float) -> Drawn:
-    """As `keep_first`; a store that is away is tried again until `seconds_max` have passed."""
-    give_up_at = time.monotonic() + seconds_max
-    while True:
-        try:
-            return await keep_first(pictures, image, made)
-        except StoreAway:
-            if time.monotonic() >= give_up_at:
-                raise
-            await asyncio.sleep(PAUSE_SECONDS)
+async def store_picture(pictures: Pictures, image: Image, drawn: Drawn, seconds_max: float) -> Drawn:
+    """As `store_first_picture`. While the store is unavailable it is retried for `seconds_max`."""
+    backoff = Backoff(seconds_max, PAUSE_SECONDS, PAUSE_SECONDS)
+    return await retry(partial(store_first_picture, pictures, image, drawn), backoff, (StorageUnavailable,))
 
 
-async def keep_first(pictures: Pictures, image: Image, made: Drawn) -> Drawn:
-    """What is stored now, which is what may be told of: `made`, or what another attempt had stored before.
+async def store_first_picture(pictures: Pictures, image: Image, drawn: Drawn) -> Drawn:
+    """The stored picture, which is the one to record: `drawn`, or that of an earlier attempt.
 
-    Nobody knows any more what drew that, so its checkpoint and version are empty. Raises `NotKept`, and what the
-    store raises.
+    The checkpoint and version of an earlier attempt's picture are unknown, so they are empty.
+    Raises `PictureNotStored`, and what the store raises.
     """
     for _ in range(TRIES_MAX):
-        if await pictures.put_first(image.id, made.content):
-            return made
-        with suppress(PictureMissing):  # whose job has ended without it
-            stored = await pictures.whole(key_of(image.id))
-            if stored == made.content:
-                return made
+        if await pictures.put_if_absent(image.id, drawn.content):
+            return drawn
+        with suppress(PictureMissing):  # removed meanwhile
+            stored = await pictures.whole(picture_key(image.id))
+            if stored == drawn.content:
+                return drawn
             if await asyncio.to_thread(_is_whole, stored, image):
                 return Drawn(stored)
-            # A machine went down before it was on disk, and nobody has told of it: to tell, it would have been.
-            await pictures.remove(key_of(image.id))
-    raise NotKept
+            # A crash truncated the file. No event names it: only a whole picture is recorded.
+            await pictures.remove(picture_key(image.id))
+    raise PictureNotStored
 
 
 def _is_whole(stored: bytes, image: Image) -> bool:
     try:
-        verified(stored, image.width, image.height)
-    except BadPicture:
+        verify(stored, image.width, image.height)
+    except InvalidPicture:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Workflows: kept by the digest of their text, so that what an event names can be drawn by again."""
+"""The workflow store: workflows by the digest that events name."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from huajuan.domain.image import Image
-from huajuan.event_store.errors import LogError
+from huajuan.event_store.errors import DatabaseFailure
 from huajuan.inference_client import (
     Drawing,
     DrawingFailed,
@@ -19,73 +19,74 @@ from huajuan.inference_client import (
     WorkflowError,
     check_workflow,
     not_applied,
-    remarks,
     text_to_image,
+    workflow_warnings,
 )
 from huajuan.postgres.connect import connect_blocking
 from huajuan.postgres.statements import Statements
 
 FILE_BYTES_MAX = 1 << 20
-REMEMBERED_MAX = 16
+CACHED_MAX = 16
 _logger = structlog.get_logger(__name__)
-_NAMED = re.compile(r"sha256:([0-9a-f]{64})")
-_KEEP = """
-INSERT INTO operations.workflows (digest, document) VALUES (%(digest)s, %(document)s) ON CONFLICT (digest) DO NOTHING
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+_INSERT = """
+INSERT INTO operations.workflows (digest, document) VALUES (%(digest)s, %(document)s)
+    ON CONFLICT (digest) DO NOTHING
 """
 _FIND = "SELECT document FROM operations.workflows WHERE digest = %(digest)s"
 
 
 class WorkflowUnusable(Exception):
-    """There is no workflow there that can be drawn by; the message says why, in one line."""
+    """The setting names no usable workflow. The message is one line."""
 
 
-class Kept(NamedTuple):
-    """A workflow as it is kept: the SHA-256 of its text in hexadecimal, and the text."""
+class StoredWorkflow(NamedTuple):
+    """A workflow's canonical JSON text, and its SHA-256 in hexadecimal."""
 
     digest: str
     document: str
 
 
-class Workflows:
-    """`current` is the digest of the workflow that new pictures are asked for with."""
+class WorkflowStore:
+    """`current` is the digest of the workflow of new jobs."""
 
     def __init__(self, statements: Statements, current: str = "", workflow: Graph | None = None) -> None:
         self._statements = statements
-        self._remembered = {"": text_to_image()}
+        self._cache = {"": text_to_image()}
         if workflow is not None:
-            self._remembered[current] = workflow
+            self._cache[current] = workflow
         self.current = current
 
     @property
     def not_applied(self) -> list[str]:
-        """Parameters of a request that change nothing in a new picture."""
-        current = self._remembered.get(self.current)
+        """Request parameters that the current workflow ignores."""
+        current = self._cache.get(self.current)
         return not_applied(current) if current else []
 
     async def find(self, digest: str) -> Graph:
-        """By its digest; an old picture without one was drawn by the built-in workflow.
+        """The workflow with this digest. The empty digest of old pictures is the built-in workflow.
 
-        Raises `DrawingFailed` when it is not kept, `OutcomeUnknown` when the database does not answer.
+        Raises `DrawingFailed` if it is not stored, `OutcomeUnknown` if the database does not answer.
         """
-        if digest not in self._remembered:
+        if digest not in self._cache:
             try:
-                found = await _found(self._statements, digest)
-            except LogError as error:
+                found = await _fetch(self._statements, digest)
+            except DatabaseFailure as error:
                 raise OutcomeUnknown("the workflow cannot be read now", type(error).__name__) from error
             if found is None:
                 raise DrawingFailed("its workflow is not kept any more", digest)
-            self._remember(digest, found)
-        return self._remembered[digest]
+            self._cache_workflow(digest, found)
+        return self._cache[digest]
 
-    def _remember(self, digest: str, workflow: Graph) -> None:
-        if len(self._remembered) >= REMEMBERED_MAX:
-            oldest = next(known for known in self._remembered if known not in {self.current, ""})
-            del self._remembered[oldest]
-        self._remembered[digest] = workflow
+    def _cache_workflow(self, digest: str, workflow: Graph) -> None:
+        if len(self._cache) >= CACHED_MAX:
+            oldest = next(known for known in self._cache if known not in {self.current, ""})
+            del self._cache[oldest]
+        self._cache[digest] = workflow
 
 
-def drawing_of(image: Image, workflow: Graph, checkpoint: str | None) -> Drawing:
-    """What a painter needs to know. An erased person's job has no prompt any more."""
+def drawing_for(image: Image, workflow: Graph, checkpoint: str | None) -> Drawing:
+    """The request to the inference client. The prompt of an erased account is empty."""
     return Drawing(
         prompt_id=image.id,
         prompt=image.prompt or "",
@@ -99,12 +100,12 @@ def drawing_of(image: Image, workflow: Graph, checkpoint: str | None) -> Drawing
     )
 
 
-def read_workflow(place: str) -> Graph:
-    """The workflow in a file, the built-in one for no file. Raises `WorkflowUnusable`."""
-    if not place:
+def read_workflow(path: str) -> Graph:
+    """The workflow in a file, or the built-in one for an empty path. Raises `WorkflowUnusable`."""
+    if not path:
         return text_to_image()
     try:
-        with Path(os.path.expanduser(place)).open("rb") as file:
+        with Path(os.path.expanduser(path)).open("rb") as file:
             content = file.read(FILE_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
         raise WorkflowUnusable(getattr(error, "strerror", None) or "it is no file") from None
@@ -125,52 +126,52 @@ def read_graph(content: bytes) -> Graph:
     return workflow
 
 
-def check_place(place: str) -> None:
-    """Before there is a database: raises `WorkflowUnusable` for a file that is none."""
-    if not _NAMED.fullmatch(place):
-        read_workflow(place)
+def check_workflow_setting(setting: str) -> None:
+    """Check a path before the database is open. Raises `WorkflowUnusable`."""
+    if not _DIGEST.fullmatch(setting):
+        read_workflow(setting)
 
 
-def kept(workflow: Graph) -> Kept:
-    """The same for the same content, however the file was laid out."""
+def canonical(workflow: Graph) -> StoredWorkflow:
+    """Independent of the file's layout."""
     document = msgspec.json.encode(workflow, order="deterministic").decode()
-    return Kept(hashlib.sha256(document.encode()).hexdigest(), document)
+    return StoredWorkflow(hashlib.sha256(document.encode()).hexdigest(), document)
 
 
-async def opened_workflows(statements: Statements, place: str) -> Workflows:
-    """Keeps the workflow of a file, or finds one kept before: `sha256:…`. Raises `WorkflowUnusable`."""
-    if named := _NAMED.fullmatch(place):
-        found = await _found(statements, named[1])
+async def open_workflow_store(statements: Statements, setting: str) -> WorkflowStore:
+    """Store the workflow of a file, or find a stored one by `sha256:…`. Raises `WorkflowUnusable`."""
+    if named := _DIGEST.fullmatch(setting):
+        found = await _fetch(statements, named[1])
         if found is None:
-            raise WorkflowUnusable("no workflow of this digest is kept")
-        _tell_remarks(found)
-        return Workflows(statements, named[1], found)
-    workflow = read_workflow(place)
-    await statements.run(_KEEP, kept(workflow)._asdict())
-    _tell_remarks(workflow)
-    return Workflows(statements, kept(workflow).digest, workflow)
+            raise WorkflowUnusable("no workflow of this digest is stored")
+        _log_warnings(found)
+        return WorkflowStore(statements, named[1], found)
+    workflow = read_workflow(setting)
+    await statements.run(_INSERT, canonical(workflow)._asdict())
+    _log_warnings(workflow)
+    return WorkflowStore(statements, canonical(workflow).digest, workflow)
 
 
-def _tell_remarks(workflow: Graph) -> None:
-    if found := remarks(workflow):
-        _logger.warning("workflow: pictures may not be as asked", remarks=found)
+def _log_warnings(workflow: Graph) -> None:
+    if found := workflow_warnings(workflow):
+        _logger.warning("workflow: pictures may differ from the request", warnings=found)
 
 
-def keep_at_start(dsn: str, place: str) -> str:
-    """As `opened_workflows`, before any worker runs; returns the name that workers find it by."""
-    if named := _NAMED.fullmatch(place):
+def store_workflow_blocking(dsn: str, setting: str) -> str:
+    """As `open_workflow_store`, without an event loop. Returns `sha256:…`, the setting of the workers."""
+    if named := _DIGEST.fullmatch(setting):
         with connect_blocking(dsn) as connection:
             found = connection.execute(_FIND, {"digest": named[1]}).fetchone()
         if not found:
-            raise WorkflowUnusable("no workflow of this digest is kept")
+            raise WorkflowUnusable("no workflow of this digest is stored")
         read_graph(found[0].encode())
-        return place
-    made = kept(read_workflow(place))
+        return setting
+    stored = canonical(read_workflow(setting))
     with connect_blocking(dsn) as connection:
-        connection.execute(_KEEP, made._asdict())
-    return f"sha256:{made.digest}"
+        connection.execute(_INSERT, stored._asdict())
+    return f"sha256:{stored.digest}"
 
 
-async def _found(statements: Statements, digest: str) -> Graph | None:
+async def _fetch(statements: Statements, digest: str) -> Graph | None:
     rows = await statements.run(_FIND, {"digest": digest})
     return msgspec.json.decode(rows[0][0]) if rows else None

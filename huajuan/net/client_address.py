@@ -1,4 +1,4 @@
-"""Reads the network addresses of clients: their canonical form, and the hops that forwarding headers name."""
+"""Parses network addresses and the forwarding headers of proxies."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ Network = IPv4Network | IPv6Network
 IPV6_SUBSCRIBER_BITS = 64
 # Longer chains of proxies than this are not followed.
 HOPS_MAX = 32
-# Of longer headers only the end is read, which the nearest proxies wrote.
+# Of a longer header only the end is read, which the nearest proxies wrote.
 CHARACTERS_MAX = 8192
 ADDRESS_CHARACTERS_MAX = 64
 _PORT = r":(?:[0-9]{1,5}|_[A-Za-z0-9._-]+)"
@@ -23,7 +23,10 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 def read_address(text: str) -> Address | None:
-    """The canonical address: an IPv4-mapped one is IPv4, and a zone is dropped. `None` if it is no address."""
+    """The canonical address: an IPv4-mapped one is IPv4, and a zone is dropped.
+
+    `None` if it is no address.
+    """
     return _read_address(text) if len(text) <= ADDRESS_CHARACTERS_MAX else None
 
 
@@ -59,8 +62,8 @@ def is_loopback(text: str) -> bool:
     return address is not None and address.is_loopback
 
 
-def rate_limited_as(text: str) -> str:
-    """What a limit per address counts by: an IPv4 address, or the /64 of an IPv6 address."""
+def rate_limit_key(text: str) -> str:
+    """The key of a rate limit per client: an IPv4 address, or the /64 of an IPv6 address."""
     address = read_address(text)
     if isinstance(address, IPv6Address):
         return str(IPv6Network((address, IPV6_SUBSCRIBER_BITS), strict=False))
@@ -68,7 +71,7 @@ def rate_limited_as(text: str) -> str:
 
 
 class TrustedProxies:
-    """The proxies whose forwarding headers count."""
+    """The proxies whose forwarding headers are trusted."""
 
     def __init__(self, networks: Iterable[str]) -> None:
         self._networks = [read_network(network) for network in networks]
@@ -77,9 +80,9 @@ class TrustedProxies:
         return address is not None and any(address in network for network in self._networks)
 
     def client(self, peer: str, forwarded: Sequence[str], x_forwarded_for: Sequence[str]) -> str:
-        """The address of the right-most hop that is not trusted, or the left-most one if all are.
+        """The address of the rightmost hop that is not trusted, or of the leftmost hop if all are trusted.
 
-        It is the peer's own if the headers name none, or something else than an address where it should stand.
+        It is the peer's address where the headers have no hop, or a hop without a valid address.
         """
         address = read_address(peer)
         if not self.trusts(address):
@@ -95,51 +98,51 @@ class TrustedProxies:
 
 
 def _hops(lines: Sequence[str]) -> list[Address | None]:
-    """The hops that `Forwarded` headers name, the last one first; `None` stands for one without an address."""
+    """The hops of `Forwarded` headers, the last one first. `None` is a hop without an address."""
     return [_hop_of(element) for element in _elements(lines)]
 
 
 def _hops_of_list(lines: Sequence[str]) -> list[Address | None]:
-    """The same of `X-Forwarded-For`, whose elements are addresses."""
+    """The same for `X-Forwarded-For`, whose elements are addresses."""
     return [_node(element) for element in _elements(lines)]
 
 
 def _elements(lines: Sequence[str]) -> list[str]:
-    """The elements of the list, the last one first; empty ones do not count.
+    """The elements of the list, the last one first, without empty ones.
 
-    The list is read from its end: that end was written by a trusted proxy, its beginning by anybody, and a quotation
-    mark that a client left open must not swallow what a proxy added.
+    The list is read from its end, which a trusted proxy wrote. A client may have written the beginning, and
+    an open quotation mark there must not hide the elements that a proxy appended.
     """
     text = ",".join(lines)[-CHARACTERS_MAX:]
     return list(islice((part for part in _parts(text, ",") if part), HOPS_MAX))
 
 
 def _parts(text: str, separator: str) -> Iterator[str]:
-    """Split at separators outside of quoted strings, from the end."""
+    """Splits at separators outside of quoted strings, from the end."""
     end, is_quoted = len(text), False
-    for place in range(len(text) - 1, -1, -1):
-        letter = text[place]
-        if letter == '"' and not (is_quoted and _is_escaped(text, place)):
+    for at in range(len(text) - 1, -1, -1):
+        letter = text[at]
+        if letter == '"' and not (is_quoted and _is_escaped(text, at)):
             is_quoted = not is_quoted
         elif letter == separator and not is_quoted:
-            yield text[place + 1 : end].strip(" \t")
-            end = place
+            yield text[at + 1 : end].strip(" \t")
+            end = at
     yield text[:end].strip(" \t")
 
 
-def _is_escaped(text: str, place: int) -> bool:
-    """Whether an odd number of backslashes stands before."""
-    start = place
+def _is_escaped(text: str, at: int) -> bool:
+    """Whether an odd number of backslashes precedes the character."""
+    start = at
     while start and text[start - 1] == "\\":
         start -= 1
-    return (place - start) % 2 == 1
+    return (at - start) % 2 == 1
 
 
 def _hop_of(element: str) -> Address | None:
-    """The address under `for`, which stands in an element once."""
+    """The address of the parameter `for`, which an element must have exactly once."""
     pairs = [_PAIR.fullmatch(part) for part in _parts(element, ";") if part]
-    named = [pair[2] for pair in pairs if pair and pair[1].lower() == "for"]
-    return _node(_unquoted(named[0])) if len(named) == 1 and all(pairs) else None
+    values = [pair[2] for pair in pairs if pair and pair[1].lower() == "for"]
+    return _node(_unquoted(values[0])) if len(values) == 1 and all(pairs) else None
 
 
 def _unquoted(value: str) -> str:
@@ -149,7 +152,7 @@ def _unquoted(value: str) -> str:
 
 
 def _node(text: str) -> Address | None:
-    """An address with or without a port; with one, an IPv6 address stands in brackets."""
+    """An address with or without a port. With a port, an IPv6 address is in brackets."""
     if match := _IN_BRACKETS.fullmatch(text):
         return read_address(match[1]) if ":" in match[1] else None
     match = _WITH_PORT.fullmatch(text)

@@ -1,4 +1,4 @@
-"""Origins as browsers write them in the `Origin` header."""
+"""Normalizes origins to the form of the `Origin` header of browsers."""
 
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -8,9 +8,9 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def normalized_origin(text: str) -> str:
-    """`HTTP://LocalHost:3000/` is `http://localhost:3000`. `*` is any origin, `null` that of a page from a file.
+    """For example `http://localhost:3000` for `HTTP://LocalHost:3000/`. Raises `ValueError`.
 
-    Raises `ValueError` for text that is no origin.
+    `*` stands for any origin, `null` for the origin of a local file.
     """
     if text in (ANY, OPAQUE):
         return text
@@ -23,7 +23,7 @@ def normalized_origin(text: str) -> str:
 
 
 def _host(name: str) -> str:
-    """As browsers send it: IP addresses in their short form, international names in their ASCII form."""
+    """The form of browsers: IP addresses shortened, international names in ASCII."""
     if ":" in name:
         return f"[{ip_address(name)}]"
     if name.rpartition(".")[2].isdecimal():
@@ -31,6 +31,6 @@ def _host(name: str) -> str:
     if name.isascii():
         return name
     encoded = name.encode("idna")
-    if encoded.decode("idna") != name:  # browsers encode such a name in another way
+    if encoded.decode("idna") != name:  # browsers encode such a name differently
         raise ValueError(name)
     return encoded.decode()

@@ -1,4 +1,4 @@
-"""The health checks of this process: each component reports its problems, `/readyz` and the metrics show them."""
+"""Health checks: each component reports its problems, which `/readyz` and the metrics show."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field

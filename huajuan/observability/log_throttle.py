@@ -1,4 +1,4 @@
-"""Limits repeated warnings in the log: the first one is written at once, the others once a minute with their count."""
+"""Limits repeated warnings in the log: after the first one, one a minute with the count of the others."""
 
 import logging
 import re
@@ -12,7 +12,7 @@ from structlog.typing import EventDict
 
 REPEAT_SECONDS = 60.0
 KEPT_MAX = 500
-# Different in each repetition.
+# Fields that differ in each repetition.
 _IGNORED = frozenset({"request_id", "timestamp", "level", "repeated"})
 _DIGITS = re.compile(r"[0-9]+(\.[0-9]+)?")
 Key = tuple[Any, ...]
@@ -41,7 +41,10 @@ class Throttle:
 
 
 class ThrottleWarnings:
-    """A processor for our own log lines. Lines that differ only in numbers or in the request count as the same."""
+    """A processor for our own log lines.
+
+    Lines that differ only in numbers or in the request count as the same.
+    """
 
     def __init__(self, throttle: Throttle) -> None:
         self._throttle = throttle
@@ -73,5 +76,5 @@ class ThrottleLibraryWarnings(logging.Filter):
 
 
 def _key_of(event: Mapping[str, Any]) -> Key:
-    told = {n: v for n, v in event.items() if n not in _IGNORED and not isinstance(v, int | float)}
-    return tuple(sorted((name, str(value)) for name, value in told.items()))
+    fields = {n: v for n, v in event.items() if n not in _IGNORED and not isinstance(v, int | float)}
+    return tuple(sorted((name, str(value)) for name, value in fields.items()))

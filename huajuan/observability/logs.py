@@ -1,4 +1,4 @@
-"""Structured logs: readable on a terminal, JSON otherwise; the request's id on each line, never a secret."""
+"""Structured logs: text on a terminal, else JSON. Each line has the request id, and no secrets."""
 
 import logging
 import sys
@@ -12,20 +12,20 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from huajuan.observability.log_throttle import Throttle, ThrottleLibraryWarnings, ThrottleWarnings
-from huajuan.observability.tracebacks import print_told, told
+from huajuan.observability.tracebacks import format_traceback, print_traceback
 
-# Whatever is logged under these names is replaced: no token, password or prompt reaches a log.
+# The values of fields with these names are replaced.
 _SECRET = frozenset({"authorization", "password", "password_hash", "prompt", "token", "email", "key"})
 
-# The id of the request that is being answered; empty outside.
+# The id of the current request, empty outside of requests.
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
-# Loggers that were used before share this list, so that they follow when logs are configured again.
+# Loggers that were used before share this list, so a new configuration applies to them, too.
 _PROCESSORS: list[Processor] = []
 _HEALTH_CHECKS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 def configure_logs(*, readable: bool | None = None, level: int = logging.INFO) -> None:
-    """For this library and those below it, on standard error."""
+    """Configures our logs and those of libraries, on standard error."""
     readable = sys.stderr.isatty() if readable is None else readable
     throttle = Throttle()
     shared: list[Processor] = [
@@ -34,7 +34,7 @@ def configure_logs(*, readable: bool | None = None, level: int = logging.INFO) -
         _time_stamper(readable),
         hide_secrets,
     ]
-    # Each request is a line, so ours do not go through the library that formats those of others.
+    # For speed our own lines do not pass through the `logging` module.
     _PROCESSORS[:] = [
         _drop_health_checks,
         ThrottleWarnings(throttle),
@@ -59,19 +59,19 @@ def configure_logs(*, readable: bool | None = None, level: int = logging.INFO) -
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for chatty in ("httpx", "httpcore", "websockets", "psycopg.pool", "uvicorn.error"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for name in ("httpx", "httpcore", "websockets", "psycopg.pool", "uvicorn.error"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _time_stamper(readable: bool) -> Processor:
-    """A person at a terminal knows the day, and wants their own clock."""
+    """Local time without date on a terminal, UTC in JSON."""
     if readable:
         return structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
     return structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 
 def _drop_health_checks(_: Any, __: str, event: EventDict) -> EventDict:
-    """They come every few seconds for ever; only one that fails is news."""
+    """Drops successful health checks, which arrive every few seconds."""
     if event.get("path") in _HEALTH_CHECKS and event.get("status") == HTTPStatus.OK:
         raise structlog.DropEvent
     return event
@@ -84,11 +84,11 @@ def _add_request_id(_: Any, __: str, event: EventDict) -> EventDict:
 
 
 def _rendering(readable: bool) -> list[Processor]:
-    """Tracebacks are plain: a pretty one would print the values of variables, a database's own those of rows."""
+    """Plain tracebacks: others would contain values of variables and of rows."""
     if readable:
-        return [structlog.dev.ConsoleRenderer(exception_formatter=print_told)]
+        return [structlog.dev.ConsoleRenderer(exception_formatter=print_traceback)]
     return [
-        structlog.processors.ExceptionRenderer(told),
+        structlog.processors.ExceptionRenderer(format_traceback),
         _as_json,
     ]
 
@@ -102,10 +102,10 @@ def _encoded(_: Any, __: str, line: Any) -> bytes:
 
 
 class _StandardError:
-    """Whatever standard error is when a line is written."""
+    """The standard error stream at the time of each write."""
 
     def write(self, line: bytes) -> None:
-        """A line that cannot be written, for the terminal is closed, stops nothing."""
+        """Ignores errors, for example of a closed terminal."""
         with suppress(OSError, ValueError):
             sys.stderr.buffer.write(line)
 

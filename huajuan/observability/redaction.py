@@ -19,7 +19,7 @@ _QUERY = re.compile(r"\?.*", re.DOTALL)
 
 
 class DsnMalformed(Exception):
-    """The message repeats no part of the DSN, for any part may belong to the password."""
+    """The message contains no part of the DSN, because each part may belong to the password."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -30,7 +30,10 @@ class DsnMalformed(Exception):
 
 
 def parsed_dsn(dsn: str) -> dict[str, str]:
-    """The parameters by name. Raises `DsnMalformed`, also where a part of the password stands for another one."""
+    """The parameters by name.
+
+    Raises `DsnMalformed`, also where a part of the password was read as another parameter.
+    """
     try:
         found = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
     except psycopg.ProgrammingError:
@@ -48,7 +51,7 @@ def dsn_without_secrets(dsn: str) -> str:
 
 
 def without_dsn_secrets(message: str, dsn: str) -> str:
-    """A message of the database's client, each secret value of the DSN in it replaced. Raises `DsnMalformed`."""
+    """A message of the database client with each secret of the DSN replaced. Raises `DsnMalformed`."""
     found = parsed_dsn(dsn)
     for secret in filter(None, map(found.get, _SECRET_PARAMETERS)):
         message = message.replace(secret, MASK)
@@ -56,14 +59,17 @@ def without_dsn_secrets(message: str, dsn: str) -> str:
 
 
 def without_address_secrets(message: str, address: str) -> str:
-    """A message about an address. One that may quote it in another spelling is left out."""
+    """A message about an address without its secrets.
+
+    A message that may quote another spelling is replaced.
+    """
     shown = address_without_secrets(address)
     message = message.replace(address, shown)
     return message if shown == address or "@" not in message.replace(shown, "") else "it cannot be used"
 
 
 def address_without_secrets(address: str) -> str:
-    """An address without its user information and query; a path that is no address stays as it is."""
+    """An address without user information and query. A path is returned as it is."""
     if "://" not in address:
         return address
     return _QUERY.sub(f"?{MASK}", _USER_INFO.sub(f"{MASK}@", address))

@@ -1,1 +1,4 @@
-"""Connections to Postgres: opening, pooling, retries, and checks of the server. Imports nothing of the service."""
+"""Connections to Postgres: opening, pooling, retries, and checks of the server.
+
+Imports nothing of the service.
+"""

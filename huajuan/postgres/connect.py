@@ -1,4 +1,4 @@
-"""Opens every connection to Postgres, with the session settings that the rest of the code relies on."""
+"""Opens connections to Postgres with the session settings that the code relies on."""
 
 import asyncio
 from typing import Any
@@ -7,11 +7,11 @@ import psycopg
 from psycopg import sql
 from psycopg.sql import Composed
 
-# Part of the start-up message, so that error messages of the server arrive in it, too.
+# In the startup message, so that errors during the startup have this encoding, too.
 PARAMETERS: dict[str, Any] = {"client_encoding": "UTF8"}
-# Whatever the role, the database, the DSN or the environment set. A server too old for one of them lacks it.
-# `row_security` is off as in pg_dump: a policy that would hide rows fails the query.
-RELIED_ON = {
+# They override settings of the role, the database, the DSN and the environment. Older servers lack some of
+# them. `row_security` is off as in pg_dump: a query fails instead of missing rows that a policy hides.
+SESSION_SETTINGS = {
     "search_path": "pg_catalog",
     "standard_conforming_strings": "on",
     "timezone": "UTC",
@@ -31,8 +31,8 @@ RELIED_ON = {
     "idle_session_timeout": "0",
     "transaction_timeout": "0",
 }
-# One round trip. Every name is qualified, for the search path is not ours yet. The bound on a statement's time comes
-# first, since it counts for each statement of a message apart. `synchronous_commit` is never weaker than `on`.
+# One round trip. Names are qualified, because the search path is not set yet. `statement_timeout` comes
+# first, because it applies to each statement of the message. `synchronous_commit` is never weaker than `on`.
 _PREPARE = sql.SQL(
     """
 SET statement_timeout = 0;
@@ -41,11 +41,11 @@ SELECT pg_catalog.set_config(relied.name, relied.value, false) FROM (VALUES {}) 
 SELECT pg_catalog.set_config('synchronous_commit', 'on', false)
  WHERE pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.<>) 'remote_apply'
 """
-).format(sql.SQL(", ").join(sql.SQL("({}, {})").format(*pair) for pair in RELIED_ON.items()))
+).format(sql.SQL(", ").join(sql.SQL("({}, {})").format(*pair) for pair in SESSION_SETTINGS.items()))
 
 
 async def connect(dsn: str, seconds_max: float, *session: str | Composed) -> psycopg.AsyncConnection:
-    """Autocommitting; runs the `session` statements. Whatever goes wrong, nothing stays open."""
+    """An autocommitting connection on which the `session` statements were executed. Closed on any error."""
     async with asyncio.timeout(seconds_max):
         connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True, **PARAMETERS)
         try:
@@ -59,14 +59,14 @@ async def connect(dsn: str, seconds_max: float, *session: str | Composed) -> psy
 
 
 async def prepare(connection: psycopg.AsyncConnection) -> None:
-    """For a connection that a pool has opened with `PARAMETERS`, before anything else runs on it."""
+    """Sets the session settings of a connection that was opened with `PARAMETERS`."""
     await connection.execute(_PREPARE)
 
 
 def connect_blocking(
     dsn: str, *session: str, autocommit: bool = True, **parameters: Any
 ) -> psycopg.Connection:
-    """The same for code without an event loop; `parameters` are those of libpq, such as `connect_timeout`."""
+    """The same for code without an event loop. `parameters` are those of libpq, such as `connect_timeout`."""
     connection = psycopg.connect(dsn, autocommit=True, **{**PARAMETERS, **parameters})
     try:
         prepare_blocking(connection)
@@ -80,5 +80,5 @@ def connect_blocking(
 
 
 def prepare_blocking(connection: psycopg.Connection[Any]) -> None:
-    """As `prepare`."""
+    """The same for code without an event loop."""
     connection.execute(_PREPARE)

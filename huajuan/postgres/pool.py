@@ -1,15 +1,12 @@
-"""Opens the event store with a connection pool of its own choosing, and closes both."""
+"""Opens connection pools, and replaces their connections after a failover."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import datetime
 
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from huajuan.event_store.limits import LogLimits
-from huajuan.event_store.store import EventStore
 from huajuan.postgres.connect import PARAMETERS, prepare
 from huajuan.postgres.timelines import Timelines
 
@@ -24,13 +21,13 @@ async def open_pool(
     statement_seconds_max: float = 5,
     timelines: Timelines | None = None,
 ) -> AsyncIterator[AsyncConnectionPool]:
-    """Autocommitting connections; a caller waits at most `wait_seconds_max` for one."""
+    """A pool of autocommitting connections. A caller waits at most `wait_seconds_max` for one."""
 
     async def configure(connection: AsyncConnection) -> None:
         await prepare(connection)
         await connection.execute(f"SET statement_timeout = {round(statement_seconds_max * 1000)}".encode())
         if timelines:
-            await _checked(connection, timelines)
+            await _check(connection, timelines)
 
     pool = AsyncConnectionPool(
         dsn,
@@ -38,7 +35,7 @@ async def open_pool(
         max_size=connections_max,
         open=False,
         timeout=wait_seconds_max,
-        # The pool backs off for minutes; giving up soon instead lets the next caller try at once.
+        # The pool's own backoff takes minutes. With a short timeout the next caller tries again at once.
         reconnect_timeout=RECONNECT_SECONDS_MAX,
         kwargs={"autocommit": True, **PARAMETERS},
         configure=configure,
@@ -48,8 +45,8 @@ async def open_pool(
             yield pool
 
 
-async def _checked(connection: AsyncConnection, timelines: Timelines) -> None:
-    """The pool leaves open what it cannot configure."""
+async def _check(connection: AsyncConnection, timelines: Timelines) -> None:
+    """Closes a connection that fails the check: the pool would leave it open."""
     try:
         await timelines.check(connection)
     except BaseException:
@@ -59,7 +56,7 @@ async def _checked(connection: AsyncConnection, timelines: Timelines) -> None:
 
 @contextmanager
 def renewed_on_change(pool: AsyncConnectionPool, timelines: Timelines | None) -> Iterator[None]:
-    """Connections to a server that was replaced are given up, even while it still answers."""
+    """Replaces the pool's connections after a failover, even while the old server still answers."""
     renewing: set[asyncio.Task[None]] = set()
 
     def renew() -> None:
@@ -75,20 +72,3 @@ def renewed_on_change(pool: AsyncConnectionPool, timelines: Timelines | None) ->
         yield
     finally:
         timelines.on_change.remove(renew)
-
-
-@asynccontextmanager
-async def open_event_store(
-    dsn: str,
-    pool: AsyncConnectionPool,
-    clock: Callable[[], datetime],
-    limits: LogLimits | None = None,
-    timelines: Timelines | None = None,
-) -> AsyncIterator[EventStore]:
-    """An event store on a log whose schema is made; what waits to be appended is appended at the end."""
-    store = EventStore(dsn, pool, clock, limits or LogLimits(), timelines)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()

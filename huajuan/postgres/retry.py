@@ -1,6 +1,7 @@
-"""What counts as Postgres being away, and how to wait for it."""
+"""Retries with exponential backoff, bounded by a deadline."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -8,40 +9,70 @@ import psycopg
 import structlog
 from psycopg_pool import PoolClosed
 
-from huajuan.event_store.errors import LogBusy, LogUnavailable
+from huajuan.postgres.errors import OUTAGES, DatabaseBusy, DatabaseUnavailable
 
 T = TypeVar("T")
-
-# After any of these on a write it is unknown whether it happened; the same work may be tried again.
-OUTAGES = (
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    psycopg.errors.ReadOnlySqlTransaction,
-    TimeoutError,
-)
-_PAUSE_SECONDS = 0.02
-_PAUSE_SECONDS_MAX = 0.5
+PAUSE_SECONDS = 0.02
+PAUSE_SECONDS_MAX = 0.5
 _logger = structlog.get_logger(__name__)
 
 
-async def through_outages(work: Callable[[], Awaitable[T]], seconds_max: float) -> T:
-    """Do work that may be done twice, again and again while Postgres is away.
+class Backoff:
+    """Pauses that double from `pause_seconds` to `pause_seconds_max`, until `seconds_max` have passed."""
 
-    Raises `LogUnavailable`, and `LogBusy` for a query that ran into the statement timeout.
-    """
-    give_up_at = asyncio.get_running_loop().time() + seconds_max
-    pause = _PAUSE_SECONDS
+    def __init__(
+        self,
+        seconds_max: float = math.inf,
+        pause_seconds: float = PAUSE_SECONDS,
+        pause_seconds_max: float = PAUSE_SECONDS_MAX,
+    ) -> None:
+        self.deadline = asyncio.get_running_loop().time() + seconds_max
+        self._first_pause = self._pause = pause_seconds
+        self._pause_max = pause_seconds_max
+
+    async def pause(self) -> bool:
+        """Sleeps before the next try. Returns False without a pause where the deadline does not allow one."""
+        if asyncio.get_running_loop().time() + self._pause > self.deadline:
+            return False
+        await asyncio.sleep(self._pause)
+        self._pause = min(self._pause * 2, self._pause_max)
+        return True
+
+    def reset(self) -> None:
+        """Makes the next pause the shortest again, after a success."""
+        self._pause = self._first_pause
+
+
+async def retry(
+    work: Callable[[], Awaitable[T]], backoff: Backoff, retry_on: tuple[type[Exception], ...] = OUTAGES
+) -> T:
+    """Calls `work` until it raises none of `retry_on`. Raises the last error at the deadline of `backoff`."""
     while True:
         try:
-            async with asyncio.timeout_at(give_up_at):
+            return await work()
+        except retry_on as error:
+            _logger.warning("retrying after an error", error=type(error).__name__)
+            if not await backoff.pause():
+                raise
+
+
+async def retry_query(work: Callable[[], Awaitable[T]], seconds_max: float) -> T:
+    """Runs idempotent database work, and retries it while Postgres is unavailable, at most `seconds_max`.
+
+    Raises `DatabaseUnavailable`, and `DatabaseBusy` where a statement exceeded its time limit.
+    """
+    backoff = Backoff(seconds_max)
+
+    async def attempt() -> T:
+        try:
+            async with asyncio.timeout_at(backoff.deadline):
                 return await work()
-        except psycopg.errors.QueryCanceled as error:
-            raise LogBusy from error
-        except PoolClosed as error:
-            raise LogUnavailable from error
-        except OUTAGES as error:
-            _logger.warning("database away", error=type(error).__name__)
-            if asyncio.get_running_loop().time() + pause > give_up_at:
-                raise LogUnavailable from error
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, _PAUSE_SECONDS_MAX)
+        except psycopg.errors.QueryCanceled as error:  # an OperationalError that is no outage
+            raise DatabaseBusy from error
+        except PoolClosed as error:  # likewise
+            raise DatabaseUnavailable from error
+
+    try:
+        return await retry(attempt, backoff)
+    except OUTAGES as error:
+        raise DatabaseUnavailable from error

@@ -1,16 +1,17 @@
-"""Checks at start whether a database can hold the log, and says in one line what to change where it cannot."""
+"""Checks at start whether a database meets the requirements.
+
+An error message names the remedy in one line.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 
-from huajuan.event_store.schema import EVENTS_CHANNEL
-
 OLDEST_MAJOR = 14
 ENCODING = "UTF8"
-# A pooler may give the first statements to one backend.
-_LOOKS = 3
+# A pooler may send the first statements to one backend.
+_PROBES = 3
 _STATE = """
 SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
        current_setting('session_replication_role'), current_database(), current_user,
@@ -31,54 +32,57 @@ SELECT owned.name, pg_get_userbyid(owned.owner)
 """
 
 
-class ServerUnfit(Exception):
-    """The database cannot hold the log; the message says why and what to do, in one line."""
+class UnsupportedDatabase(Exception):
+    """The database does not meet a requirement. The message has the cause and the remedy in one line."""
 
 
 def check_readable(connection: psycopg.Connection) -> None:
-    """What reading needs, too: version, encoding, and a session of its own. Raises `ServerUnfit`."""
+    """Checks version, encoding, and that no pooler is in between. Raises `UnsupportedDatabase`."""
     major = connection.info.server_version // 10_000
     if major < OLDEST_MAJOR:
-        raise ServerUnfit(f"PostgreSQL {OLDEST_MAJOR} or newer is needed, this is {major}")
-    for _ in range(_LOOKS):
+        raise UnsupportedDatabase(f"PostgreSQL {OLDEST_MAJOR} or newer is needed, this is {major}")
+    for _ in range(_PROBES):
         pid, encoding, name = _row(
             connection, "SELECT pg_backend_pid(), current_setting('server_encoding'), current_database()"
         )
         if pid != connection.info.backend_pid:
-            raise ServerUnfit(
-                "a connection pooler (such as pgbouncer) is in between, and sessions of PostgreSQL itself are "
-                "needed: give the address of the server behind it"
+            raise UnsupportedDatabase(
+                "a connection pooler (such as pgbouncer) is in between, and sessions of PostgreSQL itself "
+                "are needed: give the address of the server behind it"
             )
     if encoding != ENCODING:
-        raise ServerUnfit(
-            f"the database {_quoted(name)} has the encoding {encoding}, and {ENCODING} is needed: make another one "
-            f"with CREATE DATABASE … ENCODING '{ENCODING}' TEMPLATE template0"
+        raise UnsupportedDatabase(
+            f"the database {_quoted(name)} has the encoding {encoding}, and {ENCODING} is needed: make "
+            f"another one with CREATE DATABASE … ENCODING '{ENCODING}' TEMPLATE template0"
         )
 
 
 def check_writable(connection: psycopg.Connection, schemas: Sequence[str]) -> None:
-    """What serving needs besides. `schemas` are ours, as far as they are made. Raises `ServerUnfit`."""
+    """Checks what a server needs besides.
+
+    `schemas` are the names of our schemas. Raises `UnsupportedDatabase`.
+    """
     is_standby, is_read_only, replication_role, name, role, may_create, has_plpgsql = _row(connection, _STATE)
     database, role = _quoted(name), _quoted(role)
     if is_standby:
-        raise ServerUnfit(
-            "the server is a standby, which can only be read: give the address of the primary, or those of all "
-            "servers with target_session_attrs=read-write"
+        raise UnsupportedDatabase(
+            "the server is a standby, which can only be read: give the address of the primary, or those of "
+            "all servers with target_session_attrs=read-write"
         )
     if is_read_only:
-        raise ServerUnfit(
-            f"transactions are read-only here: ALTER DATABASE {database} RESET default_transaction_read_only, or "
-            f"the same for the role {role} or in the options of the DSN"
+        raise UnsupportedDatabase(
+            f"transactions are read-only here: ALTER DATABASE {database} RESET "
+            f"default_transaction_read_only, or the same for the role {role} or in the options of the DSN"
         )
     if replication_role == "replica":
-        raise ServerUnfit(
+        raise UnsupportedDatabase(
             "session_replication_role is replica, so that triggers which protect the log do not run: "
             f"ALTER ROLE {role} RESET session_replication_role"
         )
     if not has_plpgsql:
-        raise ServerUnfit(f"the language plpgsql is missing: CREATE EXTENSION plpgsql in {database}")
+        raise UnsupportedDatabase(f"the language plpgsql is missing: CREATE EXTENSION plpgsql in {database}")
     if not may_create:
-        raise ServerUnfit(
+        raise UnsupportedDatabase(
             f"the role {role} may not create schemas: GRANT CREATE ON DATABASE {database} TO {role}"
         )
     _check_owners(connection, schemas, role)
@@ -86,20 +90,23 @@ def check_writable(connection: psycopg.Connection, schemas: Sequence[str]) -> No
 
 
 def _check_owners(connection: psycopg.Connection, schemas: Sequence[str], role: str) -> None:
-    """Tables and functions are altered, replaced, renamed and dropped, which only their owner may do."""
+    """Only the owner of a table or function may alter, rename or drop it."""
     foreign = connection.execute(_FOREIGN.encode(), (list(schemas),)).fetchone()
     if foreign:
         name, owner = foreign
-        raise ServerUnfit(
-            f"{name} belongs to the role {_quoted(owner)}: connect as that role, or GRANT {_quoted(owner)} TO {role}"
+        raise UnsupportedDatabase(
+            f"{name} belongs to the role {_quoted(owner)}: connect as that role, "
+            f"or GRANT {_quoted(owner)} TO {role}"
         )
 
 
 def _check_listen(connection: psycopg.Connection) -> None:
     try:
-        connection.execute(f"LISTEN {EVENTS_CHANNEL}".encode())
+        connection.execute("LISTEN huajuan_check")
     except psycopg.Error as error:
-        raise ServerUnfit(f"LISTEN does not work here, and is needed: {str(error).splitlines()[0]}") from None
+        raise UnsupportedDatabase(
+            f"LISTEN does not work here, and is needed: {str(error).splitlines()[0]}"
+        ) from None
 
 
 def _row(connection: psycopg.Connection, query: str) -> tuple[Any, ...]:

@@ -1,1 +1,1 @@
-"""The read tables: each file has one table, the fold that builds it from the log, and its questions."""
+"""The read tables: one table a file, with the folds that build it from the log and the queries on it alone."""

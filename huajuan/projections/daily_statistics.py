@@ -1,4 +1,4 @@
-"""The table of daily statistics: what happened on each day of UTC, as the events' own moments have it."""
+"""The read table `daily_statistics`: counts of each UTC day, by the timestamps of the events."""
 
 from collections.abc import Callable
 from datetime import UTC, date
@@ -8,16 +8,15 @@ import msgspec
 
 from huajuan.domain.account import Account
 from huajuan.domain.image import Image
-from huajuan.projections.engine.projection import Projection, Touch
-from huajuan.projections.engine.table import Table
-from huajuan.projections.queries.read_tables import ReadTables
+from huajuan.projections.engine.projection import Handler, Projection
+from huajuan.projections.engine.table import ReadTables, Table
 
-# Older logs may hold grants whose sum is more than the table has room for.
+# Older logs may contain grants whose sum exceeds this; it is then the stored value.
 INTEGER_MAX = 2**63 - 1
 
 
 class DayRow(msgspec.Struct):
-    """`issued`, `held` and `spent` are the points that were granted, put on hold and settled on that day."""
+    """`issued`, `held` and `spent` are the points that were granted, held and settled on that day."""
 
     day: date
     users: int = 0
@@ -28,32 +27,32 @@ class DayRow(msgspec.Struct):
     spent: int = 0
 
 
-def of_day(event: Any, _: int) -> date:
-    """The day of UTC, which every installation has, whatever its zone is set to later."""
+def utc_day(event: Any, _: int) -> date:
+    """The UTC day: the same everywhere, and after a change of the server's time zone."""
     day: date = event.timestamp.astimezone(UTC).date()
     return day
 
 
-def counted(column: str) -> Callable[[DayRow | None, Any, int], DayRow]:
+def count_event(column: str) -> Callable[[DayRow | None, Any, int], DayRow]:
     def fold(row: DayRow | None, event: Any, _: int) -> DayRow:
-        row = row or DayRow(of_day(event, 0))
+        row = row or DayRow(utc_day(event, 0))
         setattr(row, column, getattr(row, column) + 1)
         return row
 
     return fold
 
 
-def points(column: str) -> Callable[[DayRow | None, Any, int], DayRow]:
+def add_points(column: str) -> Callable[[DayRow | None, Any, int], DayRow]:
     def fold(row: DayRow | None, event: Any, _: int) -> DayRow:
-        row = row or DayRow(of_day(event, 0))
+        row = row or DayRow(utc_day(event, 0))
         setattr(row, column, min(getattr(row, column) + event.points, INTEGER_MAX))
         return row
 
     return fold
 
 
-def checked_in(row: DayRow | None, event: Account.CheckedIn, _: int) -> DayRow:
-    row = row or DayRow(of_day(event, 0))
+def fold_check_in(row: DayRow | None, event: Account.CheckedIn, _: int) -> DayRow:
+    row = row or DayRow(utc_day(event, 0))
     row.check_ins += 1
     row.issued = min(row.issued + event.points, INTEGER_MAX)
     return row
@@ -63,13 +62,13 @@ DAILY_STATISTICS = Projection(
     "daily_statistics",
     version=1,
     table=Table("daily_statistics", DayRow, "day"),
-    touches={
-        Account.Registered: Touch(of_day, counted("users")),
-        Account.CheckedIn: Touch(of_day, checked_in),
-        Account.PointsGranted: Touch(of_day, points("issued")),
-        Account.PointsHeld: Touch(of_day, points("held")),
-        Account.PointsSettled: Touch(of_day, points("spent")),
-        Image.Drawn: Touch(of_day, counted("pictures")),
+    handlers={
+        Account.Registered: Handler(utc_day, count_event("users")),
+        Account.CheckedIn: Handler(utc_day, fold_check_in),
+        Account.PointsGranted: Handler(utc_day, add_points("issued")),
+        Account.PointsHeld: Handler(utc_day, add_points("held")),
+        Account.PointsSettled: Handler(utc_day, add_points("spent")),
+        Image.Drawn: Handler(utc_day, count_event("pictures")),
     },
 )
 
@@ -81,5 +80,5 @@ SELECT d.day, d.users, d.check_ins, d.pictures, d.issued, d.held, d.spent
 
 
 async def days(tables: ReadTables, first: date, last: date, most: int) -> list[DayRow]:
-    """The days from `first` to `last`, both included, on which anything happened."""
+    """The days from `first` to `last` inclusive; days without events are missing."""
     return await tables.all(DayRow, _DAYS, {"first": first, "last": last, "most": most})

@@ -1,4 +1,4 @@
-"""The table of generations: every job to have a picture drawn, from its request to its end."""
+"""The read table `generations`: every image generation job, from its request to its outcome."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -8,10 +8,9 @@ from uuid import UUID
 import msgspec
 
 from huajuan.domain.image import Image
-from huajuan.event_store.log_reader import Recorded
-from huajuan.projections.engine.projection import Projection, Touch, of_stream
-from huajuan.projections.engine.table import Table
-from huajuan.projections.queries.read_tables import ReadTables
+from huajuan.event_store.log_reader import RecordedEvent
+from huajuan.projections.engine.projection import Handler, Projection, of_stream
+from huajuan.projections.engine.table import ReadTables, Table
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = STATUSES = get_args(Status)
@@ -19,10 +18,11 @@ OPEN = frozenset({QUEUED, RUNNING})
 
 
 class GenerationRow(msgspec.Struct):
-    """`id` is the position of `image.requested`, `drawn_id` that of `image.drawn`: the image's id on the wire.
+    """`id` is the position of `image.requested`, `drawn_id` that of `image.drawn`: the image's id on the
+    wire.
 
-    `started_at` is when the newest of its `attempts` began. `charged` is 0 until it is drawn. A picture that
-    was deleted is `hidden`. Nothing here is personal; with the image's erasure the row goes.
+    `started_at` is the start of the latest of its `attempts`. `charged` is 0 until the image is drawn. A
+    deleted image is `hidden`; an erased one has no row. No column is personal data.
     """
 
     image_id: UUID
@@ -106,23 +106,23 @@ GENERATIONS = Projection(
             "(drawn_id) WHERE drawn_id IS NOT NULL AND started_at IS NOT NULL",
         ],
     ),
-    touches={
-        Image.Requested: Touch(of_stream, requested),
-        Image.Started: Touch(of_stream, started),
-        Image.Drawn: Touch(of_stream, drawn),
-        Image.DrawingFailed: Touch(of_stream, failed),
-        Image.Cancelled: Touch(of_stream, cancelled),
-        Image.Deleted: Touch(of_stream, hidden),
-        Image.Restored: Touch(of_stream, restored),
-        Image.Erased: Touch(of_stream, erased),
+    handlers={
+        Image.Requested: Handler(of_stream, requested),
+        Image.Started: Handler(of_stream, started),
+        Image.Drawn: Handler(of_stream, drawn),
+        Image.DrawingFailed: Handler(of_stream, failed),
+        Image.Cancelled: Handler(of_stream, cancelled),
+        Image.Deleted: Handler(of_stream, hidden),
+        Image.Restored: Handler(of_stream, restored),
+        Image.Erased: Handler(of_stream, erased),
     },
 )
 
 
-def fold_generation(row: GenerationRow | None, events: Iterable[Recorded]) -> GenerationRow | None:
-    """The row after these events of its stream: what the table shows once it has folded them."""
+def fold_generation(row: GenerationRow | None, events: Iterable[RecordedEvent]) -> GenerationRow | None:
+    """The row after these events of its stream: the same as the table shows once it has folded them."""
     for position, event in events:
-        row = GENERATIONS.touches[type(event)].fold(row, event, position)
+        row = GENERATIONS.handlers[type(event)].fold(row, event, position)
     return row
 
 
@@ -146,26 +146,26 @@ SELECT avg(extract(epoch FROM newest.ended_at - newest.started_at))::float8
 """
 
 
-class ServiceSeconds(msgspec.Struct, frozen=True):
-    """How long drawing took on the average, if anything was drawn."""
+class MeanServiceSeconds(msgspec.Struct, frozen=True):
+    """The mean time of drawing an image; `None` before the first."""
 
     mean: float | None
 
 
 async def generation_of(tables: ReadTables, account_id: UUID, generation: int) -> GenerationRow | None:
-    """One of the account's own jobs."""
+    """A job of the account by its id."""
     return await tables.one(GenerationRow, _ONE, {"account": account_id, "id": generation})
 
 
 async def generations_of(
     tables: ReadTables, account_id: UUID, before: int, most: int, status: str | None = None
 ) -> list[GenerationRow]:
-    """Newest first, those asked for before an id."""
+    """The account's jobs with smaller ids than `before`, newest first."""
     values = {"account": account_id, "before": before, "most": most, "status": status}
     return await tables.all(GenerationRow, _PAGE_OF_STATUS if status else _PAGE, values)
 
 
 async def service_seconds(tables: ReadTables, most: int) -> float | None:
-    """The mean time from start to end of the last pictures drawn, up to `most`; `None` before the first."""
-    found = await tables.one(ServiceSeconds, _SERVICE_SECONDS, {"most": most})
+    """The mean time from start to end of the last images drawn, at most `most`; `None` before the first."""
+    found = await tables.one(MeanServiceSeconds, _SERVICE_SECONDS, {"most": most})
     return found.mean if found else None

@@ -1,27 +1,27 @@
-"""The table of history: what was drawn, for whom, and with which parameters."""
+"""The read table `history`: the images with their accounts, parameters and like counts."""
 
 import unicodedata
 from datetime import datetime
 from uuid import UUID
 
 import msgspec
+import psycopg
 
 from huajuan.domain.image import Image
 from huajuan.domain.like import Like
-from huajuan.projections.engine.projection import Projection, Touch, of_stream
-from huajuan.projections.engine.table import Table
-from huajuan.projections.queries.read_tables import ReadTables
-from huajuan.projections.users import USERS
+from huajuan.projections.engine.projection import Handler, Projection, of_stream
+from huajuan.projections.engine.table import ReadTables, Table
 
 
 class HistoryRow(msgspec.Struct):
-    """`id` is the position of `image.drawn`; it, `picture` and `create_time` are empty until then.
-    `generation_id` is the position of `image.requested`: the id of the job that made the picture.
+    """`id` is the position of `image.drawn`; `id`, `picture` and `create_time` are `None` until then.
 
-    A deleted image is `hidden`, for it may be restored with its likes and its id. An erased one has nothing
-    of its owner any more; while it is on its way, its owner has no name and it is not shown.
+    `generation_id` is the position of `image.requested`, which is the id of the job. `words` is the prompt in
+    the form of `fold_words`, for the search.
 
-    `words` is the prompt as it is searched: in any case and width.
+    A deleted image is `hidden`: it may be restored with its id and its likes. An erased one has no personal
+    data. Between the erasure of an account and that of its images, they are not visible because the account
+    has no name.
     """
 
     image_id: UUID
@@ -39,23 +39,6 @@ class HistoryRow(msgspec.Struct):
     picture: str | None = None
     create_time: datetime | None = None
     hidden: bool = False
-
-
-class DrawnImage(msgspec.Struct, frozen=True):
-    """An image that was drawn; `picture` is its storage key."""
-
-    id: int
-    username: str
-    likecount: int
-    picture: str
-    create_time: datetime
-    prompt: str
-    width: int
-    height: int
-    steps: int
-    sampling_method: str
-    seed: str
-    generation_id: int
 
 
 def requested(_: HistoryRow | None, event: Image.Requested, position: int) -> HistoryRow:
@@ -97,7 +80,7 @@ def erased(row: HistoryRow, _: Image.Erased, __: int) -> HistoryRow:
 
 
 def fold_words(text: str) -> str:
-    """The form in which any case and width of the same words is the same."""
+    """Folds case and width, so that a search ignores them."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
@@ -139,64 +122,55 @@ HISTORY = Projection(
             "(account_id) WHERE id IS NULL OR picture IS NOT NULL",
         ],
     ),
-    touches={
-        Image.Requested: Touch(of_stream, requested),
-        Image.Drawn: Touch(of_stream, drawn),
-        Image.DrawingFailed: Touch(of_stream, not_drawn),
-        Image.Cancelled: Touch(of_stream, not_drawn),
-        Image.Deleted: Touch(of_stream, hidden),
-        Image.Erased: Touch(of_stream, erased),
-        Image.Restored: Touch(of_stream, restored),
-        Like.Given: Touch(of_image, liked),
-        Like.GivenAgain: Touch(of_image, liked),
-        Like.TakenBack: Touch(of_image, unliked),
+    handlers={
+        Image.Requested: Handler(of_stream, requested),
+        Image.Drawn: Handler(of_stream, drawn),
+        Image.DrawingFailed: Handler(of_stream, not_drawn),
+        Image.Cancelled: Handler(of_stream, not_drawn),
+        Image.Deleted: Handler(of_stream, hidden),
+        Image.Erased: Handler(of_stream, erased),
+        Image.Restored: Handler(of_stream, restored),
+        Like.Given: Handler(of_image, liked),
+        Like.GivenAgain: Handler(of_image, liked),
+        Like.TakenBack: Handler(of_image, unliked),
     },
 )
 
-IMAGE_COLUMNS = """h.id, u.username, h.likecount, h.picture, h.create_time,
-       h.prompt, h.width, h.height, h.steps, h.sampling_method, h.seed, h.generation_id"""
-SHOWN = f"""{HISTORY.schema}.history h JOIN {USERS.schema}.users u ON u.account_id = h.account_id
- WHERE h.id IS NOT NULL AND NOT h.hidden AND u.username IS NOT NULL"""
-
-_BY_ID = f"SELECT {IMAGE_COLUMNS} FROM {SHOWN} AND h.id = %(id)s"
-_BY_PICTURE = f"SELECT {IMAGE_COLUMNS} FROM {SHOWN} AND h.picture = %(picture)s"
-_FIRST_OF_USER = f"""
-SELECT {IMAGE_COLUMNS} FROM {SHOWN} AND u.username = %(username)s ORDER BY h.create_time, h.id LIMIT 1
-"""
-_IDENTITIES = f"SELECT h.id, h.image_id FROM {HISTORY.schema}.history h WHERE h.id = ANY(%(ids)s::int8[])"
 _LIKES = f"SELECT h.likecount FROM {HISTORY.schema}.history h WHERE h.image_id = %(image)s"
+_STREAMS = f"SELECT h.id, h.image_id FROM {HISTORY.schema}.history h WHERE h.id = ANY(%(ids)s::int8[])"
+# The number of the oldest images in a sample, and of the newest.
+SAMPLE_EACH_MAX = 10
+_VISIBLE = f"SELECT picture FROM {HISTORY.schema}.history WHERE id IS NOT NULL AND NOT hidden"
+_SAMPLE = f"""
+({_VISIBLE} ORDER BY create_time, id LIMIT {SAMPLE_EACH_MAX})
+ UNION
+({_VISIBLE} ORDER BY create_time DESC, id DESC LIMIT {SAMPLE_EACH_MAX})
+"""
 
 
-class Identity(msgspec.Struct, frozen=True):
-    """An image's id on the wire, and its id in the log."""
+class ImageIds(msgspec.Struct, frozen=True):
+    """The id of an image on the wire, and the id of its stream."""
 
     id: int
     image_id: UUID
 
 
-class Likes(msgspec.Struct, frozen=True):
-    """How many like an image."""
+class LikeCount(msgspec.Struct, frozen=True):
+    """The number of likes of an image."""
 
     likecount: int
 
 
-async def image_by_id(tables: ReadTables, image: int) -> DrawnImage | None:
-    return await tables.one(DrawnImage, _BY_ID, {"id": image})
+async def find_image_ids(tables: ReadTables, ids: list[int]) -> dict[int, UUID]:
+    """The stream ids of images by their ids on the wire; deleted images too."""
+    return {found.id: found.image_id for found in await tables.all(ImageIds, _STREAMS, {"ids": ids})}
 
 
-async def image_by_picture(tables: ReadTables, picture: str) -> DrawnImage | None:
-    return await tables.one(DrawnImage, _BY_PICTURE, {"picture": picture})
-
-
-async def first_image_of(tables: ReadTables, username: str) -> DrawnImage | None:
-    return await tables.one(DrawnImage, _FIRST_OF_USER, {"username": username})
-
-
-async def identities(tables: ReadTables, ids: list[int]) -> dict[int, UUID]:
-    """Images' ids in the log, by their ids on the wire; deleted ones too."""
-    return {found.id: found.image_id for found in await tables.all(Identity, _IDENTITIES, {"ids": ids})}
-
-
-async def likes_of(tables: ReadTables, image_id: UUID) -> int:
-    found = await tables.one(Likes, _LIKES, {"image": image_id})
+async def like_count(tables: ReadTables, image_id: UUID) -> int:
+    found = await tables.one(LikeCount, _LIKES, {"image": image_id})
     return found.likecount if found else 0
+
+
+def picture_sample(connection: psycopg.Connection) -> list[str]:
+    """Storage keys of some visible images, to check a picture store; empty only if there are none."""
+    return [key for (key,) in connection.execute(_SAMPLE.encode())]

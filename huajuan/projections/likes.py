@@ -1,4 +1,4 @@
-"""The table of likes: who likes which picture."""
+"""The read table `likes`: the current likes of images by accounts."""
 
 from datetime import datetime
 from uuid import UUID
@@ -6,12 +6,12 @@ from uuid import UUID
 import msgspec
 
 from huajuan.domain.like import Like
-from huajuan.projections.engine.projection import Projection, Touch, of_stream
+from huajuan.projections.engine.projection import Handler, Projection, of_stream
 from huajuan.projections.engine.table import Table
 
 
 class LikeRow(msgspec.Struct):
-    """A like that stands; `id` is the position at which it was given."""
+    """A like that was not taken back; `id` is the position of its event."""
 
     like_id: UUID
     id: int
@@ -32,9 +32,9 @@ LIKES = Projection(
     "likes",
     version=1,
     table=Table("likes", LikeRow, "like_id", indexes=["UNIQUE (account_id, image_id)"]),
-    touches={
-        Like.Given: Touch(of_stream, given),
-        Like.GivenAgain: Touch(of_stream, given),
-        Like.TakenBack: Touch(of_stream, taken_back),
+    handlers={
+        Like.Given: Handler(of_stream, given),
+        Like.GivenAgain: Handler(of_stream, given),
+        Like.TakenBack: Handler(of_stream, taken_back),
     },
 )

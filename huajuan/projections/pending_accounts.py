@@ -1,4 +1,4 @@
-"""The table of pending accounts: those that wait for an admin's approval."""
+"""The read table `pending_accounts`: accounts that wait for an admin's approval."""
 
 from datetime import datetime
 from typing import Any
@@ -7,12 +7,12 @@ from uuid import UUID
 import msgspec
 
 from huajuan.domain.account import Account
-from huajuan.projections.engine.projection import Projection, Touch, of_stream
+from huajuan.projections.engine.projection import Handler, Projection, of_stream
 from huajuan.projections.engine.table import Table
 
 
 class PendingRow(msgspec.Struct):
-    """An account that waits, and since when."""
+    """A pending account; `since` is the time of the registration."""
 
     account_id: UUID
     since: datetime
@@ -23,17 +23,17 @@ def requested(_: PendingRow | None, event: Account.ApprovalRequested, __: int) -
 
 
 def decided(_: PendingRow | None, __: Any, ___: int) -> None:
-    """Approved, rejected or erased: it waits no longer."""
+    """Approved, rejected or erased."""
 
 
 PENDING_ACCOUNTS = Projection(
     "pending_accounts",
     version=1,
     table=Table("pending_accounts", PendingRow, "account_id"),
-    touches={
-        Account.ApprovalRequested: Touch(of_stream, requested),
-        Account.Approved: Touch(of_stream, decided),
-        Account.Rejected: Touch(of_stream, decided),
-        Account.Erased: Touch(of_stream, decided),
+    handlers={
+        Account.ApprovalRequested: Handler(of_stream, requested),
+        Account.Approved: Handler(of_stream, decided),
+        Account.Rejected: Handler(of_stream, decided),
+        Account.Erased: Handler(of_stream, decided),
     },
 )

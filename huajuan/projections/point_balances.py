@@ -1,17 +1,18 @@
-"""The table of point balances: granted = available + held + spent + deducted + forfeited, for everybody."""
+"""The read table `point_balances`: granted = available + held + spent + deducted + forfeited."""
 
 from uuid import UUID
 
 import msgspec
 
 from huajuan.domain.account import Account
-from huajuan.projections.engine.projection import Projection, Touch, of_stream
-from huajuan.projections.engine.table import Table
-from huajuan.projections.queries.read_tables import ReadTables
+from huajuan.projections.engine.projection import Handler, Projection, of_stream
+from huajuan.projections.engine.table import ReadTables, Table
+
+INTEGER_MAX = 2**63 - 1
 
 
 class BalanceRow(msgspec.Struct):
-    """Points of one account, by what became of them."""
+    """Points of one account by their state."""
 
     account_id: UUID
     granted: int = 0
@@ -22,8 +23,14 @@ class BalanceRow(msgspec.Struct):
     forfeited: int = 0
 
 
-class Points(msgspec.Struct, frozen=True):
-    """What somebody has, and what is held for pictures being drawn."""
+class UnaccountedPoints(msgspec.Struct, frozen=True):
+    """Points that break the equation above, in any account; there must be none."""
+
+    points: int
+
+
+class AccountPoints(msgspec.Struct, frozen=True):
+    """`score` are the available points, `held` those on hold for images being drawn."""
 
     score: int
     held: int
@@ -74,15 +81,15 @@ POINT_BALANCES = Projection(
     "point_balances",
     version=1,
     table=Table("point_balances", BalanceRow, "account_id"),
-    touches={
-        Account.Registered: Touch(of_stream, registered),
-        Account.PointsGranted: Touch(of_stream, granted),
-        Account.CheckedIn: Touch(of_stream, granted),
-        Account.PointsHeld: Touch(of_stream, held),
-        Account.PointsSettled: Touch(of_stream, settled),
-        Account.PointsReturned: Touch(of_stream, returned),
-        Account.PointsDeducted: Touch(of_stream, deducted),
-        Account.Erased: Touch(of_stream, erased),
+    handlers={
+        Account.Registered: Handler(of_stream, registered),
+        Account.PointsGranted: Handler(of_stream, granted),
+        Account.CheckedIn: Handler(of_stream, granted),
+        Account.PointsHeld: Handler(of_stream, held),
+        Account.PointsSettled: Handler(of_stream, settled),
+        Account.PointsReturned: Handler(of_stream, returned),
+        Account.PointsDeducted: Handler(of_stream, deducted),
+        Account.Erased: Handler(of_stream, erased),
     },
 )
 
@@ -90,6 +97,18 @@ _POINTS = f"""
 SELECT b.available, b.held FROM {POINT_BALANCES.schema}.point_balances b WHERE b.account_id = %(account)s
 """
 
+# For each account by itself: sums over all accounts could cancel each other out.
+_UNACCOUNTED = f"""
+SELECT least(coalesce(sum(abs(
+           b.granted::numeric - b.available - b.held - b.spent - b.deducted - b.forfeited)), 0), {INTEGER_MAX})::int8
+  FROM {POINT_BALANCES.schema}.point_balances b
+"""
 
-async def points_of(tables: ReadTables, account_id: UUID) -> Points:
-    return await tables.one(Points, _POINTS, {"account": account_id}) or Points(0, 0)
+
+async def points_of(tables: ReadTables, account_id: UUID) -> AccountPoints:
+    return await tables.one(AccountPoints, _POINTS, {"account": account_id}) or AccountPoints(0, 0)
+
+
+async def unaccounted_points(tables: ReadTables) -> int:
+    """Reads every row, so it is not for frequent calls."""
+    return (await tables.all(UnaccountedPoints, _UNACCOUNTED))[0].points

@@ -1,4 +1,4 @@
-"""Every projection there is. A new one is added here and fills itself from the first event."""
+"""All projections. A new one is added here, and is built from the first event at the next start."""
 
 from huajuan.projections.daily_statistics import DAILY_STATISTICS
 from huajuan.projections.favorites import FAVORITES

@@ -1,79 +1,86 @@
-"""Replies to hot reads, remembered as long as it is certain that the tables show the same."""
+"""The cached replies of one worker, each with the versions of the rows that it was made of."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from huajuan.projections.engine.projection import Projection
-from huajuan.projections.favorites import FAVORITES
-from huajuan.projections.history import HISTORY
-from huajuan.projections.point_balances import POINT_BALANCES
-from huajuan.projections.users import USERS
-from huajuan.response_cache.versions import Changes
+from huajuan.postgres.statements import Statements
+from huajuan.response_cache.lease import CacheLease
+from huajuan.response_cache.versions import CacheVersions
 
-OWN, WHOLE = True, False
-# What each reply is made of: rows of one's own, or of anybody.
-MADE_OF: Mapping[str, tuple[tuple[Projection, bool], ...]] = {
-    "/auth/user/info": ((USERS, OWN), (POINT_BALANCES, OWN)),
-    "/auth/user/images": ((HISTORY, OWN), (USERS, OWN)),
-    "/auth/user/favoritedimages": ((FAVORITES, OWN), (HISTORY, WHOLE), (USERS, WHOLE)),
-}
 _REPLY_BYTES_MAX = 1 << 18
-# What a reply takes beside its body and its question's text.
-_BESIDE_BYTES = 2_000
-Question = tuple[UUID, str, bytes]
+# The memory of an entry without its body and its query.
+_ENTRY_BYTES = 2_000
+# The account, the path, and the query with the content coding.
+CacheKey = tuple[UUID, str, bytes]
 
 
-class Reply(NamedTuple):
-    """`seen` tells where the rows stood, `start` is the message that a reply begins with."""
+class Source(NamedTuple):
+    """A read table that a reply is made of: the account's own rows of it, or any rows."""
 
-    seen: tuple[int, ...]
+    schema: str
+    is_own: bool
+
+
+class CachedReply(NamedTuple):
+    """`start` is the ASGI message that begins the reply."""
+
+    versions: tuple[int, ...]
     start: Any
     body: bytes
 
 
-class Memory:
-    """The replies of one worker, least recently told forgotten first. At most `bytes_max`, what is
-    around a reply included; 0 remembers nothing."""
+class ResponseCache:
+    """At most `bytes_max` in all; the least recently used reply is removed first. 0 disables it."""
 
-    def __init__(self, changes: Changes, bytes_max: int) -> None:
-        self.told = 0
-        self._changes = changes
+    def __init__(
+        self, statements: Statements, versions: CacheVersions, lease_seconds: float, bytes_max: int
+    ) -> None:
+        self.hits = 0
+        self._versions = versions
+        self._lease = CacheLease(statements, versions, lease_seconds)
         self._bytes_max = bytes_max
         self._bytes = 0
-        self._replies: OrderedDict[Question, Reply] = OrderedDict()
+        self._replies: OrderedDict[CacheKey, CachedReply] = OrderedDict()
 
-    def seen(self, account_id: UUID, path: str) -> tuple[int, ...] | None:
-        """Where the rows stand that such a reply is made of; `None` while nothing may be remembered."""
-        at = self._changes.at
-        return self._changes.seen(
-            [at(of.schema, account_id if is_own else None) for of, is_own in MADE_OF[path]]
+    async def run(self) -> None:
+        """Keeps the lease while it is requested. Runs until cancelled."""
+        await self._lease.renew_while_requested()
+
+    def request_lease(self) -> None:
+        self._lease.request()
+
+    def versions_of(self, account_id: UUID, sources: Iterable[Source]) -> tuple[int, ...] | None:
+        """The versions of the rows that such a reply is made of; `None` while it may not be cached."""
+        slot = self._versions.slot
+        return self._versions.current(
+            [slot(schema, account_id if is_own else None) for schema, is_own in sources]
         )
 
-    def recall(self, question: Question, seen: tuple[int, ...]) -> Reply | None:
-        reply = self._replies.get(question)
-        if reply is None or reply.seen != seen:
+    def get(self, key: CacheKey, versions: tuple[int, ...]) -> CachedReply | None:
+        reply = self._replies.get(key)
+        if reply is None or reply.versions != versions:
             return None
-        self._replies.move_to_end(question)
-        self.told += 1
+        self._replies.move_to_end(key)
+        self.hits += 1
         return reply
 
-    def keep(self, question: Question, reply: Reply) -> None:
-        """A reply that was begun and ended while nothing changed."""
-        taken = _bytes_of(question, reply)
-        if taken > min(_REPLY_BYTES_MAX, self._bytes_max):
+    def put(self, key: CacheKey, reply: CachedReply) -> None:
+        """The versions must have been the same before and after the reply was made."""
+        size = _size(key, reply)
+        if size > min(_REPLY_BYTES_MAX, self._bytes_max):
             return
-        self._forget(question)
-        self._replies[question] = reply
-        self._bytes += taken
+        self._remove(key)
+        self._replies[key] = reply
+        self._bytes += size
         while self._bytes > self._bytes_max:
-            self._forget(next(iter(self._replies)))
+            self._remove(next(iter(self._replies)))
 
-    def _forget(self, question: Question) -> None:
-        if reply := self._replies.pop(question, None):
-            self._bytes -= _bytes_of(question, reply)
+    def _remove(self, key: CacheKey) -> None:
+        if reply := self._replies.pop(key, None):
+            self._bytes -= _size(key, reply)
 
 
-def _bytes_of(question: Question, reply: Reply) -> int:
-    return _BESIDE_BYTES + len(question[2]) + len(reply.body)
+def _size(key: CacheKey, reply: CachedReply) -> int:
+    return _ENTRY_BYTES + len(key[2]) + len(reply.body)

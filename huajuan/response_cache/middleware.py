@@ -1,87 +1,71 @@
-"""Hot reads are answered from memory where that is exact, before anything else is done for them."""
+"""ASGI middleware that answers from the response cache, and stores the replies that it passes on."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
+from uuid import UUID
 
-from litestar import Litestar
-from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from huajuan.response_cache.cache import CachedReply, CacheKey, ResponseCache, Source
 
-from huajuan.auth.tokens import Claims, TokenExpired, TokenInvalid
-from huajuan.http.middleware.compression import coding_for
-from huajuan.http.middleware.guards import token_in
-from huajuan.http.services import Desk
-from huajuan.response_cache.cache import MADE_OF, Question, Reply
-
+# As ASGI has them; the web framework has types of its own for the same.
+App = Callable[[Any, Any, Any], Any]
 _OK = 200
 
 
-def remembering(app: ASGIApp, litestar: Litestar) -> ASGIApp:
-    """All but the hot reads pass through as they are."""
+def cache_responses(
+    app: App,
+    routes: Mapping[str, tuple[Source, ...]],
+    find_cache: Callable[[Any], tuple[ResponseCache, UUID | None]],
+    content_coding: Callable[[Any], bytes],
+) -> App:
+    """GET requests of the paths in `routes` are cached, all others pass through.
 
-    async def enter(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP or scope["path"] not in MADE_OF or scope["method"] != "GET":
+    For the scope of a request, `find_cache` returns the worker's cache and the account, if that is authenticated
+    without a query; `content_coding` returns the coding in which the reply will be sent.
+    """
+
+    async def respond(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] not in routes:
             await app(scope, receive, send)
             return
-        desk: Desk = litestar.state.desk
-        desk.tenancy.want()
-        claims = _admitted(scope, desk)
-        seen = desk.memory.seen(claims.account_id, scope["path"]) if claims else None
-        if claims is None or seen is None:
+        path, (cache, account_id) = scope["path"], find_cache(scope)
+        cache.request_lease()
+        versions = cache.versions_of(account_id, routes[path]) if account_id else None
+        if account_id is None or versions is None:
             await app(scope, receive, send)
             return
         # A query has no space in it.
-        variant = b" " + coding_for(scope)
-        question = (claims.account_id, scope["path"], scope["query_string"] + variant)
-        if reply := desk.memory.recall(question, seen):
-            scope["path_template"] = scope["path"]
-            await _tell(send, reply)
-        else:
-            heard = _Hearing(send)
-            await app(scope, receive, heard.send)
-            _keep(desk, question, heard, seen)
+        key: CacheKey = (account_id, path, scope["query_string"] + b" " + content_coding(scope))
+        if reply := cache.get(key, versions):
+            scope["path_template"] = path
+            await _send(send, reply)
+            return
+        recorder = _Recorder(send)
+        await app(scope, receive, recorder.send)
+        if recorder.is_success and versions == cache.versions_of(account_id, routes[path]):
+            cache.put(key, CachedReply(versions, recorder.start, recorder.body))
 
-    return enter
+    return respond
 
 
-async def _tell(send: Send, reply: Reply) -> None:
-    # Whoever sends it on puts headers of its own request into it.
-    start: Any = {**reply.start}
-    await send(start)
+async def _send(send: Any, reply: CachedReply) -> None:
+    # A copy: outer middleware adds headers of its own request to it.
+    await send({**reply.start})
     await send({"type": "http.response.body", "body": reply.body, "more_body": False})
 
 
-def _keep(desk: Desk, question: Question, heard: "_Hearing", seen: tuple[int, ...]) -> None:
-    """If nothing changed between the question and the reply."""
-    account_id, path, _ = question
-    if heard.is_success and seen == desk.memory.seen(account_id, path):
-        desk.memory.keep(question, Reply(seen, heard.start, heard.body))
+class _Recorder:
+    """Passes a reply on and keeps a copy. Cached routes send the body in one part."""
 
-
-class _Hearing:
-    """Passes a reply on, and hears it."""
-
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Any) -> None:
         self._send = send
         self.start: Any = None
         self.body = b""
         self.is_success = False
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
             self.start = {**message}
         elif message["type"] == "http.response.body" and not message.get("more_body"):
             self.body = bytes(message["body"])
             self.is_success = self.start["status"] == _OK
         await self._send(message)
-
-
-def _admitted(scope: Any, desk: Desk) -> Claims | None:
-    """Who asks, if their token is known to be good. The guard looks at the others."""
-    given = [value for name, value in scope["headers"] if name == b"authorization"]
-    if len(given) != 1:
-        return None
-    try:
-        claims = desk.tokens.verify(token_in(given[0].decode("latin-1")))
-    except (TokenExpired, TokenInvalid):
-        return None
-    return claims if desk.sessions.has_admitted(claims.jti) else None

@@ -1,114 +1,124 @@
-"""Counts, in memory that all workers of a server share, how often what a table shows of an account has changed."""
+"""Version counters of the read tables' rows, in memory that all workers of a server share."""
 
 import mmap
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
-# Accounts share a counter where they must: then one forgets a little more than it needs to.
-SLOTS = 4096
-# Beside the tables: accounts some of whose tokens have died.
+# Accounts share a counter when their ids are equal modulo this; then a change of one invalidates both.
+ACCOUNT_SLOTS = 4096
+# Further counters: revoked tokens by account.
 SESSIONS = "sessions"
-_TAG_BYTES = 16
+_HOLDER_BYTES = 16
 _HEAD_BYTES = 64
-# Of the head: the tenancy's number, and the nanosecond of the monotonic clock at which it ends.
-_EPOCH, _UNTIL = 2, 3
+# In the head, as 8-byte numbers: the epoch of the lease, and the monotonic nanosecond at which it expires.
+_EPOCH, _EXPIRES = 2, 3
 
 
-class Changes:
-    """Each place has two counts: changes that were begun, before their commit, and the last one that is certain to
-    have ended. While they differ its rows are being changed.
+class CacheVersions:
+    """Each slot has two counters: changes begun before their commit, and the last change known to be
+    committed.
 
-    Begins are one at a time, since whoever folds holds the table's checkpoint. Ends may come late and in any order:
-    only that of the newest change makes the counts equal. Who dies meanwhile, or does not know whether it committed,
-    leaves them different until the rows are changed again. `tag` names the server.
+    While they differ the rows are being changed. Changes begin one at a time, because a fold holds the
+    checkpoint of its table. They may end late and in any order: only the end of the newest change makes the
+    counters equal. A process that dies in between, or does not know whether it committed, leaves them unequal
+    until the next change.
+
+    `holder` identifies the server, in the cache lease and among the connections of the database.
     """
 
     def __init__(self, memory: mmap.mmap, schemas: Sequence[str]) -> None:
-        self.tag = memory[:_TAG_BYTES].decode().rstrip("\0")
+        self.holder = memory[:_HOLDER_BYTES].decode().rstrip("\0")
         names = (*schemas, SESSIONS)
-        self._firsts = {name: n * (SLOTS + 1) for n, name in enumerate(names)}
-        counts = memoryview(memory).cast("Q")
-        self._head = counts[: _HEAD_BYTES // 8]
-        places = len(names) * (SLOTS + 1)
-        self._begun = counts[_HEAD_BYTES // 8 : _HEAD_BYTES // 8 + places]
-        self._ended = counts[_HEAD_BYTES // 8 + places : _HEAD_BYTES // 8 + 2 * places]
+        self._first_slots = {name: n * (ACCOUNT_SLOTS + 1) for n, name in enumerate(names)}
+        counters = memoryview(memory).cast("Q")
+        head, slots = _HEAD_BYTES // 8, len(names) * (ACCOUNT_SLOTS + 1)
+        self._head = counters[:head]
+        self._begun = counters[head : head + slots]
+        self._ended = counters[head + slots : head + 2 * slots]
 
-    def at(self, schema: str, account_id: UUID | None = None) -> int:
-        """The place of this account, or of the table as a whole."""
-        first = self._firsts[schema]
-        return first if account_id is None else first + 1 + account_id.int % SLOTS
+    def slot(self, schema: str, account_id: UUID | None = None) -> int:
+        """The slot of an account's rows in a table, or of the whole table."""
+        first = self._first_slots[schema]
+        return first if account_id is None else first + 1 + account_id.int % ACCOUNT_SLOTS
 
-    def begin(self, touched: Mapping[str, Iterable[UUID]]) -> dict[int, int]:
-        """Before rows of these accounts are committed. Returns what `end` takes."""
-        places = [self.at(schema) for schema in touched]
-        places += {self.at(schema, account) for schema, accounts in touched.items() for account in accounts}
+    @contextmanager
+    def changing(self, accounts: Mapping[str, Iterable[UUID]]) -> Iterator[None]:
+        """Around the commit of rows of these accounts. After an error the change stays in progress."""
+        change = self.begin_change(accounts)
+        yield
+        self.end_change(change)
+
+    def begin_change(self, accounts: Mapping[str, Iterable[UUID]]) -> dict[int, int]:
+        """Before the commit. Returns the argument of `end_change`."""
+        slots = [self.slot(schema) for schema in accounts]
+        slots += {self.slot(schema, account) for schema, ids in accounts.items() for account in ids}
         begun = self._begun
-        for place in places:
-            begun[place] += 1
-        return {place: begun[place] for place in places}
+        for slot in slots:
+            begun[slot] += 1
+        return {slot: begun[slot] for slot in slots}
 
-    def end(self, changes: Mapping[int, int]) -> None:
-        """They are committed, for certain."""
-        for place, change in changes.items():
-            self._ended[place] = max(self._ended[place], change)
+    def end_change(self, change: Mapping[int, int]) -> None:
+        """After the commit, when it is known to have succeeded."""
+        for slot, version in change.items():
+            self._ended[slot] = max(self._ended[slot], version)
 
-    def seen(self, places: Iterable[int]) -> tuple[int, ...] | None:
-        """Equal later if nothing has changed there; `None` if something is changing, or nobody may remember."""
-        if self._head[_UNTIL] <= time.monotonic_ns():
+    def current(self, slots: Iterable[int]) -> tuple[int, ...] | None:
+        """The epoch and the versions of these slots; `None` without a lease or during a change."""
+        if self._head[_EXPIRES] <= time.monotonic_ns():
             return None
-        begun, ended, counts = self._begun, self._ended, [self._head[_EPOCH]]
-        for place in places:
-            # Read in this order: a change that begins in between is seen.
-            last = ended[place]
-            if begun[place] != last:
+        begun, ended, versions = self._begun, self._ended, [self._head[_EPOCH]]
+        for slot in slots:
+            # This order of the two reads sees a change that begins in between.
+            last = ended[slot]
+            if begun[slot] != last:
                 return None
-            counts.append(last)
-        return tuple(counts)
+            versions.append(last)
+        return tuple(versions)
 
-    def count(self, account_id: UUID) -> int:
-        """Another one later if a token of this account has died since, at any worker of this server."""
-        return self._begun[self.at(SESSIONS, account_id)]
+    def revocations(self, account_id: UUID) -> int:
+        """A number that changes when any worker of this server revokes a token of the account."""
+        return self._begun[self.slot(SESSIONS, account_id)]
 
-    def died(self, account_id: UUID) -> None:
-        """A token of this account. Two at once may count as one, which is as good."""
-        self._begun[self.at(SESSIONS, account_id)] += 1
+    def add_revocation(self, account_id: UUID) -> None:
+        """Two at the same time may be counted as one: the number has changed all the same."""
+        self._begun[self.slot(SESSIONS, account_id)] += 1
 
-    def tenancy(self, epoch: int, until_ns: int) -> None:
-        """Until then only this server changes the tables. What was seen in another tenancy counts no more."""
+    def set_lease(self, epoch: int, expires_ns: int) -> None:
+        """The lease was acquired or renewed; `expires_ns` is a value of the monotonic clock."""
         self._head[_EPOCH] = epoch
-        self._head[_UNTIL] = until_ns
+        self._head[_EXPIRES] = expires_ns
 
     @property
-    def left_seconds(self) -> float:
-        """Until the tenancy ends."""
-        return max(0.0, (self._head[_UNTIL] - time.monotonic_ns()) / 1e9)
+    def lease_seconds_left(self) -> float:
+        return max(0.0, (self._head[_EXPIRES] - time.monotonic_ns()) / 1e9)
 
 
-def own_changes(schemas: Sequence[str]) -> Changes:
-    """Of a server that is one process."""
+def private_versions(schemas: Sequence[str]) -> CacheVersions:
+    """For a server that is one process."""
     memory = mmap.mmap(-1, _size(schemas))
-    memory[:_TAG_BYTES] = _new_tag()
-    return Changes(memory, schemas)
+    memory[:_HOLDER_BYTES] = _new_holder()
+    return CacheVersions(memory, schemas)
 
 
-def make_changes_file(folder: Path, schemas: Sequence[str]) -> Path:
-    """For the workers of the server that is this process, before any of them starts."""
-    path = folder / f"changes-{os.getpid()}"
-    path.write_bytes(_new_tag().ljust(_size(schemas), b"\0"))
+def create_versions_file(folder: Path, schemas: Sequence[str]) -> Path:
+    """The shared memory of a server's workers. The parent process calls it before it starts them."""
+    path = folder / f"cache-versions-{os.getpid()}"
+    path.write_bytes(_new_holder().ljust(_size(schemas), b"\0"))
     return path
 
 
-def shared_changes(path: Path, schemas: Sequence[str]) -> Changes:
+def open_versions_file(path: Path, schemas: Sequence[str]) -> CacheVersions:
     with path.open("r+b") as file:
-        return Changes(mmap.mmap(file.fileno(), 0), schemas)
+        return CacheVersions(mmap.mmap(file.fileno(), 0), schemas)
 
 
 def _size(schemas: Sequence[str]) -> int:
-    return _HEAD_BYTES + 2 * 8 * (len(schemas) + 1) * (SLOTS + 1)
+    return _HEAD_BYTES + 2 * 8 * (len(schemas) + 1) * (ACCOUNT_SLOTS + 1)
 
 
-def _new_tag() -> bytes:
-    return uuid4().hex[:_TAG_BYTES].encode()
+def _new_holder() -> bytes:
+    return uuid4().hex[:_HOLDER_BYTES].encode()

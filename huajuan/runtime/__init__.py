@@ -1,1 +1,1 @@
-"""Parts of a running process that are not specific to this service: periodic tasks, threads, shutdown, fail points."""
+"""Parts of any long-running process: background tasks, threads, shutdown, fail points. No service code."""

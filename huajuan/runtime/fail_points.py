@@ -1,7 +1,8 @@
-"""Fail points: named steps at which a test lets this process die or stand still; without a test's word, nothing.
+"""Fail points: named steps at which a test kills or pauses this process. Without a test they do nothing.
 
-A test asks for it by a file in the folder that HUAJUAN_FAIL_POINTS names: `ask.appended.kill` or `….pause`.
-The process that passes the point renames the file, so that exactly one does, and the test knows.
+A test creates a file in the folder that _HUAJUAN_FAIL_POINTS names: `ask.appended.kill` or
+`ask.appended.pause`. The process that reaches the point renames the file, so exactly one process takes it,
+and the test sees that.
 """
 
 import os
@@ -10,16 +11,16 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-FOLDER = "HUAJUAN_FAIL_POINTS"
-# A folder alone does nothing: no operator sets both by mistake.
-MARK = "HUAJUAN_TEST_BUILD"
+FOLDER = "_HUAJUAN_FAIL_POINTS"
+# The folder has an effect only together with this variable, which no operator sets by mistake.
+MARK = "_HUAJUAN_TEST_BUILD"
 PASSED = ".passed"
 PAUSE_SECONDS_MAX = 30.0
-PAUSE_LOOK_SECONDS = 0.01
+PAUSE_POLL_SECONDS = 0.01
 
 
 def folder_in(environment: Mapping[str, str]) -> Path | None:
-    """`None` but in a build for tests."""
+    """The folder of the fail points, `None` outside of tests."""
     folder = environment.get(FOLDER)
     return Path(folder) if folder and environment.get(MARK) == "1" else None
 
@@ -27,26 +28,26 @@ def folder_in(environment: Mapping[str, str]) -> Path | None:
 _folder = folder_in(os.environ)
 
 
-def heed(environment: Mapping[str, str]) -> None:
-    """As if the process had been started with these variables."""
+def use_environment(environment: Mapping[str, str]) -> None:
+    """Takes the folder from these variables instead of those of the process."""
     global _folder
     _folder = folder_in(environment)
 
 
 def at(point: str) -> None:
-    """The process is here."""
+    """Marks that the process has reached the step."""
     if _folder is not None:
-        _pass(_folder, point)
+        _reach(_folder, point)
 
 
-def _pass(folder: Path, point: str) -> None:
-    if _is_asked_for(folder / f"{point}.kill"):
+def _reach(folder: Path, point: str) -> None:
+    if _take(folder / f"{point}.kill"):
         os.kill(os.getpid(), signal.SIGKILL)
-    if _is_asked_for(folder / f"{point}.pause"):
-        _stand_still(folder / f"{point}.pause{PASSED}")
+    if _take(folder / f"{point}.pause"):
+        _pause(folder / f"{point}.pause{PASSED}")
 
 
-def _is_asked_for(file: Path) -> bool:
+def _take(file: Path) -> bool:
     try:
         file.rename(file.with_name(file.name + PASSED))
     except FileNotFoundError:
@@ -54,8 +55,8 @@ def _is_asked_for(file: Path) -> bool:
     return True
 
 
-def _stand_still(until_gone: Path) -> None:
-    """The whole process, its heartbeat too, as on a machine that hangs."""
-    give_up_at = time.monotonic() + PAUSE_SECONDS_MAX
-    while until_gone.exists() and time.monotonic() < give_up_at:
-        time.sleep(PAUSE_LOOK_SECONDS)
+def _pause(until_gone: Path) -> None:
+    """Blocks the whole process, including its heartbeats, like a machine that hangs."""
+    deadline = time.monotonic() + PAUSE_SECONDS_MAX
+    while until_gone.exists() and time.monotonic() < deadline:
+        time.sleep(PAUSE_POLL_SECONDS)

@@ -1,50 +1,80 @@
-"""What a worker does by itself, beside answering requests."""
+"""Background tasks: endless loops, tasks that run while a block runs, and their cancellation."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import structlog
 
-from huajuan.event_store.errors import LogError
-from huajuan.jobs.dispatcher import Dispatcher
-from huajuan.jobs.runner import DrawingRoom
-from huajuan.runtime.cancel_tasks import end
-
+_CANCEL_AGAIN_SECONDS = 0.1
+_CANCEL_TIMES_MAX = 100
 _logger = structlog.get_logger(__name__)
+
+
+async def periodic(
+    name: str,
+    work: Callable[[], Awaitable[object]],
+    interval_seconds: float,
+    *,
+    run_at_start: bool = True,
+    wakeup: asyncio.Event | None = None,
+    trigger: asyncio.Event | None = None,
+) -> None:
+    """Calls `work` every `interval_seconds` until the task is cancelled. An error of `work` is logged as a
+    warning.
+
+    `interval_seconds` is the pause between the end of one call and the start of the next.
+    `run_at_start=False` begins with a pause. Setting `wakeup` ends a pause early.
+    With `trigger`, each call waits until that event is set. Both events are cleared before the call.
+    """
+    if not run_at_start:
+        await _pause(interval_seconds, wakeup)
+    while True:
+        if trigger:
+            await trigger.wait()
+            trigger.clear()
+        try:
+            await work()
+        except Exception as error:
+            _logger.warning("background task failed", task=name, error=type(error).__name__, exc_info=error)
+        await _pause(interval_seconds, wakeup)
+
+
+async def _pause(seconds: float, wakeup: asyncio.Event | None) -> None:
+    if wakeup is None:
+        await asyncio.sleep(seconds)
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await wakeup.wait()
+    wakeup.clear()
 
 
 @asynccontextmanager
 async def running(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Each goes on until the end, and is then cancelled."""
+    """Runs each coroutine as a task during the block, and cancels it at the end."""
     tasks = [asyncio.create_task(one) for one in work]
     try:
         yield
     finally:
-        await end(tasks)
+        await cancel_tasks(tasks)
 
 
-@asynccontextmanager
-async def drawing(room: DrawingRoom, dispatcher: Dispatcher) -> AsyncIterator[None]:
-    """Jobs are taken and drawn; at the end the open ones are left to whoever comes next."""
-    async with running(dispatcher.run(), dispatcher.keep_giving_up(), room.keep_leases()):
-        yield
-    await room.close()
+async def cancel_tasks(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    """Cancels the tasks and waits until they have ended, at most 10 seconds.
 
-
-class Ageing(Protocol):
-    """Has something that loses its meaning with time."""
-
-    async def tidy(self) -> None: ...
-
-
-async def keep_tidy(every_seconds: float, *kept: Ageing) -> None:
-    """For ever: forget what has lost its meaning with time."""
-    while True:
-        await asyncio.sleep(every_seconds)
-        try:
-            for one in kept:
-                await one.tidy()
-        except LogError as error:
-            _logger.warning("tidying left for later", error=type(error).__name__)
+    One cancellation is not enough: up to Python 3.11 `asyncio.wait_for`, which the connection pool uses,
+    loses a cancellation that arrives together with the awaited result.
+    """
+    tasks = list(tasks)
+    pending = {task for task in tasks if not task.done()}
+    for _ in range(_CANCEL_TIMES_MAX):
+        if not pending:
+            break
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_SECONDS)
+    for task in pending:
+        _logger.error("a task does not end", task=task.get_name())
+    await asyncio.gather(*(task for task in tasks if task.done()), return_exceptions=True)

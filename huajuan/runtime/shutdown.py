@@ -1,4 +1,4 @@
-"""Being told to stop: a signal unwinds what was started, in order, and only the first one counts."""
+"""Shutdown by signal: the first one raises an exception that closes all in order, later ones are ignored."""
 
 import asyncio
 import os
@@ -12,79 +12,79 @@ from types import FrameType
 from typing import Any
 
 Handler = Callable[[int, FrameType | None], Any]
-PARENT_LOOK_SECONDS = 0.5
-# The exit status of work that was stopped before it was done, as shells have it.
-TOLD_TO_STOP = 128 + signal.SIGINT
+PARENT_POLL_SECONDS = 0.5
+# The exit status of interrupted work, by the convention of shells.
+EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 
-class StopAsked(BaseException):
-    """Ctrl-C, a termination or a closed terminal."""
+class ShutdownRequested(BaseException):
+    """SIGINT, SIGTERM or SIGHUP was received."""
 
 
-def heeded() -> set[signal.Signals]:
-    """The signals that mean stop. Who starts us under `nohup` wants us to outlive the terminal."""
+def stop_signals() -> set[signal.Signals]:
+    """The signals that stop the process. SIGHUP is not among them under `nohup`."""
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return {signal.SIGINT, signal.SIGTERM} | (set() if ignored else {signal.SIGHUP})
 
 
-def stop_on_signals() -> None:
-    """From here on these signals raise `StopAsked` in the main thread, once."""
-    for number in heeded():
+def raise_on_stop_signals() -> None:
+    """Makes the first of these signals raise `ShutdownRequested` in the main thread."""
+    for number in stop_signals():
         signal.signal(number, _stop)
 
 
-def stop_no_more() -> None:
-    """The end is reached: a signal in the interpreter's own last steps would only be loud."""
-    for number in heeded():
+def ignore_stop_signals() -> None:
+    """Ignores these signals, for the last steps of the interpreter."""
+    for number in stop_signals():
         signal.signal(number, signal.SIG_IGN)
 
 
 def _stop(_: int, __: FrameType | None) -> None:
-    stop_no_more()
-    say_stopping()
-    if _Later.is_wanted:
-        _Later.was_told = True
+    ignore_stop_signals()
+    report_stopping()
+    if _Deferral.is_active:
+        _Deferral.is_signalled = True
     else:
-        raise StopAsked
+        raise ShutdownRequested
 
 
-class _Later:
-    """Whether a signal waits for what must not be interrupted, and whether one does."""
+class _Deferral:
+    """Whether signals are deferred at the moment, and whether one was received meanwhile."""
 
-    is_wanted = False
-    was_told = False
+    is_active = False
+    is_signalled = False
 
 
 @contextmanager
-def seen_through() -> Iterator[None]:
-    """What is done inside is brought to its end, and only then does a signal that came meanwhile raise `StopAsked`."""
-    _Later.is_wanted = True
+def deferring_shutdown() -> Iterator[None]:
+    """Defers signals until the end of the block, which then raises `ShutdownRequested` if there was one."""
+    _Deferral.is_active = True
     try:
         yield
     finally:
-        _Later.is_wanted = False
-        was_told, _Later.was_told = _Later.was_told, False
-    if was_told:
-        raise StopAsked
+        _Deferral.is_active = False
+        is_signalled, _Deferral.is_signalled = _Deferral.is_signalled, False
+    if is_signalled:
+        raise ShutdownRequested
 
 
-def say_stopping() -> None:
-    """Past the stream, for the signal may have interrupted another writer to it."""
+def report_stopping() -> None:
+    """Writes to the file descriptor: the signal may have interrupted another writer of the stream."""
     with suppress(OSError):
         os.write(2, b"\nstopping\n")
 
 
 @contextmanager
-def told_to_stop(tell: Callable[[], None]) -> Iterator[None]:
-    """`tell` is called in the running loop as soon as a signal that means stop arrives, besides what it leads to.
+def notify_on_shutdown(notify: Callable[[], None]) -> Iterator[None]:
+    """Calls `notify` in the running loop when a stop signal is received, in addition to its handler.
 
-    A server waits for the requests in hand, so those without an end must learn of it.
+    A server waits for its open requests, so requests without an end (event streams) need the notification.
     """
     loop = asyncio.get_running_loop()
-    heard = heeded() if threading.current_thread() is threading.main_thread() else set()
-    before = {number: handler for number in heard if callable(handler := signal.getsignal(number))}
+    numbers = stop_signals() if threading.current_thread() is threading.main_thread() else set()
+    before = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}
     for number, handler in before.items():
-        signal.signal(number, partial(_tell_first, loop, tell, handler))
+        signal.signal(number, partial(_notify_first, loop, notify, handler))
     try:
         yield
     finally:
@@ -92,23 +92,26 @@ def told_to_stop(tell: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _tell_first(
+def _notify_first(
     loop: asyncio.AbstractEventLoop,
-    tell: Callable[[], None],
+    notify: Callable[[], None],
     then: Handler,
     number: int,
     frame: FrameType | None,
 ) -> None:
-    loop.call_soon_threadsafe(tell)
+    loop.call_soon_threadsafe(notify)
     then(number, frame)
 
 
-def leave_with(parent: int) -> None:
-    """End this worker when the process that started it is gone, even by kill -9: it would keep the port."""
-    threading.Thread(target=_watch, args=(parent,), name="parent watch", daemon=True).start()
+def exit_with_parent(parent: int) -> None:
+    """Ends this worker when its parent process is gone, also after kill -9.
+
+    Else it would keep the port open.
+    """
+    threading.Thread(target=_watch_parent, args=(parent,), name="parent watch", daemon=True).start()
 
 
-def _watch(parent: int) -> None:
+def _watch_parent(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(PARENT_LOOK_SECONDS)
+        time.sleep(PARENT_POLL_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)

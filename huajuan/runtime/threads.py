@@ -1,4 +1,4 @@
-"""Work that would hold up the event loop, done in a bounded number of threads."""
+"""A bounded thread pool for work that would block the event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,25 +9,25 @@ T = TypeVar("T")
 
 
 class TooManyWaiting(Exception):
-    """So much is waiting for a thread that one more would wait too long."""
+    """The queue of the thread pool is full."""
 
 
 class Threads:
-    """At most `threads_max` pieces of work are done at a time and `waiting_max` wait."""
+    """Executes at most `threads_max` calls at a time, while at most `waiting_max` wait."""
 
     def __init__(self, name: str, threads_max: int, waiting_max: int) -> None:
-        self._room = threads_max + waiting_max
+        self._free = threads_max + waiting_max
         self._pool = ThreadPoolExecutor(threads_max, thread_name_prefix=name)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Raises `TooManyWaiting`, and what the work raises."""
-        if self._room <= 0:
+        """Raises `TooManyWaiting`, and the errors of `work`."""
+        if self._free <= 0:
             raise TooManyWaiting
-        self._room -= 1
+        self._free -= 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
         finally:
-            self._room += 1
+            self._free += 1
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,1 +1,1 @@
-"""Starts the service on a machine: port, data folder, database, demo ComfyUI, then the workers."""
+"""Starts the service: listening socket, data folder, database, demo ComfyUI, then the workers."""

@@ -1,76 +1,83 @@
-"""The data folder: where the embedded database, the pictures and the keys are kept."""
+"""The data folder with the embedded database, the pictures, the keys, and files shared by the workers."""
 
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from huajuan.embedded_postgres.folders import make_folders
-from huajuan.settings import PREFIX, SettingsError
+from huajuan.embedded_postgres.processes import exists
+from huajuan.projections.registry import SCHEMAS
+from huajuan.response_cache.versions import create_versions_file
+from huajuan.settings import INTERNAL_PREFIX, PREFIX, SettingsError
 
 SECRET_BYTES = 48
 HEAD_KEY_BYTES = 32
-# Made by what comes after: a start that fails may leave them empty.
+# Created by later steps of a start; a start that fails may leave them empty.
 SUBFOLDERS = ("pictures", "pictures/avatars", "postgres", "timelines")
+CHANGES, METRICS = "changes", "metrics"
+# The metrics library reads it at its import, so it must be set before a worker starts.
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
-class StartingFolder:
-    """The data folder while a server starts. A start that fails removes what it made; `keep` ends that."""
+class DataFolderCreation:
+    """The data folder during a start. `clear` removes what the start created, unless `keep` was called."""
 
-    def __init__(self, folder: Path, made: Sequence[Path]) -> None:
+    def __init__(self, folder: Path, created: Sequence[Path]) -> None:
         self._folder = folder
-        self._made = list(made)
+        self._created = list(created)
         self._is_kept = False
 
     def keep(self) -> None:
-        """From now on the server serves, and everything stays."""
+        """The start succeeded: everything stays."""
         self._is_kept = True
 
-    def also_made(self, folders: Sequence[Path]) -> None:
-        """Folders that go again with the others, unless something is in them."""
-        self._made.extend(folders)
+    def add_created(self, folders: Sequence[Path]) -> None:
+        """More folders that `clear` removes if they are empty."""
+        self._created.extend(folders)
 
     def clear(self) -> None:
-        """Databases and pictures stay in any case: what holds them may be known elsewhere."""
+        """Databases and pictures are never removed: another process may know them."""
         if self._is_kept:
             return
-        if self._folder in self._made and not (self._folder / "postgres" / "pgdata").exists():
+        if self._folder in self._created and not (self._folder / "postgres" / "pgdata").exists():
             for path in (*self._folder.glob("timelines/*"), self._folder / "signing.key"):
                 path.unlink(missing_ok=True)
-        subfolders = [self._folder / name for name in SUBFOLDERS] if self._folder in self._made else []
-        _remove_empty([*self._made, *subfolders])
+        subfolders = [self._folder / name for name in SUBFOLDERS] if self._folder in self._created else []
+        _remove_empty([*self._created, *subfolders])
 
 
 @contextmanager
-def data_folder_made(folder: Path) -> Iterator[StartingFolder]:
-    """Make the data folder and its missing parents; what a failed start made is removed again.
+def creating_data_folder(folder: Path) -> Iterator[DataFolderCreation]:
+    """Creates the data folder and its missing parents; a failed start removes what it created.
 
-    As root others can pass through it, because the database runs as an account of its own; nobody else can list it.
+    As root, others can pass through the folder but not list it, because the database runs as another account.
     Raises `SettingsError`.
     """
     try:
         missing = make_folders(folder)
-        _let_others_pass(folder)
+        _allow_traversal(folder)
     except OSError as error:
-        raise SettingsError(f"{PREFIX}DATA_DIR: {folder} cannot be made: {error.strerror}") from None
-    starting = StartingFolder(folder, missing)
+        raise SettingsError(f"{PREFIX}DATA_DIR: {folder} cannot be created: {error.strerror}") from None
+    starting = DataFolderCreation(folder, missing)
     try:
         yield starting
     finally:
         starting.clear()
 
 
-def _let_others_pass(folder: Path) -> None:
-    """Opens a folder of root's that was made beforehand, as long as nothing is in it."""
+def _allow_traversal(folder: Path) -> None:
+    """Allows others to pass through an existing empty folder of root."""
     status = folder.stat()
     if status.st_uid == os.geteuid() == 0 and not any(folder.iterdir()):
         folder.chmod(stat.S_IMODE(status.st_mode) | 0o011)
 
 
 def missing_folders(place: str) -> list[Path]:
-    """Of a picture store in a folder: what is not there yet of its path and of its own folder for avatars."""
+    """The missing folders of a picture store's path, with its subfolder for avatars; none for a URL."""
     if "://" in place:
         return []
     folder = Path(place).absolute()
@@ -78,38 +85,38 @@ def missing_folders(place: str) -> list[Path]:
 
 
 def _remove_empty(folders: Sequence[Path]) -> None:
-    """Those within others first."""
+    """Inner folders first."""
     for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
         with suppress(OSError):
             folder.rmdir()
 
 
-def signing_key(folder: Path) -> str:
-    """What tokens are signed with."""
-    return _kept(folder / "signing.key", lambda: secrets.token_urlsafe(SECRET_BYTES))
+def load_signing_key(folder: Path) -> str:
+    """The secret that signs tokens."""
+    return _read_or_create(folder / "signing.key", lambda: secrets.token_urlsafe(SECRET_BYTES))
 
 
-def head_key(folder: Path) -> bytes:
-    """What heads of the log are signed with: the 32 bytes of an Ed25519 key."""
+def load_head_key(folder: Path) -> bytes:
+    """The Ed25519 private key, 32 bytes, that signs heads of the log. Raises `SettingsError`."""
     path = folder / "head.key"
     try:
-        key = bytes.fromhex(_kept(path, lambda: secrets.token_hex(HEAD_KEY_BYTES)))
+        key = bytes.fromhex(_read_or_create(path, lambda: secrets.token_hex(HEAD_KEY_BYTES)))
     except ValueError:
         key = b""
     if len(key) != HEAD_KEY_BYTES:
-        raise SettingsError(f"{path} holds no key: {HEAD_KEY_BYTES} bytes in hexadecimal are expected")
+        raise SettingsError(f"{path} is not a key: {HEAD_KEY_BYTES} bytes in hexadecimal are expected")
     return key
 
 
-def _kept(path: Path, make: Callable[[], str]) -> str:
-    """Made once, and the same for every process that asks."""
+def _read_or_create(path: Path, make: Callable[[], str]) -> str:
+    """The content of the file, which the first process creates."""
     if not path.exists():
         _write_once(path, make())
     return path.read_text().strip()
 
 
 def _write_once(path: Path, secret: str) -> None:
-    """Whole or not at all, and whoever is first wins."""
+    """Creates the file atomically; the first of several processes wins."""
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -122,3 +129,34 @@ def _write_once(path: Path, secret: str) -> None:
         pass
     finally:
         draft.unlink()
+
+
+@contextmanager
+def shared_files(folder: Path) -> Iterator[None]:
+    """Creates the files that the workers of this server share: the cache versions, and the metrics folder."""
+    _remove_files_of_dead_servers(folder)
+    changes, metrics = create_versions_file(folder, SCHEMAS), folder / f"{METRICS}-{os.getpid()}"
+    metrics.mkdir(mode=0o700, exist_ok=True)
+    os.environ |= {f"{INTERNAL_PREFIX}CHANGES_FILE": str(changes), METRICS_FOLDER: str(metrics)}
+    try:
+        yield
+    finally:
+        del os.environ[f"{INTERNAL_PREFIX}CHANGES_FILE"], os.environ[METRICS_FOLDER]
+        changes.unlink(missing_ok=True)
+        shutil.rmtree(metrics, ignore_errors=True)
+
+
+def _remove_files_of_dead_servers(folder: Path) -> None:
+    """A killed server cannot remove its own files."""
+    for name in (CHANGES, METRICS):
+        for path in folder.glob(f"{name}-*"):
+            number = path.name.removeprefix(f"{name}-")
+            if not (number.isdecimal() and exists(int(number))):
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

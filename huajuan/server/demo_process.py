@@ -1,4 +1,4 @@
-"""The demo painter as a child process, started again when it dies."""
+"""The demo ComfyUI as a child process, restarted when it dies."""
 
 import contextlib
 import json
@@ -15,15 +15,15 @@ RESTART_PAUSE_SECONDS = 1.0
 _logger = structlog.get_logger(__name__)
 
 
-class PainterDidNotStart(Exception):
-    """The demo painter said nothing in time."""
+class DemoDidNotStart(Exception):
+    """The demo ComfyUI did not print its address in time."""
 
     def __init__(self) -> None:
-        super().__init__("the demo painter did not start")
+        super().__init__("the demo ComfyUI did not start")
 
 
-class DemoPainter:
-    """Listens on a free loopback port, and keeps it over restarts. It dies with this process, whatever kills it."""
+class DemoComfyUI:
+    """Listens on a free loopback port, also after restarts. Ends with this process, even after kill -9."""
 
     def __init__(self) -> None:
         self._closing = threading.Event()
@@ -31,10 +31,12 @@ class DemoPainter:
         self._watch: threading.Thread | None = None
 
     def url(self) -> str:
-        """Its address, once it listens; from then on it is started again when it dies."""
+        """Waits until the server listens, and returns its address; then restarts it whenever it dies."""
         url = _url_of(self._child)
         port = int(url.rsplit(":", 1)[1])
-        self._watch = threading.Thread(target=self._keep_alive, args=(port,), name="painter", daemon=True)
+        self._watch = threading.Thread(
+            target=self._restart_when_dead, args=(port,), name="demo ComfyUI", daemon=True
+        )
         self._watch.start()
         return url
 
@@ -44,22 +46,22 @@ class DemoPainter:
         if self._watch:
             self._watch.join(STOP_SECONDS_MAX)
 
-    def _keep_alive(self, port: int) -> None:
+    def _restart_when_dead(self, port: int) -> None:
         while not self._closing.is_set():
             code = self._child.wait()
             if self._closing.wait(RESTART_PAUSE_SECONDS):
                 return
-            _logger.warning("demo painter died, starting it again", exit_code=code)
-            with contextlib.suppress(PainterDidNotStart):
+            _logger.warning("demo ComfyUI died, starting it again", exit_code=code)
+            with contextlib.suppress(DemoDidNotStart):
                 self._child = _launch(port)
                 _url_of(self._child)
 
 
 def _launch(port: int) -> subprocess.Popen[str]:
-    # With -P, as with us, files in the caller's folder do not pass for our modules.
-    safe = ["-P"] if sys.flags.safe_path else []
-    command = [sys.executable, *safe, "-m", "huajuan.demo_comfyui"]
-    # Its standard input is a pipe of ours: when we are gone, even by kill -9, it reads the end and leaves.
+    # -P, as in this process, so that files in the working directory are not imported as modules.
+    safe_path = ["-P"] if sys.flags.safe_path else []
+    command = [sys.executable, *safe_path, "-m", "huajuan.demo_comfyui"]
+    # Its standard input is a pipe of this process: at the end of the pipe, even after kill -9, it exits.
     return subprocess.Popen(
         [*command, "--host", "127.0.0.1", "--port", str(port), "--exit-with-stdin"],
         stdin=subprocess.PIPE,
@@ -70,18 +72,18 @@ def _launch(port: int) -> subprocess.Popen[str]:
 
 
 def _url_of(child: subprocess.Popen[str]) -> str:
-    """The first line it prints, once it listens."""
+    """The address in the first line that it prints, once it listens."""
     timer = threading.Timer(START_SECONDS_MAX, child.kill)
-    # One that a signal kept from being cancelled must not keep us from leaving.
+    # A daemon thread, because a signal may prevent `cancel`, and the process must still be able to exit.
     timer.daemon = True
     try:
         timer.start()
         line = child.stdout.readline() if child.stdout else ""
         return str(json.loads(line)["url"])
     except (ValueError, KeyError):
-        # Left to itself it would tell its address to nobody.
+        # A child that starts later would have no reader of its address.
         _end(child)
-        raise PainterDidNotStart from None
+        raise DemoDidNotStart from None
     finally:
         timer.cancel()
 
@@ -99,10 +101,10 @@ def _end(child: subprocess.Popen[str]) -> None:
 
 
 @contextlib.contextmanager
-def demo_painter() -> Iterator[DemoPainter]:
-    """A demo painter that runs until the end; it loads while its caller goes on."""
-    painter = DemoPainter()
+def running_demo_comfyui() -> Iterator[DemoComfyUI]:
+    """A demo ComfyUI that runs during the block; it starts in the background until `url` is called."""
+    demo = DemoComfyUI()
     try:
-        yield painter
+        yield demo
     finally:
-        painter.close()
+        demo.close()

@@ -1,4 +1,4 @@
-"""`serve`: from a bare machine to a listening service, and back, leaving nothing running."""
+"""Starts everything that the service needs, runs it until a stop signal, and stops everything again."""
 
 import asyncio
 import os
@@ -11,69 +11,86 @@ import msgspec
 import psycopg
 
 from huajuan.domain.server_address import without_credentials
-from huajuan.event_store.installation import stream_ids_at_once
-from huajuan.jobs.server_origins import find_origins_at_once, server_origins
-from huajuan.jobs.workflows import WorkflowUnusable, check_place, keep_at_start
+from huajuan.event_store.stream_ids import load_stream_ids_blocking
+from huajuan.jobs.server_origins import find_origins_blocking, server_origins
+from huajuan.jobs.workflows import WorkflowUnusable, check_workflow_setting, store_workflow_blocking
+from huajuan.limits import limits_of
 from huajuan.observability.redaction import address_without_secrets, without_address_secrets
 from huajuan.postgres.connect import connect_blocking
 from huajuan.projections.rebuild.process import GIVEN_DATABASE_URL
-from huajuan.server.announce import say, when_ready
-from huajuan.server.data_folder import data_folder_made, missing_folders, signing_key
+from huajuan.projections.registry import PROJECTIONS
+from huajuan.server.data_folder import creating_data_folder, load_signing_key, missing_folders, shared_files
 from huajuan.server.database import Database, open_database
-from huajuan.server.demo_process import DemoPainter, demo_painter
-from huajuan.server.identity import IDENTITY, server_identity
-from huajuan.server.picture_store import claim_store
-from huajuan.server.port import take_port
-from huajuan.server.server_leases import SecretDiffers, ServerIdentity, release_lease, take_lease
-from huajuan.server.shared_files import shared_files
+from huajuan.server.demo_process import DemoComfyUI, running_demo_comfyui
+from huajuan.server.listener import announce_when_ready, bind_listener, print_status
+from huajuan.server.picture_store import claim_picture_store
+from huajuan.server.server_leases import (
+    IDENTITY,
+    SecretDiffers,
+    ServerIdentity,
+    acquire_lease,
+    make_server_identity,
+    release_lease,
+)
 from huajuan.server.uvicorn_runner import APPLICATION, run_until_stopped
-from huajuan.settings import PREFIX, Settings, SettingsError
-from huajuan.storage.pictures import Pictures, PlaceUnusable, beneath
+from huajuan.settings import INTERNAL_PREFIX, PREFIX, Settings, SettingsError
+from huajuan.storage.pictures import Pictures, StorageUnusable, storage_subfolder
 
-# An address that means "every interface" is asked over loopback.
-_ASK_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+# The readiness check of an address that means "all interfaces" uses loopback.
+_CHECK_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 def serve(settings: Settings) -> None:
-    """Serve until told to stop. Raises what the command line has words for."""
+    """Runs until a stop signal. Raises errors that the command line prints in one line."""
     with ExitStack() as stack:
         _serve(settings, stack)
 
 
 def _serve(settings: Settings, stack: ExitStack) -> None:
     began = time.monotonic()
-    listening = stack.enter_context(take_port(settings.host, settings.port))
-    folder = stack.enter_context(data_folder_made(settings.data_folder))
-    folder.also_made(missing_folders(settings.storage_place))
+    _check_table_names(settings)
+    limits = limits_of(settings).http
+    listening = stack.enter_context(bind_listener(settings.host, settings.port))
+    folder = stack.enter_context(creating_data_folder(settings.data_folder))
+    folder.add_created(missing_folders(settings.storage_place))
     storage = _storage(settings)
     with _usable_workflow(settings):
-        check_place(settings.workflow)
-    # Both take a while, so the painter loads beside the database.
-    painting = None if settings.comfyui_urls else stack.enter_context(demo_painter())
-    database = stack.enter_context(open_database(settings, say))
+        check_workflow_setting(settings.workflow)
+    # Both take a while, so the demo ComfyUI starts in parallel with the database.
+    demo = None if settings.comfyui_urls else stack.enter_context(running_demo_comfyui())
+    database = stack.enter_context(open_database(settings, print_status))
     with _usable_workflow(settings):
-        workflow = keep_at_start(database.dsn, settings.workflow)
+        workflow = store_workflow_blocking(database.dsn, settings.workflow)
     settings = msgspec.structs.replace(settings, workflow=workflow)
-    complete, painter = _complete(settings, database, storage, painting)
-    _hand_over(complete, settings.database_url, _leased(complete, stack))
+    complete, demo_text = _complete(settings, database, storage, demo)
+    _set_worker_environment(complete, settings.database_url, _acquire_lease(complete, stack))
     if settings.workers > 1:
         stack.enter_context(shared_files(settings.data_folder))
-    when_ready(
-        _ASK_AT.get(settings.host, settings.host),
+    announce_when_ready(
+        _CHECK_AT.get(settings.host, settings.host),
         settings.port,
-        lambda: _welcome(complete, database, painter, time.monotonic() - began),
+        lambda: _welcome(complete, database, demo_text, time.monotonic() - began),
     )
     folder.keep()
-    run_until_stopped(complete, listening)
+    run_until_stopped(complete, limits, listening)
+
+
+def _check_table_names(settings: Settings) -> None:
+    tables = {projection.name for projection in PROJECTIONS}
+    if not tables.issuperset(settings.readyz_optional_tables):
+        names = ", ".join(sorted(tables))
+        raise SettingsError(
+            f"{PREFIX}READYZ_OPTIONAL_TABLES must be names of read tables, separated by commas: {names}"
+        )
 
 
 def _storage(settings: Settings) -> str:
-    """Tried here once, by writing and reading, for a worker that cannot use it would only fail at length."""
+    """Writes and reads a probe, so that an unusable store fails here, in one line, and not in each worker."""
     place = settings.storage_place
     try:
-        for each in (place, beneath(place, "avatars")):
+        for each in (place, storage_subfolder(place, "avatars")):
             asyncio.run(Pictures.at(each).check())
-    except PlaceUnusable as error:
+    except StorageUnusable as error:
         shown = address_without_secrets(place)
         reason = without_address_secrets(str(error), place)
         raise SettingsError(f"{PREFIX}STORAGE_URL is {shown!r}: {reason}") from None
@@ -89,58 +106,60 @@ def _usable_workflow(settings: Settings) -> Iterator[None]:
 
 
 def _complete(
-    settings: Settings, database: Database, storage: str, painting: DemoPainter | None
+    settings: Settings, database: Database, storage: str, demo: DemoComfyUI | None
 ) -> tuple[Settings, str]:
-    """The settings with all that was left open filled in, and the demo server if it draws."""
+    """The settings with the values of this start, and a description of the demo ComfyUI if it is used."""
     urls = settings.comfyui_urls
-    painter = ""
-    if painting:
-        say("starting the demo painter")
-        import_module(APPLICATION.split(":")[0])  # meanwhile, for the server needs it next
-        urls = (painting.url(),)
-        painter = f"demo painter at {urls[0]}: no model draws; set {PREFIX}COMFYUI_URLS to use a real ComfyUI"
+    demo_text = ""
+    if demo:
+        print_status("starting the demo ComfyUI")
+        import_module(APPLICATION.split(":")[0])  # in the meantime, because it is needed next
+        urls = (demo.url(),)
+        remedy = f"set {PREFIX}COMFYUI_URLS to use a real ComfyUI"
+        demo_text = f"demo ComfyUI at {urls[0]}: draws without a model; {remedy}"
     filled_in = msgspec.structs.replace(
         settings,
         database_url=database.dsn,
         comfyui_urls=urls,
         storage_url=storage,
-        jwt_secret=settings.jwt_secret or signing_key(settings.data_folder),
+        jwt_secret=settings.jwt_secret or load_signing_key(settings.data_folder),
     )
-    return filled_in, painter
+    return filled_in, demo_text
 
 
-def _leased(settings: Settings, stack: ExitStack) -> ServerIdentity:
-    """The identity under which this server's lease is held until the end, which its workers renew."""
+def _acquire_lease(settings: Settings, stack: ExitStack) -> ServerIdentity:
+    """The identity of this server, whose lease the workers renew until the end."""
     dsn = settings.database_url
-    store = claim_store(settings, dsn)
+    store = claim_picture_store(settings, dsn)
     with connect_blocking(dsn) as connection:
-        own = server_identity(settings, stream_ids_at_once(connection), store)
+        own = make_server_identity(settings, load_stream_ids_blocking(connection), store)
     try:
-        take_lease(dsn, own)
+        acquire_lease(dsn, own)
     except SecretDiffers as error:
         raise SettingsError(str(error)) from None
     stack.callback(release_lease, dsn, own)
     return own
 
 
-def _hand_over(settings: Settings, given_database_url: str, own: ServerIdentity) -> None:
-    """Workers are processes of their own and read their settings from the environment."""
+def _set_worker_environment(settings: Settings, given_database_url: str, own: ServerIdentity) -> None:
+    """Workers are processes that read their settings from the environment."""
     os.environ |= {
         f"{PREFIX}DATABASE_URL": settings.database_url,
         GIVEN_DATABASE_URL: given_database_url,
         f"{PREFIX}COMFYUI_URLS": ",".join(settings.comfyui_urls),
         f"{PREFIX}STORAGE_URL": settings.storage_url,
-        # By its digest, so that a worker which starts later draws by the same, whatever became of the file.
+        # By its digest, so that a worker that starts later uses the same workflow even if the file has
+        # changed.
         f"{PREFIX}WORKFLOW": settings.workflow,
         f"{PREFIX}JWT_SECRET": settings.jwt_secret,
         f"{PREFIX}DATA_DIR": str(settings.data_folder),
-        f"{PREFIX}SERVER_PID": str(os.getpid()),
+        f"{INTERNAL_PREFIX}SERVER_PID": str(os.getpid()),
         IDENTITY: msgspec.json.encode(own).decode(),
     }
 
 
-def _welcome(settings: Settings, database: Database, painter: str, seconds: float) -> str:
-    drawing = f"\n{' ' * 12}".join(_servers_shown(settings, database.dsn, painter))
+def _welcome(settings: Settings, database: Database, demo_text: str, seconds: float) -> str:
+    drawing = f"\n{' ' * 12}".join(_describe_servers(settings, database.dsn, demo_text))
     return (
         f"\n  画卷 huajuan serves {settings.public_address}  (ready in {seconds:.1f} s, Ctrl-C stops it)\n"
         f"  database  {database.description}\n"
@@ -149,13 +168,13 @@ def _welcome(settings: Settings, database: Database, painter: str, seconds: floa
     )
 
 
-def _servers_shown(settings: Settings, dsn: str, demo: str) -> list[str]:
-    """Which servers draw, and why; `demo` stands for the one that this process has started."""
+def _describe_servers(settings: Settings, dsn: str, demo_text: str) -> list[str]:
+    """The inference servers and their origins; `demo_text` replaces the demo ComfyUI of this process."""
     urls = settings.comfyui_urls
     try:
-        origins = find_origins_at_once(dsn, urls)
-    except psycopg.Error:  # the service has its own way of saying that the database is away
+        origins = find_origins_blocking(dsn, urls)
+    except psycopg.Error:  # the health check reports the outage
         origins = server_origins(urls, [])
-    started = without_credentials(urls[0]) if demo else ""
-    shown = [demo if origin.url == started and origin.draws else origin.sentence for origin in origins]
-    return shown or ["nothing: an admin has removed every server"]
+    started = without_credentials(urls[0]) if demo_text else ""
+    shown = [demo_text if origin.url == started and origin.draws else origin.sentence for origin in origins]
+    return shown or ["nothing: an admin has removed all servers"]

@@ -1,1 +1,1 @@
-"""Stored pictures and avatars, and the files that are to be deleted."""
+"""Stored pictures and avatars, and the deletions that are still to be done."""

@@ -1,4 +1,4 @@
-"""Makes an avatar of an uploaded picture: decoded, made small, and encoded anew without anything but pixels."""
+"""Makes an avatar from an uploaded picture: decodes it, scales it down, and encodes a new PNG."""
 
 import io
 import warnings
@@ -11,23 +11,24 @@ from huajuan.runtime.threads import Threads, TooManyWaiting
 from huajuan.storage import png_strips
 
 SIDE_PIXELS_MAX = 512
-# The decoder keeps a pointer for each row, so one of very many short rows takes much more than its pixels.
+# The decoder stores a pointer for each row, so a picture of very many short rows takes much more than its
+# pixels.
 SIDE_UPLOADED_MAX = 65_535
 UPLOAD_BYTES_MAX = 20 << 20
-# A picture that claims more is refused unread.
+# A picture whose header has more is rejected without decoding.
 PIXELS_MAX = 64_000_000
-# What may be in memory of one picture at a time; with the interpreter itself that is less than 256 MB.
+# Decoded bytes of one picture in memory; with the interpreter itself that is less than 256 MB.
 DECODED_BYTES_MAX = 210_000_000
-# Each scan of a JPEG goes over the whole picture once more; real ones have about ten.
+# Each scan of a JPEG processes the whole picture; usual files have about ten.
 SCANS_MAX = 100
 STRIP_BYTES = 4 << 20
 FORMATS = ("PNG", "JPEG", "WEBP")
-# Of a decoder: its canvas, the canvas before, and the frame that it gives.
+# The WebP decoder's canvas, previous canvas and returned frame, 4 bytes each.
 _WEBP_PIXEL_BYTES = 12
 _COEFFICIENT_BYTES = 2
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2}
 _ORIENTATION = 0x0112
-_TURNS = {
+_TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -38,55 +39,55 @@ _TURNS = {
 }
 
 
-class PortraitUnfit(Exception):
-    """It is no picture, of no kind we take, broken, or larger than it should be."""
+class InvalidAvatar(Exception):
+    """The upload is not a picture of an accepted format, is damaged, or is too large."""
 
 
-class Portraits:
-    """At most `threads_max` pictures are decoded at a time and `waiting_max` wait."""
+class AvatarMaker:
+    """Decodes at most `threads_max` pictures at a time, with at most `waiting_max` in the queue."""
 
     def __init__(self, threads_max: int, waiting_max: int) -> None:
-        self._threads = Threads("portraits", threads_max, waiting_max)
-        self._places = threads_max + waiting_max
+        self._threads = Threads("avatars", threads_max, waiting_max)
+        self._slots = threads_max + waiting_max
 
-    def take_place(self) -> None:
-        """For an upload, once its body is received. Raises `TooManyWaiting`."""
-        if self._places <= 0:
+    def reserve_slot(self) -> None:
+        """Reserves a slot for an upload whose body is received. Raises `TooManyWaiting`."""
+        if self._slots <= 0:
             raise TooManyWaiting
-        self._places -= 1
+        self._slots -= 1
 
-    def give_place(self) -> None:
-        self._places += 1
+    def release_slot(self) -> None:
+        self._slots += 1
 
     async def make(self, upload: Callable[[], BinaryIO]) -> bytes:
-        """A PNG of at most 512 by 512 pixels. Raises `PortraitUnfit`, `TooManyWaiting`, and what `upload` raises."""
-        return await self._threads.run(lambda: _made_of(upload))
+        """A PNG of at most 512 by 512 pixels. Raises `InvalidAvatar`, `TooManyWaiting`."""
+        return await self._threads.run(lambda: _make_from(upload))
 
     def close(self) -> None:
         self._threads.close()
 
 
-def _made_of(upload: Callable[[], BinaryIO]) -> bytes:
+def _make_from(upload: Callable[[], BinaryIO]) -> bytes:
     with upload() as file:
-        return make_portrait(file)
+        return make_avatar(file)
 
 
-def make_portrait(uploaded: bytes | BinaryIO) -> bytes:
-    """Any error of a decoder is an unfit picture. Raises `PortraitUnfit`."""
+def make_avatar(uploaded: bytes | BinaryIO) -> bytes:
+    """The avatar as a PNG. Raises `InvalidAvatar`, also for any error of a decoder."""
     file = io.BytesIO(uploaded) if isinstance(uploaded, bytes) else uploaded
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(file, formats=FORMATS) as picture:
-                return _encoded(_small(picture, file))
+                return _encoded(_scaled_down(picture, file))
     except Exception as error:
-        raise PortraitUnfit from error
+        raise InvalidAvatar from error
 
 
-def _small(picture: Image.Image, file: BinaryIO) -> Image.Image:
+def _scaled_down(picture: Image.Image, file: BinaryIO) -> Image.Image:
     width, height = picture.size
     if not 0 < width * height <= PIXELS_MAX or max(width, height) > SIDE_UPLOADED_MAX:
-        raise PortraitUnfit
+        raise InvalidAvatar
     fitted = _fitted(width, height)
     if picture.format == "WEBP":
         strips = _strips_of(_webp(picture))
@@ -105,32 +106,32 @@ def _fitted(width: int, height: int) -> tuple[int, int]:
 
 
 def _webp(picture: Any) -> Image.Image:
-    """The first frame. Pillow's own way would copy it once more while the decoder has its own two."""
-    _need(picture.width * picture.height * _WEBP_PIXEL_BYTES)
+    """The first frame. Pillow's own method would make one more copy of it."""
+    _check_size(picture.width * picture.height * _WEBP_PIXEL_BYTES)
     frame = picture._decoder.get_next()  # noqa: SLF001
     if frame is None:
-        raise PortraitUnfit
+        raise InvalidAvatar
     del picture._decoder  # noqa: SLF001
     mode = "RGBA" if picture.rawmode == "RGBA" else "RGB"
     return Image.frombuffer(mode, picture.size, frame[0], "raw", picture.rawmode, 0, 1)
 
 
 def _jpeg(picture: Any, file: BinaryIO, fitted: tuple[int, int]) -> Image.Image:
-    """Decoded at the smallest scale that is large enough. A picture of several scans is kept as coefficients."""
+    """Decoded at the smallest sufficient scale. With several scans the decoder stores coefficients."""
     width, height = picture.size
     if _scans(file) > SCANS_MAX:
-        raise PortraitUnfit
+        raise InvalidAvatar
     areas = [layer[1] * layer[2] for layer in picture.layer]
     coefficients = width * height * sum(areas) // max(areas) * _COEFFICIENT_BYTES
     picture.draft(None, (fitted[0] * 2, fitted[1] * 2))
     pixels = picture.width * picture.height * _PIXEL_BYTES.get(picture.mode, 4)
-    _need(pixels + (0 if _is_one_scan(picture, file) else coefficients))
+    _check_size(pixels + (0 if _is_one_scan(picture, file) else coefficients))
     picture.load()
     return picture  # type: ignore[no-any-return]
 
 
 def _scans(file: BinaryIO) -> int:
-    """How often a scan begins; in what is encoded the marker cannot stand."""
+    """The number of scan markers, which cannot occur in encoded data."""
     found, before = 0, b""
     position = file.tell()
     file.seek(0)
@@ -142,7 +143,7 @@ def _scans(file: BinaryIO) -> int:
 
 
 def _is_one_scan(picture: Any, file: BinaryIO) -> bool:
-    """Whether the first scan has all components, as far as its header can be found."""
+    """Whether the first scan has all components; False if its header is not found."""
     position = file.tell()
     try:
         file.seek(2)
@@ -158,20 +159,20 @@ def _is_one_scan(picture: Any, file: BinaryIO) -> bool:
 
 
 def _png(picture: Image.Image, file: BinaryIO) -> Iterator[Image.Image]:
-    """A picture that is too large to be in memory whole is decoded in strips where that can be."""
+    """A picture that is too large for memory is decoded in strips, if its format allows that."""
     if picture.width * picture.height * _PIXEL_BYTES.get(picture.mode, 4) <= DECODED_BYTES_MAX:
         picture.load()
         return _strips_of(picture)
     rows = _rows(picture.size)
     strips = png_strips.strips(file, rows)
     if strips is None:
-        raise PortraitUnfit
+        raise InvalidAvatar
     return strips
 
 
-def _need(size: int) -> None:
+def _check_size(size: int) -> None:
     if size > DECODED_BYTES_MAX:
-        raise PortraitUnfit
+        raise InvalidAvatar
 
 
 def _factor(size: tuple[int, int]) -> int:
@@ -179,7 +180,7 @@ def _factor(size: tuple[int, int]) -> int:
 
 
 def _rows(size: tuple[int, int]) -> int:
-    """Of a strip: a multiple of the factor by which it is reduced."""
+    """The rows of a strip: a multiple of the factor by which it is reduced."""
     factor = _factor(size)
     return factor * max(1, STRIP_BYTES // (size[0] * 4 * factor))
 
@@ -192,7 +193,7 @@ def _strips_of(picture: Image.Image) -> Iterator[Image.Image]:
 
 
 def _reduced(strips: Iterator[Image.Image], picture: Image.Image) -> Image.Image:
-    """All strips together, each in the colours of a screen and averaged over squares of pixels."""
+    """All strips together, in RGB or premultiplied RGBA, averaged over squares of pixels."""
     canvas: Image.Image | None = None
     top, factor = 0, _factor(picture.size)
     for strip in strips:
@@ -203,36 +204,33 @@ def _reduced(strips: Iterator[Image.Image], picture: Image.Image) -> Image.Image
         canvas.paste(part, (0, top))
         top += part.height
     if canvas is None or top < canvas.height:
-        raise PortraitUnfit
+        raise InvalidAvatar
     return canvas
 
 
 def _pixels(strip: Image.Image, *, is_transparent: bool) -> Image.Image:
-    """Colours that do not show count for nothing in an average."""
+    """Premultiplied alpha, so that invisible colours do not change an average."""
     if strip.mode.startswith("I"):
-        # Two bytes of grey, of which a picture on a screen has the higher one.
+        # 16-bit grey: the higher byte is used.
         return strip.convert("I").point(lambda grey: grey * (1 / 256)).convert("L").convert("RGB")
     return strip.convert("RGBA").convert("RGBa") if is_transparent else strip.convert("RGB")
 
 
 def _upright(small: Image.Image, picture: Image.Image) -> Image.Image:
-    turn = _turn_of(picture)
-    return small.transpose(turn) if turn is not None else small
+    transposition = _transposition(picture)
+    return small.transpose(transposition) if transposition is not None else small
 
 
-def _turn_of(picture: Image.Image) -> Image.Transpose | None:
-    """As far as it can be read; the rest of what stands beside it may be of any kind.
-
-    The method of a PNG would load all of it at first.
-    """
+def _transposition(picture: Image.Image) -> Image.Transpose | None:
+    """The EXIF orientation, `None` if unreadable. A PNG's own method would load the whole picture first."""
     try:
-        return _TURNS.get(Image.Image.getexif(picture).get(_ORIENTATION, 1))
+        return _TRANSPOSITIONS.get(Image.Image.getexif(picture).get(_ORIENTATION, 1))
     except Exception:  # noqa: BLE001
         return None
 
 
 def _encoded(picture: Image.Image) -> bytes:
-    """A copy of the pixels alone: what the upload said beside them stays behind."""
+    """Encodes a copy of the pixels, without the metadata of the upload."""
     bare = Image.new(picture.mode, picture.size)
     bare.paste(picture)
     made = io.BytesIO()

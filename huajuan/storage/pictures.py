@@ -1,4 +1,4 @@
-"""Keeps pictures, in a folder or wherever else obstore can, under keys that are never reused."""
+"""Stores pictures in a folder or in an object store, under keys that are never reused."""
 
 import asyncio
 import contextlib
@@ -19,62 +19,63 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from huajuan.observability.health import Problem
 
 PNG = "image/png"
-# A request is waited for no longer, its own retries included.
+# Time limits of one operation, including the retries of the client.
 READ_SECONDS_MAX = 10.0
 WRITE_SECONDS_MAX = 30.0
 RETRIES_MAX = 3
 CHUNK_BYTES = 1 << 20
-# Pictures whose change is remembered as logged.
-TOLD_MAX = 10_000
-# Raised where a store cannot put on condition: the last is what obstore's own error for it derives from.
+# Changed pictures that are not logged again.
+LOGGED_MAX = 10_000
+# Raised by a store without conditional puts; obstore's own error for it derives from `RuntimeError`.
 _UNCONDITIONAL = (GenericError, NotSupportedError, RuntimeError)
 _FAILURES = (BaseError, OSError, RuntimeError, ValueError)
 _KEY = re.compile(r"[0-9a-f]{32}\.png")
-# No picture's key, so it is never served.
+# Not a valid picture key, so it is never served.
 OWNER_KEY = "huajuan-installation"
 _logger = structlog.get_logger(__name__)
 
 
 class PictureMissing(Exception):
-    """There is no picture under this key."""
+    """There is no picture with this key."""
 
 
-class PlaceUnusable(Exception):
-    """Pictures cannot be kept there; the message says why."""
+class StorageUnusable(Exception):
+    """Pictures cannot be stored at this location; the message is the reason."""
 
 
 class PictureChanged(Exception):
-    """What is stored is not what is on record."""
+    """The stored picture differs from its record in the log."""
 
 
-class StoreAway(OSError):
-    """The store does not answer, or refuses; it may work again later."""
+class StorageUnavailable(OSError):
+    """The store does not answer, or rejects the operation; it may work again later."""
 
 
-class Stored(NamedTuple):
-    """A picture's size in bytes and its strong entity tag, quotes included."""
+class StoredPicture(NamedTuple):
+    """Size in bytes and strong entity tag, with quotes."""
 
     size: int
     etag: str
 
 
 class Pictures:
-    """A key is made once for one image and then always stands for the same bytes."""
+    """A key belongs to one image and always has the same bytes."""
 
     def __init__(self, store: ObjectStore, folder: Path | None = None) -> None:
         self._store = store
         self._folder = folder
-        # A folder has no place for attributes.
+        # Files have no attributes.
         self._attributes: dict[str, Any] = {} if folder else {"attributes": {"Content-Type": PNG}}
-        self.is_away = False
-        self._told_changed: set[str] = set()
+        self.is_unavailable = False
+        self._logged_changed: set[str] = set()
 
     @classmethod
     def at(cls, place: str, *, make: bool = True) -> "Pictures":
-        """`place` is a folder's path or a URL that obstore takes (`s3://…`, `gs://…`, `az://…`, `memory://`).
+        """`place` is a folder's path or a URL that obstore accepts (`s3://…`, `gs://…`, `az://…`,
+        `memory://`).
 
-        A folder is made, or has to be there already. Raises `PlaceUnusable` for what is neither; whether a store
-        answers is for `check` to find out.
+        With `make`, a missing folder is created. Does not connect to a store: see `check`. Raises
+        `StorageUnusable`.
         """
         try:
             if "://" in place and not place.startswith("file://"):
@@ -84,83 +85,80 @@ class Pictures:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             return cls(LocalStore(folder), folder)
         except (BaseError, OSError, ValueError) as error:
-            raise PlaceUnusable(_line_of(error)) from None
+            raise StorageUnusable(_first_line(error)) from None
 
     async def check(self) -> None:
-        """Write, read and remove an object. Raises `PlaceUnusable`."""
-        key, content = f"probe-{uuid4().hex}", b"written to find out whether pictures can be kept here"
+        """Writes, reads and removes an object. Raises `StorageUnusable`."""
+        key, content = f"probe-{uuid4().hex}", b"written to check whether pictures can be stored here"
         try:
             async with asyncio.timeout(WRITE_SECONDS_MAX):
                 await obstore.put_async(self._store, key, content)
                 found = bytes(await (await obstore.get_async(self._store, key)).bytes_async())
                 await obstore.delete_async(self._store, key)
         except _FAILURES as error:
-            raise PlaceUnusable(_line_of(error)) from None
+            raise StorageUnusable(_first_line(error)) from None
         if found != content:
-            raise PlaceUnusable("what was written there is read as something else")
+            raise StorageUnusable("the store returns other bytes than were written")
 
     def problems(self) -> list[Problem]:
-        """A health check: as the last operation found it."""
+        """The health check: the result of the last operation."""
         detail = "The picture store did not work when it was last used."
-        return [Problem("picture_store", detail, blocking=False)] if self.is_away else []
+        return [Problem("picture_store", detail, blocking=False)] if self.is_unavailable else []
 
     async def put(self, image_id: UUID, picture: bytes) -> str:
-        """Keep the picture so that it survives a crash of the machine; returns its key. Raises `StoreAway`."""
-        key = key_of(image_id)
+        """Stores the picture durably (fsync in a folder) and returns its key. Raises `StorageUnavailable`."""
+        key = picture_key(image_id)
         async with self._writing():
             await obstore.put_async(self._store, key, picture, **self._attributes)
             await self._flush(key)
         return key
 
-    async def put_first(self, image_id: UUID, picture: bytes) -> bool:
-        """As `put`, unless there is something under the key already, which stays as it is and is kept as safe.
-
-        True if it is this picture that is kept now.
-        """
-        key = key_of(image_id)
+    async def put_if_absent(self, image_id: UUID, picture: bytes) -> bool:
+        """Like `put`, unless the key exists: then makes that picture durable. True if this one is stored."""
+        key = picture_key(image_id)
         async with self._writing():
-            is_first = await self._create(key, picture)
+            was_stored = await self._create(key, picture)
             await self._flush(key)
-        return is_first
+        return was_stored
 
     async def whole(self, key: str) -> bytes:
-        """All of a picture's bytes. Raises `PictureMissing` and `StoreAway`."""
+        """All bytes of a picture. Raises `PictureMissing` and `StorageUnavailable`."""
         async with self._reading(key):
             found = await obstore.get_async(self._store, key)
             return bytes(await found.bytes_async())
 
-    async def look(self, key: str) -> Stored:
-        """Raises `PictureMissing` and `StoreAway`."""
+    async def look_up(self, key: str) -> StoredPicture:
+        """Raises `PictureMissing` and `StorageUnavailable`."""
         async with self._reading(key):
             found = await obstore.head_async(self._store, key)
-        return Stored(found["size"], f'"{key.removesuffix(".png")}"')
+        return StoredPicture(found["size"], f'"{key.removesuffix(".png")}"')
 
-    def expect(self, key: str, found: int, size: int | None) -> None:
-        """Raises `PictureChanged` if the size in bytes differs from the one on record, where there is one."""
+    def check_size(self, key: str, found: int, size: int | None) -> None:
+        """Raises `PictureChanged` if the size differs from a recorded one. Logs each picture once."""
         if size is None or found == size:
             return
-        if key not in self._told_changed:
-            if len(self._told_changed) >= TOLD_MAX:
-                self._told_changed.clear()
-            self._told_changed.add(key)
+        if key not in self._logged_changed:
+            if len(self._logged_changed) >= LOGGED_MAX:
+                self._logged_changed.clear()
+            self._logged_changed.add(key)
             _logger.error("stored picture has another size", picture=key, bytes=found, on_record=size)
         raise PictureChanged
 
     async def read(self, key: str, start: int, end: int) -> bytes:
-        """Bytes `start` up to `end`, not included. Raises `PictureMissing` and `StoreAway`."""
+        """Bytes from `start` up to `end`, exclusive. Raises `PictureMissing` and `StorageUnavailable`."""
         async with self._reading(key):
             return bytes(await obstore.get_range_async(self._store, key, start=start, end=end))
 
     async def remove(self, key: str) -> None:
-        """For good; one that is not there is gone already. Raises `StoreAway`."""
+        """Removes the picture if it exists. Raises `StorageUnavailable`."""
         with contextlib.suppress(PictureMissing):
             async with self._reading(key):
                 await obstore.delete_async(self._store, key)
 
     def digest(self, key: str, size: int | None) -> str | None:
-        """The SHA-256 of what is stored, in hexadecimal, read in pieces; `None` if its size is another.
+        """The SHA-256 of the stored bytes in hexadecimal, or `None` if the size differs from `size`.
 
-        Blocks. Raises `PictureMissing` and `StoreAway`.
+        Blocks the thread. Raises `PictureMissing` and `StorageUnavailable`.
         """
         if (
             self._folder
@@ -168,8 +166,8 @@ class Pictures:
             and (path := self._folder / key).exists()
             and not (path.is_file() or path.is_dir())
         ):
-            raise StoreAway("what stands in the place of a picture is no file")
-        with self._failing(key):
+            raise StorageUnavailable("there is no regular file at the path of the picture")
+        with self._mapped_errors(key):
             found = obstore.get(self._store, key)
             if size is not None and found.meta["size"] != size:
                 return None
@@ -179,7 +177,7 @@ class Pictures:
             return digest.hexdigest()
 
     async def owner(self) -> bytes | None:
-        """What the store says of the installation that it belongs to, if it says anything."""
+        """The content of the owner object, `None` if there is none."""
         try:
             found = await obstore.get_async(self._store, OWNER_KEY)
             return bytes(await found.bytes_async())
@@ -187,7 +185,7 @@ class Pictures:
             return None
 
     async def set_owner(self, owner: bytes, *, replace: bool = False) -> None:
-        """Unless the store says something already, or `replace`."""
+        """Writes the owner object if there is none, or if `replace`."""
         if replace:
             await obstore.put_async(self._store, OWNER_KEY, owner)
         else:
@@ -202,12 +200,14 @@ class Pictures:
         except AlreadyExistsError:
             return False
         except _UNCONDITIONAL:
-            return await self._create_unless_seen(key, picture)
+            return await self._create_if_missing(key, picture)
         return True
 
-    async def _create_unless_seen(self, key: str, picture: bytes) -> bool:
-        """Where a remote store knows no conditions, or a disk no hard links, and says so by an error like any
-        other: of two that put at the very same moment the later one stays. What is truly wrong is wrong here too.
+    async def _create_if_missing(self, key: str, picture: bytes) -> bool:
+        """For a store without conditional puts, or a disk without hard links: of two simultaneous puts the
+        later one stays.
+
+        Any other error occurs again here.
         """
         with contextlib.suppress(FileNotFoundError):
             await obstore.head_async(self._store, key)
@@ -217,84 +217,84 @@ class Pictures:
 
     async def _flush(self, key: str) -> None:
         if self._folder:
-            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+            with contextlib.suppress(FileNotFoundError):  # removed in between
                 await asyncio.to_thread(_flush, self._folder, key)
 
     @contextlib.asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:
-        """A folder that is gone, with its disk perhaps, is not made anew elsewhere."""
-        async with self._answering(WRITE_SECONDS_MAX):
-            self._need_folder()
+        """A missing folder is not created again: its disk may be unmounted."""
+        async with self._tracked(WRITE_SECONDS_MAX):
+            self._check_folder()
             yield
 
     @contextlib.asynccontextmanager
     async def _reading(self, key: str) -> AsyncIterator[None]:
-        with self._failing(key):
-            async with self._answering(READ_SECONDS_MAX, FileNotFoundError):
+        with self._mapped_errors(key):
+            async with self._tracked(READ_SECONDS_MAX, FileNotFoundError):
                 yield
 
     @contextlib.contextmanager
-    def _failing(self, key: str) -> Iterator[None]:
-        """What is missing from a store that is there, and what is wrong with a store that is not."""
+    def _mapped_errors(self, key: str) -> Iterator[None]:
+        """Maps errors to `PictureMissing` and `StorageUnavailable`."""
         if not _KEY.fullmatch(key):
             raise PictureMissing
         try:
             yield
         except FileNotFoundError:
-            self._need_folder()
+            self._check_folder()
             raise PictureMissing from None
-        except StoreAway:
+        except StorageUnavailable:
             raise
         except _FAILURES as error:
-            raise StoreAway(_line_of(error)) from None
+            raise StorageUnavailable(_first_line(error)) from None
 
     @contextlib.asynccontextmanager
-    async def _answering(self, seconds_max: float, *answers: type[Exception]) -> AsyncIterator[None]:
-        """Any error is a store that is away, but for those that are `answers`."""
+    async def _tracked(self, seconds_max: float, *expected: type[Exception]) -> AsyncIterator[None]:
+        """Any error but the `expected` ones means that the store is unavailable."""
         try:
             async with asyncio.timeout(seconds_max):
                 yield
-        except answers:
+        except expected:
             raise
         except _FAILURES as error:
-            self._note(away=True, why=_line_of(error))
-            raise StoreAway(_line_of(error)) from None
-        self._note(away=False)
+            self._set_unavailable(True, _first_line(error))
+            raise StorageUnavailable(_first_line(error)) from None
+        self._set_unavailable(False)
 
-    def _need_folder(self) -> None:
+    def _check_folder(self) -> None:
         if self._folder and not self._folder.is_dir():
             why = f"{self._folder} is not a folder"
-            self._note(away=True, why=why)
-            raise StoreAway(why)
+            self._set_unavailable(True, why)
+            raise StorageUnavailable(why)
 
-    def _note(self, *, away: bool, why: str = "") -> None:
-        if away != self.is_away:
-            self.is_away = away
-            if away:
-                _logger.error("picture store does not work", reason=why)
+    def _set_unavailable(self, is_unavailable: bool, reason: str = "") -> None:
+        if is_unavailable != self.is_unavailable:
+            self.is_unavailable = is_unavailable
+            if is_unavailable:
+                _logger.error("picture store does not work", reason=reason)
             else:
                 _logger.info("picture store works again")
 
 
-def key_of(image_id: UUID) -> str:
+def picture_key(image_id: UUID) -> str:
     return f"{image_id.hex}.png"
 
 
-def beneath(place: str, name: str) -> str:
-    """A place within a place; what is only in memory has none and is a place of its own."""
+def storage_subfolder(place: str, name: str) -> str:
+    """A subfolder of a storage location. A location in memory has none: it is returned unchanged."""
     return place if place.startswith("memory:") else f"{place.rstrip('/')}/{name}"
 
 
 def _remote(place: str) -> ObjectStore:
-    """Options of the client would replace all those that the environment gives it, so none are set here."""
+    """Sets no client options: they would replace those that the client takes from the environment."""
     if place.startswith("memory:"):
         return from_url(place)
     seconds_max = timedelta(seconds=READ_SECONDS_MAX)
     return from_url(place, retry_config={"max_retries": RETRIES_MAX, "retry_timeout": seconds_max})
 
 
-def _line_of(error: BaseException) -> str:
-    """Its own errors go on for lines about where in its code they arose."""
+def _first_line(error: BaseException) -> str:
+    """The first line: errors of obstore continue with source locations."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

@@ -1,4 +1,4 @@
-"""Reads a large PNG in strips of rows, so that it never is in memory whole."""
+"""Decodes a large PNG in strips of rows, so that the whole picture is never in memory."""
 
 import io
 import struct
@@ -12,7 +12,7 @@ STRIP_BYTES_MAX = 16 << 20
 READ_BYTES = 64 << 10
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER = struct.Struct(">IIBBBBB")
-# What a pixel has of the colour types that are decoded to the very bytes that are stored.
+# Channels of the colour types whose decoded bytes equal the stored ones.
 _CHANNELS = {2: 3, 6: 4}
 
 
@@ -29,10 +29,12 @@ class _Header(NamedTuple):
 
 
 def strips(file: BinaryIO, rows: int) -> Iterator[Image.Image] | None:
-    """Strips of so many rows, but for the last; `None` for a kind of PNG that cannot be read so.
+    """Strips of `rows` rows, the last one maybe shorter;
 
-    A row may be stored as the difference to the row above, so each strip is decoded below the last row of the one
-    before.
+    `None` for a kind of PNG that cannot be read in strips.
+
+    A row may be stored as the difference to the row above, so each strip is decoded below the last row of the
+    previous strip.
     """
     header, between = _beginning(file)
     row_bytes = header.width * _CHANNELS.get(header.colour, 0)
@@ -51,20 +53,20 @@ def _strips(
         extra = 1 if above else 0
         picture = _decoded(header._replace(height=count + extra), between, lines)
         strip = picture.crop((0, extra, header.width, count + extra))
-        # Filter 0: the row as it is.
+        # Filter 0: the row without a difference.
         above = b"\0" + strip.crop((0, count - 1, header.width, count)).tobytes()
         yield strip
 
 
 class _Inflated:
-    """The rows as they are stored, taken piece by piece. The file stands at the first IDAT chunk."""
+    """Decompresses the stored rows in pieces. The file is positioned at the first IDAT chunk."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._pieces = _data(file)
         self._inflate = zlib.decompressobj()
 
     def take(self, size: int) -> bytes:
-        """Raises `EOFError` where there is not so much."""
+        """The next `size` bytes. Raises `EOFError` if there are fewer."""
         found = bytearray()
         while len(found) < size:
             waiting = self._inflate.unconsumed_tail or next(self._pieces, b"")
@@ -93,7 +95,7 @@ def _data(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _beginning(file: BinaryIO) -> tuple[_Header, bytes]:
-    """The header, and the chunk that says which colour shows through, if there is one."""
+    """The header, and the tRNS chunk (the transparent colour) if there is one."""
     file.seek(len(_SIGNATURE))
     header, between = _Header(0, 0, 0, 0, 0, 0, 0), b""
     while (at := _chunk(file))[0] not in (b"IDAT", b""):

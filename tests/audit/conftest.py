@@ -1,10 +1,10 @@
-"""A log that is read and tampered with, but never for good, by all tests of a module."""
+"""A log that all tests of a module share; changes to it are rolled back."""
 
 import asyncio
 
 import pytest
 
-from tests.event_store.studio import check_in, opened, register
+from tests.event_store.helpers import check_in, opened, register
 
 EVENTS = 24
 

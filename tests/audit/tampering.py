@@ -1,4 +1,4 @@
-"""What somebody who can write around every safeguard may do to the log's rows, and how it must be named."""
+"""Kinds of tampering with the log's rows, each with the diagnosis that `verify` must give."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ Do = Callable[[psycopg.Connection, int], None]
 
 @dataclass(frozen=True)
 class Tampering:
-    """Done at a position; the first bad one is `bad_at` further. `room` rows must follow the position."""
+    """`do` changes a row; the first bad position is `bad_at` later. `room` rows must follow the row."""
 
     do: Do
     kind: str
@@ -21,7 +21,7 @@ class Tampering:
 
 @contextmanager
 def tampering(dsn: str) -> Iterator[psycopg.Connection]:
-    """A superuser's connection with every guard off; what is done on it is undone in the end."""
+    """A superuser's connection without triggers and constraints; it is rolled back at the end."""
     with psycopg.connect(dsn) as connection:
         connection.execute("ALTER TABLE log.huajuan_events DISABLE TRIGGER ALL")
         connection.execute("ALTER TABLE log.huajuan_events DROP CONSTRAINT huajuan_events_pkey")
@@ -48,7 +48,7 @@ def at(position: str, change: str) -> str:
 
 
 def moved(which: str, by: str) -> tuple[str, str]:
-    """Positions are unique, so they go by way of the negative ones."""
+    """Shifts positions by way of negative ones, because they are unique."""
     where = f"notification_id {which}"
     return (
         f"UPDATE log.huajuan_events SET notification_id = -notification_id WHERE {where}",
@@ -65,7 +65,7 @@ def exchanged(columns: str, distance: int) -> str:
 
 
 def inserted(position: str, chain: str) -> tuple[str, ...]:
-    """A row of another stream, before which there was one at this position; all others make room."""
+    """Inserts a row of another stream at this position; later rows are shifted."""
     return (
         *moved(f">= {position}", "1"),
         "INSERT INTO log.huajuan_events (originator_id, originator_version, topic, state, notification_id, chain) "

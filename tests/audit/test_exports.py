@@ -1,4 +1,4 @@
-"""An export proves itself whole without a database, and every damage to the file is found in its line."""
+"""Exports are verified without a database; each damage to a file is found at its line."""
 
 import base64
 import gzip
@@ -11,22 +11,21 @@ import msgspec
 import psycopg
 import pytest
 
-from huajuan.audit.connection import newest, stream_ids
-from huajuan.audit.errors import AuditError
+from huajuan.audit.connection import AuditError, read_log_head, stream_ids
 from huajuan.audit.exports import (
-    Header,
+    ExportHeader,
     chain_before,
-    compressing,
-    exported,
+    compress_if_gz,
+    export_chunks,
     open_export,
-    pages_of,
     read_header,
+    read_pages,
 )
-from huajuan.audit.signed_heads import head_at
-from huajuan.audit.verify import Claim, Verdict, verify
+from huajuan.audit.signed_heads import make_head
+from huajuan.audit.verify import Verdict, VerificationTarget, verify
 from tests.audit.conftest import EVENTS
 from tests.audit.tampering import tampering
-from tests.event_store.studio import log_rows, now
+from tests.event_store.helpers import log_rows, now
 
 FIRST, LAST = 5, 20
 Rows = list[dict[str, Any]]
@@ -35,8 +34,8 @@ Rows = list[dict[str, Any]]
 def lines_of(connection: psycopg.Connection, first: int = FIRST, last: int = LAST) -> bytes:
     installation = str(stream_ids(connection).installation())
     chain = chain_before(connection, first).hex()
-    header = Header(installation=installation, first=first, last=last, chain=chain)
-    return b"".join(lines for _, lines in exported(connection, header))
+    header = ExportHeader(installation=installation, first=first, last=last, chain=chain)
+    return b"".join(lines for _, lines in export_chunks(connection, header))
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +47,10 @@ def text(log: str) -> bytes:
 def look(path: Path, **heads: Any) -> Verdict:
     with open_export(str(path)) as file:
         header = read_header(file, str(path))
-        claim = Claim(header.installation, header.first - 1, bytes.fromhex(header.chain), header.last)
-        return verify(pages_of(file), claim, heads)
+        target = VerificationTarget(
+            header.installation, header.first - 1, bytes.fromhex(header.chain), header.last
+        )
+        return verify(read_pages(file), target, heads)
 
 
 def told(path: Path) -> tuple[int, str]:
@@ -58,7 +59,7 @@ def told(path: Path) -> tuple[int, str]:
     return damage.position, damage.kind
 
 
-def test_an_export_holds_what_is_stored_byte_for_byte(log: str, text: bytes) -> None:
+def test_an_export_has_the_stored_bytes(log: str, text: bytes) -> None:
     header, *rows = map(json.loads, text.splitlines())
     assert header["format"] == "huajuan-export/1"
     assert (header["from"], header["to"]) == (FIRST, LAST)
@@ -76,7 +77,7 @@ def test_an_export_is_whole(text: bytes, tmp_path: Path, name: str) -> None:
     assert (verdict.whole, verdict.began_at, verdict.position) == (True, FIRST - 1, LAST)
 
 
-def test_exports_that_follow_one_another_fit(log: str, tmp_path: Path) -> None:
+def test_consecutive_exports_can_be_joined(log: str, tmp_path: Path) -> None:
     with psycopg.connect(log) as connection:
         first, second = lines_of(connection, 1, 9), lines_of(connection, 10, EVENTS)
         path = tmp_path / "both.jsonl"
@@ -86,7 +87,7 @@ def test_exports_that_follow_one_another_fit(log: str, tmp_path: Path) -> None:
             + b"\n"
             + b"".join([*first.splitlines(True)[1:], *second.splitlines(True)[1:]])
         )
-        assert look(path).chain == newest(connection)[1].hex()
+        assert look(path).chain == read_log_head(connection)[1].hex()
         assert look(path).whole
 
 
@@ -149,7 +150,7 @@ def test_damage_to_an_export_is_found(text: bytes, tmp_path: Path, edit: str, en
     for step in do if isinstance(do, tuple) else (do,):
         step(rows)
     path = tmp_path / f"x.jsonl{ending}"
-    with path.open("wb") as file, compressing(file, str(path)) as lines:
+    with path.open("wb") as file, compress_if_gz(file, str(path)) as lines:
         lines.write(b"\n".join([header, *map(msgspec.json.encode, rows)]) + b"\n")
     assert told(path) == (FIRST + number, kind)
 
@@ -163,7 +164,7 @@ def test_damage_to_an_export_is_found(text: bytes, tmp_path: Path, edit: str, en
         ({"from": FIRST + 1}, (FIRST + 1, "inserted")),
     ],
 )
-def test_a_header_that_lies_is_found(
+def test_a_wrong_header_is_detected(
     text: bytes, tmp_path: Path, keys: dict[str, Any], found: tuple[int, str]
 ) -> None:
     header, rest = text.split(b"\n", 1)
@@ -182,20 +183,20 @@ def test_a_header_that_lies_is_found(
         b'{"format":"huajuan-export/2","installation":"x","from":1,"to":1,"chain":""}\n',
     ],
 )
-def test_what_is_no_export_is_refused(tmp_path: Path, begin: bytes) -> None:
+def test_a_file_that_is_not_an_export_is_rejected(tmp_path: Path, begin: bytes) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes(begin)
-    with pytest.raises(AuditError, match="is no export"):
+    with pytest.raises(AuditError, match="is not an export"):
         look(path)
 
 
-def test_a_line_nested_without_end_is_no_row(text: bytes, tmp_path: Path) -> None:
+def test_a_deeply_nested_line_is_unreadable(text: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes(text + b'{"x":' + b"[" * 200_000 + b"\n")
     assert told(path) == (LAST + 1, "unreadable")
 
 
-def test_a_torn_compressed_file_is_damaged_where_it_is_torn(text: bytes, tmp_path: Path) -> None:
+def test_a_truncated_gzip_file_is_unreadable_from_there(text: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl.gz"
     path.write_bytes(gzip.compress(text)[:-300])
     position, kind = told(path)
@@ -203,14 +204,14 @@ def test_a_torn_compressed_file_is_damaged_where_it_is_torn(text: bytes, tmp_pat
     assert FIRST <= position <= LAST
 
 
-def test_heads_are_held_against_an_export(log: str, text: bytes, tmp_path: Path) -> None:
+def test_heads_are_compared_with_an_export(log: str, text: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes(text)
     with psycopg.connect(log) as connection:
         name = stream_ids(connection).installation()
         chains = [row[0] for row in log_rows(log, "chain")]
-    inside, before, after = (head_at(name, p, chains[p - 1], now()) for p in (10, FIRST - 1, LAST + 1))
-    wrong = head_at(name, 10, chains[10], now())
+    inside, before, after = (make_head(name, p, chains[p - 1], now()) for p in (10, FIRST - 1, LAST + 1))
+    wrong = make_head(name, 10, chains[10], now())
     verdict = look(path, inside=inside, before=before, after=after)
     assert verdict.whole
     assert {f.name: f.holds for f in verdict.heads} == {"inside": True, "before": True, "after": None}
@@ -218,7 +219,7 @@ def test_heads_are_held_against_an_export(log: str, text: bytes, tmp_path: Path)
     assert not look(path, after=after).whole, "what was asked for could not be confirmed"
 
 
-def test_a_state_that_is_no_text_is_exported_all_the_same(log: str, tmp_path: Path) -> None:
+def test_a_state_that_is_not_utf8_is_exported(log: str, tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     with tampering(log) as connection:
         connection.execute("UPDATE log.huajuan_events SET state = '\\xff00' WHERE notification_id = 20")

@@ -1,4 +1,4 @@
-"""Balances folded from the log alone, held against the table, whatever the table says."""
+"""Replays of one and of all accounts, compared with the table of balances."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,16 +12,15 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from huajuan.audit.connection import hold_still, reading
-from huajuan.audit.errors import AuditError
-from huajuan.audit.replay import Entry, Outcome, Replay, account_of
-from huajuan.audit.replay_all import Audited, events_to_replay, replay_all
-from huajuan.audit.time_to_position import position_at
-from huajuan.event_store.fact_clock import FactClock
+from huajuan.audit.as_of import position_at
+from huajuan.audit.connection import AuditError, begin_snapshot, open_read_only
+from huajuan.audit.replay import LedgerEntry, Replay, ReplayOutcome, find_account
+from huajuan.audit.replay_all import ReplayAllOutcome, count_points_events, replay_all
+from huajuan.event_store.event_clock import EventClock
 from huajuan.projections.engine.projector import Projector
 from huajuan.projections.point_balances import POINT_BALANCES
-from tests.event_store.studio import check_in, is_whole, log_rows, register
-from tests.projections.gallery import draw, projecting, some_life
+from tests.event_store.helpers import check_in, is_whole, log_rows, register
+from tests.projections.gallery import append_history, draw_image, projecting
 
 TABLE = "point_balances_v1.point_balances"
 PEOPLE = 5
@@ -29,26 +28,26 @@ PEOPLE = 5
 
 @pytest_asyncio.fixture
 async def lived(database_url: str) -> str:
-    """The DSN of a log with five people's lives, all folded into the tables."""
+    """The DSN of a log with events of five accounts, all folded into the tables."""
     async with projecting(database_url) as (store, projector):
-        await folded(projector, await some_life(store, PEOPLE))
+        await folded(projector, await append_history(store, PEOPLE))
     return database_url
 
 
 async def folded(projector: Projector, position: int) -> None:
-    assert await projector.reach(position, POINT_BALANCES, seconds_max=20)
+    assert await projector.wait_for_position(position, POINT_BALANCES, seconds_max=20)
 
 
-def replayed(dsn: str, name: str, last: int | None = None) -> tuple[list[Entry], Outcome]:
-    with reading(dsn) as connection:
-        hold_still(connection)
-        replay = Replay(connection, account_of(connection, name), last)
+def replayed(dsn: str, name: str, last: int | None = None) -> tuple[list[LedgerEntry], ReplayOutcome]:
+    with open_read_only(dsn) as connection:
+        begin_snapshot(connection)
+        replay = Replay(connection, find_account(connection, name), last)
         return list(replay.entries()), replay.outcome()
 
 
-def audited(dsn: str) -> Audited:
-    with reading(dsn) as connection:
-        hold_still(connection)
+def audited(dsn: str) -> ReplayAllOutcome:
+    with open_read_only(dsn) as connection:
+        begin_snapshot(connection)
         return replay_all(connection)
 
 
@@ -58,7 +57,7 @@ def spoil(dsn: str, statement: str, *values: Any) -> None:
         connection.execute(statement.encode(), values)
 
 
-def test_each_change_has_its_line_and_they_come_to_the_balance(lived: str) -> None:
+def test_the_changes_add_up_to_the_balance(lived: str) -> None:
     entries, outcome = replayed(lived, "person1")
     assert [(e.what, e.change, e.balance, e.held) for e in entries] == [
         ("registered", 0, 0, 0),
@@ -80,7 +79,7 @@ def test_each_change_has_its_line_and_they_come_to_the_balance(lived: str) -> No
     }  # fmt: skip
 
 
-def test_an_account_is_found_by_its_id_and_nobody_else_is(lived: str) -> None:
+def test_an_account_is_found_by_its_id(lived: str) -> None:
     by_name = replayed(lived, "person1")
     assert replayed(lived, str(by_name[1].account_id)) == by_name
     for nobody in ("person99", str(UUID(int=1)), ""):
@@ -88,7 +87,7 @@ def test_an_account_is_found_by_its_id_and_nobody_else_is(lived: str) -> None:
             replayed(lived, nobody)
 
 
-def test_the_past_is_told_and_has_no_table(lived: str) -> None:
+def test_a_past_position_has_no_table_to_compare(lived: str) -> None:
     entries, _ = replayed(lived, "person1")
     past, outcome = replayed(lived, "person1", entries[2].position)
     assert past == entries[:3]
@@ -97,15 +96,15 @@ def test_the_past_is_told_and_has_no_table(lived: str) -> None:
     assert outcome.is_sound
 
 
-def test_everybody_agrees(lived: str) -> None:
+def test_all_accounts_agree(lived: str) -> None:
     found = audited(lived)
     assert (found.accounts, found.disagreement) == (PEOPLE, None)
-    with reading(lived) as connection:
-        assert events_to_replay(connection) == 8 * PEOPLE
+    with open_read_only(lived) as connection:
+        assert count_points_events(connection) == 8 * PEOPLE
 
 
 @pytest.mark.parametrize("column", ["granted", "available", "held", "spent", "deducted", "forfeited"])
-def test_a_table_that_errs_is_found(lived: str, column: str) -> None:
+def test_a_wrong_value_in_the_table_is_found(lived: str, column: str) -> None:
     account = replayed(lived, "person3")[1].account_id
     spoil(lived, f"UPDATE {TABLE} SET {column} = {column} + 7 WHERE account_id = %s", account)
     entries, outcome = replayed(lived, "person3")
@@ -117,11 +116,11 @@ def test_a_table_that_errs_is_found(lived: str, column: str) -> None:
     assert replayed(lived, "person2")[1].agrees
 
 
-def test_a_row_too_few_or_too_many_is_found(lived: str) -> None:
+def test_a_missing_or_additional_row_is_found(lived: str) -> None:
     account = replayed(lived, "person3")[1].account_id
     spoil(lived, f"DELETE FROM {TABLE} WHERE account_id = %s", account)
     assert replayed(lived, "person3")[1].says.startswith(
-        "table disagrees: the table knows nothing of the account"
+        "table disagrees: the table does not have the account"
     )
     wrong = audited(lived).disagreement
     assert wrong
@@ -130,7 +129,7 @@ def test_a_row_too_few_or_too_many_is_found(lived: str) -> None:
     spoil(lived, f"INSERT INTO {TABLE} VALUES (%s, 1, 1, 0, 0, 0, 0)", stranger)
     wrong = audited(lived).disagreement
     assert wrong
-    assert (wrong.account_id, wrong.says) == (stranger, "the log knows nothing of the account")
+    assert (wrong.account_id, wrong.says) == (stranger, "the log does not have the account")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +140,7 @@ def test_a_row_too_few_or_too_many_is_found(lived: str) -> None:
         ('"balance":80', '"balance":90', "points_returned", "its predecessors make it 80"),
     ],
 )
-def test_a_log_that_disagrees_with_itself_is_found_at_its_position(
+def test_a_contradiction_in_the_log_is_found_at_its_position(
     lived: str, before: str, after: str, what: str, says: str
 ) -> None:
     entries, outcome = replayed(lived, "person0")
@@ -161,7 +160,7 @@ def test_a_log_that_disagrees_with_itself_is_found_at_its_position(
     assert says in told
 
 
-def test_a_state_that_cannot_be_read_is_named(lived: str) -> None:
+def test_an_unreadable_event_is_reported(lived: str) -> None:
     position = replayed(lived, "person0")[0][1].position
     spoil(lived, "UPDATE log.huajuan_events SET state = 'x' WHERE notification_id = %s", position)
     for look in (lambda: replayed(lived, "person0"), lambda: audited(lived)):
@@ -171,7 +170,7 @@ def test_a_state_that_cannot_be_read_is_named(lived: str) -> None:
 
 @contextmanager
 def writing(dsn: str) -> Iterator[None]:
-    """A service that goes on all the while, in a thread of its own."""
+    """Appends events in a thread during the block."""
 
     async def live(ended: asyncio.Event) -> None:
         async with projecting(dsn) as (store, _):
@@ -179,7 +178,7 @@ def writing(dsn: str) -> Iterator[None]:
             day = 1
             while not ended.is_set():
                 await asyncio.gather(*(check_in(store, a, day) for a in accounts))
-                await asyncio.gather(*(draw(store, a) for a in accounts))
+                await asyncio.gather(*(draw_image(store, a) for a in accounts))
                 day += 1
 
     with asyncio.Runner() as runner:
@@ -194,7 +193,7 @@ def writing(dsn: str) -> Iterator[None]:
             thread.join()
 
 
-def test_it_is_right_while_the_service_goes_on(lived: str) -> None:
+def test_replays_agree_while_events_are_appended(lived: str) -> None:
     before = audited(lived).position
     with writing(lived):
         moved = before
@@ -208,11 +207,11 @@ def test_it_is_right_while_the_service_goes_on(lived: str) -> None:
 
 
 async def told_at(dsn: str, minutes: list[int]) -> list[datetime]:
-    """A log with one event at each of these minutes, in this order; the times."""
+    """Writes one event at each of these minutes, in this order, and returns the times."""
     times = [datetime(2026, 11, 24, tzinfo=UTC) + timedelta(minutes=m) for m in minutes]
     async with projecting(dsn) as (store, _):
-        # As if each were appended by a machine with a clock of its own.
-        store.facts = FactClock(0, lambda: store.clock())
+        # As if each event were appended by a server with another clock.
+        store.event_clock = EventClock(0, lambda: store.clock())
         store.clock = lambda: times[0]
         ann = await register(store, "ann")
         for day, moment in enumerate(times[1:]):
@@ -222,23 +221,23 @@ async def told_at(dsn: str, minutes: list[int]) -> list[datetime]:
     return times
 
 
-async def test_a_moment_is_the_last_event_not_after_it(database_url: str) -> None:
+async def test_the_position_of_a_time_is_the_last_event_not_after_it(database_url: str) -> None:
     times = await told_at(database_url, [0, 60, 120, 122, 121, 180])
     tick = timedelta(microseconds=1)
     due = {
         times[0] - tick: 0, times[0]: 1, times[1] - tick: 1, times[1]: 2, times[2]: 3, times[4]: 5,
         times[4] - tick: 3, times[3]: 5, times[5] - tick: 5, times[5]: 6, times[5] + timedelta(days=9): 6,
     }  # fmt: skip
-    with reading(database_url) as connection:
+    with open_read_only(database_url) as connection:
         assert {moment: position_at(connection, moment) for moment in due} == due
 
 
-async def test_a_clock_that_is_ahead_hides_nothing_behind_it(database_url: str) -> None:
+async def test_the_position_of_a_time_allows_for_clock_skew(database_url: str) -> None:
     times = await told_at(database_url, [0, 4, 3])
-    with reading(database_url) as connection:
+    with open_read_only(database_url) as connection:
         assert [position_at(connection, moment) for moment in times] == [1, 3, 3]
 
 
-def test_an_empty_log_has_no_moments(database_url: str) -> None:
-    with reading(database_url) as connection:
+def test_the_position_of_a_time_in_an_empty_log_is_0(database_url: str) -> None:
+    with open_read_only(database_url) as connection:
         assert position_at(connection, datetime(2026, 1, 1, tzinfo=UTC)) == 0

@@ -1,4 +1,4 @@
-"""Passwords: hashed with bcrypt at the cost asked for, and matched in whatever alphabet."""
+"""Passwords: hashed with bcrypt at the given cost, and matched in any alphabet."""
 
 import unicodedata
 from typing import Literal
@@ -18,7 +18,7 @@ async def test_a_password_is_hashed_with_bcrypt_at_the_cost(passwords: Passwords
     assert (await passwords.hash("secret")).startswith("$2b$04$")
 
 
-async def test_two_who_chose_the_same_do_not_show_it(passwords: Passwords) -> None:
+async def test_equal_passwords_have_different_hashes(passwords: Passwords) -> None:
     assert await passwords.hash("secret") != await passwords.hash("secret")
 
 
@@ -34,7 +34,7 @@ async def test_a_hash_made_at_another_cost_still_matches(passwords: Passwords) -
     assert await passwords.match("secret", dearer)
 
 
-async def test_room_is_made_again_when_a_hash_fails(passwords: Passwords) -> None:
+async def test_a_failed_hash_frees_its_slot(passwords: Passwords) -> None:
     for _ in range(3):
         with pytest.raises(ValueError, match="salt"):
             await passwords.match("secret", "no hash at all")
@@ -55,7 +55,7 @@ async def test_a_password_matches_however_its_accents_were_typed(passwords: Pass
 
 
 @pytest.mark.parametrize("password", TYPED)
-async def test_what_is_hashed_is_nfc(passwords: Passwords, password: str) -> None:
+async def test_the_nfc_form_is_hashed(passwords: Passwords, password: str) -> None:
     nfc, nfd = (unicodedata.normalize(form, password) for form in FORMS)
     assert nfc != nfd
     known = (await passwords.hash(nfd)).encode()
@@ -63,9 +63,7 @@ async def test_what_is_hashed_is_nfc(passwords: Passwords, password: str) -> Non
 
 
 @pytest.mark.parametrize("old", ["s\u00e9cret", "se\u0301cret", "s\u00e9cre\u0301t"])
-async def test_a_hash_of_what_was_sent_before_nfc_was_the_rule_still_matches(
-    passwords: Passwords, old: str
-) -> None:
+async def test_a_hash_from_before_nfc_still_matches(passwords: Passwords, old: str) -> None:
     known = bcrypt.hashpw(_digest(old), bcrypt.gensalt(4)).decode()
     assert await passwords.match(old, known)
     if old in {unicodedata.normalize(form, old) for form in FORMS}:
@@ -75,7 +73,7 @@ async def test_a_hash_of_what_was_sent_before_nfc_was_the_rule_still_matches(
 @pytest.mark.parametrize(
     ("sent", "work"), [("secret", 1), ("密码密码", 1), ("\u00e9", 2), ("\u00e9e\u0301", 3)]
 )
-async def test_the_work_is_bounded_and_the_same_for_somebody_and_nobody(
+async def test_the_work_is_bounded_and_equal_without_a_hash(
     passwords: Passwords, monkeypatch: pytest.MonkeyPatch, sent: str, work: int
 ) -> None:
     known, compared = await passwords.hash("another"), []

@@ -1,4 +1,4 @@
-"""`./run bench` and `./run profile`, as far as they can be told without measuring."""
+"""`./run bench` and `./run profile`, without measuring anything."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def told(module: str, *words: str) -> tuple[int, str]:
         (["--requests", "10000"], "it must be more than 10,000"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_at_once(words: list[str], why: str) -> None:
+def test_unknown_measurements_are_rejected_at_once(words: list[str], why: str) -> None:
     status, complaint = told("benchmarks", *words)
     assert status == 2
     assert why in complaint

@@ -1,4 +1,4 @@
-"""The load process: every reply is counted once, however it arrives, and a failure is no result."""
+"""The load process: each reply is counted once, and a failed reply fails the measurement."""
 
 import asyncio
 import threading
@@ -14,7 +14,7 @@ Answer = Callable[[bytes], list[bytes]]
 
 @contextmanager
 def answering(answer: Answer) -> Iterator[str]:
-    """The address of a server that sends these pieces for each request."""
+    """The address of a server that replies to each request with these pieces."""
     loop = asyncio.new_event_loop()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -50,7 +50,7 @@ def reply(status: int, body: bytes = b"well") -> bytes:
     return b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
 
 
-def test_replies_that_come_in_pieces_are_counted_once() -> None:
+def test_replies_in_pieces_are_counted_once() -> None:
     whole = reply(200)
     with answering(lambda _: [whole[:12], whole[12:-2], whole[-2:]]) as address:
         loaded = load(order(address))
@@ -59,7 +59,7 @@ def test_replies_that_come_in_pieces_are_counted_once() -> None:
     assert 10 <= loaded.farthest <= 30
 
 
-def test_one_failure_among_many_is_no_result() -> None:
+def test_one_failed_reply_fails_the_measurement() -> None:
     replies = iter([reply(200)] * 20 + [reply(500, b"broken")] + [reply(200)] * 20)
     with (
         answering(lambda _: [next(replies)]) as address,
@@ -68,7 +68,7 @@ def test_one_failure_among_many_is_no_result() -> None:
         load(order(address))
 
 
-def test_everybody_has_a_token_and_goes_on_where_it_is_told() -> None:
+def test_each_client_has_a_token_and_follows_its_cursor() -> None:
     asked: list[bytes] = []
 
     def note(request: bytes) -> list[bytes]:
@@ -78,7 +78,7 @@ def test_everybody_has_a_token_and_goes_on_where_it_is_told() -> None:
     targets = [Target("POST", f"/{n}", f'{{"n": {n}}}') for n in range(10)]
     with answering(note) as address:
         load(order(address, targets=targets, tokens=("ann", "bob"), connections=2, requests=200, start=3))
-    # Whoever is faster sends more of them.
+    # A faster client sends more of them.
     first, second = (next(one for one in asked if name in one) for name in (b"ann", b"bob"))
     assert first.startswith(b"POST /3 HTTP/1.1\r\nHost: bench\r\nAuthorization: ann\r\n")
     assert first.endswith(b'\r\n\r\n{"n": 3}')

@@ -1,16 +1,16 @@
-"""The benchmark's table: ratios of the same round, and goals that can be missed."""
+"""The benchmark's table: ratios within one round, and goals."""
 
 from benchmarks.measuring import Spread
 from benchmarks.table import Goal, Row, table
 
 
-def test_a_ratio_is_of_measurements_of_the_same_round() -> None:
+def test_a_ratio_is_within_one_round() -> None:
     row = Row.of("fast", "slow", [10, 40, 30], [10, 20, 10], "/s", Goal(least=2))
     assert row.ratio == Spread(2, 1, 3)
     assert row.verdict == "yes"
 
 
-def test_a_missed_goal_is_told() -> None:
+def test_a_missed_goal_is_reported() -> None:
     for goal in (Goal(least=2.1), Goal(most=1.9)):
         assert Row.of("a", "b", [2], [1], "s", goal).verdict == "**no**"
     assert Row.of("a", "b", [2], [1], "s").verdict == ""

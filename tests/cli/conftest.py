@@ -1,4 +1,4 @@
-"""The command line as its user has it, in this process: words in, exit status and both outputs out."""
+"""Runs the command line in this process: arguments in, exit status and both outputs out."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from tests.server.service import environment
 
 
 class Ran(NamedTuple):
-    """What a verb came to."""
+    """The exit status and output of a command."""
 
     status: int
     out: str
@@ -45,7 +45,7 @@ def type_in(
 
 @pytest.fixture
 def huajuan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Huajuan:
-    """`huajuan(dsn, "verify", "--json")`; without a database nothing is found at its address."""
+    """Call it as `huajuan(dsn, "verify", "--json")`."""
 
     def typed(dsn: str, *words: object) -> Ran:
         url = dsn or "postgresql://127.0.0.1:1/nowhere"

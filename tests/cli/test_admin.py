@@ -1,11 +1,11 @@
-"""`admin`: the operator grants and revokes the role; whatever goes wrong is one line."""
+"""`admin`: grants and revokes the role; each error is one line."""
 
 import asyncio
 
 import pytest
 
 from tests.cli.conftest import Type
-from tests.event_store.studio import log_rows, opened, register
+from tests.event_store.helpers import log_rows, opened, register
 
 
 def registered(dsn: str, name: str) -> None:
@@ -33,16 +33,16 @@ def test_an_unknown_name_is_one_line(type_in: Type, act: str) -> None:
     assert type_in("admin", act, "nobody") == (1, "", "huajuan: there is no account nobody\n")
 
 
-def test_what_is_so_already_is_one_line(type_in: Type, database_url: str) -> None:
+def test_a_role_without_a_change_is_one_line(type_in: Type, database_url: str) -> None:
     registered(database_url, "ann")
-    assert type_in("admin", "revoke", "ann") == (1, "", "huajuan: ann is no admin\n")
+    assert type_in("admin", "revoke", "ann") == (1, "", "huajuan: ann is not an admin\n")
     type_in("admin", "grant", "ann")
-    assert type_in("admin", "grant", "ann") == (1, "", "huajuan: ann is an admin already\n")
+    assert type_in("admin", "grant", "ann") == (1, "", "huajuan: ann is already an admin\n")
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "a\nb", "\x1b[2J"])
 @pytest.mark.parametrize("act", [("admin", "grant", "ann"), ("admin", "revoke", "ann"), ("rebuild", "likes")])
-def test_no_reason_is_better_than_one_that_is_none(
+def test_an_empty_reason_is_rejected(
     type_in: Type, database_url: str, act: tuple[str, ...], reason: str
 ) -> None:
     registered(database_url, "ann")
@@ -52,18 +52,16 @@ def test_no_reason_is_better_than_one_that_is_none(
 
 
 @pytest.mark.parametrize("act", [("admin", "grant", "ann"), ("admin", "revoke", "ann"), ("rebuild", "likes")])
-def test_a_reason_that_is_too_long_is_not_called_missing(
+def test_a_too_long_reason_has_its_own_message(
     type_in: Type, database_url: str, act: tuple[str, ...]
 ) -> None:
     registered(database_url, "ann")
-    line = "huajuan: the reason is too long: 501 characters, and up to 500 go on record\n"
+    line = "huajuan: the reason is too long: 501 characters, and the maximum is 500\n"
     assert type_in(*act, f"--reason={'x' * 501}") == (1, "", line)
 
 
-def test_words_that_make_no_sense_are_told_how_to_be_put(
-    type_in: Type, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_arguments_print_the_usage(type_in: Type, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as refused:
         type_in("admin", "promote", "ann")
-    assert refused.value.code == 1, "2 says that what was compared differs"
+    assert refused.value.code == 1, "status 2 means that a comparison found a difference"
     assert "choose from" in capsys.readouterr().err

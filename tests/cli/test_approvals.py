@@ -1,29 +1,29 @@
-"""`users`: the operator lets accounts in that wait for approval; whatever goes wrong is one line."""
+"""`users approve`, `reject` and `pending`; each error is one line."""
 
 import asyncio
 
 import pytest
 
-from huajuan.commands.register import Form, register
+from huajuan.commands.accounts import RegistrationForm, register
 from huajuan.domain.account import Account
 from tests.cli.conftest import Type
 from tests.commands.people import account_of
-from tests.event_store.studio import log_rows
-from tests.services import desk_on
+from tests.event_store.helpers import log_rows
+from tests.services import services_on
 
 REASON = ("--reason", "a colleague")
 
 
 def apply(dsn: str, *names: str) -> list[int]:
-    """Their ids."""
+    """Returns their ids."""
 
     async def applying() -> list[int]:
-        async with desk_on(dsn) as desk:
+        async with services_on(dsn) as services:
             ids = []
             for name in names:
-                form = Form(name, f"{name}@example.org", "secret")
-                decided = await register(desk.store, desk.passwords, form, 40, needs_approval=True)
-                await desk.show(decided.position, *desk.projector.projections)
+                form = RegistrationForm(name, f"{name}@example.org", "secret")
+                decided = await register(services.store, services.passwords, form, 40, needs_approval=True)
+                await services.read_your_writes.wait_for(decided.position, *services.projector.projections)
                 # The registration is the first of three events.
                 ids.append(decided.position - 2)
             return ids
@@ -33,8 +33,8 @@ def apply(dsn: str, *names: str) -> list[int]:
 
 def account(dsn: str, name: str) -> Account:
     async def found() -> Account:
-        async with desk_on(dsn) as desk:
-            return await account_of(desk, desk.store.stream_ids.account(name))
+        async with services_on(dsn) as services:
+            return await account_of(services, services.store.stream_ids.account(name))
 
     return asyncio.run(found())
 
@@ -52,14 +52,14 @@ def test_an_account_is_approved_by_its_name_or_its_id(type_in: Type, database_ur
     assert [actor for actor, topic in actors if topic == "account.approved"] == [None, None]
 
 
-def test_a_rejected_account_is_erased_and_left_to_be_cleared(type_in: Type, database_url: str) -> None:
+def test_a_rejected_account_is_erased(type_in: Type, database_url: str) -> None:
     apply(database_url, "ann")
     assert type_in("users", "reject", "ann", *REASON) == (0, "ann is rejected and erased\n", "")
     assert account(database_url, "ann").is_erased
     assert type_in("users", "approve", "ann", *REASON) == (1, "", "huajuan: there is no account ann\n")
 
 
-def test_who_waits_is_listed(type_in: Type, database_url: str) -> None:
+def test_pending_accounts_are_listed(type_in: Type, database_url: str) -> None:
     first, second = apply(database_url, "ann", "ben")
     listed = [line.split("  ") for line in type_in("users", "pending").out.splitlines()]
     assert [(line[0], *line[2:]) for line in listed] == [
@@ -71,7 +71,7 @@ def test_who_waits_is_listed(type_in: Type, database_url: str) -> None:
 
 
 @pytest.mark.parametrize("act", ["approve", "reject"])
-def test_what_cannot_be_done_is_one_line(type_in: Type, database_url: str, act: str) -> None:
+def test_errors_are_one_line(type_in: Type, database_url: str, act: str) -> None:
     (number,) = apply(database_url, "ann")
     assert type_in("users", act, "nobody", *REASON) == (1, "", "huajuan: there is no account nobody\n")
     for bad in (number + 1, 10**17):
@@ -85,9 +85,10 @@ def test_what_cannot_be_done_is_one_line(type_in: Type, database_url: str, act: 
 
 
 @pytest.mark.parametrize(
-    "words", [("approve",), ("approve", "ann"), ("reject", *REASON), ("approve", "ann", "--id", "1", *REASON)]
+    "arguments",
+    [("approve",), ("approve", "ann"), ("reject", *REASON), ("approve", "ann", "--id", "1", *REASON)],
 )
-def test_words_that_make_no_sense_are_told_how_to_be_put(type_in: Type, words: tuple[str, ...]) -> None:
+def test_invalid_arguments_print_the_usage(type_in: Type, arguments: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as refused:
-        type_in("users", *words)
+        type_in("users", *arguments)
     assert refused.value.code == 1

@@ -1,4 +1,4 @@
-"""The auditor's verbs, as typed: `verify`, `head`, `export`, `replay`."""
+"""The audit commands `verify`, `head`, `export` and `replay`."""
 
 import asyncio
 import csv
@@ -13,13 +13,13 @@ import pytest
 
 from huajuan.__main__ import main
 from huajuan.audit.exports import open_export
-from huajuan.cli.main import VERBS, run
+from huajuan.cli.main import COMMANDS, run
 from huajuan.projections.point_balances import POINT_BALANCES
-from huajuan.runtime.shutdown import StopAsked
+from huajuan.runtime.shutdown import ShutdownRequested
 from tests.audit.tampering import REWRITTEN
 from tests.cli.conftest import Huajuan
 from tests.database import Databases
-from tests.projections.gallery import projecting, some_life
+from tests.projections.gallery import append_history, projecting
 from tests.server.service import environment
 
 
@@ -27,8 +27,8 @@ from tests.server.service import environment
 def lived(database_url: str) -> str:
     async def live() -> None:
         async with projecting(database_url) as (store, projector):
-            position = await some_life(store, 3)
-            assert await projector.reach(position, POINT_BALANCES, seconds_max=20)
+            position = await append_history(store, 3)
+            assert await projector.wait_for_position(position, POINT_BALANCES, seconds_max=20)
 
     asyncio.run(live())
     return database_url
@@ -60,9 +60,7 @@ def test_a_damaged_log(lived: str, huajuan: Huajuan) -> None:
     assert json.loads(huajuan(lived, "verify", "--json").out)["damage"]["position"] == 7
 
 
-def test_a_log_that_cannot_be_folded_any_more_is_verified_all_the_same(
-    lived: str, huajuan: Huajuan, tmp_path: Path
-) -> None:
+def test_a_log_that_cannot_be_folded_is_verified(lived: str, huajuan: Huajuan, tmp_path: Path) -> None:
     tamper(lived, "UPDATE log.huajuan_events SET state = 'x', topic = 'no.such' WHERE notification_id = 7")
     with psycopg.connect(lived) as connection:
         connection.execute("DROP SCHEMA history_v4 CASCADE")
@@ -72,12 +70,12 @@ def test_a_log_that_cannot_be_folded_any_more_is_verified_all_the_same(
     assert huajuan(lived, "head").status == 0
 
 
-def test_a_database_without_a_log_is_no_whole_one(huajuan: Huajuan, databases: Databases) -> None:
+def test_a_database_without_a_log_is_an_error(huajuan: Huajuan, databases: Databases) -> None:
     name = databases.create()
     for verb in ("verify", "head", "export", "replay"):
         said = huajuan(databases.dsn(name), verb, *(["ann"] if verb == "replay" else []))
         assert (said.status, said.out) == (1, "")
-        assert said.err == "huajuan: nothing was ever served from this database: it lacks the tables\n"
+        assert said.err == "huajuan: no server was ever started on this database: it has no tables\n"
     databases.retire(name)
 
 
@@ -86,7 +84,7 @@ def test_a_signed_head_finds_a_rewritten_log(lived: str, huajuan: Huajuan, tmp_p
     assert huajuan(lived, "head", "--sign", "--out", head).status == 0
     key = json.loads(head.read_text())["public_key"]
     assert stat.S_IMODE((tmp_path / "data" / "head.key").stat().st_mode) == 0o600
-    assert json.loads(huajuan(lived, "head", "--sign").out)["public_key"] == key, "the key is made once"
+    assert json.loads(huajuan(lived, "head", "--sign").out)["public_key"] == key, "the key is created once"
     assert huajuan(lived, "verify", "--against", head, "--public-key", key.upper()).status == 0
     with psycopg.connect(lived) as connection:
         connection.execute("SET session_replication_role = replica")
@@ -94,11 +92,11 @@ def test_a_signed_head_finds_a_rewritten_log(lived: str, huajuan: Huajuan, tmp_p
     assert huajuan(lived, "verify").status == 0
     said = huajuan(lived, "verify", "--against", head)
     assert said.status == 1
-    assert "rewritten: something between positions 1 and " in said.out
+    assert "rewritten: an event between positions 1 and " in said.out
     assert said.out.endswith("\nNOT PROVED WHOLE\n")
 
 
-def test_a_head_that_was_tampered_with_proves_nothing(lived: str, huajuan: Huajuan, tmp_path: Path) -> None:
+def test_a_changed_head_is_rejected(lived: str, huajuan: Huajuan, tmp_path: Path) -> None:
     head = tmp_path / "head.json"
     read = json.loads(huajuan(lived, "head", "--sign").out)
     head.write_text(json.dumps(read | {"time": "2001-01-01T00:00:00+00:00"}))
@@ -125,8 +123,8 @@ def test_an_export_is_verified_without_a_database(
 def test_an_export_that_fails_leaves_no_file(lived: str, huajuan: Huajuan, tmp_path: Path) -> None:
     file = tmp_path / "log.jsonl"
     file.write_text("older")
-    for words in (("--from", 0), ("--from", 10**6), ("--from", 9, "--to", 8)):
-        said = huajuan(lived, "export", *words, "--out", file)
+    for arguments in (("--from", 0), ("--from", 10**6), ("--from", 9, "--to", 8)):
+        said = huajuan(lived, "export", *arguments, "--out", file)
         assert said.status == 1
         assert said.err.startswith("huajuan: the log has positions 1 to ")
     assert file.read_text() == "older"
@@ -141,7 +139,7 @@ def test_a_balance_is_explained(lived: str, huajuan: Huajuan) -> None:
     assert sum("points_held" in line and "image " in line for line in lines) == 3
 
 
-def test_a_balance_is_explained_to_machines(lived: str, huajuan: Huajuan) -> None:
+def test_a_balance_is_explained_as_json_and_csv(lived: str, huajuan: Huajuan) -> None:
     found = json.loads(huajuan(lived, "replay", "person1", "--json").out)
     assert sum(entry["change"] for entry in found["entries"]) == found["outcome"]["pots"]["available"] == 60
     rows = list(csv.DictReader(io.StringIO(huajuan(lived, "replay", "person1", "--csv").out, newline="")))
@@ -155,9 +153,7 @@ def test_the_past_is_explained(lived: str, huajuan: Huajuan) -> None:
     assert "no table to compare with" in said.out
     assert "100 granted = 80 available + 20 held" in said.out
     said = huajuan(lived, "replay", "person1", "--as-of", first["time"])
-    assert f"position {first['position'] + 1}\n" in said.err, (
-        "the request of the picture is of the same moment"
-    )
+    assert f"position {first['position'] + 1}\n" in said.err, "the request of the picture has the same time"
     assert (
         huajuan(lived, "replay", "person1", "--as-of", "9999-12-31")
         .out.splitlines()[-1]
@@ -165,7 +161,7 @@ def test_the_past_is_explained(lived: str, huajuan: Huajuan) -> None:
     )
 
 
-def test_a_table_that_errs_is_told(lived: str, huajuan: Huajuan) -> None:
+def test_a_wrong_table_is_reported(lived: str, huajuan: Huajuan) -> None:
     assert (
         huajuan(lived, "replay", "--all").out == "table agrees for every account, 3 in all (at position 42)\n"
     )
@@ -181,54 +177,56 @@ def test_a_table_that_errs_is_told(lived: str, huajuan: Huajuan) -> None:
 
 REFUSED = {
     "unknown user": (["replay", "nobody"], "there is no account 'nobody'"),
-    "as of before it was there": (
+    "as of before the registration": (
         ["replay", "person1", "--as-of", "1"],
         "'person1' was not registered yet at position 1",
     ),
-    "as of nonsense": (["replay", "person1", "--as-of", "tomorrow"], "--as-of 'tomorrow' is no position"),
+    "as of nonsense": (["replay", "person1", "--as-of", "tomorrow"], "--as-of 'tomorrow' is not a position"),
     "as of the future": (["replay", "person1", "--as-of", "999999"], "the log ends at position 42"),
     "as of no number": (["replay", "person1", "--as-of", "9" * 5000], "the log ends at position 42"),
-    "all as of": (["replay", "--all", "--as-of", "3"], "replay --all compares with the tables"),
-    "no head": (["verify", "--against", "pyproject.toml"], "pyproject.toml holds no head"),
+    "all as of": (["replay", "--all", "--as-of", "3"], "replay --all compares with the current tables"),
+    "no head": (["verify", "--against", "pyproject.toml"], "pyproject.toml is not a head"),
     "head missing": (["verify", "--against", "missing.json"], "[Errno 2]"),
-    "no export": (["verify", "pyproject.toml"], "pyproject.toml is no export"),
-    "a key for nothing": (["verify", "--public-key", "ab" * 32], "--public-key says whose heads count"),
+    "no export": (["verify", "pyproject.toml"], "pyproject.toml is not an export"),
+    "a key for nothing": (["verify", "--public-key", "ab" * 32], "--public-key applies to heads"),
     "no key": (["verify", "--public-key", "xyz"], "--public-key must be 64"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_done_is_said_in_one_line(lived: str, huajuan: Huajuan, case: str) -> None:
-    words, why = REFUSED[case]
-    said = huajuan(lived, *words)
+def test_errors_are_printed_in_one_line(lived: str, huajuan: Huajuan, case: str) -> None:
+    arguments, why = REFUSED[case]
+    said = huajuan(lived, *arguments)
     assert said.status == 1
     assert said.err.splitlines()[-1].startswith(f"huajuan: {why}")
     assert "Traceback" not in said.err
 
 
-def test_to_be_stopped_is_no_proof(lived: str, huajuan: Huajuan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_signal_is_not_a_success(
+    lived: str, huajuan: Huajuan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stop(*_: object) -> None:
-        raise StopAsked
+        raise ShutdownRequested
 
     monkeypatch.setattr("huajuan.cli.commands.verify.verify", stop)
     assert huajuan(lived, "verify").status == 130
-    assert [verb.name for verb in VERBS if verb.ends_when_told] == ["serve"]
+    assert [command.name for command in COMMANDS if command.runs_until_stopped] == ["serve"]
 
 
-@pytest.mark.parametrize("words", [["verify"], ["head"], ["export"], ["replay", "--all"]], ids=" ".join)
-def test_where_nobody_has_served_there_is_nothing_to_prove_and_nothing_is_made(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("arguments", [["verify"], ["head"], ["export"], ["replay", "--all"]], ids=" ".join)
+def test_without_a_database_nothing_is_created(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("os.environ", environment(data_dir=tmp_path / "data"))
-    monkeypatch.setattr(sys, "argv", ["huajuan", *words])
+    monkeypatch.setattr(sys, "argv", ["huajuan", *arguments])
     assert run() == 1
     assert capsys.readouterr().err.startswith("huajuan: there is no database in ")
     assert not (tmp_path / "data").exists()
 
 
-def test_to_be_stopped_before_it_began_is_no_proof_either(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_signal_during_the_start_is_not_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
     def stop() -> None:
-        raise StopAsked
+        raise ShutdownRequested
 
     monkeypatch.setattr("huajuan.__main__.stop_on_signals", stop)
     monkeypatch.setattr("huajuan.__main__.stop_no_more", lambda: None)

@@ -1,4 +1,4 @@
-"""Output under any locale: characters that it lacks are escaped, and what was done is reported as done."""
+"""Output in any locale: characters that its encoding lacks are escaped, and a committed command succeeds."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ import pytest
 from huajuan.server.database import create_tables
 from tests.cli.test_admin import registered
 from tests.cli.test_streams import shell
-from tests.event_store.studio import log_rows
+from tests.event_store.helpers import log_rows
 
 NAME = "名字"
 ESCAPED = rb"\u540d\u5b57"
@@ -27,7 +27,7 @@ def named(database_url: str) -> str:
 
 @pytest.fixture(scope="module")
 def latin(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Assignments that make the shell's locale a real ISO-8859-1 one."""
+    """Environment variables for a real ISO-8859-1 locale."""
     folder = tmp_path_factory.mktemp("locales")
     localedef = shutil.which("localedef")
     made = localedef and subprocess.run(
@@ -47,7 +47,7 @@ def latin(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "ascii:strict"])
-def test_a_grant_is_reported_as_done_where_the_name_cannot_be_written(named: str, encoding: str) -> None:
+def test_a_grant_is_reported_with_escapes(named: str, encoding: str) -> None:
     ran = shell(named, f"export PYTHONIOENCODING={encoding}; {GRANT}")
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, ESCAPED + b" has 1 points now\n", b"")
 
@@ -56,7 +56,7 @@ def test_an_encoding_that_has_the_characters_writes_them(named: str) -> None:
     assert shell(named, f"PYTHONIOENCODING=gbk {GRANT}").stdout.decode("gbk") == f"{NAME} has 1 points now\n"
 
 
-def test_under_a_latin_locale_names_are_read_as_utf8_and_nothing_fails(named: str, latin: str) -> None:
+def test_arguments_are_read_as_utf8_in_a_latin_locale(named: str, latin: str) -> None:
     ran = shell(named, f"{latin} {GRANT}")
     assert (ran.returncode, ran.stdout) == (0, ESCAPED + b" has 1 points now\n")
     for verb in ("status", f"timeline {NAME}", "verify", "--help", "points --help"):
@@ -66,7 +66,7 @@ def test_under_a_latin_locale_names_are_read_as_utf8_and_nothing_fails(named: st
     assert (missing.returncode, b"\\u6ca1\\u6709" in missing.stderr) == (1, True)
 
 
-def test_for_machines_it_is_utf8_under_any_locale(named: str, latin: str) -> None:
+def test_json_is_utf8_in_any_locale(named: str, latin: str) -> None:
     assert shell(named, GRANT).returncode == 0
     table = shell(named, f"{latin} huajuan replay {NAME} --csv").stdout.decode()
     assert "谢谢" in table
@@ -80,9 +80,7 @@ def test_for_machines_it_is_utf8_under_any_locale(named: str, latin: str) -> Non
     "act", [GRANT, f"huajuan admin grant {NAME}", "huajuan rebuild likes"], ids=["points", "admin", "rebuild"]
 )
 @pytest.mark.parametrize("where", [">/dev/full", ">&-", "| true; exit ${PIPESTATUS[0]}"])
-def test_an_act_that_is_on_record_succeeds_though_its_report_cannot_be_written(
-    named: str, act: str, where: str
-) -> None:
+def test_a_committed_command_succeeds_if_its_output_fails(named: str, act: str, where: str) -> None:
     before = len(log_rows(named, "topic"))
     ran = shell(named, f"{act} {where}")
     assert ran.returncode == 0

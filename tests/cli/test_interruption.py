@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of a verb's work: it says so, exits with 130, and neither boasts nor complains."""
+"""Ctrl-C during a command: it prints that it stops, exits with 130, and prints no result and no error."""
 
 import signal
 import subprocess
@@ -9,13 +9,14 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
+from huajuan.projections.rebuild.session import RebuildLimits
 from huajuan.projections.registry import PROJECTIONS
 from tests.database import eventually
-from tests.projections.gallery import SECONDS_MAX, projecting, some_life
+from tests.projections.gallery import SECONDS_MAX, append_history, projecting
 from tests.server.service import CHECKOUT, environment
 
-# So slow that it can be caught in the act.
-SLOW = {"rebuild_page_events_max": 1, "rebuild_last_step_events_max": 0}
+# So slow that it can be interrupted.
+SLOW = {"rebuild": RebuildLimits(page_events_max=1, last_step_events_max=0)}
 WAITING = (
     "SELECT count(*) FROM pg_locks WHERE NOT granted "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -32,14 +33,14 @@ AUDITS = {
 @pytest.fixture
 async def lived(database_url: str) -> str:
     async with projecting(database_url) as (store, projector):
-        position = await some_life(store, 8)
-        await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+        position = await append_history(store, 8)
+        await projector.wait_for_position(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
     return database_url
 
 
-def begin(dsn: str, *words: str, **settings: object) -> "subprocess.Popen[str]":
+def begin(dsn: str, *arguments: str, **settings: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "huajuan", *words],
+        [sys.executable, "-P", "-m", "huajuan", *arguments],
         env=environment(database_url=dsn, **settings),
         cwd=CHECKOUT,
         text=True,
@@ -59,7 +60,7 @@ def number(connection: psycopg.Connection, query: str) -> int:
 
 
 @pytest.mark.parametrize("verb", AUDITS)
-def test_an_audit_that_is_stopped_in_a_query_says_no_more_than_that(lived: str, verb: str) -> None:
+def test_an_audit_stopped_in_a_query_prints_only_that(lived: str, verb: str) -> None:
     with watching(lived) as watch, psycopg.connect(lived) as holder:
         holder.execute(f"LOCK TABLE {AUDITS[verb]} IN ACCESS EXCLUSIVE MODE".encode())
         audit = begin(lived, *verb.split())
@@ -71,7 +72,7 @@ def test_an_audit_that_is_stopped_in_a_query_says_no_more_than_that(lived: str, 
     assert "huajuan:" not in err
 
 
-def test_building_tables_is_given_up_without_a_word_more(lived: str) -> None:
+def test_building_tables_is_stopped_without_further_output(lived: str) -> None:
     with watching(lived) as watch:
         watch.execute("DROP SCHEMA history_v4 CASCADE")
         watch.execute("DELETE FROM operations.checkpoints WHERE projection = 'history_v4'")

@@ -1,4 +1,4 @@
-"""The bar on a terminal: it never shows what it does not know, and numbers as one reads them."""
+"""The progress bar on a terminal."""
 
 import io
 import re
@@ -9,7 +9,7 @@ from rich.console import Console
 from huajuan.cli import progress
 
 
-def test_a_bar_says_from_its_first_frame_on_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bar_shows_the_stage_from_its_first_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     told = io.StringIO()
     console = Console(file=told, force_terminal=True, width=100)
     monkeypatch.setattr(progress, "Console", lambda **_: console)

@@ -1,4 +1,4 @@
-"""`redraw`: a picture on record drawn again by a painter over real HTTP; nothing is charged, nothing is written."""
+"""`redraw`: draws a recorded picture again over real HTTP; costs no points and writes nothing to the log."""
 
 import json
 import signal
@@ -14,30 +14,29 @@ import pytest
 from PIL import Image as Pixels
 
 from huajuan.cli.main import run
-from huajuan.commands.add_painter import add_painter
 from huajuan.commands.erase_account import erase_account
 from huajuan.commands.generate_image import generate_image
-from huajuan.commands.remove_painter import remove_painter
+from huajuan.commands.operations import add_inference_server, remove_inference_server
 from huajuan.demo_comfyui import discovery_routes, execution
 from huajuan.demo_comfyui.landscape.landscape import paint
 from huajuan.demo_comfyui.nodes import NODES
-from huajuan.http.services import Desk
+from huajuan.http.services import Services
 from huajuan.observability.logs import configure_logs
 from huajuan.server.database import create_tables
 from tests.cli.conftest import Ran
 from tests.cli.workshop import Workshop
 from tests.commands.people import SUN, a_person
 from tests.database import eventually
-from tests.event_store.studio import log_rows
-from tests.inference_client.conftest import RunningPainter
+from tests.event_store.helpers import log_rows
+from tests.inference_client.conftest import RunningDemo
 from tests.server.service import CHECKOUT, PATIENCE_SECONDS, environment
 
 SAID = "0.33.0-demo-painter at {url} with demo-painter (no model).safetensors\n"
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[RunningPainter]:
-    running = RunningPainter()
+def running() -> Iterator[RunningDemo]:
+    running = RunningDemo()
     yield running
     running.close()
 
@@ -46,13 +45,13 @@ def running() -> Iterator[RunningPainter]:
 def workshop(
     database_url: str,
     tmp_path: Path,
-    running: RunningPainter,
+    running: RunningDemo,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Iterator[Workshop]:
-    def typed(given: dict[str, object], *words: str) -> Ran:
+    def typed(given: dict[str, object], *arguments: str) -> Ran:
         monkeypatch.setattr("os.environ", environment(**given))
-        monkeypatch.setattr("sys.argv", ["huajuan", *words])
+        monkeypatch.setattr("sys.argv", ["huajuan", *arguments])
         capsys.readouterr()
         return Ran(run(), *capsys.readouterr())
 
@@ -63,8 +62,8 @@ def workshop(
 
 
 def one_dot_off(painting: Callable[..., Pixels.Image]) -> Callable[..., Pixels.Image]:
-    def painted(*words: Any) -> Pixels.Image:
-        picture = painting(*words)
+    def painted(*arguments: Any) -> Pixels.Image:
+        picture = painting(*arguments)
         red, green, blue = picture.getpixel((9, 9))[:3]  # type: ignore[index]
         picture.putpixel((9, 9), (red, green, blue ^ 4))
         return picture
@@ -72,10 +71,10 @@ def one_dot_off(painting: Callable[..., Pixels.Image]) -> Callable[..., Pixels.I
     return painted
 
 
-def test_an_equal_picture_is_told_and_nothing_is_written(workshop: Workshop) -> None:
+def test_an_equal_picture_is_reported_and_nothing_is_written(workshop: Workshop) -> None:
     drawn = workshop.draw()
     before = log_rows(workshop.dsn, "topic")
-    workshop.painter.reset()  # nothing is left of the first drawing
+    workshop.painter.reset()  # the server has no result of the first drawing
     ran = workshop.redraw(drawn.id)
     assert (ran.status, ran.out) == (
         0,
@@ -85,7 +84,7 @@ def test_an_equal_picture_is_told_and_nothing_is_written(workshop: Workshop) -> 
     assert log_rows(workshop.dsn, "topic") == before
 
 
-def test_what_is_on_record_is_taken_whatever_the_settings_say_now(workshop: Workshop) -> None:
+def test_recorded_parameters_override_current_settings(workshop: Workshop) -> None:
     drawn = workshop.draw()
     workshop.given["checkpoint"] = "gone.safetensors"
     workshop.given["workflow"] = workshop.folder / "gone.json"
@@ -101,7 +100,9 @@ def test_a_picture_has_many_names(workshop: Workshop, name: str) -> None:
     assert workshop.redraw(name.format(hex=hexadecimal, uuid=uuid, UUID=uuid.upper())).status == 0
 
 
-def test_another_picture_is_measured_and_kept(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_different_picture_is_measured_and_stored(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn = workshop.draw()
     workshop.painter.reset()
     monkeypatch.setattr(execution, "paint", one_dot_off(paint))
@@ -115,7 +116,7 @@ def test_another_picture_is_measured_and_kept(workshop: Workshop, monkeypatch: p
         assert new.getpixel((7, 9)) != old.getpixel((7, 9)), "2 of the 4 pixels too many are cut on the left"
 
 
-def test_a_picture_of_before_other_steps_of_sizes_is_drawn_as_it_was(
+def test_a_picture_with_former_size_steps_is_redrawn(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = workshop.draw()
@@ -126,14 +127,14 @@ def test_a_picture_of_before_other_steps_of_sizes_is_drawn_as_it_was(
     monkeypatch.setitem(NODES, "EmptyLatentImage", wider)
     ran = workshop.redraw(drawn.id)
     assert (ran.status, ran.out[:6]) == (0, "equal:")
-    assert workshop.painter.painter.jobs.runs.total() == 2
+    assert workshop.painter.demo.jobs.runs.total() == 2
     later = workshop.draw()
     workshop.painter.reset()
     assert workshop.redraw(later.id).status == 0
-    assert workshop.painter.painter.jobs.runs.total() == 1
+    assert workshop.painter.demo.jobs.runs.total() == 1
 
 
-def test_where_nothing_can_be_kept_nothing_is_drawn(workshop: Workshop) -> None:
+def test_an_unwritable_file_prevents_the_drawing(workshop: Workshop) -> None:
     drawn = workshop.draw()
     for name in ("", workshop.folder, workshop.folder / "missing" / "new.png"):
         ran = workshop.redraw(drawn.id, "--save", name)
@@ -141,18 +142,18 @@ def test_where_nothing_can_be_kept_nothing_is_drawn(workshop: Workshop) -> None:
         assert "drawing" not in ran.err
 
 
-def test_other_circumstances_are_told(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_circumstances_are_reported(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = workshop.draw()
     monkeypatch.setattr(discovery_routes, "VERSION", "0.34.0")
     ran = workshop.redraw(drawn.id, "--json")
     assert ran.status == 0
-    told = "painter is 0.34.0, was 0.33.0-demo-painter"
-    assert f"not as it was drawn: {told}\n" in ran.err
+    told = "server version is 0.34.0, was 0.33.0-demo-painter"
+    assert f"drawn differently: {told}\n" in ran.err
     found = json.loads(ran.out)
     assert (found["equal"], found["pixels_differing"], found["otherwise"]) == (True, 0, [told])
 
 
-def test_the_host_most_like_the_first_is_taken(workshop: Workshop) -> None:
+def test_the_most_similar_server_is_used(workshop: Workshop) -> None:
     drawn = workshop.draw()
     workshop.given["comfyui_urls"] = f"http://127.0.0.1:1,{workshop.painter.url}"
     assert workshop.redraw(drawn.id).status == 0
@@ -165,20 +166,24 @@ def test_an_old_picture_has_no_workflow_on_record(workshop: Workshop) -> None:
     assert "no workflow is on record, so the built-in one was taken\n" in ran.err
 
 
-def test_without_a_painter_the_demo_painter_is_started(workshop: Workshop) -> None:
+def test_without_a_server_the_demo_comfyui_is_started(workshop: Workshop) -> None:
     drawn = workshop.draw()
     del workshop.given["comfyui_urls"]
     assert workshop.redraw(drawn.id).status == 0
 
 
 @pytest.mark.parametrize("name", ["sun", "-", "f" * 33, "1.5", "9" * 30])
-def test_what_names_no_picture_is_said(workshop: Workshop, name: str) -> None:
+def test_an_argument_that_is_no_picture_is_rejected(workshop: Workshop, name: str) -> None:
     ran = workshop.redraw("--", name)
-    assert (ran.status, ran.out, ran.err) == (1, "", f"huajuan: {name} is no picture's id, address or UUID\n")
+    assert (ran.status, ran.out, ran.err) == (
+        1,
+        "",
+        f"huajuan: {name} is not a picture's id, address or UUID\n",
+    )
 
 
 @pytest.mark.parametrize("name", ["1", "999999", str(UUID(int=7))])
-def test_a_picture_that_is_not_there_is_said(workshop: Workshop, name: str) -> None:
+def test_a_missing_picture_is_reported(workshop: Workshop, name: str) -> None:
     workshop.draw()
     ran = workshop.redraw(name)
     assert (ran.status, ran.out, ran.err) == (1, "", "huajuan: not redrawn: there is no such image\n")
@@ -193,9 +198,9 @@ def fails(workshop: Workshop, image: object, why: str) -> None:
 def test_a_picture_that_was_never_drawn(workshop: Workshop) -> None:
     image_id = uuid4()
 
-    async def ask(desk: Desk) -> None:
-        desk.room.workflows.current = "ab" * 32
-        await generate_image(desk.room, await a_person(desk, check_ins=1), image_id, SUN, 30)
+    async def ask(services: Services) -> None:
+        services.job_runner.workflows.current = "ab" * 32
+        await generate_image(services.job_runner, await a_person(services, check_ins=1), image_id, SUN, 30)
 
     workshop.at_desk(ask)
     fails(workshop, image_id, "not redrawn: it was never drawn: its workflow is not kept any more")
@@ -203,27 +208,27 @@ def test_a_picture_that_was_never_drawn(workshop: Workshop) -> None:
 
 def test_a_picture_whose_owner_was_erased(workshop: Workshop) -> None:
     drawn = workshop.draw()
-    workshop.at_desk(lambda desk: erase_account(desk.store, desk.erasures, drawn.account_id))
+    workshop.at_desk(lambda services: erase_account(services.store, services.erasures, drawn.account_id))
     fails(workshop, drawn.id, "not redrawn: its owner was erased, and nobody can read the prompt any more")
 
 
-def test_a_picture_whose_file_is_gone_or_another(workshop: Workshop) -> None:
+def test_a_picture_with_a_missing_or_changed_file(workshop: Workshop) -> None:
     drawn = workshop.draw()
     drawn.file.write_bytes(drawn.file.read_bytes() + b"x")
     key = drawn.file.name
-    fails(workshop, drawn.id, f"the stored picture {key} is not the one on record: its SHA-256 is another")
+    fails(workshop, drawn.id, f"the stored picture {key} differs from the record: it has another SHA-256")
     drawn.file.unlink()
-    fails(workshop, drawn.id, f"the stored picture {key} is gone: there is nothing to compare with")
+    fails(workshop, drawn.id, f"the stored picture {key} is missing: there is nothing to compare with")
 
 
-def test_a_painter_that_is_down(workshop: Workshop) -> None:
+def test_a_server_that_is_down(workshop: Workshop) -> None:
     drawn = workshop.draw()
     workshop.given["comfyui_urls"] = "http://127.0.0.1:1"
-    fails(workshop, drawn.id, "not redrawn: no painter could be reached")
+    fails(workshop, drawn.id, "not redrawn: no inference server could be reached")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_told_to_stop_it_stops_the_drawing_too(workshop: Workshop, number: signal.Signals) -> None:
+def test_a_stop_signal_cancels_the_drawing(workshop: Workshop, number: signal.Signals) -> None:
     drawn = workshop.draw()
     workshop.painter.reset()
     workshop.painter.slow_down(0.5)
@@ -231,27 +236,29 @@ def test_told_to_stop_it_stops_the_drawing_too(workshop: Workshop, number: signa
     stopped = subprocess.Popen(
         command, env=environment(**workshop.given), cwd=CHECKOUT, stderr=subprocess.PIPE
     )
-    eventually(lambda: workshop.painter.painter.jobs.running)
+    eventually(lambda: workshop.painter.demo.jobs.running)
     stopped.send_signal(number)
     _, said = stopped.communicate(timeout=PATIENCE_SECONDS)
     assert (stopped.returncode, b"Traceback" in said) == (130, False)
-    eventually(lambda: not workshop.painter.painter.jobs.remaining())
+    eventually(lambda: not workshop.painter.demo.jobs.remaining())
 
 
-def test_it_is_drawn_where_admins_want_it_whatever_the_setting_names(workshop: Workshop) -> None:
+def test_servers_of_admins_override_the_setting(workshop: Workshop) -> None:
     drawn, url = workshop.draw(), workshop.painter.url
-    workshop.at_desk(lambda desk: remove_painter(desk.store, url, [url], "broken"))
+    workshop.at_desk(lambda services: remove_inference_server(services.store, url, [url], "broken"))
     ran = workshop.redraw(drawn.id)
     assert ran.status != 0
-    assert "an admin has removed every server that HUAJUAN_COMFYUI_URLS names" in ran.err
+    assert "an admin has removed all servers of HUAJUAN_COMFYUI_URLS" in ran.err
     workshop.given["comfyui_urls"] = "http://127.0.0.1:9"
-    workshop.at_desk(lambda desk: add_painter(desk.store, url, ["http://127.0.0.1:9"], "mended"))
+    workshop.at_desk(
+        lambda services: add_inference_server(services.store, url, ["http://127.0.0.1:9"], "mended")
+    )
     again = workshop.redraw(drawn.id)
     assert (again.status, url in again.out) == (0, True)
 
 
-def test_a_painter_that_is_none(workshop: Workshop) -> None:
+def test_an_address_that_is_no_comfyui_server(workshop: Workshop) -> None:
     drawn = workshop.draw()
     workshop.given["comfyui_urls"] = f"http://127.0.0.1:1,{workshop.painter.url}/nothing/here"
-    why = "not redrawn: no painter could be reached: no ComfyUI answers at this address"
+    why = "not redrawn: no inference server could be reached: no ComfyUI answers at this address"
     fails(workshop, drawn.id, why)

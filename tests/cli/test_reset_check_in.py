@@ -1,4 +1,4 @@
-"""`users`: the operator lets an account check in again, by name or by id."""
+"""`users reset-check-in`, by name or by id."""
 
 import asyncio
 from datetime import date
@@ -9,13 +9,13 @@ from huajuan.domain.account import Account
 from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
 from tests.cli.conftest import Type
-from tests.event_store.studio import log_rows, opened, register
+from tests.event_store.helpers import log_rows, opened, register
 
 FAR_AHEAD = date(2999, 1, 1)
 
 
 def checked_in_ahead(dsn: str, name: str) -> None:
-    """As a clock that was far ahead for a while had it."""
+    """As after a check-in with a clock that was far ahead."""
 
     def decide(account: Account | None) -> list[Account]:
         assert account
@@ -39,11 +39,11 @@ def last_check_in(dsn: str, name: str) -> date | None:
     return asyncio.run(found())
 
 
-@pytest.mark.parametrize("words", [("小明",), ("--id", "1")])
-def test_an_account_may_check_in_again(type_in: Type, database_url: str, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("arguments", [("小明",), ("--id", "1")])
+def test_an_account_may_check_in_again(type_in: Type, database_url: str, arguments: tuple[str, ...]) -> None:
     checked_in_ahead(database_url, "小明")
     assert last_check_in(database_url, "小明") == FAR_AHEAD
-    done = type_in("users", "reset-check-in", *words, "--reason", "the clock was wrong")
+    done = type_in("users", "reset-check-in", *arguments, "--reason", "the clock was wrong")
     assert done == (0, "小明 may check in again\n", "")
     assert last_check_in(database_url, "小明") is None
     told = type_in("timeline", "小明").out
@@ -55,16 +55,16 @@ def test_an_account_may_check_in_again(type_in: Type, database_url: str, words: 
     assert "clock" not in str(log_rows(database_url, "convert_from(state, 'UTF8')"))
 
 
-@pytest.mark.parametrize("words", [("nobody",), ("--id", "3"), ("--id", "9" * 18)])
-def test_an_unknown_account_is_one_line(type_in: Type, database_url: str, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("arguments", [("nobody",), ("--id", "3"), ("--id", "9" * 18)])
+def test_an_unknown_account_is_one_line(type_in: Type, database_url: str, arguments: tuple[str, ...]) -> None:
     checked_in_ahead(database_url, "ann")
-    account = words[0] if len(words) == 1 else f"with the id {words[1]}"
-    refused = type_in("users", "reset-check-in", *words, "--reason", "x")
+    account = arguments[0] if len(arguments) == 1 else f"with the id {arguments[1]}"
+    refused = type_in("users", "reset-check-in", *arguments, "--reason", "x")
     assert refused == (1, "", f"huajuan: there is no account {account}\n")
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ("reset-check-in", "ann"),
         ("reset-check-in", "--reason", "x"),
@@ -74,17 +74,17 @@ def test_an_unknown_account_is_one_line(type_in: Type, database_url: str, words:
         ("ruin", "ann"),
     ],
 )
-def test_words_that_make_no_sense_change_nothing(
-    type_in: Type, database_url: str, words: tuple[str, ...]
+def test_invalid_arguments_change_nothing(
+    type_in: Type, database_url: str, arguments: tuple[str, ...]
 ) -> None:
     checked_in_ahead(database_url, "ann")
     with pytest.raises(SystemExit) as refused:
-        type_in("users", *words)
+        type_in("users", *arguments)
     assert refused.value.code == 1
     assert len(log_rows(database_url)) == 2
 
 
-def test_what_was_done_is_done_even_if_closing_fails(
+def test_a_committed_command_succeeds_if_closing_fails(
     type_in: Type, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     close = EventStore.close

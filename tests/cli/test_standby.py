@@ -1,4 +1,4 @@
-"""Beside a standby the commands that only read work and make nothing, and the others say what to do."""
+"""On a standby, commands that only read work, and the others explain why they cannot."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from huajuan.projections.registry import PROJECTIONS
 from huajuan.server.database import create_tables
 from tests.cli.conftest import Huajuan
 from tests.database import Databases, eventually, fast_folder, own_postgres, passable_folder
-from tests.projections.gallery import SECONDS_MAX, projecting, some_life
+from tests.projections.gallery import SECONDS_MAX, append_history, projecting
 
 READING = (
     "status",
@@ -41,8 +41,8 @@ OBJECTS = "SELECT count(*) FROM pg_class"
 
 async def _lived(dsn: str) -> int:
     async with projecting(dsn) as (store, projector):
-        position = await some_life(store, 3)
-        await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+        position = await append_history(store, 3)
+        await projector.wait_for_position(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
     return position
 
 
@@ -55,7 +55,7 @@ def _position(dsn: str) -> int:
 
 @pytest.fixture(scope="module")
 def standby() -> Iterator[str]:
-    """The DSN of a hot standby of a database that was lived in."""
+    """The DSN of a hot standby of a database with events."""
     with ExitStack() as stack:
         primary = stack.enter_context(own_postgres(settings={"fsync": "off"}))
         create_tables(primary.dsn())
@@ -77,37 +77,39 @@ def standby() -> Iterator[str]:
         yield server.dsn()
 
 
-@pytest.mark.parametrize("words", READING)
-def test_what_only_reads_works(standby: str, huajuan: Huajuan, words: str) -> None:
-    ran = huajuan(standby, *words.split())
+@pytest.mark.parametrize("arguments", READING)
+def test_reading_commands_work(standby: str, huajuan: Huajuan, arguments: str) -> None:
+    ran = huajuan(standby, *arguments.split())
     assert (ran.status, "huajuan:" in ran.err) == (0, False), ran.err
-    assert ran.out or words.startswith("export")
+    assert ran.out or arguments.startswith("export")
 
 
-def test_the_status_is_that_of_the_primary(standby: str, huajuan: Huajuan) -> None:
+def test_the_status_equals_that_of_the_primary(standby: str, huajuan: Huajuan) -> None:
     told = json.loads(huajuan(standby, "status", "--json").out)
     assert told["log_position"] > 0
     assert {one["lag_events"] for one in told["projections"]} == {0}
 
 
-@pytest.mark.parametrize("words", WRITING)
-def test_what_writes_says_in_one_line_that_it_is_a_standby(
-    standby: str, huajuan: Huajuan, words: str
+@pytest.mark.parametrize("arguments", WRITING)
+def test_writing_commands_report_the_standby_in_one_line(
+    standby: str, huajuan: Huajuan, arguments: str
 ) -> None:
-    ran = huajuan(standby, *words.split())
+    ran = huajuan(standby, *arguments.split())
     assert (ran.status, ran.out) == (1, "")
     *_, line = [one for one in ran.err.splitlines() if one.startswith("huajuan: ")]
     assert line.startswith("huajuan: HUAJUAN_DATABASE_URL: the server is a standby, which can only be read")
 
 
-@pytest.mark.parametrize("words", READING)
-def test_where_nobody_ever_served_nothing_is_made(databases: Databases, huajuan: Huajuan, words: str) -> None:
+@pytest.mark.parametrize("arguments", READING)
+def test_on_an_empty_database_nothing_is_created(
+    databases: Databases, huajuan: Huajuan, arguments: str
+) -> None:
     dsn = databases.dsn(name := databases.create())
     with psycopg.connect(dsn, autocommit=True) as connection:
         before = connection.execute(OBJECTS).fetchone()
-        ran = huajuan(dsn, *words.split())
+        ran = huajuan(dsn, *arguments.split())
         after = connection.execute(OBJECTS).fetchone()
     assert (ran.status, ran.out) == (1, "")
-    assert "nothing was ever served from this database: it lacks the tables" in ran.err
+    assert "no server was ever started on this database: it has no tables" in ran.err
     assert before == after
     databases.retire(name)

@@ -1,4 +1,4 @@
-"""`status`: a table for people, JSON for machines, beside a server or without one."""
+"""`status`: its table and its JSON, with and without a running server."""
 
 import asyncio
 import json
@@ -12,31 +12,30 @@ import pytest
 from msgspec.structs import replace
 from psycopg.types.json import Jsonb
 
-from huajuan.commands.add_painter import add_painter
-from huajuan.commands.remove_painter import remove_painter
+from huajuan.commands.operations import add_inference_server, remove_inference_server
 from huajuan.event_store.schema import MINIMUM_PROGRAM, SCHEMA_NUMBER, create_schema
-from huajuan.projections.engine.process_name import own_name
+from huajuan.projections.engine.checkpoints import process_name
 from huajuan.projections.registry import PROJECTIONS
-from huajuan.server.server_leases import ServerIdentity, take_lease
+from huajuan.server.server_leases import ServerIdentity, acquire_lease
 from tests.cli.conftest import Type
 from tests.cli.test_admin import registered
-from tests.event_store.studio import opened
+from tests.event_store.helpers import opened
 from tests.projections.gallery import projecting
 from tests.services import until
 
 
-def test_without_a_server_it_says_so_and_succeeds(type_in: Type, database_url: str) -> None:
+def test_without_a_server_it_succeeds(type_in: Type, database_url: str) -> None:
     registered(database_url, "ann")
     status, out, err = type_in("status")
     assert (status, err) == (0, "")
-    assert "nobody: no server runs on this database" in out
+    assert "no server" in out
     lines = [line.split() for line in out.splitlines()]
     for projection in PROJECTIONS:
         (line,) = [line for line in lines if line[:1] == [projection.name]]
         assert line[1:4] == [f"v{projection.version}", "0", "1"]
 
 
-def test_what_is_no_terminal_gets_no_colors_and_nothing_cut_off(type_in: Type, database_url: str) -> None:
+def test_without_a_terminal_there_are_no_colors_and_no_cuts(type_in: Type, database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(
             "UPDATE operations.checkpoints SET stopped_at = 1, stopped_by = %s WHERE projection = 'likes_v1'",
@@ -60,7 +59,7 @@ def row_of(out: str, table: str) -> str:
     return next(line.rstrip() for line in out.splitlines() if line.startswith(f"{table} "))
 
 
-def test_a_long_failure_is_cut_short_and_whole_in_json(type_in: Type, database_url: str) -> None:
+def test_a_long_failure_is_complete_in_json(type_in: Type, database_url: str) -> None:
     failure = "failed: likes cannot fold the event at position 4711: ZeroDivisionError"
     rebuilds_ended(database_url, failure)
     row = row_of(type_in("status").out, "likes")
@@ -71,14 +70,14 @@ def test_a_long_failure_is_cut_short_and_whole_in_json(type_in: Type, database_u
     assert {one["name"]: one for one in told}["likes"]["last_rebuild"]["outcome"] == failure
 
 
-def test_a_rebuild_that_found_differences_says_so(type_in: Type, database_url: str) -> None:
+def test_differences_of_a_rebuild_are_shown(type_in: Type, database_url: str) -> None:
     rebuilds_ended(database_url, "done", [{"table": "likes", "rows": 3, "first": {}}])
     out = type_in("status").out
     assert row_of(out, "likes").endswith(" done, 3 rows differed")
     assert row_of(out, "users").endswith(" done, 11-24"), "only the other table differed"
 
 
-def test_json_has_all_of_it(type_in: Type, database_url: str) -> None:
+def test_json_has_all_fields(type_in: Type, database_url: str) -> None:
     told = json.loads(type_in("status", "--json").out)
     assert (told["database_url"], told["serving"], told["log_position"]) == (database_url, [], 0)
     assert [one["name"] for one in told["projections"]] == [p.name for p in PROJECTIONS]
@@ -92,12 +91,12 @@ LONG_NAME = "3f2a9c5b7d1e.a.very.long.name.of.a.machine.example.org:2081765"
 def test_the_table_fits_eighty_columns_on_a_pipe(
     type_in: Type, database_url: str, monkeypatch: pytest.MonkeyPatch, rebuilding: bool, serves: bool
 ) -> None:
-    """Whatever the leader's machine is called, however far the log has come, and whatever has stopped."""
+    """With long names, high positions and stopped projections."""
 
     async def serving(_: object) -> list[str]:
         return [LONG_NAME] * serves
 
-    monkeypatch.setattr("huajuan.cli.commands.status.serving", serving)
+    monkeypatch.setattr("huajuan.cli.commands.status.serving_processes", serving)
     rebuilds_ended(database_url, "failed: likes cannot fold the event at position 4711", None)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(
@@ -114,28 +113,28 @@ def test_the_table_fits_eighty_columns_on_a_pipe(
     table = [row_of(out, name) for name in ("table", *(projection.name for projection in PROJECTIONS))]
     assert max(map(len, table)) <= 80, table
     assert all((":2081765" if serves else " gone ") in row for row in table[1:])
-    assert (f"gone: {LONG_NAME}, which led users, " in out) != serves
+    assert (f"gone: {LONG_NAME}, which ran users, " in out) != serves
     assert "users v1 stopped at 12345679 (None): ZeroDivisionError" in out
     assert ("rebuilt" in row_of(out, "likes")) == rebuilding
 
 
-async def test_beside_a_server_it_names_who_serves(type_in: Type, database_url: str) -> None:
+async def test_the_running_server_is_listed(type_in: Type, database_url: str) -> None:
     async with projecting(database_url):
 
         async def is_named() -> bool:
             told = json.loads((await asyncio.to_thread(type_in, "status", "--json")).out)
-            return bool(told["serving"] == [own_name()])
+            return bool(told["serving"] == [process_name()])
 
         await until(is_named)
 
 
 def lives(dsn: str, own: ServerIdentity) -> None:
-    take_lease(dsn, own)
+    acquire_lease(dsn, own)
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("UPDATE operations.servers SET lapses_at = now() + interval '1 h'")
+        connection.execute("UPDATE operations.servers SET expires_at = now() + interval '1 h'")
 
 
-def test_servers_that_differ_are_named_with_the_settings(type_in: Type, database_url: str) -> None:
+def test_differing_settings_are_listed_with_the_servers(type_in: Type, database_url: str) -> None:
     own = ServerIdentity(uuid4(), "gpu-1:7", b"secret", {"HUAJUAN_TIME_ZONE": "a", "HUAJUAN_PUBLIC_URL": "b"})
     lives(database_url, own)
     assert "disagree" not in type_in("status").out
@@ -155,33 +154,33 @@ def test_servers_that_differ_are_named_with_the_settings(type_in: Type, database
     assert (told["schema_number"], told["minimum_program"]) == (SCHEMA_NUMBER, MINIMUM_PROGRAM)
 
 
-def test_a_newer_schema_is_told(type_in: Type, database_url: str) -> None:
+def test_a_newer_schema_is_shown(type_in: Type, database_url: str) -> None:
     create_schema(database_url, SCHEMA_NUMBER + 1, MINIMUM_PROGRAM)
-    line = f"schema        number {SCHEMA_NUMBER + 1}, for programs from number {MINIMUM_PROGRAM} on (this program makes {SCHEMA_NUMBER})"
+    line = f"schema        number {SCHEMA_NUMBER + 1}, for programs from number {MINIMUM_PROGRAM} on (this program creates {SCHEMA_NUMBER})"
     assert line in type_in("status").out.splitlines()
 
 
-def test_where_nobody_ever_served_there_is_nothing_to_tell(
+def test_a_database_without_tables_is_an_error(
     type_in: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HUAJUAN_DATABASE_URL", "")
     monkeypatch.setenv("HUAJUAN_DATA_DIR", str(tmp_path / "data"))
-    for words in (["status"], ["admin", "grant", "ann"]):
-        line = f"huajuan: there is no database in {tmp_path / 'data'}; `huajuan serve` makes one\n"
-        assert type_in(*words) == (1, "", line)
+    for arguments in (["status"], ["admin", "grant", "ann"]):
+        line = f"huajuan: there is no database in {tmp_path / 'data'}; `huajuan serve` creates one\n"
+        assert type_in(*arguments) == (1, "", line)
     assert not (tmp_path / "data").exists()
 
 
-def test_which_servers_draw_and_why_without_their_passwords(
+def test_inference_servers_are_listed_without_passwords(
     type_in: Type, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "drawn by      the demo painter" in type_in("status").out
+    assert "drawn by      the demo ComfyUI" in type_in("status").out
     named = ["http://op:secret@gpu-1:8188", "http://gpu-2:8188/?token=secret"]
 
     async def change() -> None:
         async with opened(database_url) as store:
-            await add_painter(store, "http://gpu-3:8188", named, "more to draw")
-            await remove_painter(store, "http://gpu-2:8188", named, "broken")
+            await add_inference_server(store, "http://gpu-3:8188", named, "more to draw")
+            await remove_inference_server(store, "http://gpu-2:8188", named, "broken")
 
     asyncio.run(change())
     monkeypatch.setitem(os.environ, "HUAJUAN_COMFYUI_URLS", ",".join(named))

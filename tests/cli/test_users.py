@@ -1,4 +1,4 @@
-"""`users`, and `--id` wherever a command takes an account: the operator reaches accounts of every name."""
+"""`users ban` and `unban`, and `--id` of all commands that have an account argument."""
 
 import json
 
@@ -6,17 +6,17 @@ import pytest
 
 from tests.cli.conftest import Type
 from tests.cli.test_admin import registered
-from tests.event_store.studio import log_rows
+from tests.event_store.helpers import log_rows
 
 
 def topics(dsn: str) -> list[str]:
     return [topic for (topic,) in log_rows(dsn, "topic")]
 
 
-def test_somebody_is_banned_and_the_ban_is_taken_back(type_in: Type, database_url: str) -> None:
+def test_an_account_is_banned_and_unbanned(type_in: Type, database_url: str) -> None:
     registered(database_url, "安妮")
     assert type_in("users", "ban", "安妮", "--reason", "spam") == (0, "安妮 is banned now\n", "")
-    assert type_in("users", "ban", "安妮", "--reason", "spam") == (1, "", "huajuan: 安妮 is banned already\n")
+    assert type_in("users", "ban", "安妮", "--reason", "spam") == (1, "", "huajuan: 安妮 is already banned\n")
     assert type_in("users", "unban", "--reason", "forgiven", "安妮") == (0, "安妮 is banned no more\n", "")
     assert type_in("users", "unban", "安妮", "--reason", "x") == (1, "", "huajuan: 安妮 is not banned\n")
     reasons = [line.rpartition("：")[2] for line in type_in("timeline", "安妮").out.splitlines()[:2]]
@@ -49,20 +49,20 @@ def test_every_command_takes_an_id(type_in: Type, database_url: str, name: str) 
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ("points", "--id", "2", "+5", "--reason", "x"), ("users", "ban", "--id", "2", "--reason", "x"),
         ("admin", "grant", "--id", "2"), ("timeline", "--id", "2"), ("replay", "--id", "2"),
         ("timeline", "--id", "9" * 18),
     ],
 )  # fmt: skip
-def test_an_id_of_nobody_is_one_line(type_in: Type, database_url: str, words: tuple[str, ...]) -> None:
-    """Position 2 is an event, and no registration."""
+def test_an_unknown_id_is_one_line(type_in: Type, database_url: str, arguments: tuple[str, ...]) -> None:
+    """The event at position 2 is not a registration."""
     registered(database_url, "ann")
     type_in("points", "ann", "+5", "--reason", "x")
     before = topics(database_url)
-    number = words[words.index("--id") + 1]
-    assert type_in(*words) == (1, "", f"huajuan: there is no account with the id {number}\n")
+    number = arguments[arguments.index("--id") + 1]
+    assert type_in(*arguments) == (1, "", f"huajuan: there is no account with the id {number}\n")
     assert topics(database_url) == before
 
 
@@ -77,33 +77,33 @@ def test_an_id_is_a_number(
 
 
 @pytest.mark.parametrize(
-    "words", [("users", "ban", "ann", "--id", "1", "--reason", "x"), ("timeline", "ann", "--id", "1")]
+    "arguments", [("users", "ban", "ann", "--id", "1", "--reason", "x"), ("timeline", "ann", "--id", "1")]
 )
-def test_a_name_and_an_id_are_one_too_many(
-    type_in: Type, database_url: str, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+def test_a_name_together_with_an_id_is_rejected(
+    type_in: Type, database_url: str, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
 ) -> None:
     registered(database_url, "ann")
     with pytest.raises(SystemExit) as refused:
-        type_in(*words)
+        type_in(*arguments)
     assert refused.value.code == 1
     assert topics(database_url) == ["account.registered"]
 
 
-def test_an_abbreviated_option_is_one_too_many_too(type_in: Type, database_url: str) -> None:
+def test_a_name_together_with_an_abbreviated_id_is_rejected(type_in: Type, database_url: str) -> None:
     registered(database_url, "ann")
     said = type_in("timeline", "ann", "--i", "1")
     assert (said.status, said.err) == (
-        1, "huajuan: an account is given by its name or by --id, not by both\n",
+        1, "huajuan: give the account's name or --id, not both\n",
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("words", [("users", "ban", "ann"), ("users", "promote", "ann"), ("users",)])
-def test_a_ban_has_a_reason(type_in: Type, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("arguments", [("users", "ban", "ann"), ("users", "promote", "ann"), ("users",)])
+def test_a_ban_needs_a_reason(type_in: Type, arguments: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as refused:
-        type_in(*words)
+        type_in(*arguments)
     assert refused.value.code == 1
 
 
-def test_a_name_behind_the_end_of_options_is_a_name(type_in: Type, database_url: str) -> None:
+def test_a_name_after_two_dashes_is_a_name(type_in: Type, database_url: str) -> None:
     registered(database_url, "--id")
     assert type_in("users", "ban", "--reason", "x", "--", "--id").out == "--id is banned now\n"

@@ -1,4 +1,4 @@
-"""`verify --pictures`: stored pictures against what the log has on record, without the service."""
+"""`verify --pictures`: compares stored pictures with the log, without the service."""
 
 import asyncio
 import json
@@ -10,39 +10,38 @@ from uuid import UUID
 
 import pytest
 
-from huajuan.commands.delete_images import delete_images
-from huajuan.commands.restore_images import restore_images
+from huajuan.commands.images import delete_images, restore_images
 from huajuan.domain.image import Image
 from huajuan.event_store.loader import Stream
-from huajuan.http.services import Desk
+from huajuan.http.services import Services
 from tests.cli.conftest import Huajuan
 from tests.commands.people import a_person, a_picture
 from tests.s3 import pointing_at
-from tests.services import desk_on
+from tests.services import services_on
 
 WHOLE = "pictures as on record"
 
 
 class Store:
-    """Pictures on record, by what became of them, and the folder of their files."""
+    """Recorded pictures by their state, and the folder of their files."""
 
     def __init__(self, dsn: str, folder: Path) -> None:
         self.dsn, self.folder = dsn, folder
         self.images: list[UUID] = []
         self.ann: UUID | None = None
 
-    def act(self, act: Callable[[Desk], Any]) -> None:
+    def act(self, act: Callable[[Services], Any]) -> None:
         async def acting() -> None:
             quiet = {"sweep_every_seconds": 3600.0, "storage_url": str(self.folder)}
-            async with desk_on(self.dsn, **quiet) as desk:
-                await act(desk)
+            async with services_on(self.dsn, **quiet) as services:
+                await act(services)
 
         asyncio.run(acting())
 
-    async def draw(self, desk: Desk, number: int) -> None:
-        self.ann = self.ann or await a_person(desk, check_ins=number)
+    async def draw(self, services: Services, number: int) -> None:
+        self.ann = self.ann or await a_person(services, check_ins=number)
         for _ in range(number):
-            self.images.append(UUID(str((await a_picture(desk, self.ann)).picture)[:32]))
+            self.images.append(UUID(str((await a_picture(services, self.ann)).picture)[:32]))
 
     def file(self, number: int) -> Path:
         return self.folder / f"{self.images[number].hex}.png"
@@ -51,11 +50,11 @@ class Store:
 @pytest.fixture
 def store(database_url: str, tmp_path: Path) -> Store:
     store = Store(database_url, tmp_path / "data" / "pictures")
-    store.act(lambda desk: store.draw(desk, 5))
+    store.act(lambda services: store.draw(services, 5))
     return store
 
 
-def test_pictures_that_are_as_on_record(store: Store, huajuan: Huajuan) -> None:
+def test_unchanged_pictures_are_whole(store: Store, huajuan: Huajuan) -> None:
     said = huajuan(store.dsn, "verify", "--pictures")
     assert (said.status, said.out.splitlines()[-1]) == (0, "whole")
     assert f"\n5 {WHOLE}, 0 gone as on record, 0 missing, 0 changed, 0 unreadable; " in said.out
@@ -66,9 +65,9 @@ def test_pictures_that_are_as_on_record(store: Store, huajuan: Huajuan) -> None:
     assert "pictures" not in json.loads(huajuan(store.dsn, "verify", "--json").out)
 
 
-def test_what_is_missing_or_changed_is_named(store: Store, huajuan: Huajuan) -> None:
+def test_missing_and_changed_pictures_are_listed(store: Store, huajuan: Huajuan) -> None:
     whole = store.file(0).read_bytes()
-    store.file(0).write_bytes(whole[:-1] + b"x")  # of the same size
+    store.file(0).write_bytes(whole[:-1] + b"x")  # with the same size
     store.file(1).write_bytes(whole + b"x")
     store.file(2).unlink()
     store.file(3).unlink()
@@ -86,13 +85,15 @@ def test_what_is_missing_or_changed_is_named(store: Store, huajuan: Huajuan) -> 
     assert huajuan(store.dsn, "verify").status == 0
 
 
-def test_what_is_deleted_swept_or_erased_need_not_be_there(store: Store, huajuan: Huajuan) -> None:
-    async def lose(desk: Desk) -> None:
+def test_deleted_swept_and_erased_pictures_may_be_missing(store: Store, huajuan: Huajuan) -> None:
+    async def lose(services: Services) -> None:
         assert store.ann
-        await delete_images(desk.store, desk.trash, store.ann, store.images[:4], timedelta(hours=1))
-        await restore_images(desk.store, store.ann, store.images[3:4])
+        await delete_images(
+            services.store, services.deleted_pictures, store.ann, store.images[:4], timedelta(hours=1)
+        )
+        await restore_images(services.store, store.ann, store.images[3:4])
         for image_id, verb in ((store.images[1], Image.erase), (store.images[2], sweep)):
-            await desk.store.change(_doing(verb), Stream(Image, image_id))
+            await services.store.change(_doing(verb), Stream(Image, image_id))
 
     def sweep(image: Image) -> None:
         image.sweep(image.modified_on + timedelta(hours=2))
@@ -115,10 +116,12 @@ def _doing(verb: Callable[[Image], None]) -> Callable[[Image | None], list[Image
     return decide
 
 
-def test_a_deleted_picture_that_is_still_there_is_compared(store: Store, huajuan: Huajuan) -> None:
-    async def delete(desk: Desk) -> None:
+def test_a_deleted_picture_with_a_file_is_compared(store: Store, huajuan: Huajuan) -> None:
+    async def delete(services: Services) -> None:
         assert store.ann
-        await delete_images(desk.store, desk.trash, store.ann, store.images[:1], timedelta(hours=1))
+        await delete_images(
+            services.store, services.deleted_pictures, store.ann, store.images[:1], timedelta(hours=1)
+        )
 
     store.act(delete)
     store.file(0).write_bytes(b"x")
@@ -135,13 +138,13 @@ def test_an_event_without_a_size_is_compared_by_its_digest(
 
     monkeypatch.setattr(Image, "draw", draw)
     store = Store(database_url, tmp_path / "data" / "pictures")
-    store.act(lambda desk: store.draw(desk, 2))
+    store.act(lambda services: store.draw(services, 2))
     assert huajuan(store.dsn, "verify", "--pictures").status == 0
     store.file(1).write_bytes(store.file(1).read_bytes() + b"x")
     assert f"CHANGED picture {store.file(1).name}" in huajuan(store.dsn, "verify", "--pictures").out
 
 
-def test_a_store_that_is_not_there_is_not_made(store: Store, huajuan: Huajuan) -> None:
+def test_a_missing_store_is_not_created(store: Store, huajuan: Huajuan) -> None:
     store.folder.rename(store.folder.with_name("elsewhere"))
     said = huajuan(store.dsn, "verify", "--pictures")
     assert said.status == 1
@@ -158,19 +161,19 @@ def test_a_store_that_does_not_answer(
         monkeypatch.setattr("huajuan.storage.pictures.RETRIES_MAX", 0)
         said = huajuan(store.dsn, "verify", "--pictures")
     assert said.status == 1
-    assert said.err.splitlines()[-1].startswith("huajuan: the picture store does not work: ")
+    assert said.err.splitlines()[-1].startswith("huajuan: the picture store is unavailable: ")
 
 
 def test_an_export_has_no_pictures(store: Store, huajuan: Huajuan, tmp_path: Path) -> None:
     huajuan(store.dsn, "export", "--out", tmp_path / "log.jsonl")
     said = huajuan(store.dsn, "verify", tmp_path / "log.jsonl", "--pictures")
-    assert (said.status, said.err) == (1, "huajuan: --pictures compares with the log itself: give no FILE\n")
+    assert (said.status, said.err) == (1, "huajuan: --pictures compares with the log itself: omit FILE\n")
 
 
-def test_memory_is_for_a_page_of_pictures(
+def test_memory_is_bounded_by_the_page_size(
     store: Store, huajuan: Huajuan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever a page holds, the answer is the same."""
+    """The page size does not change the result."""
     monkeypatch.setattr("huajuan.audit.stored_pictures.PAGE_POSITIONS", 3)
     monkeypatch.setattr("huajuan.storage.pictures.CHUNK_BYTES", 7)
     assert f"\n5 {WHOLE}" in huajuan(store.dsn, "verify", "--pictures").out

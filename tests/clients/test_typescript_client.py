@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def _run(tool: str, *words: str, folder: Path) -> str:
-    """What the tool wrote."""
+    """Run a tool and return its output."""
     command = [str(TOOLS / tool), *words]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS_MAX)
     assert ran.returncode == 0, ran.stdout + ran.stderr

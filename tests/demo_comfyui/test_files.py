@@ -1,4 +1,4 @@
-"""The painter's files are few and go with it."""
+"""The files of the demo server are bounded and removed with it."""
 
 import pytest
 from PIL import Image

@@ -1,4 +1,4 @@
-"""The painter's landscapes: the same from the same, different from different, at any size, and marked."""
+"""The landscapes: deterministic, of any size, and marked."""
 
 from itertools import combinations
 

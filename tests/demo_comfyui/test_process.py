@@ -1,4 +1,4 @@
-"""The painter as a process: tells its URL, ends on a signal and with its parent, leaves nothing behind."""
+"""The demo server as a process: prints its URL, ends on signals and with its parent, and cleans up."""
 
 import json
 import os
@@ -19,7 +19,7 @@ COMMAND = [sys.executable, "-m", "huajuan.demo_comfyui", "--port", "0", "--exit-
 
 
 class Process:
-    """A painter in a process of its own, its files below a folder of the test's."""
+    """A demo server process with its files in the test's folder."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.child = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The admin role: given and taken in turn, each time with a reason."""
+"""The admin role: granted and revoked in turn, each time with a reason."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""Who may use an e-mail address, and what one looks like."""
+"""The claim of an e-mail address, and its valid forms."""
 
 from uuid import UUID
 
@@ -15,21 +15,21 @@ def claimed_by_ann() -> Story[EmailClaim]:
     return Story(lambda: EmailClaim.begin(CLAIM, ANN))
 
 
-def test_another_account_cannot_claim_it() -> None:
+def test_a_claim_by_another_account_is_refused() -> None:
     claimed_by_ann().refuses(EmailTaken, lambda c: c.claim(BEN))
 
 
-def test_its_own_account_claims_it_in_silence() -> None:
+def test_a_claim_by_the_holder_appends_no_event() -> None:
     claimed_by_ann().when(lambda c: c.claim(ANN)).then()
 
 
-def test_once_released_anybody_claims_it() -> None:
+def test_a_released_address_can_be_claimed_by_another_account() -> None:
     claimed_by_ann().given(lambda c: c.release()).when(lambda c: c.claim(BEN)).then(
         ("email_claim.claimed_again", {"account_id": BEN})
     )
 
 
-def test_it_is_released_once() -> None:
+def test_a_claim_is_released_once() -> None:
     claimed_by_ann().when(lambda c: c.release()).then(("email_claim.released", {}))
     claimed_by_ann().given(lambda c: c.release()).when(lambda c: c.release()).then()
 
@@ -49,7 +49,7 @@ def test_spellings_of_one_address_fold_to_one(one: str, other: str) -> None:
 @pytest.mark.parametrize(
     "email", ["a@b.cc", "3@qq.com", "用户@例子.广告", "a.b+c@d-e.f.org", "x" * 64 + "@b.cc"]
 )
-def test_an_address_that_can_be_one_is_accepted(email: str) -> None:
+def test_a_valid_address_is_accepted(email: str) -> None:
     check_email(email)
 
 
@@ -60,11 +60,11 @@ def test_an_address_that_can_be_one_is_accepted(email: str) -> None:
         "a@b.cc\n", "x" * 65 + "@b.cc", "a@" + "b" * 250 + ".cc",
     ],
 )  # fmt: skip
-def test_an_address_that_cannot_be_one_is_refused(email: str) -> None:
+def test_a_malformed_address_is_refused(email: str) -> None:
     with pytest.raises(EmailMalformed):
         check_email(email)
 
 
-def test_no_address_is_its_own_refusal() -> None:
+def test_an_empty_address_is_refused_as_missing() -> None:
     with pytest.raises(EmailMissing):
         check_email("")

@@ -1,4 +1,4 @@
-"""A like and a favorite: one for each account and picture, given and taken back in turn."""
+"""Likes and favorites: one for each account and picture, given and taken back in turn."""
 
 from uuid import UUID
 
@@ -8,7 +8,7 @@ from huajuan.domain.refusals import AlreadyFavorite, AlreadyLiked, NotFavorite, 
 from tests.story import Story
 
 ID, ANN, PICTURE = UUID(int=1), UUID(int=2), UUID(int=3)
-WHOSE = {"account_id": ANN, "image_id": PICTURE}
+PAIR = {"account_id": ANN, "image_id": PICTURE}
 
 
 def liked() -> Story[Like]:
@@ -25,13 +25,13 @@ def test_a_like_is_given_once() -> None:
 
 def test_a_like_is_taken_back_once() -> None:
     story = liked().when(lambda like: like.take_back())
-    story.then(("like.taken_back", WHOSE))
+    story.then(("like.taken_back", PAIR))
     story.refuses(NotLiked, lambda like: like.take_back())
 
 
 def test_a_like_taken_back_can_be_given_again() -> None:
     liked().given(lambda like: like.take_back()).when(lambda like: like.give()).then(
-        ("like.given_again", WHOSE)
+        ("like.given_again", PAIR)
     )
 
 
@@ -41,14 +41,14 @@ def test_a_favorite_is_added_once() -> None:
 
 def test_a_favorite_is_removed_once_and_can_be_added_again() -> None:
     story = favored().when(lambda favorite: favorite.remove())
-    story.then(("favorite.removed", WHOSE))
+    story.then(("favorite.removed", PAIR))
     story.refuses(NotFavorite, lambda favorite: favorite.remove())
-    story.when(lambda favorite: favorite.add()).then(("favorite.added_again", WHOSE))
+    story.when(lambda favorite: favorite.add()).then(("favorite.added_again", PAIR))
 
 
-def test_a_like_and_a_favorite_go_with_the_person_once() -> None:
+def test_a_like_and_a_favorite_are_withdrawn_once() -> None:
     like, favorite = liked().when(Like.withdraw), favored().when(Favorite.withdraw)
-    like.then(("like.taken_back", WHOSE))
-    favorite.then(("favorite.removed", WHOSE))
+    like.then(("like.taken_back", PAIR))
+    favorite.then(("favorite.removed", PAIR))
     like.when(Like.withdraw).then()
     favorite.when(Favorite.withdraw).then()

@@ -14,13 +14,13 @@ NewUser = Callable[..., User]
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """An empty folder that the server's account can pass through."""
+    """An empty folder that the server's account can traverse."""
     with passable_folder(fast_folder()) as made:
         yield made
 
 
 @pytest.fixture
 def new_user() -> Iterator[NewUser]:
-    """Starts processes that use an embedded server; those left over leave after the test."""
+    """Starts processes that use an embedded server, and ends the remaining ones after the test."""
     with ExitStack() as users:
         yield lambda root, **options: users.enter_context(User(root, **options))

@@ -1,4 +1,4 @@
-"""What a crash leaves behind: dead servers, zombies, numbers in use by others, half-made folders."""
+"""Starts after a crash: dead servers, zombies, re-used pids, incomplete folders."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ def test_committed_rows_survive_kill_9(postgres_control: Started) -> None:
     assert heard[-1].startswith("recovering the database after a crash")
 
 
-def test_kill_9_while_a_backend_works_waits_for_it(postgres_control: Started) -> None:
+def test_a_start_after_kill_9_waits_for_running_backends(postgres_control: Started) -> None:
     server = postgres_control(durable=False)
     with psycopg.connect(server.dsn()) as connection:
         connection.execute("select 1")
@@ -37,7 +37,7 @@ def test_kill_9_while_a_backend_works_waits_for_it(postgres_control: Started) ->
 
 
 def leave_pid(server: EmbeddedPostgres, pid: int) -> None:
-    """Make it look as if the server had run under this number and then vanished."""
+    """Writes lock files as of a server that had this pid and vanished."""
     server.stop()
     for path in (server.data / "postmaster.pid", server.root / "run" / ".s.PGSQL.5432.lock"):
         path.write_text(f"{pid}\n{server.data}\n1\n5432\n{server.root / 'run'}\n")
@@ -45,14 +45,14 @@ def leave_pid(server: EmbeddedPostgres, pid: int) -> None:
         os.chown(path, server.data.stat().st_uid, -1)
 
 
-def test_a_number_now_used_by_another_process_is_no_obstacle(postgres_control: Started) -> None:
+def test_a_reused_pid_does_not_prevent_a_start(postgres_control: Started) -> None:
     server = postgres_control(durable=False)
     leave_pid(server, os.getpid())
     assert server.running() is None
     assert server.start().running() not in (None, os.getpid())
 
 
-def test_a_zombie_is_no_server(postgres_control: Started) -> None:
+def test_a_zombie_is_not_a_server(postgres_control: Started) -> None:
     server = postgres_control(durable=False)
     with subprocess.Popen([sys.executable, "-c", ""]) as zombie:
         eventually(lambda: "\nState:\tZ" in Path(f"/proc/{zombie.pid}/status").read_text())
@@ -60,7 +60,7 @@ def test_a_zombie_is_no_server(postgres_control: Started) -> None:
         assert server.start().running() not in (None, zombie.pid)
 
 
-def test_a_killed_initdb_leaves_nothing_half_made(folder: Path, new_user: NewUser) -> None:
+def test_a_killed_initdb_leaves_no_data_folder(folder: Path, new_user: NewUser) -> None:
     user = new_user(folder)
     eventually((folder / "pgdata.new" / "base").exists)
     user.kill()
@@ -71,9 +71,7 @@ def test_a_killed_initdb_leaves_nothing_half_made(folder: Path, new_user: NewUse
             assert connection.execute("select 1").fetchone() == (1,)
 
 
-def test_the_next_user_joins_and_ends_a_server_whose_application_was_killed(
-    folder: Path, new_user: NewUser
-) -> None:
+def test_the_next_user_stops_the_server_of_a_killed_application(folder: Path, new_user: NewUser) -> None:
     user = new_user(folder)
     pid = user.server_pid()
     user.kill()

@@ -1,4 +1,4 @@
-"""Variables that lead libpq to another server do not lead away from the embedded one."""
+"""libpq variables for another server do not affect the embedded one."""
 
 import os
 
@@ -18,7 +18,7 @@ ELSEWHERE = {
 
 @pytest.mark.skipif("HUAJUAN_TEST_DATABASE_URL" in os.environ, reason="the server is not an embedded one")
 @pytest.mark.parametrize("name", ELSEWHERE)
-def test_the_embedded_server_is_found(
+def test_the_embedded_server_is_reached(
     postgres_server: str, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, ELSEWHERE[name])

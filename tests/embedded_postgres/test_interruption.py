@@ -1,4 +1,4 @@
-"""Ctrl-C at an awkward moment leaves no server that nobody looks after."""
+"""Ctrl-C during a start leaves no unmanaged server."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.database import eventually
 
 
 def interrupt(told: str) -> None:
-    """Progress is told from the middle of a start, so raise from there."""
+    """The progress callback raises in the middle of a start."""
     if told.startswith("starting"):
         raise KeyboardInterrupt
 
@@ -22,7 +22,9 @@ def test_an_interrupted_start_can_be_repeated(folder: Path) -> None:
     eventually(lambda: server.running() is None)
 
 
-def test_a_server_interrupted_while_it_starts_is_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_interrupted_during_its_start_is_stopped(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 

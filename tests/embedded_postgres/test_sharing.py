@@ -1,4 +1,4 @@
-"""Several processes, one server: the first starts it, the last stops it."""
+"""Several processes share a server: the first starts it, the last stops it."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def test_processes_that_start_at_once_share_one_server(folder: Path, new_user: N
     assert len({user.server_pid() for user in users}) == 1
 
 
-def test_the_last_one_stops_it(folder: Path, new_user: NewUser) -> None:
+def test_the_last_process_stops_the_server(folder: Path, new_user: NewUser) -> None:
     first, last = new_user(folder), new_user(folder)
     pid = first.server_pid()
     assert last.server_pid() == pid
@@ -38,7 +38,7 @@ def test_the_last_one_stops_it(folder: Path, new_user: NewUser) -> None:
     assert server.running() is None
 
 
-def test_one_process_may_use_it_twice(folder: Path) -> None:
+def test_one_process_can_use_a_server_twice(folder: Path) -> None:
     first = EmbeddedPostgres(folder, durable=False, die_with_parent=True).start()
     with EmbeddedPostgres(folder) as second:
         first.stop()

@@ -1,4 +1,4 @@
-"""Another process that uses an embedded server, and leaves in whatever way the test wants."""
+"""Another process that uses an embedded server and ends as the test requires."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ server.stop()
 
 
 class User:
-    """A process that starts or joins a server at once, and stays until told to go."""
+    """A process that starts or shares a server at once, and runs until it is ended."""
 
     def __init__(self, root: Path, *, die_with_parent: bool = False) -> None:
         command = [sys.executable, "-c", PROGRAM, str(root), str(die_with_parent)]
@@ -27,16 +27,16 @@ class User:
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=CHECKOUT, text=True)
 
     def server_pid(self) -> int:
-        """Wait until the process has its server, and tell that server's number."""
+        """Waits until the process has its server, and returns the server's pid."""
         assert self._process.stdout
         return int(self._process.stdout.readline())
 
     def leave(self) -> None:
-        """Stop in the ordinary way."""
+        """Ends the process in the regular way."""
         self._process.communicate("go\n", timeout=PATIENCE_SECONDS)
 
     def kill(self) -> None:
-        """Stop by kill -9."""
+        """Ends the process by kill -9."""
         self._process.kill()
         self._process.communicate(timeout=PATIENCE_SECONDS)
 

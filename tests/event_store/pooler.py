@@ -1,4 +1,4 @@
-"""A connection pooler for tests: between a client and a PostgreSQL server on a socket, as far as it takes."""
+"""A minimal connection pooler between a client and a PostgreSQL server, for tests."""
 
 import socket
 import struct
@@ -14,7 +14,7 @@ _LONGEST = 1 << 20
 
 
 class Peer:
-    """One side of a connection, read message by message."""
+    """One side of a connection: reads and writes single messages."""
 
     def __init__(self, plug: socket.socket) -> None:
         self._plug = plug
@@ -40,7 +40,7 @@ class Peer:
 
 
 def _until_ready(server: Peer, client: Peer | None, *, new_pid: bool = False) -> None:
-    """Passes on all messages up to `ReadyForQuery`."""
+    """Forwards all messages up to `ReadyForQuery`."""
     kind = b""
     while kind != b"Z":
         kind, message = server.read()
@@ -52,7 +52,10 @@ def _until_ready(server: Peer, client: Peer | None, *, new_pid: bool = False) ->
 
 
 def _serve(plug: socket.socket, path: str, kind: Kind) -> None:
-    """`own pid` names itself at the start, as pgbouncer does; `turns` gives each transaction to another backend."""
+    """`own pid` reports its own process id, like pgbouncer.
+
+    `turns` uses another backend for each transaction.
+    """
     with ExitStack() as stack, suppress(OSError):
         client = Peer(stack.enter_context(plug))
         _, startup = client.read(startup=True)
@@ -80,7 +83,7 @@ def _serve(plug: socket.socket, path: str, kind: Kind) -> None:
 
 @contextmanager
 def pooler(dsn: str, kind: Kind) -> Iterator[str]:
-    """The DSN that leads through it."""
+    """The DSN of the pooler."""
     parts = conninfo_to_dict(dsn)
     path = f"{parts['host']}/.s.PGSQL.{parts['port']}"
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -1,4 +1,4 @@
-"""Programs that tests start as processes of their own, to race them and to kill them.
+"""Programs that tests start as separate processes, for races and kills.
 
 `python -m tests.event_store.process append DSN SAVES` · `hold DSN NAME…` · `acknowledge DSN`
 """
@@ -9,20 +9,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from huajuan.domain.aggregate import Entity
+from huajuan.domain.aggregate import AggregateRoot
 from huajuan.domain.email_claim import EmailClaim
 from huajuan.domain.refusals import NotEnoughPoints
 from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
 from huajuan.observability.logs import configure_logs
-from tests.event_store.studio import hold, opened
+from tests.event_store.helpers import hold, opened
 
 ROOT = Path(__file__).parent.parent.parent
 TASKS = 16
 
 
 async def start(*arguments: object) -> asyncio.subprocess.Process:
-    """Run one of these programs; its lines are read from its standard output."""
+    """Starts one of these programs. The test reads its standard output."""
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.event_store.process", *map(str, arguments),
         cwd=ROOT, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
@@ -30,9 +30,9 @@ async def start(*arguments: object) -> asyncio.subprocess.Process:
 
 
 async def append_claims(store: EventStore, stream: UUID, events: int = 1) -> int:
-    """One save of one to three events on a stream of its own; its last position."""
+    """Saves one to three events on a new stream. Returns the last position."""
 
-    def decide(_: EmailClaim | None) -> Iterable[Entity]:
+    def decide(_: EmailClaim | None) -> Iterable[AggregateRoot]:
         claim = EmailClaim.begin(stream, stream)
         if events > 1:
             claim.release()
@@ -54,7 +54,7 @@ async def append(dsn: str, saves_of_a_task: str) -> None:
 
 
 async def hold_until_refused(dsn: str, *names: str) -> None:
-    """On "go", take 7 points at a time from each account, from several tasks, until there are too few.
+    """After "go", takes 7 points at a time from each account, in several tasks, until there are too few.
 
     Prints how often it did.
     """
@@ -76,7 +76,7 @@ async def hold_until_refused(dsn: str, *names: str) -> None:
 
 
 async def acknowledge(dsn: str) -> None:
-    """Append for ever, and print each stream once its append has been acknowledged."""
+    """Appends without end, and prints each stream after the acknowledgement of its append."""
     async with opened(dsn) as store:
 
         async def for_ever() -> None:

@@ -1,4 +1,4 @@
-"""Two servers with streaming replication, for tests of fail-overs: the second is a copy of the first, and follows it."""
+"""Two servers with streaming replication, for tests of failovers."""
 
 import subprocess
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from huajuan.server.database import create_tables
 from tests.database import eventually, fast_folder, kill_server, passable_folder
 
 COPY_SECONDS_MAX = 120
-# As a rule in memory: what a killed process has written stays there without fsync.
+# In memory where possible. The data of a killed process survives there without fsync.
 _SETTINGS = {
     "wal_level": "replica",
     "max_wal_senders": "8",
@@ -29,7 +29,7 @@ _SETTINGS = {
 
 @dataclass
 class Pair:
-    """`dsn` names both, whichever of them takes writes."""
+    """`dsn` has both servers and connects to the one that accepts writes."""
 
     primary: EmbeddedPostgres
     standby: EmbeddedPostgres
@@ -42,13 +42,13 @@ class Pair:
         )
 
     def wait_for_each_commit(self) -> None:
-        """From here on a commit is acknowledged when the standby has it."""
+        """Turns on synchronous replication."""
         on(self.primary, "ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
         state = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
         eventually(lambda: on(self.primary, state))
 
     def cut_off(self) -> None:
-        """From here on the standby gets nothing: what is committed is lost with the primary."""
+        """Stops the replication: later commits are lost with the primary."""
         head = on(self.primary, "SELECT pg_current_wal_lsn()")[0][0]
         eventually(lambda: on(self.standby, f"SELECT pg_last_wal_replay_lsn() >= '{head}'")[0][0])
         on(self.standby, "ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
@@ -64,7 +64,7 @@ class Pair:
 
 @contextmanager
 def replicated() -> Iterator[Pair]:
-    """The tables are made, and both servers hold them."""
+    """A primary and a standby that both have the tables."""
     with (
         passable_folder(fast_folder()) as first,
         passable_folder(fast_folder()) as second,
@@ -78,7 +78,7 @@ def replicated() -> Iterator[Pair]:
 
 
 def on(server: EmbeddedPostgres, *statements: str) -> list[Any]:
-    """The rows of the last statement."""
+    """Executes statements and returns the rows of the last one."""
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         for statement in statements:
             cursor = connection.execute(statement.encode())

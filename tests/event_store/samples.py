@@ -1,6 +1,6 @@
-"""A stored sample of every event ever shipped. `python -m tests.event_store.samples` adds the missing ones.
+"""A stored sample of each version of each event. `python -m tests.event_store.samples` adds missing samples.
 
-An existing sample is never changed: it is what logs out there hold.
+Never change a sample: existing logs contain such rows.
 """
 
 import json
@@ -14,15 +14,14 @@ from eventsourcing.persistence import StoredEvent
 
 from huajuan.domain.account import Account
 from huajuan.domain.admin import Admin
-from huajuan.domain.aggregate import Occasion, on_occasion
+from huajuan.domain.aggregate import EventMetadata, with_event_metadata
 from huajuan.domain.email_claim import EmailClaim
 from huajuan.domain.favorite import Favorite
-from huajuan.domain.image import Image
-from huajuan.domain.image_parameters import Order
-from huajuan.domain.inference_servers import Studio
+from huajuan.domain.image import Image, ImageParameters
+from huajuan.domain.inference_servers import InferenceServers
 from huajuan.domain.like import Like
 from huajuan.domain.read_table import ReadTable
-from huajuan.domain.registry import KINDS
+from huajuan.domain.registry import AGGREGATES
 from huajuan.event_store.mapper import EventMapper
 
 FILE = Path(__file__).parent / "samples.json"
@@ -33,14 +32,14 @@ AT = datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=UTC)
 
 
 class OneKey(dict[UUID, AESGCM | None]):
-    """Everybody's key is the same."""
+    """The same key for each account."""
 
     def __missing__(self, subject: UUID) -> AESGCM:
         return AESGCM(b"k" * 32)
 
 
 def shipped_topics() -> set[str]:
-    nested = (value for kind in KINDS for value in vars(kind).values() if isinstance(value, type))
+    nested = (value for kind in AGGREGATES for value in vars(kind).values() if isinstance(value, type))
     return {value.TOPIC for value in nested if hasattr(value, "TOPIC")}
 
 
@@ -57,14 +56,14 @@ def somebody_gone() -> Account:
     return gone
 
 
-def administration() -> tuple[Admin, ReadTable, Studio]:
+def administration() -> tuple[Admin, ReadTable, InferenceServers]:
     admin = Admin.begin(ADMIN, ANN, "runs the service")
     admin.revoke("on leave")
     admin.grant("is back")
-    table = ReadTable.name(TABLE, "history_v1")
-    table.ask_for_rebuild("a fold was mended")
+    table = ReadTable.begin(TABLE, "history_v1")
+    table.request_rebuild("a fold was mended")
     table.skip(7, "image.drawn", "its file is lost")
-    studio = Studio.open(STUDIO)
+    studio = InferenceServers.begin(STUDIO)
     studio.add("http://gpu-2:8188", [], "more to draw")
     studio.remove("http://gpu-2:8188", [], "it is needed elsewhere")
     return admin, table, studio
@@ -81,22 +80,22 @@ def marks() -> tuple[Like, Favorite]:
 
 
 def a_life() -> list[Any]:
-    """Events that together use every class once, in an order that could have happened."""
-    with on_occasion(Occasion(AT, ANN, "request-1")):
+    """Events of all classes, in a possible order."""
+    with with_event_metadata(EventMetadata(AT, ANN, "request-1")):
         account = Account.register(ANN, "ann", "ann@example.org", "$2b$hash")
         account.grant(5, "welcome")
         account.check_in(date(2026, 11, 24))
         account.hold(PICTURE, 20)
         account.hold(LOST, 20)
         account.settle(PICTURE)
-        account.take_back(LOST, "lost")
+        account.return_points(LOST, "lost")
         account.change_email("new@example.org")
         account.change_password("$2b$other")
         account.change_avatar("https://example.org/a.png")
         claim = EmailClaim.begin(CLAIM, ANN)
         claim.release()
         claim.claim(ANN)
-        order = Order("sun", 220, 200, 30, "DDIM", "7")
+        order = ImageParameters("sun", 220, 200, 30, "DDIM", "7")
         drawn, failed, swept, unwanted = (
             Image.request(i, ANN, order, 20, AT, "ef" * 32) for i in (PICTURE, LOST, SWEPT, UNWANTED)
         )
@@ -118,6 +117,13 @@ def a_life() -> list[Any]:
     return [event for aggregate in told for event in aggregate.collect_events()] + [snapshot]
 
 
+def of_a_command() -> Any:
+    """An event of an idempotent command."""
+    with with_event_metadata(EventMetadata(AT, ANN, "request-1", "00000000000000000000000000000007.0")):
+        like = Like.begin(LIKE, ANN, PICTURE)
+    return like.collect_events()[0]
+
+
 def load() -> dict[str, StoredEvent]:
     samples = json.loads(FILE.read_text())
     return {
@@ -129,9 +135,9 @@ def load() -> dict[str, StoredEvent]:
 def add_missing() -> None:
     samples = json.loads(FILE.read_text()) if FILE.exists() else {}
     mapper = EventMapper(keys=OneKey())
-    for event in a_life():
+    named = [(f"{event.TOPIC} v{getattr(type(event), 'class_version', 1)}", event) for event in a_life()]
+    for name, event in [*named, ("like.given v1 of a command", of_a_command())]:
         row = mapper.to_stored_event(event)
-        name = f"{row.topic} v{getattr(type(event), 'class_version', 1)}"
         stored = {"stream": str(row.originator_id), "version": row.originator_version}
         samples.setdefault(name, stored | {"topic": row.topic, "state": row.state.decode()})
     FILE.write_text(json.dumps(samples, indent=1, ensure_ascii=False) + "\n")

@@ -1,4 +1,4 @@
-"""Appending: positions, conflicts inside one batch, bounds, and what a caller that goes away leaves."""
+"""Appends: positions, conflicts within a batch, bounds, cancelled callers."""
 
 import asyncio
 from uuid import UUID, uuid4
@@ -7,14 +7,13 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 
 from huajuan.domain.account import Account
-from huajuan.domain.aggregate import Entity
+from huajuan.domain.aggregate import AggregateRoot
 from huajuan.domain.refusals import AlreadyCheckedIn, NotEnoughPoints
-from huajuan.event_store.errors import Conflict, LogBusy, LogError, PersonErased
-from huajuan.event_store.limits import LogLimits
+from huajuan.event_store.errors import Conflict, DatabaseBusy, DatabaseFailure, PersonErased
 from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
-from huajuan.event_store.writer import Writer
-from tests.event_store.studio import check_in, hold, is_whole, log_rows, opened, register
+from huajuan.event_store.writer import EventStoreLimits, Writer
+from tests.event_store.helpers import check_in, hold, is_whole, log_rows, opened, register
 
 
 def row(stream: UUID | None = None, version: int = 1, state: bytes = b"{}", topic: str = "t") -> StoredEvent:
@@ -30,7 +29,7 @@ async def test_every_append_returns_the_log_position_after_it(database_url: str)
         assert second.aggregates[0].balance == 80
 
 
-async def test_the_store_tells_its_listeners_how_far_the_log_goes(database_url: str) -> None:
+async def test_listeners_get_the_position_of_the_log(database_url: str) -> None:
     async with opened(database_url) as store:
         heard: list[int] = []
         store.on_appended.append(heard.append)
@@ -39,10 +38,10 @@ async def test_the_store_tells_its_listeners_how_far_the_log_goes(database_url: 
         assert heard == [1, 2]
 
 
-async def test_of_two_saves_in_conflict_in_one_batch_one_is_refused_and_the_rest_lands(
+async def test_of_two_conflicting_saves_in_a_batch_one_is_rejected(
     database_url: str,
 ) -> None:
-    writer = Writer(database_url, LogLimits(), lambda _: None)
+    writer = Writer(database_url, EventStoreLimits(), lambda _: None)
     await writer.open()
     hot, taken = uuid4(), uuid4()
     await writer.append([row(taken)])
@@ -59,28 +58,28 @@ async def test_of_two_saves_in_conflict_in_one_batch_one_is_refused_and_the_rest
     assert is_whole(database_url)
 
 
-async def test_a_save_postgres_cannot_take_fails_alone(database_url: str) -> None:
-    writer = Writer(database_url, LogLimits(), lambda _: None)
+async def test_a_save_that_postgres_rejects_fails_alone(database_url: str) -> None:
+    writer = Writer(database_url, EventStoreLimits(), lambda _: None)
     await writer.open()
     saves = [[row()], [row(topic="nul\0")], [row()]]
     results = await asyncio.gather(*map(writer.append, saves), return_exceptions=True)
     await writer.close()
-    assert [type(r) for r in results] == [list, LogError, list]
+    assert [type(r) for r in results] == [list, DatabaseFailure, list]
     assert len(log_rows(database_url)) == 2
 
 
-async def test_a_full_queue_refuses_at_once(database_url: str) -> None:
-    writer = Writer(database_url, LogLimits(queue_saves_max=3), lambda _: None)
+async def test_a_full_queue_rejects_at_once(database_url: str) -> None:
+    writer = Writer(database_url, EventStoreLimits(queue_saves_max=3), lambda _: None)
     await writer.open()
     results = await asyncio.gather(*(writer.append([row()]) for _ in range(5)), return_exceptions=True)
     await writer.close()
-    assert [type(r) for r in results] == [list, list, list, LogBusy, LogBusy]
-    with pytest.raises(LogBusy):
+    assert [type(r) for r in results] == [list, list, list, DatabaseBusy, DatabaseBusy]
+    with pytest.raises(DatabaseBusy):
         await writer.append([row()])
 
 
-async def test_closing_appends_what_is_waiting(database_url: str) -> None:
-    writer = Writer(database_url, LogLimits(batch_saves_max=2), lambda _: None)
+async def test_closing_appends_the_waiting_saves(database_url: str) -> None:
+    writer = Writer(database_url, EventStoreLimits(batch_saves_max=2), lambda _: None)
     await writer.open()
     waiting = [asyncio.ensure_future(writer.append([row()])) for _ in range(7)]
     await asyncio.sleep(0)
@@ -88,14 +87,14 @@ async def test_closing_appends_what_is_waiting(database_url: str) -> None:
     assert [p for positions in await asyncio.gather(*waiting) for p in positions] == [1, 2, 3, 4, 5, 6, 7]
 
 
-async def test_a_refusal_is_decided_on_the_newest_facts_not_on_the_cached_ones(database_url: str) -> None:
+async def test_a_refusal_is_decided_on_the_newest_state(database_url: str) -> None:
     async with opened(database_url) as here, opened(database_url) as there:
         ann = await register(here, "ann")
         await check_in(there, ann)
         await hold(here, ann)  # cached here without points, which there were paid
 
 
-async def test_a_command_decided_on_old_facts_is_decided_again(database_url: str) -> None:
+async def test_a_decision_on_an_outdated_state_is_repeated(database_url: str) -> None:
     async with opened(database_url) as here, opened(database_url) as there:
         ann = await register(here, "ann")
         await check_in(here, ann)
@@ -105,12 +104,12 @@ async def test_a_command_decided_on_old_facts_is_decided_again(database_url: str
         assert (await here.find(Account, ann)) == (await there.find(Account, ann))
 
 
-async def test_silence_is_decided_on_the_newest_facts(database_url: str) -> None:
+async def test_a_decision_without_events_is_made_on_the_newest_state(database_url: str) -> None:
     async with opened(database_url) as here, opened(database_url) as there:
         ann = await register(here, "ann")
 
         async def change_email(store: EventStore, email: str) -> None:
-            def decide(account: Account | None) -> list[Entity]:
+            def decide(account: Account | None) -> list[AggregateRoot]:
                 assert account
                 account.change_email(email)
                 return [account]
@@ -122,7 +121,7 @@ async def test_silence_is_decided_on_the_newest_facts(database_url: str) -> None
         assert len(log_rows(database_url)) == 3
 
 
-async def test_a_caller_that_goes_away_leaves_no_state_that_never_was(database_url: str) -> None:
+async def test_a_cancelled_caller_leaves_no_wrong_cached_state(database_url: str) -> None:
     async with opened(database_url) as store:
         ann = await register(store, "ann")
         await check_in(store, ann)
@@ -136,7 +135,7 @@ async def test_a_caller_that_goes_away_leaves_no_state_that_never_was(database_u
             assert (await store.find(Account, ann)) == (await other.find(Account, ann))
 
 
-async def test_parallel_holds_never_spend_more_than_there_is(database_url: str) -> None:
+async def test_concurrent_holds_do_not_overdraw(database_url: str) -> None:
     async with opened(database_url) as store:
         ann = await register(store, "ann")
         await check_in(store, ann)
@@ -145,7 +144,7 @@ async def test_parallel_holds_never_spend_more_than_there_is(database_url: str) 
         assert (len(results) - len(refused), len(refused)) == (5, 15)
 
 
-async def test_parallel_check_ins_pay_once(database_url: str) -> None:
+async def test_concurrent_check_ins_count_once(database_url: str) -> None:
     async with opened(database_url) as here, opened(database_url) as there:
         ann = await register(here, "ann")
         visits = [check_in(store, ann) for _ in range(10) for store in (here, there)]
@@ -156,7 +155,7 @@ async def test_parallel_check_ins_pay_once(database_url: str) -> None:
         assert account.balance == 100
 
 
-async def test_nothing_personal_is_written_for_someone_without_a_key(database_url: str) -> None:
+async def test_no_personal_data_is_written_for_an_account_without_a_key(database_url: str) -> None:
     async with opened(database_url) as store:
         nobody = uuid4()
         with pytest.raises(PersonErased):
@@ -166,9 +165,9 @@ async def test_nothing_personal_is_written_for_someone_without_a_key(database_ur
     assert log_rows(database_url) == []
 
 
-async def test_the_lock_on_a_busy_account_is_bounded(database_url: str) -> None:
+async def test_the_wait_for_a_locked_account_is_bounded(database_url: str) -> None:
     async with opened(database_url, lock_seconds_max=0.05) as store:
         ann = await register(store, "ann")
-        async with store._cache.alone([ann]):
-            with pytest.raises(LogBusy):
+        async with store._cache.exclusive([ann]):
+            with pytest.raises(DatabaseBusy):
                 await check_in(store, ann)

@@ -1,4 +1,4 @@
-"""`log.append` leaves no gap in a stream: a save whose predecessor is missing is refused, and what depends on it too."""
+"""`log.append` makes no gap: it refuses a save without predecessor, and the saves that depend on it."""
 
 import asyncio
 import random
@@ -10,9 +10,8 @@ import psycopg
 import pytest
 
 from huajuan.event_store.errors import Conflict
-from huajuan.event_store.limits import LogLimits
-from huajuan.event_store.writer import Writer
-from tests.event_store.studio import is_whole, log_rows
+from huajuan.event_store.writer import EventStoreLimits, Writer
+from tests.event_store.helpers import is_whole, log_rows
 from tests.event_store.test_append import row
 
 A, B, C = (UUID(int=n) for n in (1, 2, 3))
@@ -21,7 +20,7 @@ _APPEND = "SELECT base, refused FROM log.append(%b::int[], %b::uuid[], %b::bigin
 
 
 def append(connection: psycopg.Connection, *saves: Rows) -> set[int]:
-    """The numbers of those refused."""
+    """Returns the numbers of the refused saves."""
     rows = [(number, stream, version) for number, save in enumerate(saves) for stream, version in save]
     numbers, streams, versions = (list(column) for column in zip(*rows, strict=True))
     values = (numbers, streams, versions, ["t"] * len(rows), [b"{}"] * len(rows))
@@ -52,20 +51,20 @@ CASES: dict[str, tuple[tuple[Rows, ...], set[int]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_follows_nothing_is_refused_and_the_rest_lands(database_url: str, case: str) -> None:
+def test_a_save_without_predecessor_is_refused_and_the_rest_is_appended(database_url: str, case: str) -> None:
     saves, refused = CASES[case]
     with psycopg.connect(database_url, autocommit=True) as connection:
         assert append(connection, [(A, 1), (A, 2)]) == set()
         assert append(connection, *saves) == refused
-    landed = [row for number, save in enumerate(saves) if number not in refused for row in save]
+    appended = [row for number, save in enumerate(saves) if number not in refused for row in save]
     stored = log_rows(database_url)
-    assert [(stream, version) for _, stream, version in stored] == [(A, 1), (A, 2), *landed]
+    assert [(stream, version) for _, stream, version in stored] == [(A, 1), (A, 2), *appended]
     assert [position for position, _, _ in stored] == list(range(1, len(stored) + 1))
     assert is_whole(database_url)
 
 
 class Model:
-    """The heads of the streams: a save lands when each of its rows is the next of its stream."""
+    """A model: a save is appended if each of its rows is the next version of its stream."""
 
     def __init__(self) -> None:
         self.heads: dict[UUID, int] = defaultdict(int)
@@ -81,7 +80,7 @@ class Model:
 
 
 def a_save(chance: random.Random, heads: dict[UUID, int]) -> Rows:
-    """As a rule one that could land after those before it."""
+    """A random save that usually can be appended after the previous ones."""
     rows = []
     for stream in chance.sample([A, B, C, UUID(int=4), UUID(int=5)], chance.randint(1, 3)):
         heads[stream] += chance.choices([0, 1, 2], [1, 12, 1])[0]
@@ -93,7 +92,7 @@ def a_save(chance: random.Random, heads: dict[UUID, int]) -> Rows:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_any_batch_ends_as_its_saves_would_one_after_the_other(database_url: str, seed: int) -> None:
+def test_a_batch_has_the_result_of_its_saves_in_sequence(database_url: str, seed: int) -> None:
     chance, model = random.Random(seed), Model()
     with psycopg.connect(database_url, autocommit=True) as connection:
         for _ in range(60):
@@ -109,8 +108,8 @@ def test_any_batch_ends_as_its_saves_would_one_after_the_other(database_url: str
     assert is_whole(database_url)
 
 
-async def test_the_writer_tells_a_conflict_and_the_others_of_the_batch_land(database_url: str) -> None:
-    writer = Writer(database_url, LogLimits())
+async def test_the_writer_reports_a_conflict_and_appends_the_others(database_url: str) -> None:
+    writer = Writer(database_url, EventStoreLimits())
     await writer.open()
     lost = uuid4()
     saves = [[row()], [row(lost, 22)], [row(), row(lost, 23)], [row()]]

@@ -1,9 +1,9 @@
-"""The chain as the database makes it, and the database's own refusal to change what it links."""
+"""The hash chain in SQL, and the append-only trigger."""
 
 import psycopg
 import pytest
 
-from tests.event_store.studio import check_in, opened, register
+from tests.event_store.helpers import check_in, opened, register
 
 
 async def eight_events(dsn: str) -> None:
@@ -13,7 +13,7 @@ async def eight_events(dsn: str) -> None:
             await check_in(store, ann, day)
 
 
-async def test_the_sql_link_is_the_one_verified(database_url: str) -> None:
+async def test_the_link_in_sql_equals_the_verified_one(database_url: str) -> None:
     await eight_events(database_url)
     query = (
         "SELECT count(*) FROM (SELECT chain, log.link(lag(chain, 1, '') OVER (ORDER BY notification_id), "
@@ -25,7 +25,7 @@ async def test_the_sql_link_is_the_one_verified(database_url: str) -> None:
 
 @pytest.mark.parametrize("change", ["UPDATE log.huajuan_events SET topic = ''", "DELETE FROM log.huajuan_events",
                                     "TRUNCATE log.huajuan_events"])  # fmt: skip
-async def test_the_database_itself_refuses_to_change_the_log(database_url: str, change: str) -> None:
+async def test_the_database_refuses_changes_of_the_log(database_url: str, change: str) -> None:
     await eight_events(database_url)
     with psycopg.connect(database_url) as connection, pytest.raises(psycopg.errors.RaiseException):
         connection.execute(change.encode())

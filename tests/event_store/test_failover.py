@@ -1,4 +1,4 @@
-"""A standby takes over under load: what was acknowledged with synchronous replication stays, and no account dies."""
+"""Failovers under load: synchronous replication loses no acknowledged event, else no stream breaks."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -9,29 +9,29 @@ import httpx
 import psycopg
 import pytest
 
-from huajuan.audit.connection import hold_still, reading
-from huajuan.audit.gaps import first_gap
+from huajuan.audit.connection import begin_snapshot, open_read_only
 from huajuan.audit.replay_all import replay_all
+from huajuan.audit.stream_gaps import find_first_gap
 from huajuan.domain.account import Account
 from huajuan.domain.refusals import AlreadyCheckedIn
-from huajuan.event_store.errors import LogError
-from huajuan.event_store.limits import LogLimits
-from huajuan.event_store.store import EventStore
-from huajuan.postgres.pool import open_event_store, open_pool
+from huajuan.event_store.errors import DatabaseFailure
+from huajuan.event_store.store import EventStore, open_event_store
+from huajuan.event_store.writer import EventStoreLimits
+from huajuan.postgres.pool import open_pool
 from huajuan.postgres.timelines import Timelines
+from tests.event_store.helpers import check_in, is_whole, log_rows, now, opened, register
 from tests.event_store.replication import Pair, on, replicated
-from tests.event_store.studio import check_in, is_whole, log_rows, now, opened, register
 from tests.services import client_of, until
 
 WRITERS = 16
-# Enough for several snapshots of each account, and for some that wait in memory when the primary dies.
-LIMITS = LogLimits(snapshot_every_events=5, reconnect_seconds_max=60, conflict_seconds_max=60)
-# So that the end, when only the old primary answers, is not waited for.
-QUICK_LIMITS = LogLimits(snapshot_every_events=3, reconnect_seconds_max=2)
+# Enough for several snapshots of each account, some of them still queued when the primary dies.
+LIMITS = EventStoreLimits(snapshot_every_events=5, reconnect_seconds_max=60, conflict_seconds_max=60)
+# Short, because at the end only the old primary answers.
+QUICK_LIMITS = EventStoreLimits(snapshot_every_events=3, reconnect_seconds_max=2)
 
 
 class Load:
-    """Writers that check in on one day after the other, each for an account of its own."""
+    """Concurrent writers that check in day after day, each for its own account."""
 
     def __init__(self, store: EventStore, accounts: list[UUID]) -> None:
         self.acknowledged: dict[UUID, list[int]] = defaultdict(list)
@@ -58,7 +58,7 @@ class Load:
             day += 1
             try:
                 await check_in(self._store, account, day)
-            except LogError:
+            except DatabaseFailure:
                 await asyncio.sleep(0.01)
             else:
                 self.acknowledged[account].append(day)
@@ -79,18 +79,18 @@ def assert_whole(dsn: str) -> None:
         versions[stream].append(version)
     assert all(found == list(range(1, len(found) + 1)) for found in versions.values())
     assert is_whole(dsn)
-    with reading(dsn) as connection:
-        assert first_gap(connection) is None
+    with open_read_only(dsn) as connection:
+        assert find_first_gap(connection) is None
 
 
 class Blind(Timelines):
-    """As with a role that may not ask for the timeline."""
+    """Checks nothing, as with a role without the privilege."""
 
     async def check(self, connection: psycopg.AsyncConnection) -> None:
         pass
 
 
-async def lived_through(pair: Pair, timelines: Timelines, *, synchronous: bool) -> Load:
+async def after_failover(pair: Pair, timelines: Timelines, *, synchronous: bool) -> Load:
     async with (
         open_pool(pair.dsn, 4, timelines=timelines) as pool,
         open_event_store(pair.dsn, pool, now, LIMITS, timelines) as store,
@@ -118,7 +118,7 @@ async def lived_through(pair: Pair, timelines: Timelines, *, synchronous: bool) 
 async def test_with_synchronous_replication_no_acknowledged_write_is_lost(tmp_path: Path) -> None:
     with replicated() as pair:
         timelines = Timelines(tmp_path / "timelines")
-        load = await lived_through(pair, timelines, synchronous=True)
+        load = await after_failover(pair, timelines, synchronous=True)
         assert timelines.generation == 1
         dsn = pair.standby.dsn()
         assert_whole(dsn)
@@ -131,9 +131,9 @@ async def test_with_synchronous_replication_no_acknowledged_write_is_lost(tmp_pa
 
 
 @pytest.mark.parametrize("timelines", [Timelines(), Blind()], ids=["timeline known", "timeline unknown"])
-async def test_with_a_standby_that_lags_no_account_dies(timelines: Timelines) -> None:
+async def test_with_a_late_standby_no_stream_breaks(timelines: Timelines) -> None:
     with replicated() as pair:
-        load = await lived_through(pair, timelines, synchronous=False)
+        load = await after_failover(pair, timelines, synchronous=False)
         dsn = pair.standby.dsn()
         assert_whole(dsn)
         assert all(max(Counter(days).values()) == 1 for days in stored_days(dsn).values())
@@ -166,7 +166,7 @@ async def live_again(client: httpx.AsyncClient, own: dict[str, str]) -> bool:
     return reply.status_code == 200
 
 
-async def test_the_whole_service_goes_on_at_the_new_primary_and_refuses_the_old_one(tmp_path: Path) -> None:
+async def test_the_service_continues_on_the_new_primary_and_refuses_the_old_one(tmp_path: Path) -> None:
     with replicated() as pair:
         settings = {"check_in_limit": "none", "log": QUICK_LIMITS, "data_dir": str(tmp_path)}
         async with client_of(pair.dsn, **settings) as client:
@@ -180,8 +180,8 @@ async def test_the_whole_service_goes_on_at_the_new_primary_and_refuses_the_old_
             await many_check_ins(client, headers, 4)
             await until(lambda: is_ready(client))
             dsn = pair.standby.dsn()
-            with reading(dsn) as connection:
-                hold_still(connection)
+            with open_read_only(dsn) as connection:
+                begin_snapshot(connection)
                 found = replay_all(connection)
             assert (found.accounts, found.disagreement) == (8, None)
             assert_whole(dsn)
@@ -191,7 +191,7 @@ async def test_the_whole_service_goes_on_at_the_new_primary_and_refuses_the_old_
 
 
 def bring_back_unfenced(pair: Pair) -> None:
-    """The old primary stands first in the list; connections to the new one are cut."""
+    """Starts the old primary again, first in the DSN, and closes connections to the new one."""
     pair.primary.start()
     assert on(pair.primary, "SELECT pg_is_in_recovery()") == [(False,)]
     backends = "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"

@@ -1,4 +1,4 @@
-"""Loading: a long history costs what a short one costs, and the cache stays within its bounds."""
+"""Loading: the cost does not depend on the length of the history, and the cache is bounded."""
 
 from uuid import uuid4
 
@@ -10,7 +10,7 @@ from huajuan.domain.account import Account
 from huajuan.event_store.loader import Stream
 from huajuan.event_store.mapper import EventMapper
 from huajuan.event_store.stream_ids import StreamIds
-from tests.event_store.studio import check_in, log_rows, opened, register
+from tests.event_store.helpers import check_in, log_rows, opened, register
 
 
 class CountingMapper(EventMapper):
@@ -23,7 +23,7 @@ class CountingMapper(EventMapper):
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> type[CountingMapper]:
-    """Counts the rows that a store opened later decodes."""
+    """Counts the rows that are decoded."""
     CountingMapper.decoded = 0
     monkeypatch.setattr("huajuan.event_store.store.EventMapper", CountingMapper)
     return CountingMapper
@@ -75,7 +75,7 @@ async def test_a_long_history_without_a_snapshot_is_read_in_pages_and_gets_one(d
     assert versions_of_snapshots(database_url) == [26]
 
 
-async def test_what_is_read_quickly_gets_no_snapshot(database_url: str) -> None:
+async def test_a_short_load_makes_no_snapshot(database_url: str) -> None:
     async with opened(database_url) as store:
         ann = await register(store, "ann")
     async with opened(database_url, snapshot_after_events_read=2) as store:
@@ -93,7 +93,7 @@ async def test_only_the_newest_snapshot_of_an_account_is_kept(database_url: str)
     assert versions_of_snapshots(database_url) == [20]
 
 
-async def test_a_snapshot_is_sealed(database_url: str) -> None:
+async def test_a_snapshot_is_encrypted(database_url: str) -> None:
     async with opened(database_url, snapshot_every_events=2) as store:
         ann = await register(store, "ann")
         await check_in(store, ann)
@@ -105,7 +105,7 @@ async def test_a_snapshot_is_sealed(database_url: str) -> None:
     assert b"balance" not in state
 
 
-async def test_once_the_key_is_gone_the_account_is_rebuilt_without_its_person(database_url: str) -> None:
+async def test_without_its_key_an_account_loads_without_personal_data(database_url: str) -> None:
     async with opened(database_url, snapshot_every_events=2) as store:
         ann = await register(store, "ann")
         await check_in(store, ann)
@@ -124,17 +124,17 @@ async def test_once_the_key_is_gone_the_account_is_rebuilt_without_its_person(da
 async def test_the_cache_drops_the_least_recently_used(database_url: str) -> None:
     async with opened(database_url, aggregates_cached_max=2) as store:
         ids = [await register(store, name) for name in ("ann", "ben", "cid")]
-        assert list(store._cache.known(ids)) == ids[1:]
+        assert list(store._cache.get(ids)) == ids[1:]
         assert (await store.find(Account, ids[0])) is not None
 
 
-async def test_what_is_not_there_is_none(database_url: str) -> None:
+async def test_a_missing_stream_is_none(database_url: str) -> None:
     async with opened(database_url) as store:
         assert await store.find(Account, uuid4()) is None
     assert log_rows(database_url) == []
 
 
-async def test_names_differ_by_case_but_not_by_composition(database_url: str) -> None:
+async def test_usernames_differ_by_case_but_not_by_normal_form(database_url: str) -> None:
     async with opened(database_url) as store:
         ids = store.stream_ids
         assert ids.account("Ann") != ids.account("ann")
@@ -144,5 +144,5 @@ async def test_names_differ_by_case_but_not_by_composition(database_url: str) ->
             assert other.stream_ids.account("Ann") == ids.account("Ann")
 
 
-def test_another_installation_cuts_other_ids() -> None:
+def test_another_installation_has_other_ids() -> None:
     assert StreamIds(b"one").account("ann") != StreamIds(b"other").account("ann")

@@ -1,4 +1,4 @@
-"""The database has lost its newest events, and the process still remembers them: the next decision is on what is stored."""
+"""The database has lost its newest events, and a process has them cached: decisions use the stored state."""
 
 import asyncio
 from collections.abc import Iterable
@@ -9,17 +9,16 @@ import psycopg
 import pytest
 
 from huajuan.domain.account import Account
-from huajuan.domain.aggregate import Entity
+from huajuan.domain.aggregate import AggregateRoot
 from huajuan.domain.refusals import AlreadyCheckedIn
 from huajuan.event_store.errors import Conflict, StreamBroken
-from huajuan.event_store.limits import LogLimits
 from huajuan.event_store.loader import Stream
 from huajuan.event_store.snapshots import Snapshots
 from huajuan.event_store.store import EventStore
-from huajuan.event_store.writer import Save, Writer
+from huajuan.event_store.writer import EventStoreLimits, Save, Writer
 from huajuan.postgres.timelines import Timelines
-from tests.event_store.cutting import cut, tear
-from tests.event_store.studio import check_in, hold, log_rows, opened, register
+from tests.event_store.helpers import check_in, hold, log_rows, opened, register
+from tests.event_store.log_damage import cut, tear
 from tests.event_store.test_append import row
 
 
@@ -29,7 +28,7 @@ def snapshots(dsn: str) -> list[int]:
         return [version for (version,) in connection.execute(query).fetchall()]
 
 
-async def lived(store: EventStore, days: int = 5) -> UUID:
+async def account_with_check_ins(store: EventStore, days: int = 5) -> UUID:
     ann = await register(store, "ann")
     for day in range(days):
         await check_in(store, ann, day)
@@ -41,18 +40,18 @@ async def assert_as_stored(store: EventStore, dsn: str, account: UUID) -> None:
         assert await store.find(Account, account) == await fresh.find(Account, account)
 
 
-async def test_a_cached_state_ahead_of_its_stream_is_neither_shown_nor_decided_on(database_url: str) -> None:
+async def test_a_cached_state_ahead_of_its_stream_is_not_used(database_url: str) -> None:
     async with opened(database_url) as store:
-        ann = await lived(store)
+        ann = await account_with_check_ins(store)
         cut(database_url, 3)
         await assert_as_stored(store, database_url, ann)
         await check_in(store, ann, 4)  # done before, and lost
         assert [version for _, _, version in log_rows(database_url)] == [1, 2, 3, 4]
 
 
-async def test_an_append_on_a_lost_state_is_decided_anew(database_url: str) -> None:
+async def test_a_decision_on_a_lost_state_is_repeated(database_url: str) -> None:
     async with opened(database_url) as store:
-        ann = await lived(store)
+        ann = await account_with_check_ins(store)
         cut(database_url, 3)
         saved = await hold(store, ann)  # hasty: the cached state accepts
         assert (saved.position, saved.aggregates[0].version) == (4, 4)
@@ -60,9 +59,9 @@ async def test_an_append_on_a_lost_state_is_decided_anew(database_url: str) -> N
 
 
 async def test_a_cached_state_of_another_history_is_dropped(database_url: str) -> None:
-    """Another process has put other events in the place of those that were lost, and more."""
+    """Another process has appended other events in place of the lost ones."""
     async with opened(database_url) as store:
-        ann = await lived(store)
+        ann = await account_with_check_ins(store)
         cut(database_url, 3)
         async with opened(database_url) as other:
             for _ in range(4):
@@ -71,16 +70,16 @@ async def test_a_cached_state_of_another_history_is_dropped(database_url: str) -
         assert (await check_in(store, ann, 4)).position == 8
 
 
-async def test_a_refusal_is_not_decided_on_what_was_lost(database_url: str) -> None:
+async def test_a_refusal_does_not_depend_on_lost_events(database_url: str) -> None:
     async with opened(database_url) as store:
-        ann = await lived(store)
+        ann = await account_with_check_ins(store)
         with pytest.raises(AlreadyCheckedIn):
             await check_in(store, ann, 4)
         cut(database_url, 3)
         await check_in(store, ann, 4)
 
 
-async def test_a_snapshot_that_waited_is_not_written_ahead_of_its_stream(
+async def test_a_queued_snapshot_is_not_written_ahead_of_its_stream(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, go = Snapshots.write_waiting, asyncio.Event()
@@ -91,7 +90,7 @@ async def test_a_snapshot_that_waited_is_not_written_ahead_of_its_stream(
 
     monkeypatch.setattr(Snapshots, "write_waiting", later)
     async with opened(database_url, snapshot_every_events=6) as store:
-        ann = await lived(store)
+        ann = await account_with_check_ins(store)
         cut(database_url, 3)
         async with opened(database_url, snapshot_every_events=100) as other:
             for _ in range(4):  # even when the stream has that version again
@@ -101,9 +100,9 @@ async def test_a_snapshot_that_waited_is_not_written_ahead_of_its_stream(
     assert snapshots(database_url) == []
 
 
-async def test_a_snapshot_ahead_of_its_stream_is_not_read_and_goes(database_url: str) -> None:
+async def test_a_snapshot_ahead_of_its_stream_is_deleted(database_url: str) -> None:
     async with opened(database_url, snapshot_every_events=6) as store:
-        ann = await lived(store)
+        ann = await account_with_check_ins(store)
         await store._snapshots.write_waiting()
         assert snapshots(database_url) == [6]
     cut(database_url, 3)
@@ -116,9 +115,9 @@ async def test_a_snapshot_ahead_of_its_stream_is_not_read_and_goes(database_url:
         assert snapshots(database_url) == [4]
 
 
-async def test_a_snapshot_of_another_history_is_not_read_and_is_replaced(database_url: str) -> None:
+async def test_a_snapshot_of_another_history_is_replaced(database_url: str) -> None:
     async with opened(database_url, snapshot_every_events=6) as store:
-        ann = await lived(store)
+        ann = await account_with_check_ins(store)
         await store._snapshots.write_waiting()
     cut(database_url, 3)
     async with opened(database_url, snapshot_every_events=6) as store:
@@ -131,9 +130,9 @@ async def test_a_snapshot_of_another_history_is_not_read_and_is_replaced(databas
         assert (account.version, account.balance, len(account.held)) == (6, 197, 3)
 
 
-async def test_a_stream_with_a_gap_is_told_as_such(database_url: str) -> None:
+async def test_a_stream_with_a_gap_is_reported(database_url: str) -> None:
     async with opened(database_url) as store:
-        ann, ben = await lived(store), await register(store, "ben")
+        ann, ben = await account_with_check_ins(store), await register(store, "ben")
     tear(database_url, ann, (3, 4))
     async with opened(database_url) as store:
         with pytest.raises(StreamBroken):
@@ -144,14 +143,14 @@ async def test_a_stream_with_a_gap_is_told_as_such(database_url: str) -> None:
 
 
 class Switch(Timelines):
-    """Another primary answers when the test says so."""
+    """The test simulates a failover with `switch`."""
 
     def switch(self) -> None:
         self._change(None, None)  # type: ignore[arg-type]
 
 
 class CutOff(Writer):
-    """The batch is on its way when another primary takes over; `lands` says whether that one has it."""
+    """A failover happens during the append. `lands`: whether the new primary has the batch."""
 
     lands = False
 
@@ -165,10 +164,10 @@ class CutOff(Writer):
 
 
 @pytest.mark.parametrize("lands", [False, True])
-async def test_what_was_under_way_at_a_fail_over_is_looked_up_and_never_sent_again(
+async def test_an_append_during_a_failover_is_checked_and_not_repeated(
     database_url: str, *, lands: bool
 ) -> None:
-    writer = CutOff(database_url, LogLimits(), timelines=Switch())
+    writer = CutOff(database_url, EventStoreLimits(), timelines=Switch())
     writer.lands = lands
     await writer.open()
     results = await asyncio.gather(*(writer.append([row()]) for _ in range(3)), return_exceptions=True)
@@ -178,9 +177,9 @@ async def test_what_was_under_way_at_a_fail_over_is_looked_up_and_never_sent_aga
     assert len(log_rows(database_url)) == (4 if lands else 1)
 
 
-async def test_what_was_decided_before_a_fail_over_is_decided_anew(database_url: str) -> None:
+async def test_a_decision_before_a_failover_is_repeated(database_url: str) -> None:
     timelines = Switch()
-    writer = Writer(database_url, LogLimits(), timelines=timelines)
+    writer = Writer(database_url, EventStoreLimits(), timelines=timelines)
     await writer.open()
     before = timelines.generation
     timelines.switch()
@@ -190,12 +189,12 @@ async def test_what_was_decided_before_a_fail_over_is_decided_anew(database_url:
     await writer.close()
 
 
-async def test_nothing_is_remembered_over_a_fail_over(database_url: str) -> None:
+async def test_a_failover_clears_the_cache(database_url: str) -> None:
     async with opened(database_url, snapshot_every_events=3) as store:
-        ann = await lived(store)
+        ann = await account_with_check_ins(store)
         asked: list[Any] = []
 
-        def decide(account: Account | None) -> Iterable[Entity]:
+        def decide(account: Account | None) -> Iterable[AggregateRoot]:
             asked.append(account)
             if len(asked) == 1:
                 Switch.switch(store._timelines)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The mapper: what is written reads back the same, old events stay readable, personal fields are sealed."""
+"""The mapper: events round-trip, old versions stay readable, personal fields are encrypted."""
 
 from dataclasses import field
 from typing import Any
@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidTag
 from eventsourcing.persistence import StoredEvent
 
 from huajuan.domain.account import Account
-from huajuan.domain.aggregate import Begun, Entity
+from huajuan.domain.aggregate import AggregateRoot, CreatedEvent
 from huajuan.event_store.mapper import EventMapper
 from tests.event_store import samples
 from tests.event_store.samples import ANN, BEN, LOST, PICTURE, OneKey, a_life
@@ -18,13 +18,13 @@ from tests.event_store.samples import ANN, BEN, LOST, PICTURE, OneKey, a_life
 MAPPER = EventMapper(keys=OneKey())
 
 
-class Thing(Entity):
+class Thing(AggregateRoot):
     TOPIC = "thing"
 
-    class Created(Begun):
+    class Created(CreatedEvent):
         TOPIC = "thing.created"
 
-    class Renamed(Entity.Event):
+    class Renamed(AggregateRoot.Event):
         TOPIC = "thing.renamed"
         class_version = 3
         title: str
@@ -40,12 +40,12 @@ class Thing(Entity):
 
 
 @pytest.mark.parametrize("event", a_life(), ids=lambda e: type(e).__qualname__)
-def test_every_event_reads_back_as_it_was(event: Any) -> None:
+def test_every_event_round_trips(event: Any) -> None:
     back = MAPPER.to_domain_event(MAPPER.to_stored_event(event))
     assert (type(back), vars(back)) == (type(event), vars(event))
 
 
-def test_every_event_shipped_has_a_stored_sample() -> None:
+def test_every_topic_has_a_stored_sample() -> None:
     assert {row.topic for row in samples.load().values()} >= samples.shipped_topics()
     assert len(samples.shipped_topics()) >= 16
 
@@ -55,11 +55,11 @@ def test_every_stored_sample_decodes(name: str, row: StoredEvent) -> None:
     event = MAPPER.to_domain_event(row)
     assert row.topic == type(event).TOPIC
     for attribute in vars(event):
-        # What an older version of an event does not say is unknown.
-        assert getattr(event, attribute) is not None or attribute in ("state", "size")
+        # A field that an older version lacks is unknown.
+        assert getattr(event, attribute) is not None or attribute in ("state", "size", "command_id")
 
 
-def test_the_samples_say_what_was_stated() -> None:
+def test_the_samples_have_the_expected_values() -> None:
     told = {name: MAPPER.to_domain_event(row) for name, row in samples.load().items()}
     registered, held = told["account.registered v1"], told["account.points_held v1"]
     assert (registered.username, registered.email, registered.password_hash) == (
@@ -78,19 +78,19 @@ def test_the_samples_say_what_was_stated() -> None:
 
 
 @pytest.mark.parametrize("plain", [b"ann", b"example", b"$2b$", b"sun", b'"7"', b"mistake", b"spam", b"runs"])
-def test_no_personal_word_is_in_what_is_stored(plain: bytes) -> None:
+def test_no_personal_text_is_stored_in_plain(plain: bytes) -> None:
     for event in a_life():
         assert plain not in MAPPER.to_stored_event(event).state
 
 
 class Erased(dict[UUID, None]):
-    """Nobody has a key any more."""
+    """No account has a key."""
 
     def __missing__(self, subject: UUID) -> None:
         return None
 
 
-def test_an_erased_person_reads_as_none_and_the_rest_stays() -> None:
+def test_personal_fields_of_an_erased_account_are_none() -> None:
     for event in a_life():
         back = EventMapper(keys=Erased()).to_domain_event(MAPPER.to_stored_event(event))
         changed = {k for k, v in vars(event).items() if vars(back)[k] != v}
@@ -111,7 +111,7 @@ def test_an_erased_person_reads_as_none_and_the_rest_stays() -> None:
         ("admin.granted_again", "reason", "is back"),
     ],
 )
-def test_what_is_sealed_since_version_2_reads_the_same_in_both(topic: str, field: str, said: str) -> None:
+def test_fields_encrypted_since_version_2_read_the_same_in_both(topic: str, field: str, said: str) -> None:
     stored = samples.load()
     for version in (1, 2):
         row = stored[f"{topic} v{version}"]
@@ -121,14 +121,14 @@ def test_what_is_sealed_since_version_2_reads_the_same_in_both(topic: str, field
         assert getattr(EventMapper(keys=Erased()).to_domain_event(row), field) is None
 
 
-def test_a_sealed_value_cannot_be_moved_to_another_event() -> None:
+def test_an_encrypted_value_cannot_be_moved_to_another_event() -> None:
     moved = MAPPER.to_stored_event(a_life()[0])
     elsewhere = StoredEvent(uuid4(), moved.originator_version, moved.topic, moved.state)
     with pytest.raises(InvalidTag):
         MAPPER.to_domain_event(elsewhere)
 
 
-def test_the_people_whose_keys_are_needed_are_named_before_reading_and_writing() -> None:
+def test_the_needed_keys_are_known_before_encoding_and_decoding() -> None:
     events = a_life()
     rows = [MAPPER.to_stored_event(e) for e in events]
     assert MAPPER.subjects(rows) == MAPPER.subjects_of_events(events) == {ANN, BEN}
@@ -146,14 +146,24 @@ def test_the_people_whose_keys_are_needed_are_named_before_reading_and_writing()
         {"class_version": 3, "title": "x"},
     ],
 )
-def test_an_old_version_is_lifted_step_by_step(state: dict[str, Any]) -> None:
+def test_an_old_version_is_upcast_step_by_step(state: dict[str, Any]) -> None:
     stored = {"timestamp": "2026-01-01T00:00:00Z", "actor": None, "correlation_id": None} | state
     event = MAPPER.to_domain_event(StoredEvent(ANN, 2, "thing.renamed", msgspec.json.encode(stored)))
     assert (event.title, event.tags) == ("x", None)
 
 
-def test_a_field_that_an_old_event_lacks_is_unknown_not_now() -> None:
+def test_a_missing_metadata_field_is_none() -> None:
     stored = msgspec.json.encode({"timestamp": "2026-01-01T00:00:00Z", "password_hash": None})
     event = MAPPER.to_domain_event(StoredEvent(ANN, 2, "account.password_changed", stored))
     assert isinstance(event, Account.PasswordChanged)
     assert (event.actor, event.correlation_id) == (None, None)
+
+
+def test_the_command_id_is_stored_only_where_there_is_one() -> None:
+    with_command = MAPPER.to_stored_event(samples.of_a_command())
+    assert b'"command_id":"00000000000000000000000000000007.0"' in with_command.state
+    assert MAPPER.to_domain_event(with_command).command_id == "00000000000000000000000000000007.0"
+    for event in a_life():
+        row = MAPPER.to_stored_event(event)
+        assert b"command_id" not in row.state
+        assert getattr(MAPPER.to_domain_event(row), "command_id", None) is None

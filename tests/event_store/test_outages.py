@@ -1,4 +1,4 @@
-"""Postgres goes away under load: nothing acknowledged is lost, nothing is stored twice, the app recovers."""
+"""Outages of Postgres under load: no acknowledged event is lost or stored twice, and the store recovers."""
 
 import asyncio
 import os
@@ -10,14 +10,13 @@ import psycopg
 import pytest
 
 from huajuan.domain.account import Account
-from huajuan.event_store.errors import LogError, LogUnavailable
-from huajuan.event_store.limits import LogLimits
+from huajuan.event_store.errors import DatabaseFailure, DatabaseUnavailable
 from huajuan.event_store.schema import create_schema
 from huajuan.event_store.store import EventStore
-from huajuan.event_store.writer import Save, Writer
+from huajuan.event_store.writer import EventStoreLimits, Save, Writer
 from tests.database import Started
+from tests.event_store.helpers import check_in, is_whole, log_rows, opened, register
 from tests.event_store.process import append_claims
-from tests.event_store.studio import check_in, is_whole, log_rows, opened, register
 from tests.event_store.test_append import row
 
 CLIENTS = 16
@@ -28,12 +27,12 @@ KILL_WRITERS = (
 
 
 class Load:
-    """Clients that append until told to stop, and remember what was acknowledged and what failed."""
+    """Clients that append until `stop` and record the acknowledged and the failed appends."""
 
     def __init__(self, store: EventStore) -> None:
         self.store = store
         self.acknowledged: dict[UUID, int] = {}
-        self.failed: list[LogError] = []
+        self.failed: list[DatabaseFailure] = []
         self._stopped = False
         self._clients = [asyncio.create_task(self._client()) for _ in range(CLIENTS)]
 
@@ -42,7 +41,7 @@ class Load:
             stream = uuid4()
             try:
                 self.acknowledged[stream] = await append_claims(self.store, stream, 2)
-            except LogError as error:
+            except DatabaseFailure as error:
                 self.failed.append(error)
                 await asyncio.sleep(0.01)
 
@@ -67,7 +66,7 @@ async def assert_whole(dsn: str, load: Load) -> None:
     assert is_whole(dsn)
 
 
-async def test_connections_cut_under_load_lose_nothing_and_store_nothing_twice(database_url: str) -> None:
+async def test_terminated_connections_lose_nothing_and_store_nothing_twice(database_url: str) -> None:
     async with opened(database_url) as store:
         load = Load(store)
         async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as knife:
@@ -81,9 +80,7 @@ async def test_connections_cut_under_load_lose_nothing_and_store_nothing_twice(d
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "fast stop"])
-async def test_postgres_restarted_under_load_loses_nothing_and_the_app_recovers(
-    postgres_control: Started, how: signal.Signals
-) -> None:
+async def test_a_restart_of_postgres_loses_nothing(postgres_control: Started, how: signal.Signals) -> None:
     server = postgres_control()
     create_schema(server.dsn())
     async with opened(server.dsn()) as store:
@@ -112,7 +109,7 @@ def restart(server) -> None:  # type: ignore[no-untyped-def]
 
 
 class LosesTheAnswer(Writer):
-    """The commit happens, and the answer to it is lost, as when a network breaks at that moment."""
+    """Commits, then loses the connection before the response."""
 
     losses = 1
 
@@ -124,8 +121,8 @@ class LosesTheAnswer(Writer):
         return answer
 
 
-async def test_an_unknown_outcome_is_looked_up_not_guessed(database_url: str) -> None:
-    writer = LosesTheAnswer(database_url, LogLimits(), lambda _: None)
+async def test_an_unknown_outcome_is_checked(database_url: str) -> None:
+    writer = LosesTheAnswer(database_url, EventStoreLimits(), lambda _: None)
     await writer.open()
     first, second = [row(), row()], [row()]
     positions = await asyncio.gather(*map(writer.append, (first, second)))
@@ -134,8 +131,8 @@ async def test_an_unknown_outcome_is_looked_up_not_guessed(database_url: str) ->
     await writer.close()
 
 
-async def test_a_lost_answer_to_a_refusal_is_still_a_refusal(database_url: str) -> None:
-    writer = LosesTheAnswer(database_url, LogLimits(), lambda _: None)
+async def test_a_conflict_with_a_lost_response_is_still_a_conflict(database_url: str) -> None:
+    writer = LosesTheAnswer(database_url, EventStoreLimits(), lambda _: None)
     await writer.open()
     writer.losses = 0
     taken = uuid4()
@@ -149,15 +146,15 @@ async def test_a_lost_answer_to_a_refusal_is_still_a_refusal(database_url: str) 
     await writer.close()
 
 
-async def test_a_database_that_stays_away_is_an_error_within_the_bound(postgres_control: Started) -> None:
+async def test_a_long_outage_is_an_error_within_the_bound(postgres_control: Started) -> None:
     server = postgres_control()
     create_schema(server.dsn())
     async with opened(server.dsn(), reconnect_seconds_max=0.3) as store:
         ann = await register(store, "ann")
         server.stop()
-        with pytest.raises(LogUnavailable):
+        with pytest.raises(DatabaseUnavailable):
             await check_in(store, ann)
-        with pytest.raises(LogUnavailable):
+        with pytest.raises(DatabaseUnavailable):
             await store.find(Account, ann)
         server.start()
         assert (await check_in(store, ann)).position == 2

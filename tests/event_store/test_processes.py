@@ -1,4 +1,4 @@
-"""Several processes on one log: order without gaps, no balance below zero, nothing acknowledged is lost."""
+"""Several processes on one log: no gaps, no negative balance, no lost acknowledged event."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,8 +9,8 @@ import psycopg
 from huajuan.domain.account import Account
 from huajuan.event_store.schema import create_schema
 from tests.database import Databases
+from tests.event_store.helpers import check_in, is_whole, log_rows, opened, register
 from tests.event_store.process import TASKS, start
-from tests.event_store.studio import check_in, is_whole, log_rows, opened, register
 
 WRITERS = 8
 SAVES = 20_000
@@ -20,13 +20,14 @@ EVENTS = WRITERS * TASKS * sum(1 + n % 3 for n in range(SAVES_OF_A_TASK))
 
 
 async def tail(dsn: str, until: asyncio.Event) -> AsyncIterator[list[int]]:
-    """Pages of positions in the order in which a reader sees them, up to the log's end once `until` is set."""
+    """Pages of positions as a reader sees them, up to the end of the log once `until` is set."""
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         last = 0
         while True:
             ended = until.is_set()
             cursor = await connection.execute(
-                "SELECT notification_id FROM log.huajuan_events WHERE notification_id > %s ORDER BY 1 LIMIT 500",
+                "SELECT notification_id FROM log.huajuan_events "
+                "WHERE notification_id > %s ORDER BY 1 LIMIT 500",
                 (last,),
             )
             page = [row[0] for row in await cursor.fetchall()]
@@ -56,7 +57,7 @@ async def test_a_reader_behind_8_writers_sees_every_position_once_and_in_order(d
     assert is_whole(database_url)
 
 
-async def test_two_processes_racing_on_five_accounts_never_overdraw_one(database_url: str) -> None:
+async def test_two_racing_processes_do_not_overdraw(database_url: str) -> None:
     names = ["ann", "ben", "cid", "dan", "eve"]
     async with opened(database_url) as store:
         ids = [await register(store, name) for name in names]
@@ -79,7 +80,7 @@ async def test_two_processes_racing_on_five_accounts_never_overdraw_one(database
             assert account.version == 1 + DAYS + points // 7
 
 
-async def test_kill_9_of_a_writer_loses_nothing_it_acknowledged(database_url: str) -> None:
+async def test_a_killed_writer_loses_no_acknowledged_event(database_url: str) -> None:
     writer = await start("acknowledge", database_url)
     assert writer.stdout
     acknowledged = [UUID((await writer.stdout.readline()).decode().strip()) for _ in range(300)]
@@ -93,7 +94,7 @@ async def test_kill_9_of_a_writer_loses_nothing_it_acknowledged(database_url: st
     assert {streams.count(stream) for stream in set(streams)} == {3}, "a save was stored in part"
 
 
-async def test_any_number_of_processes_may_make_the_schema_at_once(databases: Databases) -> None:
+async def test_several_processes_create_the_schema_at_once(databases: Databases) -> None:
     name = databases.create()
     dsn = databases.dsn(name)
     await asyncio.gather(*(asyncio.to_thread(create_schema, dsn) for _ in range(8)))

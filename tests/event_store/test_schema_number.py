@@ -1,4 +1,4 @@
-"""The schema's number only grows: a program leaves a newer schema as it is, and starts beside it only if it may."""
+"""The schema number: it only grows, and a program does not change a newer schema."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +12,10 @@ from huajuan.event_store import schema
 from huajuan.event_store.schema import (
     MINIMUM_PROGRAM,
     SCHEMA_NUMBER,
-    MadeSchema,
+    InstalledSchema,
     SchemaTooNew,
     create_schema,
-    made_schema,
+    installed_schema,
     own_digest,
 )
 from huajuan.server.database import DatabaseUnusable, create_tables, open_database
@@ -23,17 +23,21 @@ from huajuan.settings import Settings
 from tests.database import Databases
 
 NOTED = Path(__file__).with_name("schema_numbers.json")
-NEWER_FUNCTION = "CREATE OR REPLACE FUNCTION log.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'newer'; END $$"
+NEWER_FUNCTION = """
+CREATE OR REPLACE FUNCTION log.refuse_change() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN RAISE EXCEPTION 'newer'; END $$
+"""
 FUNCTIONS = "SELECT string_agg(prosrc, '' ORDER BY oid) FROM pg_proc WHERE pronamespace = 'log'::regnamespace"
 WRITTEN_BY = """
 SELECT concat((SELECT xmin FROM operations.installation),
-              (SELECT string_agg(xmin::text, ' ' ORDER BY oid) FROM pg_proc WHERE pronamespace = 'log'::regnamespace))
+              (SELECT string_agg(xmin::text, ' ' ORDER BY oid)
+                 FROM pg_proc WHERE pronamespace = 'log'::regnamespace))
 """
 
 
-def made(dsn: str) -> MadeSchema | None:
+def made(dsn: str) -> InstalledSchema | None:
     with psycopg.connect(dsn) as connection:
-        return made_schema(connection)
+        return installed_schema(connection)
 
 
 def run(dsn: str, statement: str) -> str:
@@ -43,37 +47,37 @@ def run(dsn: str, statement: str) -> str:
 
 
 def before_numbers(dsn: str) -> None:
-    """As the program before the first number has left it."""
+    """Makes the schema one of a program from before schema numbers."""
     run(dsn, "DROP TABLE operations.servers")
     for column in ("schema_number", "minimum_program", "picture_store"):
         run(dsn, f"ALTER TABLE operations.installation DROP COLUMN {column}")
-    run(dsn, "UPDATE operations.installation SET schema = 'older'")
+    run(dsn, "UPDATE operations.installation SET schema_digest = 'older'")
 
 
-def test_a_fresh_one_has_this_programs_number(bare_database_url: str) -> None:
-    assert made(bare_database_url) == MadeSchema(SCHEMA_NUMBER, MINIMUM_PROGRAM, own_digest())
+def test_a_new_schema_has_the_number_of_this_program(bare_database_url: str) -> None:
+    assert made(bare_database_url) == InstalledSchema(SCHEMA_NUMBER, MINIMUM_PROGRAM, own_digest())
 
 
-def test_one_from_before_numbers_is_brought_up_to_date(bare_database_url: str) -> None:
+def test_a_schema_from_before_numbers_is_upgraded(bare_database_url: str) -> None:
     before_numbers(bare_database_url)
-    assert made(bare_database_url) == MadeSchema(0, 0, "older")
+    assert made(bare_database_url) == InstalledSchema(0, 0, "older")
     key = run(bare_database_url, "SELECT encode(stream_key, 'hex') FROM operations.installation")
     create_schema(bare_database_url)
-    assert made(bare_database_url) == MadeSchema(SCHEMA_NUMBER, MINIMUM_PROGRAM, own_digest())
+    assert made(bare_database_url) == InstalledSchema(SCHEMA_NUMBER, MINIMUM_PROGRAM, own_digest())
     assert run(bare_database_url, "SELECT encode(stream_key, 'hex') FROM operations.installation") == key
 
 
-def test_a_newer_one_that_allows_this_program_is_left_alone(bare_database_url: str) -> None:
+def test_a_newer_schema_that_allows_this_program_is_not_changed(bare_database_url: str) -> None:
     create_schema(bare_database_url, number=9, minimum_program=8)
     run(bare_database_url, NEWER_FUNCTION)
-    run(bare_database_url, "UPDATE operations.installation SET schema = 'newer'")
+    run(bare_database_url, "UPDATE operations.installation SET schema_digest = 'newer'")
     before = run(bare_database_url, FUNCTIONS)
     create_schema(bare_database_url, number=8, minimum_program=1)
     assert run(bare_database_url, FUNCTIONS) == before
-    assert made(bare_database_url) == MadeSchema(9, 8, "newer")
+    assert made(bare_database_url) == InstalledSchema(9, 8, "newer")
 
 
-def test_a_newer_one_that_does_not_is_refused_and_left_alone(bare_database_url: str) -> None:
+def test_a_newer_schema_that_does_not_allow_it_is_refused(bare_database_url: str) -> None:
     create_schema(bare_database_url, number=9, minimum_program=8)
     run(bare_database_url, NEWER_FUNCTION)
     before = run(bare_database_url, FUNCTIONS)
@@ -84,7 +88,7 @@ def test_a_newer_one_that_does_not_is_refused_and_left_alone(bare_database_url: 
     assert run(bare_database_url, FUNCTIONS) == before
 
 
-def test_the_start_says_so_in_one_line_and_makes_nothing(database_url: str) -> None:
+def test_the_start_reports_it_in_one_line_and_creates_nothing(database_url: str) -> None:
     create_schema(database_url, number=SCHEMA_NUMBER + 2, minimum_program=SCHEMA_NUMBER + 1)
     run(database_url, "DROP SCHEMA likes_v1 CASCADE")
     with (
@@ -96,7 +100,7 @@ def test_the_start_says_so_in_one_line_and_makes_nothing(database_url: str) -> N
     assert run(database_url, "SELECT to_regnamespace('likes_v1') IS NULL") == "True"
 
 
-def test_an_older_one_is_brought_up_to_date_and_its_number_never_falls(bare_database_url: str) -> None:
+def test_an_older_schema_is_upgraded_and_its_number_never_decreases(bare_database_url: str) -> None:
     for number, minimum, now in (
         (3, 1, (3, 1)),
         (2, 1, (3, 1)),
@@ -110,31 +114,31 @@ def test_an_older_one_is_brought_up_to_date_and_its_number_never_falls(bare_data
         assert (found.number, found.minimum_program) == now
 
 
-def test_the_same_number_with_other_statements_is_made_again(bare_database_url: str) -> None:
-    """Between two releases, while both are being written."""
+def test_other_statements_of_the_same_number_are_executed(bare_database_url: str) -> None:
+    """As during the development of a release."""
     run(bare_database_url, NEWER_FUNCTION)
-    run(bare_database_url, "UPDATE operations.installation SET schema = 'another draft'")
+    run(bare_database_url, "UPDATE operations.installation SET schema_digest = 'another draft'")
     create_schema(bare_database_url)
     assert "newer" not in run(bare_database_url, FUNCTIONS)
 
 
-def test_of_many_that_start_at_once_the_highest_stays(databases: Databases) -> None:
+def test_of_concurrent_starts_the_highest_number_stays(databases: Databases) -> None:
     dsn = databases.dsn(databases.create())
     with ThreadPoolExecutor(8) as crowd:
         list(crowd.map(lambda number: create_schema(dsn, number, 1), [5, 3, 7, 7, 4, 6, 7, 2]))
-    assert made(dsn) == MadeSchema(7, 1, own_digest())
+    assert made(dsn) == InstalledSchema(7, 1, own_digest())
     databases.retire(str(conninfo_to_dict(dsn)["dbname"]))
 
 
-def test_an_up_to_date_one_is_only_looked_at(database_url: str) -> None:
+def test_a_current_schema_is_not_written(database_url: str) -> None:
     create_tables(database_url)
     before = run(database_url, WRITTEN_BY)
     create_schema(database_url)
     assert run(database_url, WRITTEN_BY) == before
 
 
-def test_whoever_changes_the_statements_raises_the_number() -> None:
-    """A number stands for the same statements everywhere: note the digest of the new ones under the next number."""
+def test_a_change_of_the_statements_needs_a_new_number() -> None:
+    """Add the digest of changed statements to the file under the next number."""
     noted = json.loads(NOTED.read_text())
     assert noted[str(SCHEMA_NUMBER)] == own_digest()
     assert max(map(int, noted)) == SCHEMA_NUMBER

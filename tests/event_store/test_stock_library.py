@@ -1,4 +1,4 @@
-"""The stock library, pointed at our log, reads the same aggregates; its own way of writing is closed."""
+"""The unmodified library reads our log, and its own inserts are refused."""
 
 from typing import Any
 from uuid import UUID
@@ -11,14 +11,14 @@ from eventsourcing.persistence import IntegrityError
 from psycopg.conninfo import conninfo_to_dict
 
 from huajuan.domain.account import Account
-from huajuan.domain.aggregate import Occasion, on_occasion
+from huajuan.domain.aggregate import EventMetadata, with_event_metadata
 from huajuan.event_store.mapper import EventMapper
-from tests.event_store.studio import check_in, hold, opened, register
+from tests.event_store.helpers import check_in, hold, opened, register
 from tests.story import NOON
 
 
 class AllKeys(dict[UUID, AESGCM]):
-    """Every key, read at once, for a reader without a loop."""
+    """All keys, for a reader without an event loop."""
 
     def __init__(self, dsn: str) -> None:
         with psycopg.connect(dsn) as connection:
@@ -64,7 +64,7 @@ async def accounts(database_url: str) -> list[Any]:
         return [await store.find(Account, i) for i in (ann, ben)]
 
 
-def test_it_rebuilds_the_same_aggregates(database_url: str, accounts: list[Account]) -> None:
+def test_it_loads_the_same_aggregates(database_url: str, accounts: list[Account]) -> None:
     app = stock(database_url)
     assert [app.repository.get(a.id) for a in accounts] == accounts
     app.close()
@@ -90,7 +90,7 @@ def test_it_reads_the_log_in_our_order(database_url: str, accounts: list[Account
 def test_its_save_is_refused(database_url: str, accounts: list[Account]) -> None:
     app = stock(database_url)
     account: Account = app.repository.get(accounts[1].id)
-    with on_occasion(Occasion(NOON)):
+    with with_event_metadata(EventMetadata(NOON)):
         account.change_avatar("x")
     with pytest.raises(IntegrityError, match="notification_id"):
         app.save(account)

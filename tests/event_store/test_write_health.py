@@ -1,4 +1,4 @@
-"""A database that answers reads and refuses writes is noticed, with and without traffic."""
+"""A database that rejects writes is detected, with and without traffic."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from psycopg import sql
 from huajuan.event_store import write_health
 from huajuan.event_store.write_health import PROBE_AFTER_SECONDS, PROBE_AGAIN_SECONDS, WriteHealth
 from huajuan.runtime.periodic import running
-from tests.services import client_of, desk_on, until
+from tests.services import client_of, services_on, until
 
 READ_ONLY = psycopg.errors.ReadOnlySqlTransaction("no")
 FORM = {"username": "ann", "email": "ann@example.org", "password": "secret"}
@@ -44,7 +44,7 @@ def test_three_failures_in_a_row_are_a_problem_until_a_write_succeeds() -> None:
 
 
 @pytest.mark.parametrize("error", [psycopg.DataError("x"), psycopg.errors.UniqueViolation("x")])
-def test_a_write_with_wrong_content_is_no_failure_of_the_database(error: Exception) -> None:
+def test_an_error_of_the_content_is_not_counted(error: Exception) -> None:
     health = WriteHealth(Clock())
     for _ in range(3):
         health.failed(error)
@@ -63,7 +63,7 @@ def test_a_probe_is_due_when_nothing_was_written_and_soon_after_a_failure() -> N
 
 
 def set_read_only(dsn: str, value: str) -> None:
-    """As providers do when a disk is full, and as an operator may; present connections are cut."""
+    """Like a provider with a full disk. Closes the present connections."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         name = sql.Identifier(connection.info.dbname)
         connection.execute("SET default_transaction_read_only = off")
@@ -97,8 +97,8 @@ async def test_without_traffic_the_probe_finds_a_read_only_database(
         await until(lambda: status(200))
 
 
-async def test_with_traffic_failing_appends_are_enough(database_url: str) -> None:
-    """No probe is due for 10 s, so it is the appends that count."""
+async def test_with_traffic_failing_appends_are_counted(database_url: str) -> None:
+    """No probe is due for 10 s, so only the appends are counted."""
     async with client_of(database_url) as client:
         await asyncio.to_thread(set_read_only, database_url, "on")
         async with running(_register(client)):
@@ -118,7 +118,7 @@ async def _register(client: object) -> None:
 
 async def test_the_probe_writes_one_row(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_health, "PROBE_AFTER_SECONDS", 0.01)
-    async with desk_on(database_url):
+    async with services_on(database_url):
 
         def probed() -> bool:
             with psycopg.connect(database_url) as connection:

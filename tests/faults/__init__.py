@@ -1,1 +1,1 @@
-"""The kill matrix: whatever dies wherever, each picture asked for is drawn and paid, or neither."""
+"""The kill matrix: after any kill every requested picture is drawn and paid, or neither."""

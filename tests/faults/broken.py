@@ -1,71 +1,71 @@
-"""Builds broken on purpose, as a careless change might break them: the kill matrix must find each."""
+"""Builds broken on purpose, as a careless change might break them. The kill matrix must detect each."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID
 
-from huajuan.domain.account import Account, known
-from huajuan.domain.aggregate import Entity
+from huajuan.domain.account import Account, require_account
+from huajuan.domain.aggregate import AggregateRoot
 from huajuan.domain.image import Image
 from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
 from huajuan.inference_client import ComfyUI, Drawn
 from huajuan.jobs import runner
-from huajuan.jobs.outcomes import Ending, tell_drawn
-from huajuan.jobs.runner import DrawingRoom
-from huajuan.jobs.running_job import JobInHand
-from huajuan.jobs.servers import Looked, Painters
+from huajuan.jobs.outcomes import JobOutcome, record_drawn
+from huajuan.jobs.runner import JobRunner
+from huajuan.jobs.running_job import RunningJob
+from huajuan.jobs.servers import JobLookup, ServerPool
 from huajuan.runtime.fail_points import at
-from huajuan.storage.pictures import key_of
+from huajuan.storage.pictures import picture_key
 
 
 def break_(how: str) -> None:
-    """In this process, from here on. Nothing by the empty name."""
+    """Break the build in this process. An empty name breaks nothing."""
     if how:
         BROKEN[how]()
 
 
 def settle_before_store() -> None:
-    _replace(DrawingRoom, "_keep_and_tell", _tell_and_keep)
+    _replace(JobRunner, "_store_and_record", _record_before_storing)
 
 
 def return_without_record() -> None:
-    _replace(runner, "tell_failed", _return_then_record)
+    _replace(runner, "record_failed", _return_then_record)
 
 
 def resend_without_look_up() -> None:
-    """Both looks are left out, ours at every painter and the client's own before it sends."""
-    _replace(Painters, "look_for", _look_nowhere)
+    """Skip both look-ups before a job is sent: the dispatcher's at all servers and the client's own."""
+    _replace(ServerPool, "find_job", _find_nothing)
     _replace(ComfyUI, "_is_known", _never_known)
 
 
-async def _tell_and_keep(self: DrawingRoom, job: JobInHand, image: Image, made: Drawn) -> None:
-    job.is_told = True
-    ending = await tell_drawn(self.store, image, key_of(image.id), made)
+async def _record_before_storing(self: JobRunner, job: RunningJob, image: Image, made: Drawn) -> None:
+    job.is_ending = True
+    ending = await record_drawn(self.store, image, picture_key(image.id), made)
     at("tell.appended")
     await self.pictures.put(image.id, made.content)
     at("draw.stored")
-    await self.closing.close(image, ending, job)
+    await self.cleanup.close(image, ending, job)
 
 
-async def _return_then_record(store: EventStore, image: Image, reason: str) -> Ending:
-    def give_back(account: Account | None) -> Iterable[Entity]:
-        known(account).take_back(image.id, reason)
-        return [known(account)]
+async def _return_then_record(store: EventStore, image: Image, reason: str) -> JobOutcome:
+    def return_points(account: Account | None) -> Iterable[AggregateRoot]:
+        require_account(account).return_points(image.id, reason)
+        return [require_account(account)]
 
-    def record(image: Image | None) -> Iterable[Entity]:
+    def record(image: Image | None) -> Iterable[AggregateRoot]:
         assert image
         image.fail(reason)
         return [image]
 
-    returned = await store.change(give_back, Stream(Account, image.account_id))
+    returned = await store.change(return_points, Stream(Account, image.account_id))
     at("fail.appended")
     decided = await store.change(record, Stream(Image, image.id))
-    return Ending(None, reason, returned.aggregates[0].balance, decided.position)
+    return JobOutcome(None, reason, returned.aggregates[0].balance, decided.position)
 
 
-async def _look_nowhere(_: Painters, __: UUID) -> Looked:
-    return Looked(None, set())
+async def _find_nothing(_: ServerPool, __: UUID) -> JobLookup:
+    return JobLookup(None, set())
 
 
 async def _never_known(_: ComfyUI, __: UUID) -> bool:

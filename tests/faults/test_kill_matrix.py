@@ -1,4 +1,4 @@
-"""Each named point, and each who may die there: afterwards every picture is drawn and paid, or neither."""
+"""Each fail point with each process that may die there: every picture is drawn and paid, or neither."""
 
 import re
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ import pytest
 
 import huajuan
 from tests.faults.driver import PASS_SECONDS_MAX, Driver, within
-from tests.faults.points import MATRIX, Kill
-from tests.faults.storm import Storm
+from tests.faults.matrix import MATRIX, Kill
+from tests.faults.random_kills import RandomKills
 
 STEP = re.compile(r"\bat\(\"([a-z_.]+)\"\)")
-STORM_KILLS = 6
-HEAR_SECONDS = 2
+RANDOM_KILLS = 6
+NOTIFICATION_SECONDS = 2
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def driver() -> Iterator[Driver]:
         yield started
 
 
-def test_every_point_of_ours_is_in_the_matrix() -> None:
+def test_every_fail_point_is_in_the_matrix() -> None:
     sources = Path(huajuan.__file__).parent.rglob("*.py")
     named = {point for source in sources for point in STEP.findall(source.read_text("utf-8"))}
     assert named == {kill.point for kill in MATRIX}
@@ -30,33 +30,33 @@ def test_every_point_of_ours_is_in_the_matrix() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kill", MATRIX, ids=lambda kill: kill.name)
-def test_whoever_dies_nobody_loses(driver: Driver, kill: Kill) -> None:
+def test_a_kill_loses_neither_points_nor_pictures(driver: Driver, kill: Kill) -> None:
     assert driver.play(kill) == []
 
 
 @pytest.mark.slow
-def test_what_is_stored_when_nobody_wants_it_any_more_goes(driver: Driver) -> None:
-    """Cancelled between drawing and storing; then its process hears of that, or dies before it does."""
-    fleet = driver.fleet
-    fleet.set_point("dispatcher", "draw.drawn", "pause")
-    fleet.set_point("dispatcher", "draw.stored", "kill")
-    driver.bring_about("draw")
-    assert within(PASS_SECONDS_MAX, lambda: fleet.has_passed("dispatcher", "draw.drawn", "pause"))
+def test_a_picture_stored_after_its_cancellation_is_removed(driver: Driver) -> None:
+    """Cancelled between drawing and storing: the dispatcher is notified, or dies before."""
+    processes = driver.processes
+    processes.set_point("dispatcher", "draw.drawn", "pause")
+    processes.set_point("dispatcher", "draw.stored", "kill")
+    driver.play_scenario("draw")
+    assert within(PASS_SECONDS_MAX, lambda: processes.has_passed("dispatcher", "draw.drawn", "pause"))
     driver.cancel()
-    fleet.go_on("dispatcher", "draw.drawn")
-    within(HEAR_SECONDS, lambda: fleet.is_dead("dispatcher"))
+    processes.resume("dispatcher", "draw.drawn")
+    within(NOTIFICATION_SECONDS, lambda: processes.is_dead("dispatcher"))
     assert driver.settled() == []
 
 
 @pytest.mark.slow
-def test_several_die_at_any_moment(driver: Driver) -> None:
-    enough = driver.fleet.kills.total() + STORM_KILLS
-    storm = Storm(driver, seed=6)
-    while driver.fleet.kills.total() < enough:
-        assert storm.kill_in_a_row() == []
+def test_several_processes_die_at_any_moment(driver: Driver) -> None:
+    enough = driver.processes.kills.total() + RANDOM_KILLS
+    random_kills = RandomKills(driver, seed=6)
+    while driver.processes.kills.total() < enough:
+        assert random_kills.kill_in_a_row() == []
 
 
 @pytest.mark.slow
-def test_the_auditors_find_nothing_after_all_that(driver: Driver) -> None:
+def test_the_audit_commands_find_nothing_after_all_kills(driver: Driver) -> None:
     """Last in this file."""
     assert driver.audited() == []

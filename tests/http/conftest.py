@@ -1,4 +1,4 @@
-"""One running service a module, and people who use it."""
+"""One running service a module, and accounts that use it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest_asyncio
 
-from tests.jobs.fake_host import FakeHost
+from tests.jobs.fake_server import FakeInferenceServer
 from tests.services import client_of
 
 ORDER = {
@@ -16,19 +16,19 @@ Person = Callable[..., Awaitable[dict[str, str]]]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def host() -> FakeHost:
-    return FakeHost()
+async def host() -> FakeInferenceServer:
+    return FakeInferenceServer()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def client(module_database_url: str, host: FakeHost) -> AsyncIterator[httpx.AsyncClient]:
+async def client(module_database_url: str, host: FakeInferenceServer) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(module_database_url, host) as client:
         yield client
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def person(client: httpx.AsyncClient) -> Person:
-    """Registers somebody new and returns the headers that they send."""
+    """Registers a new account and returns its request headers."""
     numbers = iter(range(1_000_000))
 
     async def somebody(name: str = "", *, checked_in: bool = False) -> dict[str, str]:
@@ -45,7 +45,7 @@ async def person(client: httpx.AsyncClient) -> Person:
 
 
 def body(reply: httpx.Response) -> dict[str, Any]:
-    """What stands beside `code`, which is the status."""
+    """The JSON body without `code`, which must be the status."""
     read: dict[str, Any] = reply.json()
     assert reply.headers["content-type"] == "application/json"
     assert read.pop("code") == reply.status_code

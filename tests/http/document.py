@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from huajuan.bootstrap import open_desk
+from huajuan.bootstrap import open_services
 from huajuan.http.app import create_app
 from huajuan.settings import Settings
 
@@ -38,7 +38,7 @@ def document() -> Json:
     """Served without a database, which it does not need."""
 
     async def read() -> Json:
-        transport = httpx.ASGITransport(create_app(SETTINGS, lambda: open_desk(SETTINGS)))  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(create_app(SETTINGS, lambda: open_services(SETTINGS)))  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://nowhere") as client:
             served: Json = (await client.get("/schema/openapi.json")).json()
             return served

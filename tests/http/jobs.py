@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.http.conftest import ORDER, body
-from tests.jobs.fake_host import FakeHost
+from tests.jobs.fake_server import FakeInferenceServer
 from tests.services import WAIT_SECONDS_MAX, until
 
 PATH = "/auth/generations"
@@ -60,7 +60,7 @@ async def until_status(client: httpx.AsyncClient, who: Headers, job: int, *statu
 
 
 async def points(client: httpx.AsyncClient, who: Headers) -> tuple[int, int]:
-    """What there is, and what is held."""
+    """The balance and the held points."""
     found = body(await client.get("/auth/points", headers=who))
     return found["score"], found["held"]
 
@@ -116,7 +116,7 @@ async def _frames(response: httpx.Response) -> AsyncIterator[Frame]:
 
 
 @pytest.fixture(autouse=True)
-def gate(host: FakeHost) -> Iterator[asyncio.Event]:
+def gate(host: FakeInferenceServer) -> Iterator[asyncio.Event]:
     """Holds every drawing while it is closed; open in the end."""
     yield host.gate
     host.gate.set()

@@ -8,7 +8,7 @@ import httpx
 import psycopg
 
 from tests.http.conftest import ORDER
-from tests.jobs.fake_host import FakeHost
+from tests.jobs.fake_server import FakeInferenceServer
 
 Headers = dict[str, str]
 Send = tuple[str, str, dict[str, Any]]
@@ -44,11 +44,11 @@ def facts(dsn: str, topic: str) -> int:
 
 def die_before_the_reply(dsn: str) -> None:
     """As if each process had died after the effect: nothing was stored, and the lease has lapsed."""
-    rows(dsn, "UPDATE operations.idempotency SET reply = NULL, lapses_at = now()")
+    rows(dsn, "UPDATE operations.idempotency SET reply = NULL, expires_at = now()")
 
 
 @asynccontextmanager
-async def shut(host: FakeHost) -> AsyncIterator[None]:
+async def shut(host: FakeInferenceServer) -> AsyncIterator[None]:
     """Nothing is drawn inside, unless the gate is opened: a server with open requests would never stop."""
     host.gate.clear()
     try:

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from huajuan.auth.passwords import Passwords
 from huajuan.domain.account import Account
-from huajuan.domain.aggregate import Entity
+from huajuan.domain.aggregate import AggregateRoot
 from huajuan.event_store.loader import Stream
-from tests.event_store.studio import opened
+from tests.event_store.helpers import opened
 
 # Those whose name can stand in one segment of a path, percent-encoded.
 IN_A_SEGMENT = [
@@ -29,7 +29,9 @@ async def registered_long_ago(dsn: str, *names: str, password: str = "secret") -
             await store.keys.make(account_id)
             register = partial(Account.register, account_id, name, f"odd{number}@example.org", password_hash)
 
-            def decide(_: Account | None, register: Callable[[], Account] = register) -> Iterable[Entity]:
+            def decide(
+                _: Account | None, register: Callable[[], Account] = register
+            ) -> Iterable[AggregateRoot]:
                 return [register()]
 
             await store.change(decide, Stream(Account, account_id))

@@ -1,4 +1,4 @@
-"""Somebody's life with the service, and what each live answer was after each act."""
+"""The life of an account, with the live responses after each step."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import psycopg
 
 from huajuan.inference_client import DrawingFailed
 from tests.http.conftest import ORDER, Person, body
-from tests.jobs.fake_host import FakeHost
+from tests.jobs.fake_server import FakeInferenceServer
 
 Headers = dict[str, str]
 Act = Callable[[], Awaitable[httpx.Response]]
@@ -18,7 +18,7 @@ Act = Callable[[], Awaitable[httpx.Response]]
 
 @dataclass(frozen=True)
 class Known:
-    """What the live service said of the person when the log ended at `position`."""
+    """The live responses about the account when the log ended at `position`."""
 
     position: int
     time: datetime
@@ -30,7 +30,9 @@ class Known:
 class Life:
     """One person among others; `known` has the live answers after each act."""
 
-    def __init__(self, client: httpx.AsyncClient, dsn: str, person: Person, host: FakeHost) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, dsn: str, person: Person, host: FakeInferenceServer
+    ) -> None:
         self._client, self._dsn, self._person, self._host = client, dsn, person, host
         self.name = "pierre"
         self.known: list[Known] = []

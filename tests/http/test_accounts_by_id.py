@@ -1,4 +1,4 @@
-"""Each admin route on an account also takes the account's id, whatever the account is called."""
+"""Each admin route on an account also takes the account's id, whatever its username is."""
 
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ UNKNOWN = {"message": "用户不存在"}
 
 
 class Known(NamedTuple):
-    """Who asks, and the ids of all accounts by name."""
+    """The headers of an admin, and the ids of all accounts by name."""
 
     ada: Headers
     ids: dict[str, int]

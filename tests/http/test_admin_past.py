@@ -1,4 +1,4 @@
-"""What an admin is told of the past is what the live service said then."""
+"""The profile and gallery of an account as of a position are those that the live service showed then."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from huajuan.audit.limits import AuditLimits
+from huajuan.audit.connection import AuditLimits
 from tests.http.conftest import Person, body
 from tests.http.past import Headers, Known, Life, head
 from tests.http.test_admin import make_admin
-from tests.jobs.fake_host import FakeHost
+from tests.jobs.fake_server import FakeInferenceServer
 from tests.services import client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -27,7 +27,11 @@ async def ada(person: Person, module_database_url: str) -> Headers:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def life(
-    client: httpx.AsyncClient, person: Person, host: FakeHost, ada: Headers, module_database_url: str
+    client: httpx.AsyncClient,
+    person: Person,
+    host: FakeInferenceServer,
+    ada: Headers,
+    module_database_url: str,
 ) -> Life:
     life = Life(client, module_database_url, person, host)
     await life.live(ada)

@@ -1,4 +1,4 @@
-"""An admin is told why a balance is what it is, from the log, and whether the table agrees."""
+"""The audit of points explains a balance from the log and compares it with the read table."""
 
 import asyncio
 import csv
@@ -13,7 +13,7 @@ import pytest_asyncio
 from tests.http.conftest import ORDER, Person, body
 from tests.http.past import Headers
 from tests.http.test_admin import make_admin
-from tests.jobs.fake_host import FakeHost
+from tests.jobs.fake_server import FakeInferenceServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATH = "/admin/users/ann/points"
@@ -111,7 +111,7 @@ async def test_what_became_of_a_hold_does_not_depend_on_the_page(
 
 
 async def test_points_held_at_an_erasure_are_forfeited(
-    client: httpx.AsyncClient, ada: Headers, person: Person, host: FakeHost
+    client: httpx.AsyncClient, ada: Headers, person: Person, host: FakeInferenceServer
 ) -> None:
     ben = await person("ben", checked_in=True)
     host.gate.clear()

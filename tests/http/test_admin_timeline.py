@@ -1,4 +1,4 @@
-"""A timeline misses nothing that happened to an account, and says each thing in a sentence of both languages."""
+"""The timeline has every event of an account, with a sentence in both languages."""
 
 import json
 import re
@@ -11,12 +11,12 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from huajuan.audit.timeline import _ABOUT
-from tests.event_store.studio import log_rows
+from huajuan.audit.timeline import _PAGE
+from tests.event_store.helpers import log_rows
 from tests.http.conftest import ORDER, Person, body
 from tests.http.past import Headers, Life
 from tests.http.test_admin import make_admin
-from tests.jobs.fake_host import FakeHost
+from tests.jobs.fake_server import FakeInferenceServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SOMEBODY = UUID(int=7)
@@ -31,9 +31,13 @@ async def ada(person: Person, module_database_url: str) -> Headers:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def life(
-    client: httpx.AsyncClient, person: Person, host: FakeHost, ada: Headers, module_database_url: str
+    client: httpx.AsyncClient,
+    person: Person,
+    host: FakeInferenceServer,
+    ada: Headers,
+    module_database_url: str,
 ) -> Life:
-    """Somebody who also had another's former address, and gave one to another."""
+    """An account that had another's former address, and gave its own to another."""
     life = Life(client, module_database_url, person, host)
     await life.live(ada)
     other = await person("heir")
@@ -128,7 +132,7 @@ async def test_the_streams_are_found_by_index(client: httpx.AsyncClient, module_
     async with await psycopg.AsyncConnection.connect(module_database_url) as connection:
         await connection.execute("SET enable_seqscan = off")
         values = ([SOMEBODY], str(SOMEBODY), str(SOMEBODY), 10**9, 10)
-        plan = await (await connection.execute(f"EXPLAIN {_ABOUT}".encode(), values)).fetchall()
+        plan = await (await connection.execute(f"EXPLAIN {_PAGE}".encode(), values)).fetchall()
     text = "\n".join(line for (line,) in plan)
     assert "Seq Scan" not in text
     assert text.count("events_about_account") == 2

@@ -1,11 +1,11 @@
-"""An admin has the log proved whole over HTTP, or is told where it is not."""
+"""`POST /admin/verify` verifies the log, or names the first damage."""
 
 import httpx
 import psycopg
 import pytest
 import pytest_asyncio
 
-from huajuan.audit.limits import AuditLimits
+from huajuan.audit.connection import AuditLimits
 from tests.http.conftest import Person, body
 from tests.http.past import Headers, head
 from tests.http.test_admin import make_admin

@@ -1,4 +1,4 @@
-"""Whatever fails behind the commit of a request, its reply is that of a success."""
+"""A failure after the commit of a request does not change its response."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -8,19 +8,19 @@ import pytest
 import pytest_asyncio
 
 from huajuan.auth.sessions import Sessions
-from huajuan.event_store.errors import LogUnavailable
+from huajuan.event_store.errors import DatabaseUnavailable
 from huajuan.event_store.loader import Loader
 from huajuan.event_store.snapshots import Snapshots
 from huajuan.event_store.writer import Writer
-from huajuan.jobs.completions import Endings
-from huajuan.jobs.servers import Painters
+from huajuan.jobs.outcomes import Completions
+from huajuan.jobs.servers import ServerPool
 from huajuan.observability.logs import REQUEST_ID
 from huajuan.postgres.statements import Statements
 from huajuan.projections.engine.projector import Projector
 from huajuan.projections.rebuild import process
 from tests.http.conftest import ORDER
 from tests.http.test_admin import make_admin
-from tests.jobs.fake_host import FakeHost, png
+from tests.jobs.fake_server import FakeInferenceServer, png
 from tests.services import client_of, until
 
 Send = tuple[str, str, dict[str, Any]]
@@ -45,13 +45,13 @@ class Faults:
             return positions
 
         self._patch.setattr(Writer, "append", appended)
-        self.fail(Statements, "run", LogUnavailable)
-        self.fail(Statements, "look", LogUnavailable)
-        self.fail(Loader, "bring_up_to_date", LogUnavailable)
-        self.fail(Projector, "reach", RuntimeError)
-        self.fail(Painters, "become", RuntimeError)
+        self.fail(Statements, "run", DatabaseUnavailable)
+        self.fail(Statements, "read", DatabaseUnavailable)
+        self.fail(Loader, "update", DatabaseUnavailable)
+        self.fail(Projector, "wait_for_position", RuntimeError)
+        self.fail(ServerPool, "become", RuntimeError)
         self.fail(Sessions, "ended", RuntimeError, is_async=False)
-        self.fail(Snapshots, "appended", RuntimeError, is_async=False)
+        self.fail(Snapshots, "after_append", RuntimeError, is_async=False)
         self.fail(process, "_launch", OSError, is_async=False)
 
     def fail(self, owner: Any, name: str, error: type[Exception], *, is_async: bool = True) -> None:
@@ -76,7 +76,7 @@ class Faults:
 class House:
     """Ann, who has pictures, and Ada, an admin, at a service that is about to fail."""
 
-    def __init__(self, client: httpx.AsyncClient, host: FakeHost) -> None:
+    def __init__(self, client: httpx.AsyncClient, host: FakeInferenceServer) -> None:
         self.client, self.host = client, host
         self.ann: dict[str, str] = {}
         self.ada: dict[str, str] = {}
@@ -92,7 +92,7 @@ class House:
         await self._do("POST", LIKE, {"json": {"url": self.urls[1]}})
         await self._do("POST", "/auth/addFavoritedImage", {"json": {"url": self.urls[1]}})
         await self._do("POST", "/auth/user/deleteImages", {"json": {"urls": [self.urls[2]]}})
-        await self._do("POST", "/admin/painters", {"json": {"url": "http://gpu-9:8188", **REASON}})
+        await self._do("POST", "/admin/inference-servers", {"json": {"url": "http://gpu-9:8188", **REASON}})
         await self._somebody("ben")
         await self._do("POST", "/admin/users/ben/ban", {"json": REASON})
 
@@ -115,7 +115,7 @@ class House:
 
 @pytest_asyncio.fixture
 async def house(database_url: str) -> AsyncIterator[House]:
-    host = FakeHost()
+    host = FakeInferenceServer()
     async with client_of(database_url, host, welcome_points=500) as client:
         house = House(client, host)
         await house.move_in(database_url)
@@ -155,10 +155,10 @@ def writes(house: House) -> dict[str, tuple[Send, Callable[[dict[str, Any]], boo
         "unban": (("POST", "/admin/users/ben/unban", {"json": REASON}), well),
         "ban": (("POST", "/admin/users/ben/ban", {"json": REASON}), well),
         "painter": (
-            ("POST", "/admin/painters", {"json": {"url": "http://gpu-8:8188", **REASON}}),
+            ("POST", "/admin/inference-servers", {"json": {"url": "http://gpu-8:8188", **REASON}}),
             lambda told: told["waiting"] == 0,
         ),
-        "no-painter": (("POST", "/admin/painters/remove", {"json": {"url": "http://gpu-9:8188", **REASON}}), well),
+        "no-painter": (("POST", "/admin/inference-servers/remove", {"json": {"url": "http://gpu-9:8188", **REASON}}), well),
         "rebuild": (
             ("POST", "/admin/projections/likes/rebuild", {"json": REASON}),
             lambda told: told["projection"]["rebuilding"] is False,
@@ -177,7 +177,12 @@ async def test_every_write_is_told_as_the_success_that_it_is(
         reply = await house.send(what, f"key-{name}" if keyed else None)
         assert reply.status_code == 200, (name, reply.text)
         assert says(reply.json()), (name, reply.text)
-    assert {"Projector.reach", "Sessions.ended", "Snapshots.appended", "Statements.look"} <= faults.met
+    assert {
+        "Projector.wait_for_position",
+        "Sessions.ended",
+        "Snapshots.after_append",
+        "Statements.read",
+    } <= faults.met
     assert {"Painters.become", "huajuan.projections.rebuild.process._launch"} <= faults.met
 
 
@@ -195,7 +200,7 @@ async def test_a_job_whose_end_cannot_be_learned_is_told_as_asked_for(
     async def fail(*_: Any) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(Endings, "of", fail)
+    monkeypatch.setattr(Completions, "of", fail)
     faults.begin()
     reply = await house.send(("POST", "/auth/generate", {"json": ORDER}))
     told = reply.json()

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from huajuan.http.openapi.swagger_ui import FILES, SWAGGER_UI, VERSION
+from huajuan.http.openapi.api_page import ASSETS, FILES, SWAGGER_UI
 from tests.services import client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -26,7 +26,7 @@ QUIET = [
 
 
 class Page(HTMLParser):
-    """What a page refers to, and the scripts that stand in it."""
+    """The links of a page, and its inline scripts."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -66,8 +66,10 @@ async def test_with_a_slash_at_its_end_it_refers_to_the_same(client: httpx.Async
 
 @pytest.mark.asyncio(loop_scope="function")
 async def test_the_document_names_the_path_of_the_public_address(database_url: str) -> None:
-    async with client_of(database_url, public_url="https://example.org/bäse//x/") as beneath:
-        assert (await beneath.get("/schema/openapi.json")).json()["servers"] == [{"url": "/b%C3%A4se//x"}]
+    async with client_of(database_url, public_url="https://example.org/bäse//x/") as storage_subfolder:
+        assert (await storage_subfolder.get("/schema/openapi.json")).json()["servers"] == [
+            {"url": "/b%C3%A4se//x"}
+        ]
 
 
 async def test_the_browser_may_load_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
@@ -83,15 +85,13 @@ async def test_the_browser_may_load_nothing_from_elsewhere(client: httpx.AsyncCl
 
 @pytest.mark.parametrize("name", FILES)
 async def test_its_files_are_kept_for_long(client: httpx.AsyncClient, name: str) -> None:
-    reply = await client.get(f"/schema/swagger-ui-{VERSION}/{name}")
+    reply = await client.get(f"/schema/{ASSETS}/{name}")
     assert reply.headers["content-type"].split(";")[0] == FILES[name]
     assert reply.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert reply.content == (SWAGGER_UI / name).read_bytes()
 
 
-@pytest.mark.parametrize(
-    "path", ["nothing", "nothing.json", f"swagger-ui-{VERSION}/LICENSE", "swagger-ui-0/x"]
-)
+@pytest.mark.parametrize("path", ["nothing", "nothing.json", f"{ASSETS}/LICENSE", "swagger-ui-0/x"])
 async def test_what_is_not_there_is_answered_as_everywhere(client: httpx.AsyncClient, path: str) -> None:
     reply = await client.get(f"/schema/{path}")
     assert reply.headers["content-type"] == "application/json"
@@ -104,10 +104,8 @@ async def test_the_document_is_json(client: httpx.AsyncClient) -> None:
     assert reply.json()["openapi"].startswith("3.1")
 
 
-async def test_the_licence_stands_beside_what_it_is_for() -> None:
+async def test_the_installed_wheel_has_the_licence_of_swagger_ui() -> None:
     assert "Apache License" in (SWAGGER_UI / "LICENSE").read_text()
-    assert "SmartBear" in (SWAGGER_UI / "NOTICE").read_text()
-    assert VERSION in (SWAGGER_UI / "swagger-ui-bundle.js").read_text()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""With approval, an account waits for an admin, who lets its owner in or rejects them."""
+"""With approval, a new account waits until an admin approves or rejects it."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,7 +8,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from huajuan.audit.connection import hold_still, reading
+from huajuan.audit.connection import begin_snapshot, open_read_only
 from huajuan.audit.replay_all import replay_all
 from tests.http.addresses import form_of
 from tests.http.conftest import body
@@ -204,8 +204,8 @@ async def test_accounts_from_before_are_approved(client: httpx.AsyncClient, ada:
 async def test_points_and_tables_agree_with_the_log(
     client: httpx.AsyncClient, module_database_url: str
 ) -> None:
-    with reading(module_database_url) as connection:
-        hold_still(connection)
+    with open_read_only(module_database_url) as connection:
+        begin_snapshot(connection)
         assert replay_all(connection).disagreement is None
     with psycopg.connect(module_database_url) as connection:
         rows = connection.execute("SELECT convert_from(state, 'UTF8') FROM log.huajuan_events").fetchall()

@@ -1,4 +1,4 @@
-"""A clock that was wrong for a while keeps nobody from checking in, and no picture from a reader."""
+"""A clock that was wrong blocks neither check-ins nor pictures."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta

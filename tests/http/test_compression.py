@@ -1,4 +1,4 @@
-"""Replies are compressed for those who ask, and only where nothing is given away by their length."""
+"""Responses are compressed if the client accepts it, but never those with secrets."""
 
 import asyncio
 import gzip
@@ -8,9 +8,15 @@ import httpx
 import pytest
 
 from huajuan.http.middleware import compression
-from huajuan.http.middleware.compression import accepts_gzip, compressed_headers, compressing, is_compressible
+from huajuan.http.middleware.compression import (
+    accepts_gzip,
+    compress_responses,
+    compressed_headers,
+    is_compressible,
+)
+from huajuan.http.openapi.api_page import ASSETS
 from tests.http.conftest import ORDER, Person
-from tests.http.test_remembering import IMAGES, remembers, told_from_memory
+from tests.response_cache.test_middleware import IMAGES, cache_hits, wait_until_cached
 from tests.services import client_of
 
 MODULE = pytest.mark.asyncio(loop_scope="module")
@@ -50,9 +56,7 @@ def test_gzip_is_used_only_when_asked_for(accepted: str, expected: bool) -> None
     assert accepts_gzip(accepted) is expected
 
 
-@pytest.mark.parametrize(
-    "path", ["/schema", "/schema/openapi.json", "/schema/swagger-ui-5.35.0/swagger-ui.css"]
-)
+@pytest.mark.parametrize("path", ["/schema", "/schema/openapi.json", f"/schema/{ASSETS}/swagger-ui.css"])
 @MODULE
 async def test_a_compressed_reply_is_the_same_reply(client: httpx.AsyncClient, path: str) -> None:
     plain, squeezed = [await client.get(path, headers=headers) for headers in (PLAIN, GZIP)]
@@ -111,19 +115,19 @@ async def test_what_is_short_or_holds_a_token_is_not_compressed(client: httpx.As
 
 
 async def test_what_is_remembered_is_remembered_as_it_was_asked_for(database_url: str) -> None:
-    async with client_of(database_url, tenancy_seconds=0.6) as client:
+    async with client_of(database_url, cache_lease_seconds=0.6) as client:
         form = {"username": "ann", "email": "ann@example.org", "password": "secret"}
         await client.post("/register", json=form)
         me = {"Authorization": (await client.post("/login", json=form)).json()["token"]}
         await client.get("/auth/score", headers=me)
         await client.post("/auth/generate", json=ORDER | {"prompt": "sun " * 500}, headers=me)
         for asked, coding in ((PLAIN, None), (GZIP, "gzip"), (PLAIN, None)):
-            await remembers(client, me | asked, IMAGES)
-            before = await told_from_memory(client)
+            await wait_until_cached(client, me | asked, IMAGES)
+            before = await cache_hits(client)
             reply = await client.get(IMAGES, headers=me | asked)
             assert reply.headers.get("content-encoding") == coding
             assert len(reply.json()["images"]) == 1
-            assert await told_from_memory(client) >= before
+            assert await cache_hits(client) >= before
 
 
 @pytest.mark.parametrize(
@@ -172,7 +176,7 @@ async def asked(method: str, body: bytes, *more: bytes) -> list[Any]:
         sent.append(message)
 
     scope: Any = {"type": "http", "method": method, "path": "/", "headers": [(b"accept-encoding", b"gzip")]}
-    await compressing(app)(scope, None, send)  # type: ignore[arg-type]
+    await compress_responses(app)(scope, None, send)  # type: ignore[arg-type]
     return sent
 
 

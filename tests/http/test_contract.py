@@ -1,4 +1,4 @@
-"""The contract, row by row: what is sent, and the status and texts that come back."""
+"""The wire contract, row by row: the request, the status and the texts."""
 
 from typing import Any
 

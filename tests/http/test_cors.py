@@ -1,4 +1,4 @@
-"""What pages of other origins may send and read: whatever the API reads and tells, and known origins alone."""
+"""CORS: the headers that allowed and other origins may send and read."""
 
 import re
 from pathlib import Path

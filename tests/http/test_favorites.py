@@ -1,4 +1,4 @@
-"""Favorites over HTTP: ids and times of their own, and nobody else's can be touched."""
+"""Favorites over HTTP: their own ids and times, and no access to another account's."""
 
 from typing import Any
 

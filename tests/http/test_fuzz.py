@@ -17,20 +17,20 @@ from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode, Response
 from schemathesis.specs.openapi import checks
 
-from huajuan.auth.login_attempts import AttemptLimits
+from huajuan.auth.login_attempts import LoginAttemptLimits
 from huajuan.http import messages
 from huajuan.projections.rebuild.process import RebuildProcesses
 from huajuan.projections.registry import PROJECTIONS
 from tests.http.conftest import ORDER
 from tests.http.document import Documented, Json, closed, document, operations
 from tests.http.test_admin import make_admin
-from tests.jobs.fake_host import FakeHost
+from tests.jobs.fake_server import FakeInferenceServer
 from tests.loopback import NO_TLS
 from tests.services import client_of
 
 pytestmark = pytest.mark.slow
 CASES = int(os.environ.get("HUAJUAN_FUZZ_CASES", "20"))
-KINDS = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+AGGREGATES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 CONFORM = [
     checks.status_code_conformance,
     checks.content_type_conformance,
@@ -42,7 +42,7 @@ OF_ANY_PATH = {messages.NO_SUCH_ROUTE, messages.BAD_REQUEST}
 # Most often one's own token, and half of the time what exists in place of what was made up.
 TOKENS = st.sampled_from([*[""] * 14, "none", "garbage"])
 KNOWN = st.sampled_from([None, None, None, 0, 1, 2])
-PLENTY = AttemptLimits(account_failures_max=10**6, address_failures_max=10**6)
+PLENTY = LoginAttemptLimits(account_failures_max=10**6, address_failures_max=10**6)
 
 
 class Visitor:
@@ -105,7 +105,7 @@ class Visitor:
         return [job["id"] for job in self.client.get("/auth/generations", headers=own).json()["generations"]]
 
     def _what_is_known(self) -> dict[str, list[Any]]:
-        """What a case may hold instead of something made up, so that not every reply is a refusal."""
+        """Existing values that a case may use, so that not every response is an error."""
         urls, ids = ([drawn[key] for drawn in self.pictures] for key in ("image_url", "id"))
         keys = [url.rpartition("/")[2] for url in urls]
         lists = {"urls": [urls[-1:], urls[-2:]], "ids": [ids[-1:], ids[-2:]]}
@@ -135,7 +135,7 @@ def examine(operation: Documented, response: Response) -> None:
     body, status = response.json(), response.status_code
     assert body["code"] == status
     text = _text(body)
-    assert text != messages.UNPLANNED
+    assert text != messages.INTERNAL_ERROR
     if status >= 400 and text not in OF_ANY_PATH:
         assert text in {_text(example) for example in operation.examples(str(status))}
     if status >= 500:
@@ -146,15 +146,15 @@ def _text(body: Json) -> str:
     return str(body.get("message") or body.get("msg") or body.get("error"))
 
 
-async def _on_record_alone(_: RebuildProcesses, __: str, put_on_record: Callable[[], Any]) -> bool:
-    await put_on_record()
+async def _on_record_alone(_: RebuildProcesses, __: str, record_request: Callable[[], Any]) -> bool:
+    await record_request()
     return True
 
 
 @pytest.fixture(scope="module")
 def visitor(module_database_url: str, request: pytest.FixtureRequest) -> Iterator[Visitor]:
     """The service runs in a thread of its own: the cases are sent from plain tests."""
-    service = client_of(module_database_url, FakeHost(), welcome_points=10**6, login=PLENTY)
+    service = client_of(module_database_url, FakeInferenceServer(), welcome_points=10**6, login=PLENTY)
     with (
         pytest.MonkeyPatch.context() as patch,
         start_blocking_portal() as portal,
@@ -177,7 +177,7 @@ def described() -> Any:
 PAIRS = [
     (operation, kind)
     for operation in operations()
-    for kind in KINDS
+    for kind in AGGREGATES
     if kind is GenerationMode.POSITIVE or {"parameters", "requestBody"} & set(operation.says)
 ]
 

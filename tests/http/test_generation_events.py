@@ -1,17 +1,23 @@
-"""A job followed as it goes on: each state once and in order, wherever one begins, and a stream that ends."""
+"""Server-sent events of a job: each state once and in order, from any position, until the job ends."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 import msgspec
 import psycopg
 import pytest
+import uvicorn
 
-from huajuan.http.limits import StreamLimits
+from huajuan.bootstrap import open_services
+from huajuan.http.app import create_app
+from huajuan.http.sse_hub import StreamLimits
 from huajuan.inference_client import DrawingFailed
-from huajuan.jobs.queue import JobQueue, Place
+from huajuan.jobs.queue import JobQueue, QueuePosition
+from huajuan.server.listener import bind_listener
 from tests.http.conftest import Person, body
 from tests.http.jobs import (
     PATH,
@@ -28,8 +34,9 @@ from tests.http.jobs import (
     until_status,
 )
 from tests.http.test_admin import make_admin
-from tests.jobs.fake_host import FakeHost
-from tests.services import client_of, until
+from tests.jobs.fake_server import FakeInferenceServer, opening
+from tests.loopback import NO_TLS
+from tests.services import WAIT_SECONDS_MAX, _settled, client_of, until
 
 __all__ = ["gate"]
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -41,7 +48,7 @@ def statuses(frames: list[Frame]) -> list[str]:
 
 
 async def test_a_job_is_followed_to_its_end(
-    client: httpx.AsyncClient, person: Person, host: FakeHost, module_database_url: str
+    client: httpx.AsyncClient, person: Person, host: FakeInferenceServer, module_database_url: str
 ) -> None:
     ann = await person(checked_in=True)
     host.gate.clear()
@@ -80,7 +87,7 @@ async def test_what_the_end_promises_is_there(client: httpx.AsyncClient, person:
 
 @pytest.mark.parametrize("outcome", ["succeeded", "failed", "cancelled"])
 async def test_one_goes_on_behind_any_frame_and_misses_nothing_and_sees_nothing_twice(
-    client: httpx.AsyncClient, person: Person, host: FakeHost, outcome: str
+    client: httpx.AsyncClient, person: Person, host: FakeInferenceServer, outcome: str
 ) -> None:
     ann = await person(checked_in=True)
     host.gate.clear()
@@ -103,7 +110,7 @@ async def test_one_goes_on_behind_any_frame_and_misses_nothing_and_sees_nothing_
 
 
 async def test_one_stream_after_another_tells_the_whole_story(
-    client: httpx.AsyncClient, person: Person, host: FakeHost
+    client: httpx.AsyncClient, person: Person, host: FakeInferenceServer
 ) -> None:
     ann = await person(checked_in=True)
     host.gate.clear()
@@ -118,7 +125,7 @@ async def test_one_stream_after_another_tells_the_whole_story(
 
 
 async def test_a_job_asked_for_here_is_followed_there_and_after_a_restart(database_url: str) -> None:
-    host, other = FakeHost(), FakeHost()
+    host, other = FakeInferenceServer(), FakeInferenceServer()
     other.gate = host.gate
     async with client_of(database_url, other, streams=QUICK) as there:
         async with client_of(database_url, host, streams=QUICK) as here:
@@ -135,16 +142,16 @@ async def test_a_job_asked_for_here_is_followed_there_and_after_a_restart(databa
                 told += [frame async for frame in frames if frame.event == "state"]
         assert statuses(told) == ["queued", "running", "cancelled"]
         assert await states_of(there, ann, job, told[0].id) == told[1:]
-    async with client_of(database_url, FakeHost()) as again:
+    async with client_of(database_url, FakeInferenceServer()) as again:
         assert await states_of(again, ann, job, told[0].id) == told[1:]
 
 
 @asynccontextmanager
 async def _one_running(
     dsn: str, connections_max: int = 8, **limits: float
-) -> AsyncIterator[tuple[httpx.AsyncClient, Headers, int, FakeHost]]:
+) -> AsyncIterator[tuple[httpx.AsyncClient, Headers, int, FakeInferenceServer]]:
     """A service of its own, and one job that is being drawn for as long as the gate is closed."""
-    host = FakeHost()
+    host = FakeInferenceServer()
     host.gate.clear()
     streams = msgspec.structs.replace(QUICK, **limits)
     async with client_of(dsn, host, streams=streams, connections_max=connections_max) as client:
@@ -158,11 +165,11 @@ async def _one_running(
 async def test_progress_is_told_when_it_changed(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     progress = iter([0.1, 0.1, 0.1, 0.6])
 
-    async def place(*_: object) -> Place:
-        return Place(0, True, next(progress, 0.6), 1)
+    async def place(*_: object) -> QueuePosition:
+        return QueuePosition(0, True, next(progress, 0.6), 1)
 
     async with _one_running(database_url, heartbeat_seconds=0) as (client, ann, job, host):
-        monkeypatch.setattr(JobQueue, "place", place)
+        monkeypatch.setattr(JobQueue, "position", place)
         async with following(client, ann, job) as (_, frames):
             told = [await next_of(frames, "progress"), await next_of(frames, "progress")]
             await next_of(frames, "")
@@ -235,3 +242,42 @@ async def test_nobody_listens_with_a_token_that_is_worth_nothing(database_url: s
 async def test_a_token_is_needed(client: httpx.AsyncClient) -> None:
     reply = await client.get(f"{PATH}/1/events")
     assert (reply.status_code, body(reply)) == (401, {"message": "请求头中缺少Token"})
+
+
+NEVER_SECONDS = 600
+
+
+@pytest.fixture
+def heard() -> Iterator[list[int]]:
+    """uvicorn passes on, at its end, what it heard."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    yield heard
+    signal.signal(signal.SIGTERM, before)
+
+
+async def test_who_follows_is_sent_home_when_the_server_stops(database_url: str, heard: list[int]) -> None:
+    host = FakeInferenceServer()
+    host.gate.clear()
+    with _settled(database_url, {}) as (settings, _), bind_listener("127.0.0.1", 0) as listening:
+        app = create_app(settings, lambda: open_services(settings, opening(host)))
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=NEVER_SECONDS
+        )
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listening]))
+        while not server.started:
+            await asyncio.sleep(0.005)
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", verify=NO_TLS
+        ) as client:
+            ann = await someone(client)
+            asked = (await ask(client, ann))["id"]
+            await until(lambda: bool(host.drawn))
+            async with following(client, ann, asked) as (_, frames):
+                await next_of(frames, "progress")
+                signal.raise_signal(signal.SIGTERM)
+                assert [frame async for frame in frames if frame.event == "state"] == []
+            async with asyncio.timeout(WAIT_SECONDS_MAX):
+                await task
+    assert heard == [signal.SIGTERM]

@@ -1,4 +1,4 @@
-"""Jobs over HTTP: asked for without waiting, gate, listed, looked at, cancelled, and paid only when drawn."""
+"""Jobs over HTTP: request without waiting, list, look up, cancel; points are paid only for pictures."""
 
 import asyncio
 import json
@@ -7,9 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from huajuan.event_store.errors import LogUnavailable
+from huajuan.event_store.errors import DatabaseUnavailable
+from huajuan.http.generation_status import JobViews
 from huajuan.inference_client import DrawingFailed
-from huajuan.jobs.errors import NobodyDraws, QueueFull
+from huajuan.jobs.queue import NoServerAvailable, QueueFull
 from tests.http.conftest import ORDER, Person, body
 from tests.http.jobs import (
     ASYNC,
@@ -25,7 +26,7 @@ from tests.http.jobs import (
     until_status,
 )
 from tests.http.test_admin import make_admin
-from tests.jobs.fake_host import FakeHost
+from tests.jobs.fake_server import FakeInferenceServer
 from tests.services import client_of, until
 
 __all__ = ["gate"]
@@ -35,7 +36,7 @@ NOT_FOUND = (404, {"message": "未找到对应的图像"})
 
 
 async def test_a_job_from_its_request_to_its_picture(
-    client: httpx.AsyncClient, person: Person, host: FakeHost
+    client: httpx.AsyncClient, person: Person, host: FakeInferenceServer
 ) -> None:
     ann = await person(checked_in=True)
     host.gate.clear()
@@ -69,7 +70,7 @@ async def test_a_picture_waited_for_is_the_same_job(client: httpx.AsyncClient, p
 
 
 async def test_a_job_and_its_picture_name_each_other_everywhere(
-    client: httpx.AsyncClient, person: Person, host: FakeHost, module_database_url: str
+    client: httpx.AsyncClient, person: Person, host: FakeInferenceServer, module_database_url: str
 ) -> None:
     ann = await person("namer", checked_in=True)
     await make_admin(module_database_url, "namer")
@@ -102,7 +103,7 @@ async def test_a_job_and_its_picture_name_each_other_everywhere(
 
 
 async def test_a_client_that_hangs_up_loses_nothing(
-    client: httpx.AsyncClient, person: Person, host: FakeHost
+    client: httpx.AsyncClient, person: Person, host: FakeInferenceServer
 ) -> None:
     ann = await person(checked_in=True)
     host.gate.clear()
@@ -120,7 +121,7 @@ async def test_a_client_that_hangs_up_loses_nothing(
 
 
 async def test_a_job_that_fails_says_why_and_costs_nothing(
-    client: httpx.AsyncClient, person: Person, host: FakeHost
+    client: httpx.AsyncClient, person: Person, host: FakeInferenceServer
 ) -> None:
     ann = await person(checked_in=True)
     host.failures = [DrawingFailed("out of memory", "Traceback: /srv/comfyui/secret.py")]
@@ -132,7 +133,7 @@ async def test_a_job_that_fails_says_why_and_costs_nothing(
 
 
 async def test_what_waits_has_a_place_in_the_queue(
-    client: httpx.AsyncClient, person: Person, host: FakeHost
+    client: httpx.AsyncClient, person: Person, host: FakeInferenceServer
 ) -> None:
     ann = await person(checked_in=True)
     host.gate.clear()
@@ -140,15 +141,15 @@ async def test_what_waits_has_a_place_in_the_queue(
     for at_the_host in jobs[:2]:
         await until_status(client, ann, at_the_host, "running")
     shown = {job["id"]: (job["status"], job["position"]) for job in await listed(client, ann)}
-    in_hand = {jobs[0]: ("running", 0), jobs[1]: ("running", 0)}
-    assert shown == in_hand | {jobs[2]: ("queued", 1), jobs[3]: ("queued", 2)}
+    is_running = {jobs[0]: ("running", 0), jobs[1]: ("running", 0)}
+    assert shown == is_running | {jobs[2]: ("queued", 1), jobs[3]: ("queued", 2)}
     host.gate.set()
     for job in jobs:
         await until_status(client, ann, job, "succeeded")
 
 
 async def test_when_it_may_be_done_is_known_from_what_was_measured(database_url: str) -> None:
-    host = FakeHost()
+    host = FakeInferenceServer()
     async with client_of(database_url, host) as client:
         ann = await someone(client)
         host.gate.clear()
@@ -169,7 +170,7 @@ async def test_when_it_may_be_done_is_known_from_what_was_measured(database_url:
 
 
 async def test_jobs_are_listed_newest_first_page_by_page(
-    client: httpx.AsyncClient, person: Person, host: FakeHost
+    client: httpx.AsyncClient, person: Person, host: FakeInferenceServer
 ) -> None:
     ann, ben = await person(checked_in=True), await person()
     ids = [(await ask(client, ann))["id"] for _ in range(4)]
@@ -209,7 +210,7 @@ async def test_no_such_job(client: httpx.AsyncClient, person: Person, method: st
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "EVENTS"])
 async def test_somebody_elses_job_is_not_there(
-    client: httpx.AsyncClient, person: Person, host: FakeHost, method: str
+    client: httpx.AsyncClient, person: Person, host: FakeInferenceServer, method: str
 ) -> None:
     ann, ben = await person(checked_in=True), await person()
     host.gate.clear()
@@ -239,12 +240,12 @@ async def shows(client: httpx.AsyncClient, who: dict[str, str], job: int, wanted
 async def test_a_full_queue_and_nobody_who_draws_charge_nothing(
     client: httpx.AsyncClient, person: Person, monkeypatch: pytest.MonkeyPatch, prefer: dict[str, str]
 ) -> None:
-    ann, errors = await person(checked_in=True), [QueueFull(7), NobodyDraws()]
+    ann, errors = await person(checked_in=True), [QueueFull(7), NoServerAvailable()]
 
     async def refuse(*_: object) -> None:
         raise errors.pop(0)
 
-    for name in ("ask_for_image", "generate_image"):
+    for name in ("request_image", "generate_image"):
         monkeypatch.setattr(f"huajuan.http.routes.generate.{name}", refuse)
     full, nobody = [await client.post("/auth/generate", json=ORDER, headers=ann | prefer) for _ in range(2)]
     assert (full.status_code, full.headers["retry-after"]) == (429, "7")
@@ -262,10 +263,10 @@ async def test_what_is_on_record_is_never_reported_as_failed(
     ann = await person(checked_in=True)
 
     async def away(*_: object) -> None:
-        raise LogUnavailable
+        raise DatabaseUnavailable
 
     with monkeypatch.context() as patch:
-        patch.setattr("huajuan.http.routes.generate.on_record", away)
+        patch.setattr(JobViews, "read_from_log", away)
         asked = await ask(client, ann)
     assert (asked["status"], asked["position"], asked["charged"]) == ("queued", None, 0)
     assert (await until_status(client, ann, asked["id"], "succeeded"))["charged"] == 20

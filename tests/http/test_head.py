@@ -1,13 +1,13 @@
-"""HEAD on every GET route: the same status and headers, no body, and nothing is written or kept open."""
+"""HEAD on every GET route: the same status and headers, no body, no effect."""
 
 import httpx
 import pytest
 
-from huajuan.http.limits import StreamLimits
+from huajuan.http.sse_hub import StreamLimits
 from tests.http.conftest import Person
 from tests.http.document import document
 from tests.http.jobs import PATH, ask, someone
-from tests.jobs.fake_host import FakeHost
+from tests.jobs.fake_server import FakeInferenceServer
 from tests.services import client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -52,7 +52,7 @@ async def test_head_of_other_paths(client: httpx.AsyncClient, path: str, status:
 
 @pytest.mark.asyncio(loop_scope="function")
 async def test_head_of_an_event_stream_opens_none(database_url: str) -> None:
-    slow = FakeHost()
+    slow = FakeInferenceServer()
     slow.gate.clear()
     async with client_of(database_url, slow, streams=StreamLimits(account_open_max=1)) as client:
         ann = await someone(client)

@@ -1,4 +1,4 @@
-"""`Idempotency-Key` over HTTP: a copy changes nothing and gets the first reply, and what counts as a copy."""
+"""`Idempotency-Key` over HTTP: a repeated request changes nothing and gets the first response."""
 
 import asyncio
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 from tests.http.conftest import ORDER, Person, body
 from tests.http.keys import GENERATE, REPLAYED, SCORE, Send, a_person, facts, fresh, keyed, rows, send
 from tests.http.test_admin import make_admin
-from tests.jobs.fake_host import png
+from tests.jobs.fake_server import png
 from tests.services import client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

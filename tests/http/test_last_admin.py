@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httpx
 import pytest
 
-from huajuan.commands.ban_account import ban_account
-from huajuan.commands.revoke_admin import revoke_admin
-from tests.event_store.studio import opened
+from huajuan.commands.admin_role import revoke_admin
+from huajuan.commands.moderation import ban_account
+from tests.event_store.helpers import opened
 from tests.http.conftest import body
 from tests.http.past import Headers
 from tests.http.test_admin import make_admin

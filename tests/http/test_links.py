@@ -1,4 +1,4 @@
-"""Every `Link` and `Location` is ASCII that leads where it says, whatever stands in the path and in the query."""
+"""Every `Link` and `Location` header is ASCII and leads to its page, for any path and query."""
 
 import unicodedata
 from typing import Any
@@ -12,7 +12,7 @@ from tests.http.conftest import ORDER, Person
 from tests.http.odd_names import IN_A_SEGMENT, IN_NO_SEGMENT, registered_long_ago
 from tests.http.past import Headers
 from tests.http.test_admin import make_admin
-from tests.http.test_link_texts import OF_ACCOUNTS, PAGED, followed
+from tests.http.test_urls import OF_ACCOUNTS, PAGED, followed
 from tests.services import client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

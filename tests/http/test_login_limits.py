@@ -1,4 +1,4 @@
-"""Only failures to log in count, none slips past the limit, and an owner gets in from where they are known."""
+"""Only failed logins count, none exceeds the limit, and known addresses of the owner are not blocked."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from huajuan.auth.login_attempts import AttemptLimits
+from huajuan.auth.login_attempts import LoginAttemptLimits
 from huajuan.auth.passwords import Passwords
 from tests.http.addresses import BEHIND_PROXY, ELSEWHERE, HOME, TOO_MANY, at, log_in, register
 from tests.http.conftest import body
@@ -18,7 +18,7 @@ from tests.http.test_admin import make_admin
 from tests.services import client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-PLENTY = AttemptLimits(address_failures_max=1_000)
+PLENTY = LoginAttemptLimits(address_failures_max=1_000)
 Clients = tuple[httpx.AsyncClient, httpx.AsyncClient]
 
 
@@ -44,7 +44,7 @@ async def fail(client: httpx.AsyncClient, address: str, times: int = 10, name: s
 
 async def test_right_passwords_at_once_all_get_in_and_count_nowhere(database_url: str) -> None:
     """More at once than either limit, again and again, in both workers."""
-    limits = AttemptLimits(account_failures_max=3, address_failures_max=5)
+    limits = LoginAttemptLimits(account_failures_max=3, address_failures_max=5)
     async with two_workers(database_url, login=limits) as clients:
         for _ in range(3):
             replies = await asyncio.gather(*(log_in(clients[n % 2], "ann") for n in range(12)))
@@ -62,7 +62,7 @@ async def test_an_attempt_under_way_holds_others_back_for_a_moment_only(
         await release.wait()
         return await real(self, password, password_hash)
 
-    limits = AttemptLimits(account_failures_max=1, wait_seconds=0.2)
+    limits = LoginAttemptLimits(account_failures_max=1, wait_seconds=0.2)
     async with two_workers(database_url, login=limits) as (here, there):
         monkeypatch.setattr(Passwords, "match", slow)
         first = asyncio.create_task(log_in(here, "ann"))
@@ -76,7 +76,7 @@ async def test_an_attempt_under_way_holds_others_back_for_a_moment_only(
 
 
 async def test_wrong_passwords_at_once_never_exceed_a_limit(database_url: str) -> None:
-    limits = AttemptLimits(account_failures_max=4, address_failures_max=6)
+    limits = LoginAttemptLimits(account_failures_max=4, address_failures_max=6)
     async with two_workers(database_url, login=limits) as clients:
         names = ["ann", "nobody", "noone"]
         replies = await asyncio.gather(
@@ -143,7 +143,9 @@ async def test_an_ipv6_address_is_known_by_its_64_bits(pair: Clients) -> None:
 
 
 async def test_failures_from_ipv6_are_counted_by_64_bits(database_url: str) -> None:
-    async with client_of(database_url, **BEHIND_PROXY, login=AttemptLimits(address_failures_max=5)) as client:
+    async with client_of(
+        database_url, **BEHIND_PROXY, login=LoginAttemptLimits(address_failures_max=5)
+    ) as client:
         replies = [await log_in(client, f"nobody{n}", f"2001:db8:9:9::{n}", "wrong!") for n in range(6)]
         assert [reply.status_code for reply in replies] == [401] * 5 + [429]
         assert (await log_in(client, "nobody", "2001:db8:9:a::1", "wrong!")).status_code == 401

@@ -1,4 +1,4 @@
-"""`/metrics`: what Prometheus reads, from any worker."""
+"""`/metrics` for Prometheus, from any worker."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,23 +9,23 @@ import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from huajuan.event_store.errors import LogUnavailable
+from huajuan.event_store.errors import DatabaseUnavailable
 from huajuan.inference_client import (
-    BadPicture,
-    Cancelled,
     DrawingFailed,
     InferenceError,
+    InvalidPicture,
+    JobCancelled,
     JobLost,
+    JobTimeout,
     OutcomeUnknown,
-    Rejected,
     ServerUnavailable,
-    TookTooLong,
+    WorkflowRejected,
 )
-from huajuan.projections.queries.read_tables import ReadTables
+from huajuan.projections.engine.table import ReadTables
 from huajuan.projections.registry import PROJECTIONS
 from tests.http.conftest import ORDER, Person
 from tests.http.keys import a_person
-from tests.jobs.fake_host import Failing, FakeHost
+from tests.jobs.fake_server import FailingServer, FakeInferenceServer
 from tests.jobs.outcome import BRISK
 from tests.services import client_of, until
 
@@ -113,7 +113,7 @@ async def test_without_a_database_what_the_worker_knows_is_told(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(*_: object) -> None:
-        raise LogUnavailable
+        raise DatabaseUnavailable
 
     monkeypatch.setattr(ReadTables, "all", away)
     told = await scrape(client)
@@ -123,8 +123,8 @@ async def test_without_a_database_what_the_worker_knows_is_told(
 
 
 async def test_what_servers_draw_is_measured(database_url: str) -> None:
-    refusing, good = Failing(Rejected("the server refused the workflow")), FakeHost()
-    one_at_once = msgspec.structs.replace(BRISK, jobs_of_host_max=1)
+    refusing, good = FailingServer(WorkflowRejected("the server refused the workflow")), FakeInferenceServer()
+    one_at_once = msgspec.structs.replace(BRISK, jobs_per_server_max=1)
     async with client_of(database_url, refusing, good, dispatch=one_at_once) as client:
         ann = await a_person(client, checked_in=True)
         for _ in range(2):
@@ -150,20 +150,20 @@ async def test_what_servers_draw_is_measured(database_url: str) -> None:
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
-        (Rejected("no"), "refused"),
-        (Cancelled("stopped"), "cancelled"),
+        (WorkflowRejected("no"), "refused"),
+        (JobCancelled("stopped"), "cancelled"),
         (JobLost("restarted"), "lost"),
-        (TookTooLong("hangs", worker_stuck=True), "timed_out"),
+        (JobTimeout("hangs", worker_stuck=True), "timed_out"),
         (ServerUnavailable("down"), "unavailable"),
         (OutcomeUnknown("silence"), "unknown"),
         (DrawingFailed("CUDA error"), "failed"),
-        (BadPicture("damaged"), "failed"),
+        (InvalidPicture("damaged"), "failed"),
     ],
 )
 async def test_how_a_drawing_ended_is_counted_by_kind(
     database_url: str, error: InferenceError, outcome: str
 ) -> None:
-    host = Failing(error)
+    host = FailingServer(error)
     async with client_of(database_url, host, dispatch=BRISK) as client:
         ann = await a_person(client, checked_in=True)
         drawing = asyncio.create_task(client.post("/auth/generate", json=ORDER, headers=ann))

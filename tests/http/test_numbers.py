@@ -1,11 +1,11 @@
-"""Numbers that no database could hold: each is refused in words, or stands for a text, and no table stops."""
+"""Numbers too large for the database: each gets a documented error or is taken as text."""
 
 from typing import Any
 
 import httpx
 import pytest
 
-from huajuan.domain.points import BALANCE_MAX
+from huajuan.domain.rules import BALANCE_MAX
 from tests.http.conftest import ORDER, body
 from tests.http.test_admin import make_admin
 from tests.services import client_of
@@ -48,7 +48,7 @@ async def test_no_body_brings_a_number_into_the_log_that_a_table_cannot_hold(dat
 
 async def test_a_balance_at_its_end_is_told_so(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert BALANCE_MAX > 10**9
-    monkeypatch.setattr("huajuan.domain.points.BALANCE_MAX", 150)
+    monkeypatch.setattr("huajuan.domain.rules.BALANCE_MAX", 150)
     async with client_of(database_url, welcome_points=100) as client:
         ann, ada = await somebody(client, "ann"), await somebody(client, "ada")
         await make_admin(database_url, "ada")

@@ -1,12 +1,12 @@
-"""The OpenAPI document is exact: what it says of each operation is what the operation does."""
+"""Every operation does what the OpenAPI document says."""
 
 from typing import Any, get_args
 
 import jsonschema_rs
 import pytest
 
-from huajuan.http.image_parameters import SAMPLING_METHODS
 from huajuan.http.openapi.document import TAGS
+from huajuan.http.request_body import SAMPLING_METHODS
 from huajuan.projections.queries.image_list import Sort
 from tests.http.document import SETTINGS, Documented, Json, closed, document, operations, schemas
 
@@ -15,8 +15,12 @@ each_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda ope
 # Nobody who has a token gets this reply's `error`; a service that is busy as a whole says no `success`.
 # A token comes with a new password alone.
 SOMETIMES = {
-    *(("Unknown", "error"), ("TriedLater", "success"), ("UpdatedReply", "token")),
-    *(("Detailed", "error"), ("GeneratedReply", "not_applied"), ("AskedReply", "not_applied")),
+    *(
+        ("OptionalErrorResponse", "error"),
+        ("OptionalResultResponse", "success"),
+        ("UpdatedResponse", "token"),
+    ),
+    *(("GeneratedResponse", "not_applied"), ("AcceptedResponse", "not_applied")),
 }
 
 

@@ -1,4 +1,4 @@
-"""Addresses of our own pictures, however they are written, at every public address there was."""
+"""URLs of our own pictures in any spelling, at each present and former public address."""
 
 from pathlib import Path
 from typing import Any
@@ -6,12 +6,13 @@ from typing import Any
 import httpx
 import pytest
 
-from huajuan.commands.grant_admin import grant_admin
-from huajuan.commands.set_avatar import set_avatar
-from huajuan.http.own_addresses import is_base, own_path, present
+from huajuan.commands.accounts import set_avatar
+from huajuan.commands.admin_role import grant_admin
+from huajuan.http.urls import current_url, own_path
+from huajuan.net.urls import is_base
 from tests.commands.people import a_person
 from tests.http.conftest import ORDER, body
-from tests.services import client_of, desk_on
+from tests.services import client_of, services_on
 from tests.storage.test_avatars import picture
 
 KEY = "5f0c6a1e9d6b4d0f8a3c2b1e7d9f4a60.png"
@@ -39,7 +40,7 @@ BASES = (
 )  # fmt: skip
 def test_ours_is_recognised(address: str) -> None:
     assert own_path(address, BASES) == PATH
-    assert present(address, BASES) == NOW + PATH
+    assert current_url(address, BASES) == NOW + PATH
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_ours_is_recognised(address: str) -> None:
 )  # fmt: skip
 def test_any_other_address_is_not_ours(address: str) -> None:
     assert own_path(address, BASES) is None
-    assert present(address, BASES) == address
+    assert current_url(address, BASES) == address
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ async def is_known(client: httpx.AsyncClient, me: dict[str, str], url: str, pres
     by_url, named = {"params": {"url": url}, "headers": me}, {"json": {"url": url}, "headers": me}
     several = {"json": {"urls": [url]}, "headers": me}
     found = await client.get("/auth/image", **by_url)  # type: ignore[arg-type]
-    assert body(found)["image"]["picture"] == present
+    assert body(found)["image"]["picture"] == current_url
     asked: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", "/auth/like", named),
         ("DELETE", "/auth/like", by_url),
@@ -124,7 +125,7 @@ async def is_known(client: httpx.AsyncClient, me: dict[str, str], url: str, pres
     for method, path, sent in asked:
         assert (await client.request(method, path, **sent)).status_code == 200, path
     reply = await client.post("/auth/setavatar", json={"url": url}, headers=me)
-    assert (reply.status_code, body(reply)["data"]) == (200, present)
+    assert (reply.status_code, body(reply)["data"]) == (200, current_url)
 
 
 async def told(client: httpx.AsyncClient, me: dict[str, str], form: dict[str, str]) -> set[str]:
@@ -142,10 +143,10 @@ async def test_an_avatar_that_was_stored_by_its_whole_address_is_told_as_it_is_n
 ) -> None:
     """In the log of an older version, and in the past and the timeline."""
     old = "http://old.example"
-    async with desk_on(database_url) as desk:
-        ann, ada = await a_person(desk, "ann"), await a_person(desk, "ada")
-        await grant_admin(desk.store, ada, "runs the service")
-        await set_avatar(desk.store, ann, f"{old}/avatars/{KEY}")
+    async with services_on(database_url) as services:
+        ann, ada = await a_person(services, "ann"), await a_person(services, "ada")
+        await grant_admin(services.store, ada, "runs the service")
+        await set_avatar(services.store, ann, f"{old}/avatars/{KEY}")
     async with client_of(database_url, public_url="http://new.example", public_url_aliases=(old,)) as client:
         form = {"username": "ada", "password": "secret"}
         admin = {"Authorization": (await client.post("/login", json=form)).json()["token"]}

@@ -1,4 +1,4 @@
-"""Pictures whose file was changed, and a store that is away, as a client sees them."""
+"""Changed picture files and an unavailable picture store, as clients see them."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,10 +12,10 @@ from structlog.testing import capture_logs
 
 from huajuan.commands.erase_account import erase_account
 from huajuan.domain.image import Image
-from huajuan.jobs.limits import DispatchLimits
+from huajuan.jobs.queue import DispatchLimits
 from tests.commands.people import a_person, a_picture
 from tests.http.conftest import ORDER, body
-from tests.services import client_of, desk_on, until
+from tests.services import client_of, services_on, until
 from tests.storage.test_avatars import picture
 
 UNPLANNED = "服务器内部错误"
@@ -147,31 +147,31 @@ async def test_what_no_store_took_costs_nothing_and_is_cleared_up_later(
 ) -> None:
     folder = tmp_path / "pictures"
     quick = DispatchLimits(lease_seconds=0.3, heartbeat_seconds=0.1, store_seconds_max=0)
-    async with desk_on(database_url, storage_url=str(folder), dispatch=quick) as desk:
-        ann = await a_person(desk, "ann", check_ins=1)
+    async with services_on(database_url, storage_url=str(folder), dispatch=quick) as services:
+        ann = await a_person(services, "ann", check_ins=1)
         folder.rename(tmp_path / "elsewhere")
-        ending = await a_picture(desk, ann)
+        ending = await a_picture(services, ann)
         assert (ending.picture, ending.balance) == (None, 100)
         (tmp_path / "elsewhere").rename(folder)
 
         async def is_closed() -> bool:
-            return not await desk.queue._statements.run("SELECT 1 FROM operations.job_leases")
+            return not await services.queue._statements.run("SELECT 1 FROM operations.job_leases")
 
         await until(is_closed)
 
 
 async def test_sweeps_go_on_when_the_store_is_back(database_url: str, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
-    often = {"sweep_every_seconds": 0.05, "erase_every_seconds": 0.05, "erase_settle_seconds": 0.0}
-    async with desk_on(database_url, storage_url=str(folder), restore_hours=0, **often) as desk:
-        ann = await a_person(desk, "ann", check_ins=1)
-        ending = await a_picture(desk, ann)
+    often = {"sweep_every_seconds": 0.05, "erase_every_seconds": 0.05, "erasure_grace_seconds": 0.0}
+    async with services_on(database_url, storage_url=str(folder), restore_hours=0, **often) as services:
+        ann = await a_person(services, "ann", check_ins=1)
+        ending = await a_picture(services, ann)
         file = folder / str(ending.picture)
         folder.rename(tmp_path / "elsewhere")
-        await erase_account(desk.store, desk.erasures, ann)
+        await erase_account(services.store, services.erasures, ann)
 
         async def is_withdrawn() -> bool:
-            image = await desk.store.find(Image, UUID(file.stem))
+            image = await services.store.find(Image, UUID(file.stem))
             return bool(image and image.is_swept)
 
         await until(is_withdrawn)

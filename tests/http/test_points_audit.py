@@ -1,4 +1,4 @@
-"""Points that went astray: told in `/readyz`, in the metrics and in the log, again and again, and nothing stops."""
+"""Missing points are reported by `/readyz`, the metrics and the log, and stop nothing."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from huajuan.event_store.errors import LogUnavailable
-from huajuan.projections.queries.read_tables import ReadTables
+from huajuan.event_store.errors import DatabaseUnavailable
+from huajuan.projections.engine.table import ReadTables
 from tests.http.conftest import body
 from tests.http.test_metrics import scrape
 from tests.services import client_of, until
@@ -87,7 +87,7 @@ async def test_an_outage_is_survived_and_is_no_balance(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(*_: object) -> None:
-        raise LogUnavailable
+        raise DatabaseUnavailable
 
     async with client_of(database_url, **OFTEN) as client:
         await register(client, "ann", "ben")

@@ -1,4 +1,4 @@
-"""Profiles over HTTP: avatars in both spellings, updates all or nothing, everybody as far as they are public."""
+"""Profiles over HTTP: avatars in both spellings, updates all or nothing, public fields of all users."""
 
 from typing import Any
 

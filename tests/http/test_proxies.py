@@ -1,4 +1,4 @@
-"""One address for each client, behind proxies that are trusted and in front of those that are not."""
+"""One address for each client, behind trusted and untrusted proxies."""
 
 import asyncio
 import socket
@@ -8,7 +8,7 @@ import httpx
 import pytest
 import structlog
 
-from huajuan.http.middleware.proxies import PEERS_TOLD_MAX, behind_proxies
+from huajuan.http.middleware.proxies import PEERS_LOGGED_MAX, resolve_client
 from tests.http.addresses import ELSEWHERE, HOME, form_of
 from tests.services import client_of
 
@@ -26,7 +26,7 @@ async def resolved(
 
     raw = [(name.lower().encode(), value.encode()) for name, value in headers]
     scope: Any = {"type": "http", "client": peer, "headers": raw}
-    await behind_proxies(app, trusted)(scope, None, None)  # type: ignore[arg-type]
+    await resolve_client(app, trusted)(scope, None, None)  # type: ignore[arg-type]
     return seen[0]
 
 
@@ -54,7 +54,7 @@ async def test_several_lines_are_one_list_and_forwarded_comes_first() -> None:
 async def test_a_forwarding_header_of_a_stranger_is_told_once(name: str) -> None:
     async def app(*_: Any) -> None: ...
 
-    wrapped = behind_proxies(app, ["10.0.0.1"])
+    wrapped = resolve_client(app, ["10.0.0.1"])
 
     async def send(peer: str, *headers: tuple[bytes, bytes]) -> None:
         scope: Any = {"type": "http", "client": (peer, 5), "headers": list(headers)}
@@ -72,9 +72,9 @@ async def test_a_forwarding_header_of_a_stranger_is_told_once(name: str) -> None
         (peer, name.lower(), "HUAJUAN_TRUSTED_PROXIES", "warning") for peer in ("127.0.0.1", "127.0.0.2")
     ]
     with structlog.testing.capture_logs() as logs:
-        for n in range(2 * PEERS_TOLD_MAX):
+        for n in range(2 * PEERS_LOGGED_MAX):
             await send(f"10.1.{n // 250}.{n % 250}", header)
-    assert len(logs) == PEERS_TOLD_MAX - 2
+    assert len(logs) == PEERS_LOGGED_MAX - 2
 
 
 async def test_the_request_log_has_the_clients_address(database_url: str) -> None:

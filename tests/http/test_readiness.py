@@ -1,4 +1,4 @@
-"""`/readyz` says no as soon as the read tables are not followed, whatever it is that died."""
+"""`/readyz` is not ready as soon as the read tables are not followed, whatever has failed."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,9 +10,9 @@ import pytest
 
 from huajuan.http.app import create_app
 from huajuan.observability.health import Problem
-from huajuan.runtime.cancel_tasks import end
+from huajuan.runtime.periodic import cancel_tasks
 from tests.loopback import NO_TLS
-from tests.services import client_of, desk_on, serving, until
+from tests.services import client_of, services_on, serving, until
 
 FORM = {"username": "ann", "email": "ann@example.org", "password": "secret"}
 
@@ -24,19 +24,19 @@ async def ready(client: httpx.AsyncClient) -> bool:
     return reply.status_code == 200
 
 
-@pytest.mark.parametrize("name", ["Runner", "Teller", "Signals"])
+@pytest.mark.parametrize("name", ["ProjectionRunner", "PositionPublisher", "NotificationListener"])
 async def test_not_when_a_task_that_follows_the_log_is_dead(database_url: str, name: str) -> None:
     async with client_of(database_url) as client:
         assert await ready(client)
         (task,) = [task for task in asyncio.all_tasks() if task.get_name() == name]
-        await end([task])
+        await cancel_tasks([task])
         assert not await ready(client)
         assert (await client.get("/healthz")).status_code == 200
 
 
 @asynccontextmanager
 async def holding(dsn: str, projection: str) -> AsyncIterator[None]:
-    """Somebody leads this projection and folds nothing."""
+    """Another session holds the lock of this projection and folds nothing."""
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
         query = "SELECT 1 FROM operations.checkpoints WHERE projection = %s FOR UPDATE"
         await connection.execute(query, (projection,))
@@ -69,9 +69,9 @@ async def test_an_event_after_a_long_silence_does_not_look_like_a_long_lag(datab
 
 async def test_a_blocking_problem_makes_it_unready_and_any_other_degraded(database_url: str) -> None:
     found: list[Problem] = []
-    async with desk_on(database_url) as desk:
-        desk.health.add(lambda: found)
-        app = create_app(desk.settings, lambda: nullcontext(desk))
+    async with services_on(database_url) as services:
+        services.health.add(lambda: found)
+        app = create_app(services.settings, lambda: nullcontext(services))
         async with serving(app) as address, httpx.AsyncClient(base_url=address, verify=NO_TLS) as client:
             for problems, status, state in (
                 ([], 200, "ready"),

@@ -1,4 +1,4 @@
-"""The reason of an admin's act over HTTP: each way to have none that can go on record has its own text."""
+"""The reason of an admin action: each invalid one has its own error."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""How many accounts one address may open in an hour, and a service that opens none."""
+"""Registrations per address and hour, and closed registration."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from huajuan.commands import register as registering
+from huajuan.commands import accounts as registering
 from huajuan.idempotency.service import Idempotency
 from tests.http.addresses import BEHIND_PROXY, ELSEWHERE, TOO_MANY, at, form_of, log_in, register
 from tests.http.conftest import body

@@ -1,4 +1,4 @@
-"""The OpenAPI document explains every property and lists the values of texts, and each is what the code can say."""
+"""The OpenAPI document describes every property and lists the values that the code can return."""
 
 import ast
 from collections.abc import Iterator
@@ -11,25 +11,26 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 import huajuan
 from huajuan.audit.ledger import POSTINGS
 from huajuan.audit.tamper_diagnosis import Kind
-from huajuan.event_store.encryption import ERASED
+from huajuan.event_store.personal_keys import ERASED
 from huajuan.http.event_messages import SENTENCES
-from huajuan.http.generation_status import Standing
-from huajuan.http.image_parameters import SAMPLING_METHODS
+from huajuan.http.generation_status import JobProgress
 from huajuan.http.openapi.descriptions import OF_PROPERTY, OF_STRUCT
 from huajuan.http.openapi.enumerations import VALUES
+from huajuan.http.request_body import SAMPLING_METHODS
 from huajuan.http.routes.health import _points, _status
-from huajuan.jobs.dispatcher import NOBODY_DREW
+from huajuan.jobs.dispatcher import NO_SERVER_AVAILABLE
 from huajuan.projections.generations import STATUSES
-from huajuan.projections.point_history import HOLD_STATUSES, POINT_HISTORY
+from huajuan.projections.point_history import POINT_HISTORY
+from huajuan.projections.queries.point_changes import HOLD_STATUSES
 from huajuan.projections.registry import PROJECTIONS
 from tests.http.document import Json, document, operations
-from tests.projections.test_folds import LIFE, rows_of
+from tests.projections.test_folds import HISTORY_EVENTS, rows_of
 
 PACKAGE = Path(huajuan.__file__).parent
 SCHEMAS: dict[str, Json] = document()["components"]["schemas"]
 # What somebody typed has no values; of the rest of these names each says one of a few words.
 WORDS = {"reason", "event", "status", "what", "kind", "outcome", "sampling_method", "stopped_event"}
-TYPED = {("SkipOnWire", "reason"), ("PainterOnWire", "reason")}
+TYPED = {("SkipOnWire", "reason"), ("InferenceServerOnWire", "reason")}
 
 
 def bodies() -> Iterator[Json]:
@@ -101,14 +102,14 @@ def test_the_document_has_the_values_that_are_listed() -> None:
 
 
 def test_states_are_those_that_the_code_knows() -> None:
-    for struct in ("JobOnWire", "JobReply", "AskedReply"):
+    for struct in ("JobOnWire", "JobResponse", "AcceptedResponse"):
         assert values_of(struct, "status") == (set(STATUSES), False)
     assert values_of("ChangeOnWire", "status") == (set(HOLD_STATUSES.values()), False)
     assert set(HOLD_STATUSES) == set(STATUSES)
     assert values_of("EntryOnWire", "status") == ({*HOLD_STATUSES.values(), "forfeited"}, False)
     ready = {_status(ready, impaired) for ready in (True, False) for impaired in (True, False)}
-    assert values_of("ReadyReply", "status") == (ready, False)
-    assert values_of("ReadyReply", "points") == ({_points(None), _points(0)}, True)
+    assert values_of("ReadyResponse", "status") == (ready, False)
+    assert values_of("ReadyResponse", "points") == ({_points(None), _points(0)}, True)
     assert values_of("ImageOnWire", "sampling_method") == (set(SAMPLING_METHODS), False)
     assert values_of("ProjectionOnWire", "name") == ({projection.name for projection in PROJECTIONS}, False)
 
@@ -124,8 +125,8 @@ def test_events_are_those_that_the_code_tells_of() -> None:
 def test_causes_are_those_that_the_table_says() -> None:
     listed, others = values_of("ChangeOnWire", "reason")
     assert others
-    assert {row.reason for row in rows_of(POINT_HISTORY, LIFE).values()} - {None, "lost"} <= listed
-    assert {"check_in", "held", "forfeited", "cancelled", NOBODY_DREW, ERASED} <= listed
+    assert {row.reason for row in rows_of(POINT_HISTORY, HISTORY_EVENTS).values()} - {None, "lost"} <= listed
+    assert {"check_in", "held", "forfeited", "cancelled", NO_SERVER_AVAILABLE, ERASED} <= listed
 
 
 def test_kinds_of_damage_are_those_that_are_named() -> None:
@@ -155,7 +156,7 @@ def test_an_event_stream_is_a_text_whose_frames_are_explained() -> None:
         word in schema["description"]
         for word in ("event: state", "event: progress", "JobOnWire", "JobProgress")
     )
-    assert set(SCHEMAS["JobProgress"]["properties"]) == set(Standing.__struct_fields__)
+    assert set(SCHEMAS["JobProgress"]["properties"]) == set(JobProgress.__struct_fields__)
     assert content["text/event-stream"]["example"].endswith("\n\n")
 
 

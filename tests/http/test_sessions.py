@@ -1,4 +1,4 @@
-"""Sessions over HTTP and across workers: what ends one, how soon, and how often one may fail to begin one."""
+"""Sessions over HTTP and across workers: how and when they end, and the limit of failed logins."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,7 +7,7 @@ import httpx
 import psycopg
 import pytest
 
-from huajuan.auth.login_attempts import AttemptLimits
+from huajuan.auth.login_attempts import LoginAttemptLimits
 from tests.http.conftest import body
 from tests.services import client_of, until
 
@@ -121,7 +121,7 @@ async def test_a_success_clears_the_accounts_count(clients: Clients) -> None:
 
 
 async def test_an_address_that_fails_with_many_names_is_closed_too(database_url: str) -> None:
-    limits = AttemptLimits(address_failures_max=5)
+    limits = LoginAttemptLimits(address_failures_max=5)
     async with client_of(database_url, login=limits) as client:
         await client.post("/register", json=ANN)
         for _ in range(3):
@@ -133,7 +133,7 @@ async def test_an_address_that_fails_with_many_names_is_closed_too(database_url:
 
 async def test_after_the_window_one_may_try_again(database_url: str) -> None:
     async with client_of(
-        database_url, login=AttemptLimits(account_failures_max=1, window_seconds=0.5)
+        database_url, login=LoginAttemptLimits(account_failures_max=1, window_seconds=0.5)
     ) as client:
         await client.post("/register", json=ANN)
         assert [(await fail(client)).status_code for _ in range(2)] == [401, 429]

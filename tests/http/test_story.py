@@ -1,4 +1,4 @@
-"""The whole story over HTTP: register, log in, check in, generate, fetch, look at one's account and images."""
+"""A whole session over HTTP: register, log in, check in, generate, fetch, account and images."""
 
 import asyncio
 import io
@@ -11,7 +11,7 @@ from PIL import Image
 
 from huajuan.inference_client import DrawingFailed
 from tests.http.conftest import ORDER, Person, body
-from tests.jobs.fake_host import FakeHost
+from tests.jobs.fake_server import FakeInferenceServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ADDRESS = "http://pictures.example"
@@ -96,7 +96,7 @@ async def test_the_picture_has_exactly_the_size_asked_for(
 
 
 async def test_a_picture_that_does_not_come_gives_the_points_back(
-    client: httpx.AsyncClient, person: Person, host: FakeHost
+    client: httpx.AsyncClient, person: Person, host: FakeInferenceServer
 ) -> None:
     ann = await person(checked_in=True)
     host.failures = [DrawingFailed("out of memory", "Traceback: /srv/comfyui/secret.py")]

@@ -1,1 +1,1 @@
-"""Tests of the ComfyUI library, over real HTTP against the demo painter."""
+"""Tests of the ComfyUI client over HTTP against the demo ComfyUI."""

@@ -1,4 +1,4 @@
-"""Two servers behind one name: each new connection goes to the next of them."""
+"""A load balancer: each new connection goes to the next server."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ BYTES = 65536
 
 @asynccontextmanager
 async def balanced(*urls: str) -> AsyncIterator[str]:
-    """The address of a balancer before these servers, in turn."""
+    """The address of a load balancer before these servers."""
     turns = cycle(int(url.rpartition(":")[2]) for url in urls)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""One painter a module, over real HTTP, with its faults and memory wiped before every test."""
+"""A demo server per module, over HTTP, reset before every test."""
 
 import asyncio
 import threading
@@ -9,13 +9,13 @@ import httpx
 import msgspec
 import pytest
 
-from huajuan.demo_comfyui.__main__ import Server, listening_socket, server
-from huajuan.demo_comfyui.demo_server import Painter
+from huajuan.demo_comfyui.__main__ import DemoUvicorn, listening_socket, uvicorn_server
 from huajuan.demo_comfyui.faults import Faults, Mode
-from huajuan.inference_client import ComfyUI, Drawing, Drawn, JobState, Limits
+from huajuan.demo_comfyui.server import DemoServer
+from huajuan.inference_client import ClientLimits, ComfyUI, Drawing, Drawn, JobState
 from tests.loopback import NO_TLS
 
-FAST = Limits(
+FAST = ClientLimits(
     connect_seconds_max=2.0,
     read_seconds_max=2.0,
     request_seconds_max=3.0,
@@ -34,33 +34,33 @@ FAST = Limits(
 )
 
 
-class RunningPainter:
-    """A painter served by a thread of its own; faults are set directly, memory is wiped over HTTP."""
+class RunningDemo:
+    """A demo server in a thread. Faults are set directly; it is reset over HTTP."""
 
     def __init__(self, port: int = 0) -> None:
-        self.painter = Painter(faults=Faults(enabled=True))
-        self._server: Server = server(self.painter)
+        self.demo = DemoServer(faults=Faults(enabled=True))
+        self._server: DemoUvicorn = uvicorn_server(self.demo)
         self._listening = listening_socket("127.0.0.1", port)
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self.http = httpx.Client(base_url=self.url, trust_env=False, timeout=10.0, verify=NO_TLS)
-        self._thread = threading.Thread(target=self._serve, name="painter")
+        self._thread = threading.Thread(target=self._serve, name="server")
         self._thread.start()
 
     def _serve(self) -> None:
         asyncio.run(self._server.serve([self._listening]))
 
     def reset(self) -> None:
-        self.painter.step_seconds = 0.0
+        self.demo.step_seconds = 0.0
         self.http.post("/demo/restart").raise_for_status()
 
     def slow_down(self, step_seconds: float) -> None:
-        self.painter.worker.step_seconds = step_seconds
+        self.demo.worker.step_seconds = step_seconds
 
     def fault(self, mode: Mode, *, times: int | None = 1, seconds: float = 5.0) -> None:
-        self.painter.faults.set(mode, times=times, seconds=seconds)
+        self.demo.faults.set(mode, times=times, seconds=seconds)
 
     def runs(self, drawing: Drawing) -> int:
-        return self.painter.jobs.runs[str(drawing.prompt_id)]
+        return self.demo.jobs.runs[str(drawing.prompt_id)]
 
     def close(self) -> None:
         self.http.close()
@@ -70,26 +70,26 @@ class RunningPainter:
 
 
 @pytest.fixture(scope="module")
-def running_painter() -> Iterator[RunningPainter]:
-    running = RunningPainter()
+def running_demo() -> Iterator[RunningDemo]:
+    running = RunningDemo()
     yield running
     running.close()
 
 
 @pytest.fixture
-def painter(running_painter: RunningPainter) -> RunningPainter:
-    running_painter.reset()
-    return running_painter
+def server(running_demo: RunningDemo) -> RunningDemo:
+    running_demo.reset()
+    return running_demo
 
 
 @pytest.fixture
-async def comfyui(painter: RunningPainter) -> AsyncIterator[ComfyUI]:
-    async with ComfyUI(painter.url, limits=FAST) as client:
+async def comfyui(server: RunningDemo) -> AsyncIterator[ComfyUI]:
+    async with ComfyUI(server.url, limits=FAST) as client:
         yield client
 
 
 async def until(happened: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for something to happen, some seconds at most."""
+    """Wait for a condition, at most some seconds."""
     for _ in range(1000):
         if await happened():
             return
@@ -98,7 +98,7 @@ async def until(happened: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def begun(comfyui: ComfyUI, asked: Drawing, state: JobState) -> asyncio.Task[Drawn]:
-    """A drawing under way, once its job has got to a state."""
+    """A running `draw` whose job has reached a state."""
     drawn = asyncio.create_task(comfyui.draw(asked))
 
     async def is_there() -> bool:
@@ -108,7 +108,7 @@ async def begun(comfyui: ComfyUI, asked: Drawing, state: JobState) -> asyncio.Ta
     return drawn
 
 
-def limits(**changes: object) -> Limits:
+def limits(**changes: object) -> ClientLimits:
     return msgspec.structs.replace(FAST, **changes)
 
 

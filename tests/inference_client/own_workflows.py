@@ -1,12 +1,12 @@
-"""Workflows as users bring them: exported from the editor, with holes written in by hand."""
+"""Custom workflows: exported from the editor, with placeholders added."""
 
 import copy
 from typing import Any
 
-from huajuan.demo_comfyui.nodes import NODES, Stock
-from huajuan.inference_client.holes import Graph
+from huajuan.demo_comfyui.nodes import NODES, ModelFiles
+from huajuan.inference_client.workflows.placeholders import Graph
 
-DESCRIPTIONS: dict[str, Any] = {name: Stock().description(name) for name in NODES}
+DESCRIPTIONS: dict[str, Any] = {name: ModelFiles().description(name) for name in NODES}
 LATENT = {
     "class_type": "EmptyLatentImage",
     "inputs": {"width": "{width}", "height": "{height}", "batch_size": 1},
@@ -29,7 +29,7 @@ SAMPLER = {
 
 
 def own_workflow() -> Graph:
-    """It neither crops nor takes steps, sampler or checkpoint from anybody."""
+    """It has no placeholders for cropping, steps or sampler."""
     return copy.deepcopy(
         {
             "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "{checkpoint}"}},
@@ -48,7 +48,7 @@ def own_workflow() -> Graph:
 
 
 def with_input(node: str, **changes: Any) -> Graph:
-    """Some inputs changed; one that is `None` is left out."""
+    """The workflow with changed inputs; those that are `None` are removed."""
     workflow = own_workflow()
     inputs: dict[str, Any] = workflow[node]["inputs"]
     inputs |= changes

@@ -1,12 +1,12 @@
-"""Graphs and the posting of them, for tests of the painter itself."""
+"""Graphs, and their submission over HTTP, for tests of the demo server."""
 
 from typing import Any
 
 import httpx
 
-from huajuan.inference_client.holes import Graph
-from huajuan.inference_client.workflow import fill, text_to_image, values
-from tests.inference_client.conftest import RunningPainter, drawing, until
+from huajuan.inference_client.workflows.fill import fill, text_to_image, values
+from huajuan.inference_client.workflows.placeholders import Graph
+from tests.inference_client.conftest import RunningDemo, drawing, until
 
 CHECKPOINT = "demo-painter (no model).safetensors"
 
@@ -23,14 +23,14 @@ def blank(prefix: str = "blank", **inputs: Any) -> Graph:
     }
 
 
-def post(painter: RunningPainter, prompt: object, **more: Any) -> httpx.Response:
-    return painter.http.post("/prompt", json={"prompt": prompt, "client_id": "c"} | more)
+def post(server: RunningDemo, prompt: object, **more: Any) -> httpx.Response:
+    return server.http.post("/prompt", json={"prompt": prompt, "client_id": "c"} | more)
 
 
-async def ended(painter: RunningPainter, prompt_id: str) -> dict[str, Any]:
+async def ended(server: RunningDemo, prompt_id: str) -> dict[str, Any]:
     async def is_there() -> bool:
-        return bool(painter.http.get(f"/history/{prompt_id}").json())
+        return bool(server.http.get(f"/history/{prompt_id}").json())
 
     await until(is_there)
-    entry: dict[str, Any] = painter.http.get(f"/history/{prompt_id}").json()[prompt_id]
+    entry: dict[str, Any] = server.http.get(f"/history/{prompt_id}").json()[prompt_id]
     return entry

@@ -1,4 +1,4 @@
-"""Drawing when all goes well: sizes, methods, identity, and what other processes can do with a job."""
+"""Drawing without faults: sizes, sampling methods, job ids, and jobs of other processes."""
 
 import asyncio
 import io
@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from huajuan.demo_comfyui.faults import Mode
-from huajuan.inference_client import ComfyUI, JobLost, JobState, Rejected, WorkflowError
-from huajuan.inference_client.workflow import text_to_image
-from tests.inference_client.conftest import FAST, RunningPainter, begun, drawing
+from huajuan.inference_client import ComfyUI, JobLost, JobState, WorkflowError, WorkflowRejected
+from huajuan.inference_client.workflows.fill import text_to_image
+from tests.inference_client.conftest import FAST, RunningDemo, begun, drawing
 
 
 def opened(png: bytes) -> Image.Image:
@@ -24,17 +24,17 @@ async def test_a_picture_has_exactly_the_size_asked_for(comfyui: ComfyUI, method
     assert opened(png).size == (220, 200)
 
 
-async def test_a_picture_carries_no_metadata(comfyui: ComfyUI, painter: RunningPainter) -> None:
+async def test_a_picture_carries_no_metadata(comfyui: ComfyUI, server: RunningDemo) -> None:
     asked = drawing(prompt="a secret prompt")
     png = (await comfyui.draw(asked)).content
     assert opened(png).info == {}
-    original = painter.http.get("/view", params=place(painter, str(asked.prompt_id))).content
+    original = server.http.get("/view", params=place(server, str(asked.prompt_id))).content
     assert "no model" in opened(original).info["Software"]
     assert "secret" in opened(original).info["prompt"]
 
 
-def place(painter: RunningPainter, prompt_id: str) -> dict[str, str]:
-    entry = painter.http.get(f"/history/{prompt_id}").json()[prompt_id]
+def place(server: RunningDemo, prompt_id: str) -> dict[str, str]:
+    entry = server.http.get(f"/history/{prompt_id}").json()[prompt_id]
     found: dict[str, str] = entry["outputs"]["save"]["images"][0]
     return found
 
@@ -44,8 +44,8 @@ async def test_same_words_and_seed_give_the_same_picture_others_another(comfyui:
     assert one == same != other
 
 
-async def test_progress_rises_to_one(comfyui: ComfyUI, painter: RunningPainter) -> None:
-    painter.slow_down(0.02)
+async def test_progress_rises_to_one(comfyui: ComfyUI, server: RunningDemo) -> None:
+    server.slow_down(0.02)
     told: list[float] = []
     await comfyui.draw(drawing(steps=15), told.append)
     assert told == sorted(told)
@@ -54,9 +54,9 @@ async def test_progress_rises_to_one(comfyui: ComfyUI, painter: RunningPainter) 
 
 
 async def test_a_failing_progress_callback_is_the_caller_s_own_error(
-    comfyui: ComfyUI, painter: RunningPainter
+    comfyui: ComfyUI, server: RunningDemo
 ) -> None:
-    painter.slow_down(0.02)
+    server.slow_down(0.02)
 
     def fail(_fraction: float) -> None:
         raise ZeroDivisionError
@@ -66,41 +66,41 @@ async def test_a_failing_progress_callback_is_the_caller_s_own_error(
     assert (await comfyui.draw(drawing())).content
 
 
-async def test_a_job_already_known_is_not_sent_again(comfyui: ComfyUI, painter: RunningPainter) -> None:
+async def test_a_job_already_known_is_not_sent_again(comfyui: ComfyUI, server: RunningDemo) -> None:
     asked = drawing()
     assert await comfyui.draw(asked) == await comfyui.draw(asked)
-    assert painter.runs(asked) == 1
+    assert server.runs(asked) == 1
 
 
-async def test_two_calls_at_once_for_one_id_run_it_once(comfyui: ComfyUI, painter: RunningPainter) -> None:
-    painter.slow_down(0.02)
+async def test_two_calls_at_once_for_one_id_run_it_once(comfyui: ComfyUI, server: RunningDemo) -> None:
+    server.slow_down(0.02)
     asked = drawing()
     one, other = await asyncio.gather(comfyui.draw(asked), comfyui.draw(asked))
     assert one == other
-    assert painter.runs(asked) == 1
+    assert server.runs(asked) == 1
 
 
-async def test_another_process_can_finish_a_job(painter: RunningPainter) -> None:
-    painter.slow_down(0.1)
+async def test_another_process_can_finish_a_job(server: RunningDemo) -> None:
+    server.slow_down(0.1)
     asked = drawing()
-    async with ComfyUI(painter.url, limits=FAST) as first:
+    async with ComfyUI(server.url, limits=FAST) as first:
         drawn = await begun(first, asked, JobState.RUNNING)
         drawn.cancel()
         await asyncio.wait({drawn})
-    async with ComfyUI(painter.url, limits=FAST) as second:
+    async with ComfyUI(server.url, limits=FAST) as second:
         assert opened((await second.finish(asked)).content).size == (48, 48)
-    assert painter.runs(asked) == 1
+    assert server.runs(asked) == 1
 
 
-async def test_finishing_an_unknown_job_sends_nothing(comfyui: ComfyUI, painter: RunningPainter) -> None:
+async def test_finishing_an_unknown_job_sends_nothing(comfyui: ComfyUI, server: RunningDemo) -> None:
     asked = drawing()
     with pytest.raises(JobLost):
         await comfyui.finish(asked)
-    assert painter.runs(asked) == 0
+    assert server.runs(asked) == 0
 
 
-async def test_a_job_is_found_in_every_state(comfyui: ComfyUI, painter: RunningPainter) -> None:
-    painter.slow_down(0.1)
+async def test_a_job_is_found_in_every_state(comfyui: ComfyUI, server: RunningDemo) -> None:
+    server.slow_down(0.1)
     first, second = drawing(), drawing()
     assert await comfyui.find(first.prompt_id) is JobState.UNKNOWN
     drawn = asyncio.gather(comfyui.draw(first), comfyui.draw(second))
@@ -119,33 +119,31 @@ async def test_a_forgotten_job_is_unknown(comfyui: ComfyUI) -> None:
 
 
 async def test_a_drawing_out_of_range_is_refused_before_anything_is_sent(
-    comfyui: ComfyUI, painter: RunningPainter
+    comfyui: ComfyUI, server: RunningDemo
 ) -> None:
     asked = drawing(noise_seed=-1)
-    with pytest.raises(Rejected):
+    with pytest.raises(WorkflowRejected):
         await comfyui.draw(asked)
-    assert painter.runs(asked) == 0
+    assert server.runs(asked) == 0
 
 
-async def test_one_stumble_before_anything_is_sent_is_forgiven(
-    comfyui: ComfyUI, painter: RunningPainter
-) -> None:
-    painter.fault(Mode.LOOKUP_500, times=1)
+async def test_one_failed_lookup_before_submission_is_retried(comfyui: ComfyUI, server: RunningDemo) -> None:
+    server.fault(Mode.LOOKUP_500, times=1)
     assert (await comfyui.draw(drawing())).content
 
 
-async def test_the_server_says_what_it_is(comfyui: ComfyUI) -> None:
+async def test_the_server_version_is_read(comfyui: ComfyUI) -> None:
     info = await comfyui.check()
-    assert (info.kind, info.is_demo_painter) == ("demo painter", True)
+    assert (info.kind, info.is_demo) == ("demo ComfyUI", True)
     assert await comfyui.checkpoints() == ["demo-painter (no model).safetensors"]
 
 
-async def test_a_workflow_of_one_s_own_is_used(painter: RunningPainter) -> None:
+async def test_a_custom_workflow_is_used(server: RunningDemo) -> None:
     workflow = text_to_image()
     workflow["positive"]["inputs"]["text"] = "snow, {prompt}"
-    async with ComfyUI(painter.url, limits=FAST, workflow=workflow) as own:
+    async with ComfyUI(server.url, limits=FAST, workflow=workflow) as own:
         snowy = await own.draw(drawing(prompt="moon"))
-    async with ComfyUI(painter.url, limits=FAST) as plain:
+    async with ComfyUI(server.url, limits=FAST) as plain:
         assert await plain.draw(drawing(prompt="moon")) != snowy
         assert await plain.draw(drawing(prompt="snow, moon")) == snowy
 
@@ -155,7 +153,7 @@ def test_an_unusable_workflow_is_refused_at_once() -> None:
         ComfyUI("http://127.0.0.1:1", workflow={"1": {"class_type": "SaveImage", "inputs": {}}})
 
 
-async def test_a_url_with_a_path_is_kept(painter: RunningPainter) -> None:
+async def test_a_url_with_a_path_is_kept(server: RunningDemo) -> None:
     # Every route but /api/jobs exists below /api too, so this server looks like an old one.
-    async with ComfyUI(f"{painter.url}/api/", limits=FAST) as below:
+    async with ComfyUI(f"{server.url}/api/", limits=FAST) as below:
         assert opened((await below.draw(drawing())).content).size == (48, 48)

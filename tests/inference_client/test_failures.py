@@ -1,10 +1,10 @@
-"""Reasons made from what servers say: short, and never a trace, a path or a value."""
+"""Reasons of failures are short and contain no traceback, path or value."""
 
 from typing import Any
 
 import pytest
 
-from huajuan.inference_client import Cancelled
+from huajuan.inference_client import JobCancelled
 from huajuan.inference_client.failures import failure, rejection
 
 
@@ -69,7 +69,9 @@ def test_a_node_s_name_reaches_the_reason_only_if_it_is_one() -> None:
 
 
 def test_interrupted_is_cancelled() -> None:
-    assert isinstance(failure(entry(["execution_start", {}], ["execution_interrupted", {}]), 2000), Cancelled)
+    assert isinstance(
+        failure(entry(["execution_start", {}], ["execution_interrupted", {}]), 2000), JobCancelled
+    )
 
 
 @pytest.mark.parametrize("status", [None, {}, {"messages": None}, {"messages": [1, ["a"], ["a", 1]]}])
@@ -78,7 +80,7 @@ def test_records_without_messages_are_plain_failures(status: object) -> None:
 
 
 def test_the_inputs_of_a_node_are_in_no_detail() -> None:
-    """Among them may be the prompt, and the detail is logged."""
+    """They may contain the prompt, and the detail is logged."""
     said = {"node_type": "CLIPTextEncode", "current_inputs": {"text": ["moon"]}, "current_outputs": ["moon"]}
     failed = failure(entry(["execution_error", said]), 2000)
     assert "CLIPTextEncode" in failed.detail

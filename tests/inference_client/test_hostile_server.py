@@ -1,4 +1,4 @@
-"""Servers that are no ComfyUI: whatever they answer, the client ends with an error of its own, in time."""
+"""Servers that are not ComfyUI: any response becomes an `InferenceError` in time."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ ANSWERS = {
 
 @asynccontextmanager
 async def server(answer: bytes, *, stays_silent: bool = False) -> AsyncIterator[str]:
-    """A server with one answer to everything; a silent one keeps the connection open and says nothing."""
+    """A server with one response to every request, or with none."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -67,7 +67,7 @@ async def test_any_answer_becomes_an_error_of_ours(answer: bytes) -> None:
         await comfyui.forget(asked.prompt_id)
 
 
-async def test_silence_ends_in_time() -> None:
+async def test_a_silent_server_times_out() -> None:
     async with server(b"", stays_silent=True) as url, ComfyUI(url, limits=QUICK) as comfyui:
         with pytest.raises(ServerUnavailable):
             await comfyui.draw(drawing())
@@ -82,7 +82,7 @@ async def test_an_answer_without_end_is_cut_off() -> None:
             await comfyui.find(drawing().prompt_id)
 
 
-async def test_a_nameless_host_is_unavailable() -> None:
+async def test_an_unresolvable_host_is_unavailable() -> None:
     async with ComfyUI("http://nowhere.invalid", limits=QUICK) as comfyui:
         with pytest.raises(ServerUnavailable):
             await comfyui.check()

@@ -1,4 +1,4 @@
-"""Models: which list `{checkpoint}` is filled from, a server without one, one that was swapped, a missing file."""
+"""Models: the list for `{checkpoint}`, servers without a model, replaced models and missing files."""
 
 from typing import Any
 
@@ -7,18 +7,24 @@ import pytest
 
 from huajuan.demo_comfyui.faults import Mode
 from huajuan.demo_comfyui.nodes import CHECKPOINT, DIFFUSION_MODEL, NODES, TEXT_ENCODER, VAE, Input
-from huajuan.inference_client import ComfyUI, Graph, Rejected
-from huajuan.inference_client.fitting import misfits
-from tests.inference_client.conftest import RunningPainter, drawing
+from huajuan.inference_client import ComfyUI, Graph, WorkflowRejected
+from huajuan.inference_client.workflows.compatibility import find_problems
+from tests.inference_client.conftest import RunningDemo, drawing
 from tests.inference_client.own_workflows import DESCRIPTIONS, own_workflow, with_input
-from tests.inference_client.test_fitting import described
+from tests.inference_client.test_compatibility import described
 
-NO_MODEL = "node 1 (CheckpointLoaderSimple), input ckpt_name, hole {checkpoint}: the server has no model, its list is empty"
+NO_MODEL = (
+    "node 1 (CheckpointLoaderSimple), input ckpt_name, placeholder {checkpoint}: "
+    "the server has no model, its list is empty"
+)
 
 
-def with_unet_loader(hole: str = "{checkpoint}") -> Graph:
+def with_unet_loader(placeholder: str = "{checkpoint}") -> Graph:
     workflow = own_workflow()
-    workflow["1"] = {"class_type": "UNETLoader", "inputs": {"unet_name": hole, "weight_dtype": "default"}}
+    workflow["1"] = {
+        "class_type": "UNETLoader",
+        "inputs": {"unet_name": placeholder, "weight_dtype": "default"},
+    }
     workflow["c"] = {"class_type": "CLIPLoader", "inputs": {"clip_name": TEXT_ENCODER, "type": "flux2"}}
     workflow["v"] = {"class_type": "VAELoader", "inputs": {"vae_name": VAE}}
     for node in ("2", "3"):
@@ -28,15 +34,15 @@ def with_unet_loader(hole: str = "{checkpoint}") -> Graph:
 
 
 @pytest.mark.parametrize("is_newer", [False, True])
-async def test_the_list_is_that_of_the_very_input(
-    comfyui: ComfyUI, painter: RunningPainter, is_newer: bool
+async def test_the_list_of_models_is_that_of_the_input(
+    comfyui: ComfyUI, server: RunningDemo, is_newer: bool
 ) -> None:
-    painter.painter.stock.is_newer = is_newer
+    server.demo.model_files.is_newer = is_newer
     drawn = await comfyui.draw(drawing(workflow=with_unet_loader()))
     assert drawn.checkpoint == DIFFUSION_MODEL
     assert (await comfyui.draw(drawing())).checkpoint == CHECKPOINT
     assert await comfyui.checkpoints(with_unet_loader()) == [DIFFUSION_MODEL]
-    assert await comfyui.misfits(with_unet_loader()) == []
+    assert await comfyui.check_compatibility(with_unet_loader()) == []
 
 
 async def test_a_list_that_is_no_folder_s_counts(comfyui: ComfyUI, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,23 +55,23 @@ async def test_a_list_that_is_no_folder_s_counts(comfyui: ComfyUI, monkeypatch: 
 
 
 async def test_where_inputs_are_hidden_the_folder_is_that_of_the_input(
-    comfyui: ComfyUI, painter: RunningPainter
+    comfyui: ComfyUI, server: RunningDemo
 ) -> None:
-    painter.fault(Mode.OBJECT_INFO_HIDDEN, times=None)
+    server.fault(Mode.OBJECT_INFO_HIDDEN, times=None)
     assert (await comfyui.draw(drawing(workflow=with_unet_loader()))).checkpoint == DIFFUSION_MODEL
     assert (await comfyui.draw(drawing())).checkpoint == CHECKPOINT
 
 
-async def test_the_default_of_the_hole_comes_before_the_first_listed(
-    comfyui: ComfyUI, painter: RunningPainter
+async def test_the_default_of_the_placeholder_comes_before_the_first_listed(
+    comfyui: ComfyUI, server: RunningDemo
 ) -> None:
-    painter.painter.stock.folders["diffusion_models"] = ["a.ckpt", "b.ckpt"]
+    server.demo.model_files.folders["diffusion_models"] = ["a.ckpt", "b.ckpt"]
     workflow = with_unet_loader("{checkpoint|b.ckpt}")
     assert (await comfyui.draw(drawing(workflow=workflow))).checkpoint == "b.ckpt"
     named = drawing(workflow=workflow, checkpoint="a.ckpt")
     assert (await comfyui.draw(named)).checkpoint == "a.ckpt"
-    (problem,) = await comfyui.misfits(with_unet_loader("{checkpoint|c.ckpt}"))
-    assert problem.endswith("hole {checkpoint}: the server has no 'c.ckpt', it has 'a.ckpt', 'b.ckpt'")
+    (problem,) = await comfyui.check_compatibility(with_unet_loader("{checkpoint|c.ckpt}"))
+    assert problem.endswith("placeholder {checkpoint}: the server has no 'c.ckpt', it has 'a.ckpt', 'b.ckpt'")
 
 
 async def test_two_inputs_have_each_its_own_list_and_a_name_goes_where_it_is_listed(comfyui: ComfyUI) -> None:
@@ -77,41 +83,37 @@ async def test_two_inputs_have_each_its_own_list_and_a_name_goes_where_it_is_lis
     workflow["5"]["inputs"]["model"] = ["u", 0]
     assert (await comfyui.draw(drawing(workflow=workflow))).checkpoint == CHECKPOINT
     assert (await comfyui.draw(drawing(workflow=workflow, checkpoint=CHECKPOINT))).content
-    with pytest.raises(Rejected, match=r"value_not_in_list|does not fit"):
+    with pytest.raises(WorkflowRejected, match=r"value_not_in_list|does not fit"):
         await comfyui.draw(drawing(workflow=workflow, checkpoint="gone"))
 
 
-async def test_a_fresh_server_without_a_model_has_a_problem(
-    comfyui: ComfyUI, painter: RunningPainter
-) -> None:
-    painter.painter.stock.folders["checkpoints"] = []
+async def test_a_fresh_server_without_a_model_has_a_problem(comfyui: ComfyUI, server: RunningDemo) -> None:
+    server.demo.model_files.folders["checkpoints"] = []
     for is_newer in (False, True):
-        painter.painter.stock.is_newer = is_newer
-        assert await comfyui.misfits(own_workflow()) == [NO_MODEL]
-    with pytest.raises(Rejected, match="no model"):
+        server.demo.model_files.is_newer = is_newer
+        assert await comfyui.check_compatibility(own_workflow()) == [NO_MODEL]
+    with pytest.raises(WorkflowRejected, match="no model"):
         await comfyui.draw(drawing())
-    painter.painter.stock.folders["checkpoints"] = [CHECKPOINT]
+    server.demo.model_files.folders["checkpoints"] = [CHECKPOINT]
     assert (await comfyui.draw(drawing())).checkpoint == CHECKPOINT, "as soon as there is one"
 
 
 async def test_the_first_picture_after_a_model_was_swapped_is_drawn(
-    comfyui: ComfyUI, painter: RunningPainter
+    comfyui: ComfyUI, server: RunningDemo
 ) -> None:
     assert (await comfyui.draw(drawing())).checkpoint == CHECKPOINT
-    painter.painter.stock.folders["checkpoints"] = ["new.ckpt"]
+    server.demo.model_files.folders["checkpoints"] = ["new.ckpt"]
     asked = drawing()
     assert (await comfyui.draw(asked)).checkpoint == "new.ckpt"
-    assert painter.runs(asked) == 1
-    painter.painter.stock.folders["checkpoints"] = []
-    with pytest.raises(Rejected) as refused:
+    assert server.runs(asked) == 1
+    server.demo.model_files.folders["checkpoints"] = []
+    with pytest.raises(WorkflowRejected) as refused:
         await comfyui.draw(drawing())
     assert "the server has no model, its list is empty" in refused.value.detail
 
 
-async def test_a_name_that_the_server_lacks_is_not_replaced(
-    comfyui: ComfyUI, painter: RunningPainter
-) -> None:
-    with pytest.raises(Rejected, match="ckpt_name"):
+async def test_a_name_that_the_server_lacks_is_not_replaced(comfyui: ComfyUI, server: RunningDemo) -> None:
+    with pytest.raises(WorkflowRejected, match="ckpt_name"):
         await comfyui.draw(drawing(checkpoint="gone.ckpt"))
 
 
@@ -123,7 +125,7 @@ def with_picture(name: Any) -> Graph:
 
 
 def load_image(said: Any) -> dict[str, Any]:
-    """The descriptions of a server that can load pictures, and encode them."""
+    """Descriptions with node types that load and encode pictures."""
     loader = {"input": {"required": {"image": said}}, "output": ["IMAGE", "MASK"], "output_node": False}
     inputs = {"pixels": ["IMAGE"], "vae": ["VAE"]}
     encoder = {"input": {"required": inputs}, "output": ["LATENT"], "output_node": False}
@@ -137,14 +139,16 @@ BOTH_WAYS = [
 
 
 @pytest.mark.parametrize("said", BOTH_WAYS)
-def test_a_missing_file_is_told_at_start(said: Any) -> None:
-    assert misfits(with_picture("gone.png"), load_image(said)) == [
+def test_a_missing_file_is_reported(said: Any) -> None:
+    assert find_problems(with_picture("gone.png"), load_image(said)) == [
         "node l (LoadImage), input image: the server has no file 'gone.png' in its input folder"
     ]
     for fine in ("there.png", "folder/unlisted.png", "folder\\unlisted.png", "drawn.png [output]"):
-        assert misfits(with_picture(fine), load_image(said)) == []
+        assert find_problems(with_picture(fine), load_image(said)) == []
 
 
-def test_files_that_a_server_does_not_list_are_its_own_affair() -> None:
-    assert misfits(with_picture("gone.png"), load_image(["COMBO", {"image_upload": True}])) == []
-    assert misfits(own_workflow(), described("CheckpointLoaderSimple", "ckpt_name", ["STRING", {}])) == []
+def test_unlisted_files_are_not_checked() -> None:
+    assert find_problems(with_picture("gone.png"), load_image(["COMBO", {"image_upload": True}])) == []
+    assert (
+        find_problems(own_workflow(), described("CheckpointLoaderSimple", "ckpt_name", ["STRING", {}])) == []
+    )

@@ -1,4 +1,4 @@
-"""Which of several pictures is taken: the one whose node is named by exactly `{prefix}`, never by chance."""
+"""The choice among several pictures: the one whose filename prefix is exactly `{prefix}`."""
 
 import copy
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from huajuan.inference_client import ComfyUI, WorkflowError, check_workflow, text_to_image
-from huajuan.inference_client.holes import Graph
-from huajuan.inference_client.outputs import exact_savers, picture_place
-from tests.inference_client.conftest import RunningPainter, drawing
+from huajuan.inference_client.results import find_picture
+from huajuan.inference_client.workflows.checks import picture_nodes
+from huajuan.inference_client.workflows.placeholders import Graph
+from tests.inference_client.conftest import RunningDemo, drawing
 from tests.inference_client.own_workflows import own_workflow
 
 
@@ -17,7 +18,7 @@ def saver(prefix: Any, source: str = "6") -> dict[str, Any]:
 
 
 def two_passes(first: str = "10", second: str = "9") -> Graph:
-    """A first pass of a fixed size beside the picture that was asked for."""
+    """The workflow with a second output of a fixed size."""
     workflow = own_workflow()
     workflow[second] = workflow.pop("7")
     blank = {"width": 64, "height": 64, "batch_size": 1, "color": 255}
@@ -29,7 +30,7 @@ def two_passes(first: str = "10", second: str = "9") -> Graph:
 @pytest.mark.parametrize(
     ("first", "second"), [("10", "9"), ("9", "10"), ("a", "z"), ("12:3", "7"), ("7", "12:3")]
 )
-async def test_the_exactly_named_one_is_taken(comfyui: ComfyUI, first: str, second: str) -> None:
+async def test_the_exactly_named_picture_is_taken(comfyui: ComfyUI, first: str, second: str) -> None:
     asked = drawing(width=80, height=72, workflow=two_passes(first, second))
     plain = await comfyui.draw(drawing(width=80, height=72, workflow=own_workflow()))
     assert (await comfyui.draw(asked)).content == plain.content
@@ -42,14 +43,14 @@ async def test_of_a_batch_the_first_is_taken(comfyui: ComfyUI) -> None:
     assert (await comfyui.draw(drawing(workflow=batch))).content == first.content
 
 
-async def test_a_preview_is_not_taken_for_it(comfyui: ComfyUI, painter: RunningPainter) -> None:
+async def test_a_preview_is_not_taken_for_it(comfyui: ComfyUI, server: RunningDemo) -> None:
     workflow = two_passes()
     workflow["10"] = {"class_type": "PreviewImage", "inputs": {"images": ["20", 0]}}
     asked = drawing(width=80, height=72, workflow=workflow)
     assert (await comfyui.draw(asked)).content
 
 
-def test_two_that_are_named_exactly_so_are_refused_in_one_line() -> None:
+def test_two_exactly_named_pictures_are_refused() -> None:
     workflow = own_workflow() | {"12:3": saver("{filename_prefix}")}
     workflow["12:3"]["_meta"] = {"title": "final"}
     with pytest.raises(WorkflowError) as refused:
@@ -58,7 +59,7 @@ def test_two_that_are_named_exactly_so_are_refused_in_one_line() -> None:
     assert "\n" not in str(refused.value)
 
 
-def test_two_of_which_none_is_named_exactly_so_are_refused() -> None:
+def test_two_pictures_of_which_none_is_exactly_named_are_refused() -> None:
     workflow = own_workflow() | {"7": saver("{prefix}_a"), "8": saver("{prefix}_b")}
     with pytest.raises(
         WorkflowError, match=r"node 7 \(SaveImage\) and node 8 \(SaveImage\) name their files"
@@ -71,18 +72,18 @@ def test_a_name_that_comes_over_a_link_counts() -> None:
     workflow = own_workflow() | {"p": {"class_type": "PrimitiveString", "inputs": {"value": "{prefix}"}}}
     workflow["7"] = saver(["p", 0])
     check_workflow(workflow)
-    assert exact_savers(workflow) == ["7"]
+    assert picture_nodes(workflow) == ["7"]
     workflow["8"] = saver(["p", 0])
     with pytest.raises(WorkflowError, match=r"node 7 .* and node 8 .* both name"):
         check_workflow(workflow)
 
 
-def test_a_node_that_passes_the_picture_on_is_not_the_last() -> None:
+def test_a_node_with_linked_outputs_is_no_output_node() -> None:
     workflow = own_workflow()
     workflow["7"]["class_type"] = "SaveAndPass"
     workflow["8"] = saver("{prefix}", "7")
     check_workflow(workflow)
-    assert exact_savers(workflow) == ["8"]
+    assert picture_nodes(workflow) == ["8"]
 
 
 def test_the_client_and_the_built_in_workflow() -> None:
@@ -106,8 +107,8 @@ def kept(*names: str, subfolder: str = "jobs/ours", kind: str = "output") -> dic
         ({"7": kept("img_00002_.png", "img_00003_.png")}, "img_00002_.png"),
     ],
 )
-def test_by_its_name_where_the_node_does_not_say(outputs: dict[str, Any], chosen: str) -> None:
+def test_the_picture_is_found_by_its_filename(outputs: dict[str, Any], chosen: str) -> None:
     workflow = copy.deepcopy(own_workflow())
-    assert picture_place({"outputs": outputs}, "ours", workflow)["filename"] == chosen
+    assert find_picture({"outputs": outputs}, "ours", workflow)["filename"] == chosen
     if "7" not in outputs:
-        assert picture_place({"outputs": outputs}, "ours", {})["filename"] == chosen
+        assert find_picture({"outputs": outputs}, "ours", {})["filename"] == chosen

@@ -1,4 +1,4 @@
-"""A workflow of one's own, drawn over real HTTP: sizes are met, and what drew is told."""
+"""A custom workflow over HTTP: sizes, checkpoint and version."""
 
 import io
 
@@ -6,10 +6,10 @@ import pytest
 from PIL import Image, ImageChops
 
 from huajuan.demo_comfyui.nodes import CHECKPOINT
-from huajuan.inference_client import ComfyUI, Rejected, ServerUnavailable
-from huajuan.inference_client.comparing import compare
-from huajuan.inference_client.workflow import text_to_image
-from tests.inference_client.conftest import FAST, RunningPainter, drawing
+from huajuan.inference_client import ComfyUI, ServerUnavailable, WorkflowRejected
+from huajuan.inference_client.picture import compare
+from huajuan.inference_client.workflows.fill import text_to_image
+from tests.inference_client.conftest import FAST, RunningDemo, drawing
 from tests.inference_client.own_workflows import own_workflow, with_input
 
 
@@ -20,7 +20,9 @@ def opened(png: bytes) -> Image.Image:
 
 
 @pytest.mark.parametrize("size", [(48, 64), (220, 200), (33, 1), (17, 250)])
-async def test_without_a_crop_of_its_own_the_middle_is_taken(comfyui: ComfyUI, size: tuple[int, int]) -> None:
+async def test_without_a_crop_node_the_client_crops_the_centre(
+    comfyui: ComfyUI, size: tuple[int, int]
+) -> None:
     asked = drawing(width=size[0], height=size[1], workflow=own_workflow())
     drawn = await comfyui.draw(asked)
     assert opened(drawn.content).size == size
@@ -33,19 +35,17 @@ async def test_without_a_crop_of_its_own_the_middle_is_taken(comfyui: ComfyUI, s
     assert ImageChops.difference(middle, opened(drawn.content)).getbbox() is None
 
 
-async def test_what_drew_is_told(comfyui: ComfyUI) -> None:
+async def test_checkpoint_and_version_are_returned(comfyui: ComfyUI) -> None:
     drawn = await comfyui.draw(drawing())
     assert (drawn.checkpoint, drawn.version) == (CHECKPOINT, "0.33.0-demo-painter")
     literal = drawing(workflow=with_input("1", ckpt_name=CHECKPOINT))
     assert (await comfyui.draw(literal)).checkpoint == CHECKPOINT
 
 
-async def test_who_only_finishes_a_job_tells_what_drew_as_well(
-    painter: RunningPainter, comfyui: ComfyUI
-) -> None:
+async def test_finish_returns_checkpoint_and_version(server: RunningDemo, comfyui: ComfyUI) -> None:
     asked = drawing(workflow=own_workflow(), width=51)
     drawn = await comfyui.draw(asked)
-    async with ComfyUI(painter.url, limits=FAST) as other:
+    async with ComfyUI(server.url, limits=FAST) as other:
         assert await other.finish(asked) == drawn
 
 
@@ -54,32 +54,34 @@ async def test_each_drawing_has_its_own_workflow(comfyui: ComfyUI) -> None:
     assert (await comfyui.draw(plain)).content != (await comfyui.draw(own)).content
 
 
-async def test_a_server_is_asked_whether_a_workflow_fits(comfyui: ComfyUI) -> None:
-    assert await comfyui.misfits(text_to_image()) == []
-    assert await comfyui.misfits(with_input("5", steps=0)) == [
+async def test_compatibility_is_checked_at_the_server(comfyui: ComfyUI) -> None:
+    assert await comfyui.check_compatibility(text_to_image()) == []
+    assert await comfyui.check_compatibility(with_input("5", steps=0)) == [
         "node 5 (KSampler), input steps: it is 0, less than 1"
     ]
     strange = own_workflow() | {"5": {"class_type": "K/Sampler ?#é", "inputs": {"seed": "{seed}"}}}
-    assert await comfyui.misfits(strange) == ["node 5 (K/Sampler ?#é): the server has no such kind of node"]
+    assert await comfyui.check_compatibility(strange) == [
+        "node 5 (K/Sampler ?#é): the server has no such kind of node"
+    ]
 
 
-async def test_a_server_that_is_not_there_says_nothing() -> None:
+async def test_compatibility_of_an_unreachable_server_is_unknown() -> None:
     async with ComfyUI("http://127.0.0.1:1", limits=FAST) as nobody:
         with pytest.raises(ServerUnavailable):
-            await nobody.misfits(text_to_image())
+            await nobody.check_compatibility(text_to_image())
 
 
-async def test_a_rejection_names_node_and_hole(comfyui: ComfyUI, painter: RunningPainter) -> None:
+async def test_a_rejection_names_node_and_placeholder(comfyui: ComfyUI, server: RunningDemo) -> None:
     asked = drawing(workflow=with_input("5", cfg="{prompt}"))
-    with pytest.raises(Rejected) as refused:
+    with pytest.raises(WorkflowRejected) as refused:
         await comfyui.draw(asked)
     assert refused.value.reason == (
-        "the workflow does not fit the server: node 5 (KSampler), input cfg, hole {prompt}"
+        "the workflow does not fit the server: node 5 (KSampler), input cfg, placeholder {prompt}"
     )
     assert refused.value.detail.startswith(
-        "node 5 (KSampler), input cfg, hole {prompt}: it takes a number (FLOAT), no text; {"
+        "node 5 (KSampler), input cfg, placeholder {prompt}: it takes a number (FLOAT), no text; {"
     )
-    assert painter.runs(asked) == 0
+    assert server.runs(asked) == 0
 
 
 def test_equal_pixels_are_equal_whatever_else_is_in_the_file() -> None:

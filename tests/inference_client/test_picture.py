@@ -1,4 +1,4 @@
-"""Verifying and stripping PNGs."""
+"""Verifying PNGs and removing their metadata."""
 
 import io
 import struct
@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from huajuan.inference_client.errors import BadPicture
-from huajuan.inference_client.picture import SIGNATURE, verified
+from huajuan.inference_client.errors import InvalidPicture
+from huajuan.inference_client.picture import SIGNATURE, verify
 
 
 def png(size: tuple[int, int] = (40, 30), mode: str = "RGB", **options: object) -> bytes:
@@ -44,19 +44,19 @@ def pixels(picture: bytes) -> bytes:
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
 def test_a_sound_picture_keeps_its_pixels(mode: str) -> None:
     picture = png(mode=mode)
-    assert pixels(verified(picture, 40, 30)) == pixels(picture)
+    assert pixels(verify(picture, 40, 30)) == pixels(picture)
 
 
 def test_palette_and_transparency_are_kept() -> None:
     file = io.BytesIO()
     Image.new("P", (8, 8), 3).save(file, format="PNG", transparency=3)
-    assert pixels(verified(file.getvalue(), 8, 8)) == pixels(file.getvalue())
+    assert pixels(verify(file.getvalue(), 8, 8)) == pixels(file.getvalue())
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (5, 9), (8, 8), (17, 13)])
-def test_interlaced_pictures_are_borne(size: tuple[int, int]) -> None:
+def test_interlaced_pictures_are_accepted(size: tuple[int, int]) -> None:
     interlaced = adam7(*size)
-    assert pixels(verified(interlaced, *size)) == pixels(interlaced)
+    assert pixels(verify(interlaced, *size)) == pixels(interlaced)
 
 
 def adam7(width: int, height: int) -> bytes:
@@ -83,7 +83,7 @@ def test_metadata_is_stripped() -> None:
     text.add_text("prompt", "SECRET graph")
     text.add_itxt("workflow", "SECRET", zip=True)
     spoilt = after_header(png(pnginfo=text, exif=b"Exif\0\0SECRET", dpi=(72, 72)), chunk(b"tIME", b"1234567"))
-    bare = verified(spoilt + b"SECRET behind the end", 40, 30)
+    bare = verify(spoilt + b"SECRET behind the end", 40, 30)
     assert names(bare) == {b"IHDR", b"IDAT", b"IEND"}
     assert b"SECRET" not in bare
     assert pixels(bare) == pixels(png())
@@ -91,44 +91,44 @@ def test_metadata_is_stripped() -> None:
 
 def test_animation_is_stripped() -> None:
     animated = after_header(png(), chunk(b"acTL", struct.pack(">II", 2, 0)))
-    assert names(verified(animated, 40, 30)) == {b"IHDR", b"IDAT", b"IEND"}
+    assert names(verify(animated, 40, 30)) == {b"IHDR", b"IDAT", b"IEND"}
 
 
 @pytest.mark.parametrize("wrong", [(30, 40), (41, 30), (40, 29)])
 def test_another_size_is_refused(wrong: tuple[int, int]) -> None:
-    with pytest.raises(BadPicture, match="size"):
-        verified(png(), *wrong)
+    with pytest.raises(InvalidPicture, match="size"):
+        verify(png(), *wrong)
 
 
 @pytest.mark.parametrize("length", [0, 4, 8, 20, 33, 60, -13, -1])
 def test_every_truncation_is_refused(length: int) -> None:
-    with pytest.raises(BadPicture):
-        verified(png()[:length], 40, 30)
+    with pytest.raises(InvalidPicture):
+        verify(png()[:length], 40, 30)
 
 
 def test_rows_missing_from_well_formed_chunks_are_found() -> None:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 40, 30, 8, 2, 0, 0, 0))
     short = SIGNATURE + header + chunk(b"IDAT", zlib.compress(bytes(121 * 10))) + chunk(b"IEND", b"")
-    with pytest.raises(BadPicture, match="damaged"):
-        verified(short, 40, 30)
+    with pytest.raises(InvalidPicture, match="damaged"):
+        verify(short, 40, 30)
 
 
 def test_a_flipped_bit_is_found() -> None:
     picture = bytearray(png())
     picture[70] ^= 1
-    with pytest.raises(BadPicture, match="damaged"):
-        verified(bytes(picture), 40, 30)
+    with pytest.raises(InvalidPicture, match="damaged"):
+        verify(bytes(picture), 40, 30)
 
 
 def test_other_formats_are_refused() -> None:
     file = io.BytesIO()
     Image.new("RGB", (40, 30)).save(file, format="JPEG")
-    with pytest.raises(BadPicture, match="no PNG"):
-        verified(file.getvalue(), 40, 30)
+    with pytest.raises(InvalidPicture, match="no PNG"):
+        verify(file.getvalue(), 40, 30)
 
 
-def test_a_bomb_is_refused_before_it_is_decoded() -> None:
+def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 2, 0, 0, 0))
     bomb = SIGNATURE + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    with pytest.raises(BadPicture, match="size"):
-        verified(bomb, 40, 30)
+    with pytest.raises(InvalidPicture, match="size"):
+        verify(bomb, 40, 30)

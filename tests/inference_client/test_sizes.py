@@ -1,4 +1,4 @@
-"""Sizes are rounded up to the steps that the server names for the very input, then cut: any size comes out."""
+"""Sizes are rounded up to the server's grid and cropped, so that any size is met."""
 
 import io
 from typing import Any
@@ -8,15 +8,20 @@ from PIL import Image, ImageChops
 
 from huajuan.demo_comfyui.faults import Mode
 from huajuan.inference_client import ComfyUI, Graph
-from huajuan.inference_client.linked import Grid, HoleInputs, Step, classes_around
-from huajuan.inference_client.workflow import fill, sent_size, text_to_image, values
-from tests.inference_client.conftest import FAST, RunningPainter, drawing
+from huajuan.inference_client.workflows.fill import fill, sent_size, text_to_image, values
+from huajuan.inference_client.workflows.server_inputs import (
+    PlaceholderInputs,
+    SizeGrid,
+    SizeStep,
+    described_classes,
+)
+from tests.inference_client.conftest import FAST, RunningDemo, drawing
 from tests.inference_client.own_workflows import DESCRIPTIONS, own_workflow
-from tests.inference_client.test_fitting import described
+from tests.inference_client.test_compatibility import described
 
 
 def flux2(*, crops: bool = False) -> Graph:
-    """Latents of 16 pixels, and loaders that are not the checkpoint's."""
+    """A workflow with latents of 16 pixels and separate loaders."""
     workflow = text_to_image() if crops else own_workflow()
     latent, checkpoint, save = ("latent", "checkpoint", "save") if crops else ("4", "1", "7")
     workflow[latent]["class_type"] = "EmptyFlux2LatentImage"
@@ -35,33 +40,33 @@ async def test_latents_of_16_pixels(comfyui: ComfyUI, asked: tuple[int, int], cr
     assert size((await comfyui.draw(job)).content) == asked
 
 
-async def test_the_middle_is_cut_out(comfyui: ComfyUI) -> None:
-    cut = await comfyui.draw(drawing(width=100, height=40, workflow=flux2()))
+async def test_the_centre_is_cropped(comfyui: ComfyUI) -> None:
+    crop = await comfyui.draw(drawing(width=100, height=40, workflow=flux2()))
     whole = await comfyui.draw(drawing(width=112, height=48, workflow=flux2()))
     middle = Image.open(io.BytesIO(whole.content)).crop((6, 4, 106, 44))
-    assert ImageChops.difference(middle, Image.open(io.BytesIO(cut.content))).getbbox() is None
+    assert ImageChops.difference(middle, Image.open(io.BytesIO(crop.content))).getbbox() is None
 
 
 async def test_another_client_finishes_by_what_was_sent_whatever_the_server_says_now(
-    painter: RunningPainter, comfyui: ComfyUI
+    server: RunningDemo, comfyui: ComfyUI
 ) -> None:
     asked = drawing(width=100, height=40, workflow=flux2())
     drawn = await comfyui.draw(asked)
-    painter.fault(Mode.OBJECT_INFO_HIDDEN, times=None)
-    async with ComfyUI(painter.url, limits=FAST) as other:
+    server.fault(Mode.OBJECT_INFO_HIDDEN, times=None)
+    async with ComfyUI(server.url, limits=FAST) as other:
         assert (await other.finish(asked)).content == drawn.content
 
 
 async def test_a_server_that_hides_its_inputs_gets_multiples_of_8(
-    painter: RunningPainter, comfyui: ComfyUI
+    server: RunningDemo, comfyui: ComfyUI
 ) -> None:
-    painter.fault(Mode.OBJECT_INFO_HIDDEN, times=None)
+    server.fault(Mode.OBJECT_INFO_HIDDEN, times=None)
     assert size((await comfyui.draw(drawing(width=220, height=200))).content) == (220, 200)
     asked = drawing(width=220, height=200, workflow=own_workflow())
     assert size((await comfyui.draw(asked)).content) == (220, 200)
 
 
-async def test_what_the_server_says_is_remembered(comfyui: ComfyUI, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_descriptions_are_cached(comfyui: ComfyUI, monkeypatch: pytest.MonkeyPatch) -> None:
     await comfyui.draw(drawing(workflow=flux2()))
     asked: list[str] = []
     real = comfyui._transport.get
@@ -76,63 +81,66 @@ async def test_what_the_server_says_is_remembered(comfyui: ComfyUI, monkeypatch:
 
 
 def test_every_size_is_met() -> None:
-    grid = HoleInputs(flux2(), DESCRIPTIONS).grid()
+    grid = PlaceholderInputs(flux2(), DESCRIPTIONS).grid()
     for pixels in range(128, 1025):
         drawn = grid.width.rounded_up(pixels)
         assert drawn % 16 == 0
         assert 0 <= drawn - pixels < 16
 
 
-def with_step(said: Any, workflow: Graph | None = None) -> Grid:
-    return HoleInputs(workflow or own_workflow(), described("EmptyLatentImage", "width", said)).grid()
+def with_step(said: Any, workflow: Graph | None = None) -> SizeGrid:
+    return PlaceholderInputs(workflow or own_workflow(), described("EmptyLatentImage", "width", said)).grid()
 
 
 @pytest.mark.parametrize(
     ("said", "step"),
     [
-        (["INT", {"min": 16, "step": 8}], Step(8, 16)),
-        (["INT", {"min": 16, "step": 32}], Step(32, 16)),
-        (["INT", {"min": 100, "step": 64}], Step(64, 100)),
-        (["INT", {"min": 1, "step": 1}], Step(8, 16)),
-        (["INT", {"min": 1, "step": 12}], Step(24, 16)),
-        (["INT", {"step": 16.0}], Step(16, 16)),
-        (["INT", {"step": 0.5}], Step()),
-        (["INT", {"step": 0, "min": -5}], Step()),
-        (["INT", {"step": 10**9, "min": 10**9}], Step()),
-        (["INT", {"step": "16"}], Step()),
-        (["INT", {"step": True}], Step()),
-        (["INT"], Step()),
-        (["FLOAT", {"step": 64}], Step()),
-        ([], Step()),
-        (None, Step()),
+        (["INT", {"min": 16, "step": 8}], SizeStep(8, 16)),
+        (["INT", {"min": 16, "step": 32}], SizeStep(32, 16)),
+        (["INT", {"min": 100, "step": 64}], SizeStep(64, 100)),
+        (["INT", {"min": 1, "step": 1}], SizeStep(8, 16)),
+        (["INT", {"min": 1, "step": 12}], SizeStep(24, 16)),
+        (["INT", {"step": 16.0}], SizeStep(16, 16)),
+        (["INT", {"step": 0.5}], SizeStep()),
+        (["INT", {"step": 0, "min": -5}], SizeStep()),
+        (["INT", {"step": 10**9, "min": 10**9}], SizeStep()),
+        (["INT", {"step": "16"}], SizeStep()),
+        (["INT", {"step": True}], SizeStep()),
+        (["INT"], SizeStep()),
+        (["FLOAT", {"step": 64}], SizeStep()),
+        ([], SizeStep()),
+        (None, SizeStep()),
     ],
 )
-def test_steps_are_read_from_whatever_a_server_says(said: Any, step: Step) -> None:
-    assert with_step(said) == Grid(width=step)
+def test_steps_are_read_from_whatever_a_server_says(said: Any, step: SizeStep) -> None:
+    assert with_step(said) == SizeGrid(width=step)
 
 
 def test_a_minimum_that_is_no_step_is_rounded_up() -> None:
-    assert Step(64, 100).rounded_up(128) == 128
-    assert Step(64, 100).rounded_up(20) == 128
+    assert SizeStep(64, 100).rounded_up(128) == 128
+    assert SizeStep(64, 100).rounded_up(20) == 128
 
 
 def test_the_step_is_found_behind_a_node_that_only_passes_the_size_on() -> None:
     workflow = flux2()
     workflow["w"] = {"class_type": "PrimitiveInt", "inputs": {"value": "{width}"}}
     workflow["4"]["inputs"]["width"] = ["w", 0]
-    assert "EmptyFlux2LatentImage" in classes_around(workflow)
-    assert HoleInputs(workflow, DESCRIPTIONS).grid() == Grid(Step(16, 16), Step(16, 16))
+    assert "EmptyFlux2LatentImage" in described_classes(workflow)
+    assert PlaceholderInputs(workflow, DESCRIPTIONS).grid() == SizeGrid(SizeStep(16, 16), SizeStep(16, 16))
 
 
 def test_other_nodes_steps_do_not_count() -> None:
     workflow = text_to_image()
-    assert "ImageCrop" not in classes_around(workflow)
-    assert HoleInputs(workflow, described("ImageCrop", "width", ["INT", {"step": 64}])).grid() == Grid()
+    assert "ImageCrop" not in described_classes(workflow)
+    assert (
+        PlaceholderInputs(workflow, described("ImageCrop", "width", ["INT", {"step": 64}])).grid()
+        == SizeGrid()
+    )
 
 
 def test_the_size_that_was_sent_is_read_within_reason() -> None:
     asked = drawing(width=100, height=40, workflow=flux2())
-    graph = fill(flux2(), values(asked, "a", Grid(Step(16), Step(16))))
+    graph = fill(flux2(), values(asked, "a", SizeGrid(SizeStep(16), SizeStep(16))))
     assert sent_size(graph, asked) == (112, 48)
     for lie in (99, 10**9, "112", None, True, [112]):
         graph["4"]["inputs"]["width"] = lie

@@ -1,4 +1,4 @@
-"""The socket only hastens: deaf, frozen, refused, flooded or noisy, no job is lost for it."""
+"""Faults of the websocket lose no job."""
 
 import asyncio
 
@@ -8,8 +8,8 @@ from structlog.testing import capture_logs
 from huajuan.demo_comfyui.faults import Mode
 from huajuan.inference_client import ComfyUI, JobState
 from huajuan.inference_client.client import socket_url
-from huajuan.inference_client.watches import Event, Watches
-from tests.inference_client.conftest import FAST, RunningPainter, begun, drawing, limits
+from huajuan.inference_client.socket import JobWatches, SocketEvent
+from tests.inference_client.conftest import FAST, RunningDemo, begun, drawing, limits
 
 
 @pytest.mark.parametrize(
@@ -23,52 +23,52 @@ from tests.inference_client.conftest import FAST, RunningPainter, begun, drawing
         Mode.SOCKET_NOISE,
     ],
 )
-async def test_a_bad_socket_costs_no_picture(painter: RunningPainter, mode: Mode) -> None:
-    painter.slow_down(0.02)
-    painter.fault(mode, times=None, seconds=2.0)
-    async with ComfyUI(painter.url, limits=limits(socket_frame_bytes_max=1024 * 1024)) as comfyui:
+async def test_a_faulty_socket_does_not_lose_the_picture(server: RunningDemo, mode: Mode) -> None:
+    server.slow_down(0.02)
+    server.fault(mode, times=None, seconds=2.0)
+    async with ComfyUI(server.url, limits=limits(socket_frame_bytes_max=1024 * 1024)) as comfyui:
         told: list[float] = []
         assert (await comfyui.draw(drawing(), told.append)).content
         assert (await comfyui.draw(drawing())).content
     assert told == sorted(told)
 
 
-async def test_a_frame_within_the_bound_is_borne(painter: RunningPainter) -> None:
-    painter.slow_down(0.02)
-    painter.fault(Mode.SOCKET_HUGE_FRAME, seconds=3.0)
-    async with ComfyUI(painter.url, limits=FAST) as comfyui:
+async def test_a_frame_within_the_limit_is_accepted(server: RunningDemo) -> None:
+    server.slow_down(0.02)
+    server.fault(Mode.SOCKET_HUGE_FRAME, seconds=3.0)
+    async with ComfyUI(server.url, limits=FAST) as comfyui:
         told: list[float] = []
         await comfyui.draw(drawing(steps=15), told.append)
     assert any(0 < fraction < 1 for fraction in told)
 
 
-async def test_events_of_other_jobs_are_not_ours(painter: RunningPainter, comfyui: ComfyUI) -> None:
-    painter.slow_down(0.02)
-    painter.fault(Mode.SOCKET_NOISE, times=None)
+async def test_events_of_other_jobs_are_not_ours(server: RunningDemo, comfyui: ComfyUI) -> None:
+    server.slow_down(0.02)
+    server.fault(Mode.SOCKET_NOISE, times=None)
     told: list[float] = []
     await comfyui.draw(drawing(steps=4), told.append)
     assert told[0] < 0.9
 
 
-async def test_a_socket_gone_deaf_is_opened_anew_during_a_long_job(painter: RunningPainter) -> None:
-    painter.slow_down(0.06)
-    painter.fault(Mode.SOCKET_DEAF)
-    async with ComfyUI(painter.url, limits=limits(socket_silent_seconds_max=0.15)) as comfyui:
+async def test_a_silent_socket_is_reopened_during_a_long_job(server: RunningDemo) -> None:
+    server.slow_down(0.06)
+    server.fault(Mode.SOCKET_DEAF)
+    async with ComfyUI(server.url, limits=limits(socket_silent_seconds_max=0.15)) as comfyui:
         told: list[float] = []
         await comfyui.draw(drawing(steps=20), told.append)
     assert any(0 < fraction < 1 for fraction in told)
 
 
-async def test_a_socket_gone_deaf_is_opened_anew_after_short_jobs(painter: RunningPainter) -> None:
-    painter.slow_down(0.02)
-    painter.fault(Mode.SOCKET_DEAF)
-    async with ComfyUI(painter.url, limits=limits(socket_unheard_jobs_max=2)) as comfyui:
+async def test_a_silent_socket_is_reopened_after_short_jobs(server: RunningDemo) -> None:
+    server.slow_down(0.02)
+    server.fault(Mode.SOCKET_DEAF)
+    async with ComfyUI(server.url, limits=limits(socket_unheard_jobs_max=2)) as comfyui:
         for _ in range(2):
             deaf: list[float] = []
             await comfyui.draw(drawing(), deaf.append)
             assert deaf == [1.0]
-        hearing = await asyncio.wait_for(_heard(comfyui), 10)
-    assert any(0 < fraction < 1 for fraction in hearing)
+        on_listening = await asyncio.wait_for(_heard(comfyui), 10)
+    assert any(0 < fraction < 1 for fraction in on_listening)
 
 
 async def _heard(comfyui: ComfyUI) -> list[float]:
@@ -79,8 +79,8 @@ async def _heard(comfyui: ComfyUI) -> list[float]:
             return told
 
 
-async def test_a_socket_that_breaks_is_connected_again(painter: RunningPainter, comfyui: ComfyUI) -> None:
-    painter.slow_down(0.05)
+async def test_a_socket_that_breaks_is_connected_again(server: RunningDemo, comfyui: ComfyUI) -> None:
+    server.slow_down(0.05)
     drawn = await begun(comfyui, drawing(steps=12), JobState.RUNNING)
     before = comfyui._listener._socket
     assert before is not None
@@ -92,11 +92,9 @@ async def test_a_socket_that_breaks_is_connected_again(painter: RunningPainter, 
 
 
 @pytest.mark.parametrize("mode", [Mode.SOCKET_REFUSED, Mode.SOCKET_CLOSED])
-async def test_a_server_that_takes_no_socket_is_not_asked_without_pause(
-    painter: RunningPainter, comfyui: ComfyUI, mode: Mode
-) -> None:
-    painter.slow_down(0.1)
-    painter.fault(mode, times=None)
+async def test_reconnections_are_paused(server: RunningDemo, comfyui: ComfyUI, mode: Mode) -> None:
+    server.slow_down(0.1)
+    server.fault(mode, times=None)
     began = asyncio.get_running_loop().time()
     with capture_logs() as logs:
         assert (await comfyui.draw(drawing(steps=15))).content
@@ -105,18 +103,18 @@ async def test_a_server_that_takes_no_socket_is_not_asked_without_pause(
     assert 2 <= len(attempts) <= 2 + seconds / FAST.socket_retry_seconds_max
 
 
-async def test_the_socket_is_closed_with_the_client(painter: RunningPainter) -> None:
-    async with ComfyUI(painter.url, limits=FAST) as comfyui:
+async def test_the_socket_is_closed_with_the_client(server: RunningDemo) -> None:
+    async with ComfyUI(server.url, limits=FAST) as comfyui:
         await comfyui.draw(drawing())
-        assert len(painter.painter.hub._sockets) == 1
+        assert len(server.demo.hub._sockets) == 1
     await asyncio.sleep(0.1)
-    assert painter.painter.hub._sockets == {}
+    assert server.demo.hub._sockets == {}
 
 
-async def test_no_socket_is_opened_for_mere_questions(painter: RunningPainter, comfyui: ComfyUI) -> None:
+async def test_lookups_open_no_socket(server: RunningDemo, comfyui: ComfyUI) -> None:
     await comfyui.find(drawing().prompt_id)
     await comfyui.check()
-    assert painter.painter.hub._sockets == {}
+    assert server.demo.hub._sockets == {}
 
 
 @pytest.mark.parametrize(
@@ -126,39 +124,39 @@ async def test_no_socket_is_opened_for_mere_questions(painter: RunningPainter, c
         ("https://gpu.example/comfy", "wss://gpu.example/comfy/ws?clientId=me"),
     ],
 )
-def test_the_socket_lies_beside_the_routes(url: str, expected: str) -> None:
+def test_the_socket_url(url: str, expected: str) -> None:
     assert socket_url(url, "me") == expected
 
 
 @pytest.mark.parametrize(
     "data", [{"value": 1, "max": 0}, {"value": "x", "max": 2}, {"value": float("nan"), "max": 1}, {}]
 )
-def test_nonsense_is_no_progress(data: dict[str, object]) -> None:
+def test_invalid_progress_is_ignored(data: dict[str, object]) -> None:
     asked = drawing()
-    watches = Watches(lambda: 0.0, 1)
+    watches = JobWatches(lambda: 0.0, 1)
     with watches.watch(asked.prompt_id) as watch:
-        watches.note(Event("progress", data | {"prompt_id": str(asked.prompt_id)}))
-        assert watch.heard_at == 0.0
+        watches.record(SocketEvent("progress", data | {"prompt_id": str(asked.prompt_id)}))
+        assert watch.event_at == 0.0
         assert watch.progress == 0.0
 
 
-def test_other_nodes_than_the_sampler_tell_no_progress() -> None:
+def test_only_the_sampler_reports_progress() -> None:
     asked = drawing()
-    watches = Watches(lambda: 0.0, 1)
+    watches = JobWatches(lambda: 0.0, 1)
     with watches.watch(asked.prompt_id) as watch:
-        watch.expect(frozenset({"3"}))
+        watch.set_progress_nodes(frozenset({"3"}))
         for node, value in (("upscale", 10), ("3", 4), ("3", 2)):
             data = {"node": node, "value": value, "max": 10, "prompt_id": str(asked.prompt_id)}
-            watches.note(Event("progress", data))
+            watches.record(SocketEvent("progress", data))
         assert watch.progress == 0.4
 
 
 def test_events_reach_the_watches_of_their_own_job() -> None:
     ours, theirs = drawing(), drawing()
-    watches = Watches(lambda: 0.0, 2)
+    watches = JobWatches(lambda: 0.0, 2)
     with watches.watch(ours.prompt_id) as own, watches.watch(theirs.prompt_id) as other:
-        watches.note(Event("execution_success", {"prompt_id": str(theirs.prompt_id)}))
-        watches.note(Event("executing", {"node": None}))
-        assert (own.heard_at, own.may_have_ended) == (None, False)
-        assert (other.heard_at, other.may_have_ended) == (0.0, True)
+        watches.record(SocketEvent("execution_success", {"prompt_id": str(theirs.prompt_id)}))
+        watches.record(SocketEvent("executing", {"node": None}))
+        assert (own.event_at, own.may_have_ended) == (None, False)
+        assert (other.event_at, other.may_have_ended) == (0.0, True)
     assert not watches

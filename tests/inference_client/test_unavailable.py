@@ -1,11 +1,11 @@
-"""Why a server is of no use is said in words that an operator can act on."""
+"""The reasons why a server is unavailable."""
 
 import asyncio
 
 import pytest
 
 from huajuan.inference_client import ComfyUI, ServerUnavailable, text_to_image
-from tests.inference_client.conftest import RunningPainter, drawing
+from tests.inference_client.conftest import RunningDemo, drawing
 from tests.inference_client.test_hostile_server import QUICK, http, server
 
 NO_COMFYUI = "no ComfyUI answers at this address"
@@ -37,7 +37,7 @@ async def test_the_reason_is_named(answer: bytes, reason: str) -> None:
         assert checked.value.reason == reason
         if reason == NO_COMFYUI and b"status" in answer:
             return
-        for question in (comfyui.draw(drawing()), comfyui.misfits(text_to_image())):
+        for question in (comfyui.draw(drawing()), comfyui.check_compatibility(text_to_image())):
             with pytest.raises(ServerUnavailable) as unavailable:
                 await question
             assert unavailable.value.reason == reason
@@ -54,6 +54,6 @@ async def test_a_server_that_is_not_there_and_one_that_is_slow() -> None:
         await asyncio.sleep(0.05)  # it closes its side as well
 
 
-async def test_a_scheme_in_capitals_is_a_scheme(painter: RunningPainter) -> None:
-    async with ComfyUI(painter.url.replace("http", "HTTP"), limits=QUICK) as comfyui:
+async def test_a_scheme_in_capitals_is_a_scheme(server: RunningDemo) -> None:
+    async with ComfyUI(server.url.replace("http", "HTTP"), limits=QUICK) as comfyui:
         assert (await comfyui.draw(drawing())).content

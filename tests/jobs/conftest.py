@@ -1,24 +1,24 @@
-"""Two real painters a module, over real HTTP, wiped before every test."""
+"""Two demo servers per module, over HTTP, reset before every test."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.inference_client.conftest import RunningPainter
+from tests.inference_client.conftest import RunningDemo
 
-Pair = tuple[RunningPainter, RunningPainter]
+Pair = tuple[RunningDemo, RunningDemo]
 
 
 @pytest.fixture(scope="module")
 def running_pair() -> Iterator[Pair]:
-    pair = RunningPainter(), RunningPainter()
+    pair = RunningDemo(), RunningDemo()
     yield pair
-    for painter in pair:
-        painter.close()
+    for server in pair:
+        server.close()
 
 
 @pytest.fixture
 def pair(running_pair: Pair) -> Pair:
-    for painter in running_pair:
-        painter.reset()
+    for server in running_pair:
+        server.reset()
     return running_pair

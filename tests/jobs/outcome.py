@@ -1,4 +1,4 @@
-"""How a job ended, looked at from all sides at once: the log, the points, the leases and the files."""
+"""Checks the end of a job in the log, the points, the queue and the files."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from huajuan.commands.generate_image import ask_for_image
-from huajuan.domain.image import Image
-from huajuan.domain.image_parameters import Order
-from huajuan.http.services import Desk
-from huajuan.jobs.limits import DispatchLimits
-from huajuan.storage.pictures import key_of
+from huajuan.commands.generate_image import request_image
+from huajuan.domain.image import Image, ImageParameters
+from huajuan.http.services import Services
+from huajuan.jobs.queue import DispatchLimits
+from huajuan.storage.pictures import picture_key
 from tests.commands.people import account_of
 from tests.inference_client.conftest import limits
 from tests.services import until
 
-SMALL = Order("moon over a lake", 48, 48, 3, "DDIM", "7")
+SMALL = ImageParameters("moon over a lake", 48, 48, 3, "DDIM", "7")
 COST = 20
 BRISK = DispatchLimits(
-    claim_every_seconds=0.05, rest_seconds_min=0.05, rest_seconds_max=0.4, overdue_every_seconds=0.1,
+    claim_interval_seconds=0.05, cooldown_seconds_min=0.05, cooldown_seconds_max=0.4,
+    overdue_interval_seconds=0.1,
     wait_poll_seconds=0.1, heartbeat_seconds=0.2, stop_seconds_max=2, lease_seconds=3600,
 )  # fmt: skip
 IMPATIENT = limits(
@@ -37,72 +37,74 @@ _STARTS = (
 
 
 class Outcome(NamedTuple):
-    """The one event that ended it, why there is no picture if there is none, and how often it was begun."""
+    """The event that ended the job, the reason of a failure, and the number of attempts."""
 
     topic: str
     reason: str | None
     attempts: int
 
 
-async def asked(desk: Desk, account_id: UUID, order: Order = SMALL) -> UUID:
+async def asked(services: Services, account_id: UUID, order: ImageParameters = SMALL) -> UUID:
     image_id = uuid4()
-    await ask_for_image(desk.room, account_id, image_id, order)
+    await request_image(services.job_runner, account_id, image_id, order)
     return image_id
 
 
-async def image_of(desk: Desk, image_id: UUID) -> Image:
-    image = await desk.store.find(Image, image_id)
+async def image_of(services: Services, image_id: UUID) -> Image:
+    image = await services.store.find(Image, image_id)
     assert image
     return image
 
 
-async def rows(desk: Desk, statement: str, *values: object) -> list[tuple[Any, ...]]:
-    async with desk.store._pool.connection() as connection:
+async def rows(services: Services, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    async with services.store._pool.connection() as connection:
         return await (await connection.execute(statement.encode(), values)).fetchall()
 
 
-async def starts(desk: Desk) -> list[UUID]:
-    """Which images were taken up by a painter, in the order of the log."""
-    return [image_id for (image_id,) in await rows(desk, _STARTS)]
+async def starts(services: Services) -> list[UUID]:
+    """The images that were started, in log order."""
+    return [image_id for (image_id,) in await rows(services, _STARTS)]
 
 
-def files(desk: Desk) -> list[str]:
-    return sorted(str(path.name) for path in Path(desk.settings.storage_url).rglob("*") if path.is_file())
+def files(services: Services) -> list[str]:
+    return sorted(str(path.name) for path in Path(services.settings.storage_url).rglob("*") if path.is_file())
 
 
-async def outcome(desk: Desk, account_id: UUID, image_id: UUID, *, pictures: int | None = 0) -> Outcome:
-    """Waits for the end, and that every side tells the same of it: the account's only job.
+async def outcome(
+    services: Services, account_id: UUID, image_id: UUID, *, pictures: int | None = 0
+) -> Outcome:
+    """Wait for the end of the account's only job, and check that log, points, queue and files agree.
 
     `pictures` is how many files others have; `None` where that is not to be looked at."""
 
     async def is_over() -> bool:
-        return not (await image_of(desk, image_id)).is_open and not await rows(
-            desk, "SELECT 1 FROM operations.job_leases"
+        return not (await image_of(services, image_id)).is_open and not await rows(
+            services, "SELECT 1 FROM operations.job_leases"
         )
 
     await until(is_over)
-    image = await image_of(desk, image_id)
-    ends = [topic for (topic,) in await rows(desk, _ENDS, image_id)]
-    account = await account_of(desk, account_id)
+    image = await image_of(services, image_id)
+    ends = [topic for (topic,) in await rows(services, _ENDS, image_id)]
+    account = await account_of(services, account_id)
     assert len(ends) == 1
     assert (image.picture is None) == (image.failure is not None)
     assert (account.balance, account.held) == (100 - COST * bool(image.picture), {})
-    await until(lambda: (key_of(image_id) in files(desk)) == bool(image.picture))
-    assert pictures is None or len(files(desk)) == pictures + bool(image.picture)
+    await until(lambda: (picture_key(image_id) in files(services)) == bool(image.picture))
+    assert pictures is None or len(files(services)) == pictures + bool(image.picture)
     return Outcome(ends[0], image.failure, image.attempts)
 
 
 @asynccontextmanager
-async def held_back(desk: Desk, url: str) -> AsyncIterator[None]:
-    """This painter takes no job meanwhile, though it counts as one that answers."""
-    painter, may_go_on = desk.room.painters.all[url], asyncio.Event()
-    real = painter.is_there
+async def held_back(services: Services, url: str) -> AsyncIterator[None]:
+    """The server claims no job during the block, although it counts as reachable."""
+    server, may_go_on = services.job_runner.servers.all[url], asyncio.Event()
+    real = server.ensure_reachable
 
-    async def is_there() -> bool:
+    async def ensure_reachable() -> bool:
         await may_go_on.wait()
         return await real()
 
-    painter.is_there = is_there  # type: ignore[method-assign]
+    server.ensure_reachable = ensure_reachable  # type: ignore[method-assign]
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""A server behind a password or a token: it draws, and neither is shown anywhere."""
+"""A server behind a password and a token: it draws, and neither is shown."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -11,16 +11,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from huajuan.demo_comfyui.app import create_app
-from huajuan.demo_comfyui.demo_server import Painter
+from huajuan.demo_comfyui.server import DemoServer
 from huajuan.domain.server_address import is_server_address, without_credentials
 from huajuan.inference_client import ComfyUI, ServerUnavailable
-from huajuan.inference_client.address import address_of
+from huajuan.inference_client.transport import parse_address
 from huajuan.jobs.redraw import redraw
-from huajuan.storage.pictures import key_of
+from huajuan.storage.pictures import picture_key
 from tests.commands.people import a_person
 from tests.inference_client.conftest import FAST, drawing
 from tests.jobs.outcome import BRISK, IMPATIENT, asked, image_of, rows
-from tests.services import desk_before, serving, until
+from tests.services import services_with_servers, serving, until
 
 USER, PASSWORD, TOKEN = "o p", "s:e/c@r+e,t", "hush hush"
 USER_INFO = "o%20p:s%3Ae%2Fc%40r+e%2Ct"
@@ -28,7 +28,7 @@ SECRETS = (PASSWORD, "s%3Ae", "hush")
 
 
 class Guard:
-    """Lets through who knows both, and notes which kinds of connection did."""
+    """Lets authenticated connections through, and records their types."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -53,14 +53,14 @@ class Guard:
 
 @asynccontextmanager
 async def guarded() -> AsyncIterator[tuple[str, str, Guard]]:
-    """The address with both, the one without, and the guard."""
-    guard = Guard(create_app(Painter()))
+    """The address with credentials, the one without, and the guard."""
+    guard = Guard(create_app(DemoServer()))
     async with serving(guard, foreign=True) as url:
         secret = url.replace("//", f"//{USER_INFO}@") + "/?token=hush%20hush"
         yield secret, url, guard
 
 
-async def test_they_are_sent_with_every_request_and_to_the_socket() -> None:
+async def test_credentials_are_sent_with_requests_and_websocket() -> None:
     async with guarded() as (secret, url, guard):
         async with ComfyUI(secret, limits=FAST) as comfyui:
             assert (await comfyui.draw(drawing())).content
@@ -71,33 +71,33 @@ async def test_they_are_sent_with_every_request_and_to_the_socket() -> None:
     assert not any(hidden in refused.value.detail for hidden in SECRETS)
 
 
-async def test_they_are_shown_nowhere(database_url: str) -> None:
+async def test_credentials_are_not_shown(database_url: str) -> None:
     with capture_logs() as logs:
         async with (
             guarded() as (secret, url, guard),
-            desk_before(database_url, secret, dispatch=BRISK, painter=IMPATIENT) as desk,
+            services_with_servers(database_url, secret, dispatch=BRISK, painter=IMPATIENT) as services,
         ):
-            ann = await a_person(desk, check_ins=1)
+            ann = await a_person(services, check_ins=1)
             hosts = set()
-            image_id = await asked(desk, ann)
+            image_id = await asked(services, ann)
 
             async def is_drawn() -> bool:
-                hosts.update(await rows(desk, "SELECT host, avoid FROM operations.job_leases"))
-                return bool((await image_of(desk, image_id)).picture)
+                hosts.update(await rows(services, "SELECT server, avoid FROM operations.job_leases"))
+                return bool((await image_of(services, image_id)).picture)
 
             await until(is_drawn)
-            assert list(desk.room.painters.all) == [url]
-            painter = desk.room.painters.all[url]
-            workflow = await desk.room.workflows.find(desk.room.workflows.current)
-            image = await image_of(desk, image_id)
-            before = await desk.pictures.whole(key_of(image_id))
+            assert list(services.job_runner.servers.all) == [url]
+            server = services.job_runner.servers.all[url]
+            workflow = await services.job_runner.workflows.find(services.job_runner.workflows.current)
+            image = await image_of(services, image_id)
+            before = await services.pictures.whole(picture_key(image_id))
             again = await redraw(image, workflow, uuid4(), [secret], IMPATIENT, before=before)
-            assert again.host == url
+            assert again.server == url
             guard.expected = b"changed"
-            await until(lambda: painter.answers is not False)
-            desk.room.painters.all[url].answers = None
-            await until(lambda: painter.answers is False)
-            shown = repr((hosts, painter.url, painter.reason, desk.room.painters.why_nothing_draws()))
+            await until(lambda: server.is_reachable is not False)
+            services.job_runner.servers.all[url].is_reachable = None
+            await until(lambda: server.is_reachable is False)
+            shown = repr((hosts, server.url, server.reason, services.job_runner.servers.describe_outage()))
     assert not any(hidden in shown + repr(logs) for hidden in SECRETS)
 
 
@@ -117,7 +117,7 @@ async def test_they_are_shown_nowhere(database_url: str) -> None:
         ("gpu-1", "gpu-1"),
     ],
 )
-def test_what_an_address_is_shown_as(address: str, shown: str) -> None:
+def test_an_address_is_shown_without_credentials(address: str, shown: str) -> None:
     assert without_credentials(address) == without_credentials(shown) == shown
 
 
@@ -126,16 +126,16 @@ def test_what_an_address_is_shown_as(address: str, shown: str) -> None:
                 "http://u:p/q@gpu:8188",
                 "http://u:123?q@gpu:8188", "http://u:123#q@gpu:8188", "ftp://gpu", "http://[::1"]
 )  # fmt: skip
-def test_an_address_that_cannot_be_read_is_none(address: str) -> None:
+def test_an_unreadable_address_is_rejected(address: str) -> None:
     assert not is_server_address(address)
 
 
 @pytest.mark.parametrize("address", ["http://gpu", "HTTPS://u:p@gpu:8188/a?token=t", "http://[::1]:8188"])
-def test_an_address_with_credentials_is_one(address: str) -> None:
+def test_an_address_with_credentials_is_accepted(address: str) -> None:
     assert is_server_address(address)
 
 
-def test_an_address_is_taken_apart() -> None:
-    taken = address_of("http://u%40x:p%3Aq@gpu:8188/a/?token=t")
+def test_an_address_is_parsed() -> None:
+    taken = parse_address("http://u%40x:p%3Aq@gpu:8188/a/?token=t")
     assert taken == ("http://gpu:8188/a", "u@x", "p:q", "token=t")
-    assert address_of("http://gpu:8188").headers == {}
+    assert parse_address("http://gpu:8188").headers == {}

@@ -1,4 +1,4 @@
-"""A job that kills every painter it comes to, in processes that really die and really come back."""
+"""A job that kills each server process that draws it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,14 +13,14 @@ from tests.commands.people import a_person
 from tests.demo_comfyui.test_process import Process
 from tests.jobs.outcome import BRISK, IMPATIENT, asked, outcome
 from tests.loopback import NO_TLS
-from tests.services import desk_before
+from tests.services import services_with_servers
 
 OPTIONS = ("--step-seconds", "0.5")
 TWICE = msgspec.structs.replace(BRISK, attempts_max=2)
 
 
 class Mortal:
-    """A painter that is killed as soon as it draws anything, while `is_deadly`, and started again."""
+    """A server process that is killed and restarted whenever it draws, while `is_deadly`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -62,16 +62,18 @@ async def mortals(folder: Path, count: int) -> AsyncIterator[list[Mortal]]:
             mortal.close()
 
 
-async def test_it_kills_n_painters_and_no_more_and_the_next_job_is_drawn(
+async def test_a_deadly_job_kills_at_most_n_servers_and_the_next_job_is_drawn(
     database_url: str, tmp_path: Path
 ) -> None:
     async with (
         mortals(tmp_path, 2) as (one, other),
-        desk_before(database_url, one.url, other.url, dispatch=TWICE, painter=IMPATIENT) as desk,
+        services_with_servers(
+            database_url, one.url, other.url, dispatch=TWICE, painter=IMPATIENT
+        ) as services,
     ):
-        ann, ben = await a_person(desk, check_ins=1), await a_person(desk, "ben", check_ins=1)
-        ended = await outcome(desk, ann, await asked(desk, ann))
+        ann, ben = await a_person(services, check_ins=1), await a_person(services, "ben", check_ins=1)
+        ended = await outcome(services, ann, await asked(services, ann))
         assert (ended.topic, ended.attempts) == ("image.drawing_failed", 2)
         assert one.deaths + other.deaths <= 2
         one.is_deadly = other.is_deadly = False
-        assert (await outcome(desk, ben, await asked(desk, ben))).topic == "image.drawn"
+        assert (await outcome(services, ben, await asked(services, ben))).topic == "image.drawn"

@@ -1,4 +1,4 @@
-"""Every way a server misbehaves, seen by its user: drawn and paid, or not drawn, not paid and told why."""
+"""Every fault of a server, as a user sees it: drawn and paid, or failed with a reason and not paid."""
 
 import re
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from huajuan.jobs.runner import LOST, TOO_LONG
 from tests.commands.people import a_person
 from tests.jobs.conftest import Pair
 from tests.jobs.outcome import BRISK, IMPATIENT, asked, held_back, image_of, outcome, rows
-from tests.services import desk_before, until
+from tests.services import services_with_servers, until
 
 DRAWN = "drawn"
 AT_DEADLINE = "took too long"
@@ -18,7 +18,7 @@ READABLE = re.compile(r"[a-z][A-Za-z0-9_ ',:.()-]{5,150}")
 
 
 class Case(NamedTuple):
-    """What a fault comes to alone, and with a healthy painter beside: a picture, or what the reason says."""
+    """The result of a fault at the only server and beside a healthy one: a picture, or a part of the reason."""
 
     mode: Mode
     alone: str
@@ -59,7 +59,7 @@ CASES = [
     Case(Mode.HISTORY_HUGE, AT_DEADLINE),
     Case(Mode.RESTART, DRAWN, times=1),
     Case(Mode.RESTART, "lost the job"),
-    # 8: somebody at the painter stops it, and nobody draws it against their will.
+    # 8: somebody at the server stops it, and nobody draws it against their will.
     Case(Mode.INTERRUPTED, "the job was stopped", "the job was stopped"),
     # 9: hung, or dead and still talking.
     Case(Mode.NEVER_ENDING, TOO_LONG, TOO_LONG),
@@ -74,7 +74,7 @@ CASES = [
     Case(Mode.PICTURE_HUGE, "too large"),
     Case(Mode.PICTURE_BROKEN_OFF, AT_DEADLINE),
     Case(Mode.PICTURE_DRIPS, AT_DEADLINE, seconds=0.2),
-    # 14: failures that another painter may not have.
+    # 14: failures that another server may not have.
     Case(Mode.OUT_OF_MEMORY, "out of memory"),
     Case(Mode.EXECUTION_ERROR, "failed while drawing, in SaveImage"),
     # 17: not alone there; and an old server.
@@ -88,7 +88,7 @@ def of(case: Case) -> str:
 
 
 def check(expected: str, reason: str | None) -> None:
-    """A reason says what its owner may know, and nothing of paths, addresses and traces."""
+    """A reason contains no paths, addresses or tracebacks."""
     if expected is DRAWN:
         assert reason is None
     else:
@@ -98,33 +98,35 @@ def check(expected: str, reason: str | None) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=of)
-async def test_alone(database_url: str, pair: Pair, case: Case) -> None:
+async def test_a_fault_at_the_only_server(database_url: str, pair: Pair, case: Case) -> None:
     bad, _ = pair
     bad.fault(case.mode, times=case.times, seconds=case.seconds)
-    async with desk_before(database_url, bad.url, dispatch=BRISK, painter=IMPATIENT) as desk:
-        ann = await a_person(desk, check_ins=1)
-        image_id = await asked(desk, ann)
+    async with services_with_servers(database_url, bad.url, dispatch=BRISK, painter=IMPATIENT) as services:
+        ann = await a_person(services, check_ins=1)
+        image_id = await asked(services, ann)
         if case.alone == AT_DEADLINE:  # until then nothing is known
-            await until(lambda: len(desk.room.painters) == 0)
-            image = await image_of(desk, image_id)
-            desk.store.clock = lambda: image.deadline
-        check(case.alone, (await outcome(desk, ann, image_id)).reason)
+            await until(lambda: len(services.job_runner.servers) == 0)
+            image = await image_of(services, image_id)
+            services.store.clock = lambda: image.deadline
+        check(case.alone, (await outcome(services, ann, image_id)).reason)
 
 
 @pytest.mark.parametrize("case", CASES, ids=of)
-async def test_beside_a_healthy_painter(database_url: str, pair: Pair, case: Case) -> None:
+async def test_a_fault_beside_a_healthy_server(database_url: str, pair: Pair, case: Case) -> None:
     bad, good = pair
     bad.fault(case.mode, times=case.times, seconds=case.seconds)
-    async with desk_before(database_url, bad.url, good.url, dispatch=BRISK, painter=IMPATIENT) as desk:
-        ann = await a_person(desk, check_ins=1)
-        async with held_back(desk, good.url):
-            image_id = await asked(desk, ann)
+    async with services_with_servers(
+        database_url, bad.url, good.url, dispatch=BRISK, painter=IMPATIENT
+    ) as services:
+        ann = await a_person(services, check_ins=1)
+        async with held_back(services, good.url):
+            image_id = await asked(services, ann)
 
             async def is_taken() -> bool:
-                if desk.room.painters.all[bad.url].problems:
+                if services.job_runner.servers.all[bad.url].problems:
                     return True  # it is known to lack something, and gets no job beside a better one
-                refused = await rows(desk, "SELECT 1 FROM operations.job_leases WHERE excluded <> '{}'")
-                return bool(refused) or (await image_of(desk, image_id)).attempts == 1
+                refused = await rows(services, "SELECT 1 FROM operations.job_leases WHERE excluded <> '{}'")
+                return bool(refused) or (await image_of(services, image_id)).attempts == 1
 
             await until(is_taken)
-        check(case.beside, (await outcome(desk, ann, image_id)).reason)
+        check(case.beside, (await outcome(services, ann, image_id)).reason)

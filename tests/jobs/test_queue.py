@@ -1,4 +1,4 @@
-"""Whose turn it is: nobody waits for two jobs of the same other account."""
+"""The job queue: fair order, leases and limits."""
 
 import random
 from collections import Counter
@@ -8,14 +8,12 @@ from uuid import UUID, uuid4
 import pytest
 
 from huajuan.event_store.store import EventStore
-from huajuan.jobs.errors import QueueFull
-from huajuan.jobs.limits import DispatchLimits
-from huajuan.jobs.queue import JobQueue
+from huajuan.jobs.queue import DispatchLimits, JobQueue, QueueFull
 from huajuan.postgres.statements import Statements
-from tests.event_store.studio import opened
+from tests.event_store.helpers import opened
 
 LATER = datetime.now(UTC) + timedelta(days=1)
-MANY = DispatchLimits(jobs_of_account_max=1000, jobs_waiting_max=10_000)
+MANY = DispatchLimits(jobs_per_account_max=1000, jobs_waiting_max=10_000)
 
 
 def queue_of(store: EventStore, limits: DispatchLimits = MANY) -> JobQueue:
@@ -36,7 +34,7 @@ async def claimed(queue: JobQueue, host: str = "h", most: int = 1000) -> UUID:
     return job.image_id
 
 
-async def test_one_accounts_jobs_start_in_the_order_they_were_asked_for(database_url: str) -> None:
+async def test_jobs_of_one_account_start_in_request_order(database_url: str) -> None:
     async with opened(database_url) as store:
         queue = queue_of(store)
         images = await wait(queue, uuid4(), 5)
@@ -82,7 +80,7 @@ async def test_between_two_starts_of_one_account_no_other_has_two(database_url: 
                     since_head[account] = Counter()
 
 
-async def test_a_painter_has_no_more_than_its_share_whoever_asks(database_url: str) -> None:
+async def test_a_server_runs_at_most_its_limit_of_jobs_of_all_processes(database_url: str) -> None:
     async with opened(database_url) as store:
         one, other = queue_of(store), queue_of(store)
         images = await wait(one, uuid4(), 4)
@@ -93,17 +91,17 @@ async def test_a_painter_has_no_more_than_its_share_whoever_asks(database_url: s
         assert await claimed(other, "h", 2) == images[3]
 
 
-async def test_what_was_put_back_comes_first_but_not_to_the_painter_that_failed(database_url: str) -> None:
+async def test_a_requeued_job_comes_first_but_avoids_the_failed_server(database_url: str) -> None:
     async with opened(database_url) as store:
         queue = queue_of(store)
         first, second = await wait(queue, uuid4(), 2)
         assert await claimed(queue, "h") == first
-        await queue.put_back(first, avoid="h", avoid_seconds=60)
+        await queue.requeue(first, avoid="h", avoid_seconds=60)
         assert await claimed(queue, "h") == second
         assert await claimed(queue, "g") == first
 
 
-async def test_a_lease_that_is_lost_is_told(database_url: str) -> None:
+async def test_renewal_reports_lost_leases(database_url: str) -> None:
     short = DispatchLimits(lease_seconds=0)
     async with opened(database_url) as store:
         one, other = queue_of(store, short), queue_of(store)
@@ -114,10 +112,10 @@ async def test_a_lease_that_is_lost_is_told(database_url: str) -> None:
         assert await other.renew({image: 0.5}) == {image}
 
 
-async def test_how_many_may_wait_is_bounded_for_each_and_for_all(database_url: str) -> None:
+async def test_the_queue_is_bounded_per_account_and_in_all(database_url: str) -> None:
     ann, ben = uuid4(), uuid4()
     async with opened(database_url) as store:
-        queue = queue_of(store, DispatchLimits(jobs_of_account_max=2, jobs_waiting_max=3))
+        queue = queue_of(store, DispatchLimits(jobs_per_account_max=2, jobs_waiting_max=3))
         await wait(queue, ann, 2)
         with pytest.raises(QueueFull):
             await wait(queue, ann)
@@ -126,29 +124,29 @@ async def test_how_many_may_wait_is_bounded_for_each_and_for_all(database_url: s
             await wait(queue, ben)
 
 
-async def test_places_are_told_in_the_order_of_the_starts_to_come(database_url: str) -> None:
+async def test_queue_positions_are_in_start_order(database_url: str) -> None:
     ann, ben = uuid4(), uuid4()
     async with opened(database_url) as store:
         queue = queue_of(store)
         anns, bens = await wait(queue, ann, 3), await wait(queue, ben, 2)
         expected = [anns[0], bens[0], anns[1], bens[1], anns[2]]
-        places = [await queue.place(image) for image in expected]
+        places = [await queue.position(image) for image in expected]
         assert [place and place.ahead for place in places] == [0, 1, 2, 3, 4]
         assert await claimed(queue) == anns[0]
         await queue.renew({anns[0]: 0.25})
-        assert await queue.place(anns[0]) == (0, True, 0.25, 1)
+        assert await queue.position(anns[0]) == (0, True, 0.25, 1)
         await queue.close(anns[0])
-        assert await queue.place(anns[0]) is None
+        assert await queue.position(anns[0]) is None
 
 
-async def test_turns_that_mean_nothing_any_more_are_forgotten(database_url: str) -> None:
+async def test_obsolete_turns_are_deleted(database_url: str) -> None:
     async with opened(database_url) as store:
         queue = queue_of(store)
         (image,) = await wait(queue, uuid4())
         await claimed(queue)
         await queue.close(image)
         await wait(queue, uuid4())
-        await queue.tidy()
+        await queue.delete_expired()
         async with store._pool.connection() as connection:
             cursor = await connection.execute("SELECT count(*) FROM operations.queue_turns")
             assert await cursor.fetchall() == [(0,)]

@@ -1,16 +1,15 @@
-"""Which servers draw, and why: the setting, or what an admin did last, whatever the setting names."""
+"""The origins of servers: the setting, or the last change by an admin."""
 
 import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from huajuan.commands.add_painter import add_painter
-from huajuan.commands.remove_painter import remove_painter
-from huajuan.domain.inference_servers import Studio
-from huajuan.jobs.server_origins import ServerChange, ServerOrigin, find_origins_at_once, server_origins
-from tests.jobs.fake_host import FakeHost
+from huajuan.commands.operations import add_inference_server, remove_inference_server
+from huajuan.domain.inference_servers import InferenceServers
+from huajuan.jobs.server_origins import ServerChange, ServerOrigin, find_origins_blocking, server_origins
+from tests.jobs.fake_server import FakeInferenceServer
 from tests.jobs.outcome import BRISK
-from tests.services import desk_on, until
+from tests.services import services_on, until
 
 A, B, C = "http://gpu-1:8188", "http://gpu-2:8188", "http://gpu-3:8188"
 DAY, LATER = "2026-11-24T23:30:00+00:00", "2026-11-25T08:00:00+00:00"
@@ -49,16 +48,16 @@ def removed(url: str, at: str = LATER) -> ServerChange:
         ),
     ],
 )
-def test_why_a_server_draws(configured: list[str], changes: list[ServerChange], sentences: list[str]) -> None:
+def test_server_origins(configured: list[str], changes: list[ServerChange], sentences: list[str]) -> None:
     origins = server_origins(configured, changes)
     assert [origin.sentence for origin in origins] == sentences
     assert "secret" not in repr(origins)
 
 
 @pytest.mark.parametrize("last", [added(A), removed(A), added(C), removed(B)])
-def test_it_says_what_the_studio_says(last: ServerChange) -> None:
+def test_origins_agree_with_the_aggregate(last: ServerChange) -> None:
     configured, changes = [A, B], [added(C), removed(A), last]
-    studio = Studio.__new__(Studio)
+    studio = InferenceServers.__new__(InferenceServers)
     studio.added, studio.removed = [], set()
     for change in changes:
         if change.is_added and change.url not in studio.added:
@@ -68,22 +67,22 @@ def test_it_says_what_the_studio_says(last: ServerChange) -> None:
             studio.added = [url for url in studio.added if url != change.url]
             studio.removed.add(change.url)
     drawing = [origin.url for origin in server_origins(configured, changes) if origin.draws]
-    assert sorted(drawing) == sorted(studio.painters(configured))
+    assert sorted(drawing) == sorted(studio.urls(configured))
 
 
-async def test_it_is_read_from_the_log_and_logged_when_it_changes(database_url: str) -> None:
-    soon = msgspec.structs.replace(BRISK, painters_every_seconds=0.05)
+async def test_origins_are_read_from_the_log_and_logged_on_changes(database_url: str) -> None:
+    soon = msgspec.structs.replace(BRISK, servers_refresh_seconds=0.05)
     with capture_logs() as logs:
-        async with desk_on(database_url, FakeHost(), dispatch=soon) as desk:
-            configured = desk.room.painters.configured
+        async with services_on(database_url, FakeInferenceServer(), dispatch=soon) as services:
+            configured = services.job_runner.servers.configured
             await until(lambda: any(line["event"] == "inference servers" for line in logs))
-            await add_painter(desk.store, B, configured, "more")
-            await remove_painter(desk.store, configured[0], configured, "broken")
+            await add_inference_server(services.store, B, configured, "more")
+            await remove_inference_server(services.store, configured[0], configured, "broken")
             await until(lambda: any(line.get("removed") for line in logs))
-            today = desk.store.clock().date().isoformat()
-            first, second = find_origins_at_once(database_url, configured)
+            today = services.store.clock().date().isoformat()
+            first, second = find_origins_blocking(database_url, configured)
     assert first.sentence.startswith(f"http://fake-0 does not draw: removed by an admin on {today}")
     assert (second.url, second.draws, second.source, second.reason) == (B, True, "admin", "more")
-    told = [(line["drawing"], line["removed"]) for line in logs if line["event"] == "inference servers"]
+    told = [(line["present"], line["removed"]) for line in logs if line["event"] == "inference servers"]
     assert told[0] == ([ServerOrigin("http://fake-0", True, "setting").sentence], [])
     assert told[-1] == ([second.sentence], [first.sentence])

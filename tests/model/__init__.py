@@ -1,1 +1,1 @@
-"""The whole business against a small model of it."""
+"""A model-based test: the service is compared with a small in-memory model."""

@@ -1,34 +1,40 @@
-"""Two workers on one database, with a clock that stands still until it is set, driven from plain functions."""
+"""Two workers on one database with a controlled clock, driven from synchronous functions."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
+from uuid import UUID
 
-from huajuan.bootstrap import _estate
-from huajuan.commands.clear_erased_accounts import clear_erased_accounts
-from huajuan.http.services import Desk
+from huajuan.bootstrap import erasure_job
+from huajuan.commands.erase_account import clear_erased_accounts
+from huajuan.http.services import Services
 from huajuan.projections.registry import PROJECTIONS
-from tests.jobs.fake_host import FakeHost
-from tests.services import desk_on
+from tests.jobs.fake_server import FakeInferenceServer
+from tests.model.business import Business
+from tests.services import services_on
 
 T = TypeVar("T")
 SEVEN_IN_THE_MORNING = datetime(2026, 11, 24, 7, tzinfo=UTC)
-# The timers are driven by hand.
-BY_HAND = {"erase_every_seconds": 3600.0, "sweep_every_seconds": 3600.0, "erase_settle_seconds": 0.0}
+# The test runs the background tasks itself.
+NO_BACKGROUND_TASKS = {
+    "erase_every_seconds": 3600.0,
+    "sweep_every_seconds": 3600.0,
+    "erasure_grace_seconds": 0.0,
+}
 
 
 class Service:
-    """`do` runs to its end; nothing happens in between."""
+    """`do` runs a coroutine to its end; between calls no task runs."""
 
-    def __init__(self, runner: asyncio.Runner, desks: list[Desk], host: FakeHost) -> None:
+    def __init__(self, runner: asyncio.Runner, desks: list[Services], host: FakeInferenceServer) -> None:
         self._runner = runner
         self.desks = desks
         self.host = host
         self.day = 0
-        for desk in desks:
-            desk.store.clock = self.now
+        for services in desks:
+            services.store.clock = self.now
 
     def now(self) -> datetime:
         return SEVEN_IN_THE_MORNING + timedelta(days=self.day)
@@ -36,36 +42,60 @@ class Service:
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(work)
 
-    def clear(self) -> None:
-        self.do(self._clear())
+    def clear_erased(self) -> None:
+        self.do(self._clear_erased())
 
-    async def _clear(self) -> None:
+    async def _clear_erased(self) -> None:
         while (await self.desks[0].erasures.waiting(1)) and not await clear_erased_accounts(
-            _estate(self.desks[0])
+            erasure_job(self.desks[0])
         ):
             await asyncio.sleep(0.001)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """As the read tables show them once they have folded the whole log."""
+        """Return rows of the read tables after they have folded the whole log."""
         return self.do(self._rows(query))
 
     async def _rows(self, query: str) -> list[tuple[Any, ...]]:
-        desk = self.desks[0]
-        (head,) = await desk.tables._statements.run("SELECT max(notification_id) FROM log.huajuan_events")
-        assert await desk.projector.reach(head[0] or 0, *PROJECTIONS, seconds_max=20)
-        return await desk.tables._statements.run(query)
+        services = self.desks[0]
+        (head,) = await services.tables._statements.run("SELECT max(notification_id) FROM log.huajuan_events")
+        assert await services.projector.wait_for_position(head[0] or 0, *PROJECTIONS, seconds_max=20)
+        return await services.tables._statements.run(query)
 
 
 @contextmanager
 def running_service(dsn: str) -> Iterator[Service]:
-    host = FakeHost()
+    host = FakeInferenceServer()
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
 
-        async def open_desks() -> list[Desk]:
-            return [await stack.enter_async_context(desk_on(dsn, host, **BY_HAND)) for _ in range(2)]
+        async def open_desks() -> list[Services]:
+            return [
+                await stack.enter_async_context(services_on(dsn, host, **NO_BACKGROUND_TASKS))
+                for _ in range(2)
+            ]
 
         try:
             yield Service(runner, runner.run(open_desks()), host)
         finally:
             runner.run(stack.aclose())
+
+
+def assert_tables_match(service: Service, business: Business) -> None:
+    ids = [person.id for person in business.people]
+    assert points_in_table(service, ids) == {person.id: person.points() for person in business.people}
+    for granted, *parts in (person.points() for person in business.people):
+        assert granted == sum(parts)
+    visible = {p.id: (len(p.likes), len(p.favorites)) for p in business.pictures if p.is_visible}
+    assert pictures_in_table(service, ids) == visible
+
+
+def points_in_table(service: Service, ids: list[UUID]) -> dict[UUID, tuple[int, ...]]:
+    query = "SELECT account_id, granted, available, held, spent, deducted, forfeited FROM point_balances_v1.point_balances"
+    return {row[0]: row[1:] for row in service.rows(query) if row[0] in ids}
+
+
+def pictures_in_table(service: Service, owners: list[UUID]) -> dict[UUID, tuple[int, int]]:
+    query = """SELECT h.account_id, h.image_id, h.likecount::int,
+                      (SELECT count(*)::int FROM favorites_v1.favorites f WHERE f.image_id = h.image_id)
+                 FROM history_v4.history h WHERE h.id IS NOT NULL AND NOT h.hidden"""
+    return {row[1]: row[2:] for row in service.rows(query) if row[0] in owners}

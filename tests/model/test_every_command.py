@@ -1,6 +1,6 @@
-"""Whatever people and admins do, in any order and at either worker: the tables, the log and a small model agree.
+"""Random commands at two workers: the read tables, the log and the model agree after every step.
 
-HUAJUAN_MODEL_STEPS is the number of steps, 1,500 unless told; the same ones each time.
+HUAJUAN_MODEL_STEPS is the number of steps, by default 1,500. The sequence is the same each time.
 """
 
 import os
@@ -20,32 +20,23 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from huajuan.audit.connection import hold_still, reading
+from huajuan.audit.connection import begin_snapshot, open_read_only
 from huajuan.audit.replay_all import replay_all
-from huajuan.commands.adjust_points import adjust_points
-from huajuan.commands.ban_account import ban_account
-from huajuan.commands.cancel_image import cancel_image
+from huajuan.commands.accounts import AccountChanges, RegistrationForm, login, register, update_account
 from huajuan.commands.check_in import check_in
-from huajuan.commands.delete_images import delete_images
 from huajuan.commands.erase_account import erase_account
-from huajuan.commands.favorite_image import favorite_image
-from huajuan.commands.generate_image import ask_for_image, generate_image
-from huajuan.commands.like_image import like_image
-from huajuan.commands.login import login
-from huajuan.commands.register import Form, register
-from huajuan.commands.restore_images import restore_images
-from huajuan.commands.sweep_pictures import sweep_pictures
-from huajuan.commands.unban_account import unban_account
-from huajuan.commands.unfavorite_image import unfavorite_image
-from huajuan.commands.unlike_image import unlike_image
-from huajuan.commands.update_account import Changes, update_account
+from huajuan.commands.favorites import favorite_image, unfavorite_image
+from huajuan.commands.generate_image import cancel_image, generate_image, request_image
+from huajuan.commands.images import delete_images, restore_images
+from huajuan.commands.likes import like_image, unlike_image
+from huajuan.commands.moderation import adjust_points, ban_account, unban_account
+from huajuan.commands.sweeps import sweep_pictures
 from huajuan.domain import refusals
-from huajuan.http.services import Desk
+from huajuan.http.services import Services
 from tests.commands.people import SUN
-from tests.event_store.studio import is_whole
-from tests.model.checking import check
-from tests.model.service import Service, running_service
-from tests.model.town import WINDOW, Person, Picture, Refusal, Town
+from tests.event_store.helpers import is_whole
+from tests.model.business import WINDOW, Business, Person, Picture, Refusal
+from tests.model.service import Service, assert_tables_match, running_service
 
 STEPS = int(os.environ.get("HUAJUAN_MODEL_STEPS", "1500"))
 STEPS_EACH = 50
@@ -53,179 +44,188 @@ SOME = st.integers(0, 11)
 WORKER = st.integers(0, 1)
 NAMES = st.sampled_from(["ann", "Ann", "ben", "陈", "e\u0301va", "\u00e9va", "mallory"])
 EMAILS = st.sampled_from(["a@x.org", "A@X.org", "b@x.org", "c@x.org", "d@x.org"])
-people_known = precondition(lambda self: bool(self.town.people))
-pictures_known = precondition(lambda self: bool(self.town.pictures))
+has_people = precondition(lambda self: bool(self.business.people))
+has_pictures = precondition(lambda self: bool(self.business.pictures))
 
 
-class Everybody(RuleBasedStateMachine):
-    """Names are made this run's own by a mark, so that one database serves all runs."""
+class EveryCommand(RuleBasedStateMachine):
+    """Each run adds its own suffix to names, so that one database serves all runs."""
 
     service: ClassVar[Service]
     runs: ClassVar[int] = 0
 
     def __init__(self) -> None:
         super().__init__()
-        Everybody.runs += 1
-        self.mark = f"-{Everybody.runs}"
-        self.town = Town()
+        EveryCommand.runs += 1
+        self.suffix = f"-{EveryCommand.runs}"
+        self.business = Business()
 
-    def desk(self, worker: int) -> Desk:
+    def services(self, worker: int) -> Services:
         return self.service.desks[worker]
 
     def person(self, some: int) -> Person:
-        return self.town.people[some % len(self.town.people)]
+        return self.business.people[some % len(self.business.people)]
 
     def picture(self, some: int) -> Picture:
-        return self.town.pictures[some % len(self.town.pictures)]
+        return self.business.pictures[some % len(self.business.pictures)]
 
-    def ask(self, due: Refusal, work: Coroutine[Any, Any, Any]) -> Any:
-        """Its result, or `None` once it was refused as it had to be."""
-        if due is None:
+    def execute(self, expected: Refusal, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run the command. Return its result, or `None` after the expected refusal."""
+        if expected is None:
             return self.service.do(work)
-        with pytest.raises(due):
+        with pytest.raises(expected):
             self.service.do(work)
         return None
 
     @rule(worker=WORKER, name=NAMES, email=EMAILS)
     def registers(self, worker: int, name: str, email: str) -> None:
-        name, email = unicodedata.normalize("NFC", name + self.mark), self.mark + email
-        due = self.town.refuses_to_register(name, email)
-        desk = self.desk(worker)
-        if decided := self.ask(due, register(desk.store, desk.passwords, Form(name, email, "secret"), 5)):
+        name, email = unicodedata.normalize("NFC", name + self.suffix), self.suffix + email
+        expected = self.business.refusal_to_register(name, email)
+        services = self.services(worker)
+        if decided := self.execute(
+            expected, register(services.store, services.passwords, RegistrationForm(name, email, "secret"), 5)
+        ):
             person = Person(decided.aggregates[0].id, name, email)
-            self.town.people.append(person)
-            self.town.pay(person, 5)
+            self.business.people.append(person)
+            self.business.grant(person, 5)
 
-    @people_known
+    @has_people
     @rule(worker=WORKER, some=SOME)
     def logs_in(self, worker: int, some: int) -> None:
-        person, desk = self.person(some), self.desk(worker)
-        due = self.town.refuses_to_log_in(person)
-        self.ask(due, login(desk.store, desk.passwords, person.name, "secret"))
+        person, services = self.person(some), self.services(worker)
+        expected = self.business.refusal_to_log_in(person)
+        self.execute(expected, login(services.store, services.passwords, person.name, "secret"))
 
-    @people_known
+    @has_people
     @rule(worker=WORKER, some=SOME)
     def checks_in(self, worker: int, some: int) -> None:
-        person, desk = self.person(some), self.desk(worker)
-        due = self.town.refuses_to_check_in(person, self.service.day)
-        if self.ask(due, check_in(desk.store, person.id, desk.settings.zone, once_a_day=True)):
+        person, services = self.person(some), self.services(worker)
+        expected = self.business.refusal_to_check_in(person, self.service.day)
+        if self.execute(
+            expected, check_in(services.store, person.id, services.settings.zone, once_a_day=True)
+        ):
             person.last_day = self.service.day
-            self.town.pay(person, 100)
+            self.business.grant(person, 100)
 
-    @people_known
+    @has_people
     @rule(worker=WORKER, some=SOME, fails=st.booleans())
     def generates(self, worker: int, some: int, fails: bool) -> None:
         person, image_id = self.person(some), uuid4()
-        due = self.town.refuses_to_draw(person)
-        if fails and not due:
+        expected = self.business.refusal_to_generate(person)
+        if fails and not expected:
             self.service.host.failures.append(RuntimeError("out of paint"))
-        ending = self.ask(due, generate_image(self.desk(worker).room, person.id, image_id, SUN, 30))
+        ending = self.execute(
+            expected, generate_image(self.services(worker).job_runner, person.id, image_id, SUN, 30)
+        )
         if ending and not fails:
-            self.town.draw(person, image_id)
+            self.business.draw(person, image_id)
 
-    @people_known
+    @has_people
     @rule(workers=st.tuples(WORKER, WORKER), some=SOME)
-    def changes_their_mind(self, workers: tuple[int, int], some: int) -> None:
-        """A picture is asked for and, while it is drawn or waits for it, not wanted any more."""
+    def changes_mind_and_cancels(self, workers: tuple[int, int], some: int) -> None:
+        """A picture is requested at one worker, and cancelled at another while it is queued or in progress."""
         person, image_id = self.person(some), uuid4()
-        asking, cancelling = (self.desk(worker).room for worker in workers)
-        due = self.town.refuses_to_draw(person)
+        requesting, cancelling = (self.services(worker).job_runner for worker in workers)
+        expected = self.business.refusal_to_generate(person)
         self.service.host.gate.clear()
-        if self.ask(due, ask_for_image(asking, person.id, image_id, SUN)):
+        if self.execute(expected, request_image(requesting, person.id, image_id, SUN)):
             ending = self.service.do(cancel_image(cancelling, person.id, image_id))
             assert (ending.picture, ending.reason) == (None, "cancelled")
         self.service.host.gate.set()
 
-    @people_known
+    @has_people
     @rule(worker=WORKER, some=SOME, change=st.sampled_from([-150, -30, -5, 7, 60]), forced=st.booleans())
     def is_adjusted(self, worker: int, some: int, change: int, forced: bool) -> None:
-        person, store = self.person(some), self.desk(worker).store
-        due = self.town.refuses_to_adjust(person, change, forced=forced)
-        if self.ask(due, adjust_points(store, person.id, change, "because", forced=forced)):
-            (self.town.pay if change > 0 else self.town.take)(person, abs(change))
+        person, store = self.person(some), self.services(worker).store
+        expected = self.business.refusal_to_adjust(person, change, forced=forced)
+        if self.execute(expected, adjust_points(store, person.id, change, "because", forced=forced)):
+            (self.business.grant if change > 0 else self.business.deduct)(person, abs(change))
 
-    @people_known
+    @has_people
     @rule(worker=WORKER, some=SOME, bans=st.booleans())
     def is_banned_or_not(self, worker: int, some: int, bans: bool) -> None:
-        person, store = self.person(some), self.desk(worker).store
+        person, store = self.person(some), self.services(worker).store
         wrong = refusals.AlreadyBanned if bans else refusals.NotBanned
-        due = refusals.NotRegistered if person.is_gone else wrong if person.is_banned == bans else None
+        expected = refusals.NotRegistered if person.is_erased else wrong if person.is_banned == bans else None
         act = ban_account if bans else unban_account
-        if self.ask(due, act(store, person.id, "because")):
+        if self.execute(expected, act(store, person.id, "because")):
             person.is_banned = bans
 
-    @people_known
+    @has_people
     @rule(worker=WORKER, some=SOME, email=EMAILS)
     def changes_email(self, worker: int, some: int, email: str) -> None:
-        person, desk, email = self.person(some), self.desk(worker), self.mark + email
-        due = self.town.refuses_to_move(person, email)
-        changes = Changes(email=email)
-        if self.ask(due, update_account(desk.store, desk.passwords, person.id, changes)):
+        person, services, email = self.person(some), self.services(worker), self.suffix + email
+        expected = self.business.refusal_to_change_email(person, email)
+        changes = AccountChanges(email=email)
+        if self.execute(expected, update_account(services.store, services.passwords, person.id, changes)):
             person.email = email
 
-    @pictures_known
+    @has_pictures
     @rule(worker=WORKER, some=SOME, which=SOME, back=st.booleans())
     def likes(self, worker: int, some: int, which: int, back: bool) -> None:
         person, picture = self.alive(some), self.picture(which)
-        due = self.town.refuses_to_like(person, picture, back=back)
+        expected = self.business.refusal_to_like(person, picture, back=back)
         act = unlike_image if back else like_image
-        if self.ask(due, act(self.desk(worker).store, person.id, picture.id)):
+        if self.execute(expected, act(self.services(worker).store, person.id, picture.id)):
             (picture.likes.discard if back else picture.likes.add)(person.id)
 
-    @pictures_known
+    @has_pictures
     @rule(worker=WORKER, some=SOME, which=SOME, back=st.booleans())
-    def keeps(self, worker: int, some: int, which: int, back: bool) -> None:
-        person, picture, store = self.alive(some), self.picture(which), self.desk(worker).store
-        due = self.town.refuses_to_keep(person, picture, back=back)
+    def keeps_as_favorite(self, worker: int, some: int, which: int, back: bool) -> None:
+        person, picture, store = self.alive(some), self.picture(which), self.services(worker).store
+        expected = self.business.refusal_to_favorite(person, picture, back=back)
         act = unfavorite_image if back else favorite_image
-        if self.ask(due, act(store, person.id, picture.id)):
+        if self.execute(expected, act(store, person.id, picture.id)):
             (picture.favorites.discard if back else picture.favorites.add)(person.id)
 
-    @pictures_known
+    @has_pictures
     @rule(worker=WORKER, some=SOME, which=SOME)
     def deletes(self, worker: int, some: int, which: int) -> None:
-        person, picture, desk = self.person(some), self.picture(which), self.desk(worker)
-        due = self.town.refuses_to_delete(person, picture)
-        if self.ask(due, delete_images(desk.store, desk.trash, person.id, [picture.id], WINDOW)):
+        person, picture, services = self.person(some), self.picture(which), self.services(worker)
+        expected = self.business.refusal_to_delete(person, picture)
+        if self.execute(
+            expected,
+            delete_images(services.store, services.deleted_pictures, person.id, [picture.id], WINDOW),
+        ):
             picture.restorable_until = self.service.now() + WINDOW
 
-    @pictures_known
+    @has_pictures
     @rule(worker=WORKER, some=SOME, which=SOME)
     def restores(self, worker: int, some: int, which: int) -> None:
         person, picture = self.person(some), self.picture(which)
-        due = self.town.refuses_to_restore(person, picture, self.service.now())
-        if self.ask(due, restore_images(self.desk(worker).store, person.id, [picture.id])):
+        expected = self.business.refusal_to_restore(person, picture, self.service.now())
+        if self.execute(expected, restore_images(self.services(worker).store, person.id, [picture.id])):
             picture.restorable_until = None
 
-    @precondition(lambda self: sum(not person.is_gone for person in self.town.people) > 2)
+    @precondition(lambda self: sum(not person.is_erased for person in self.business.people) > 2)
     @rule(worker=WORKER, some=SOME)
     def erases_the_account(self, worker: int, some: int) -> None:
-        person, desk = self.person(some), self.desk(worker)
-        due = refusals.NotRegistered if person.is_gone else None
-        if self.ask(due, erase_account(desk.store, desk.erasures, person.id)):
-            self.service.clear()
-            self.town.erase(person)
+        person, services = self.person(some), self.services(worker)
+        expected = refusals.NotRegistered if person.is_erased else None
+        if self.execute(expected, erase_account(services.store, services.erasures, person.id)):
+            self.service.clear_erased()
+            self.business.erase(person)
 
     @rule(days=st.sampled_from([1, 1, 8]))
     def time_passes(self, days: int) -> None:
         self.service.day += days
-        desk = self.desk(0)
-        self.service.do(sweep_pictures(desk.store, desk.trash, desk.pictures, 100))
+        services = self.services(0)
+        self.service.do(sweep_pictures(services.store, services.deleted_pictures, services.pictures, 100))
 
     def alive(self, some: int) -> Person:
-        """Nobody who is gone has a token to like with."""
-        those = [person for person in self.town.people if not person.is_gone]
-        return those[some % len(those)]
+        """Erased accounts have no token, so they cannot like."""
+        people = [person for person in self.business.people if not person.is_erased]
+        return people[some % len(people)]
 
     @invariant()
     def tables_and_model_agree(self) -> None:
-        check(self.service, self.town)
+        assert_tables_match(self.service, self.business)
 
 
 @pytest.mark.slow
 def test_the_tables_the_log_and_the_model_agree_after_every_step(database_url: str) -> None:
     with running_service(database_url) as service:
-        Everybody.service = service
+        EveryCommand.service = service
         bounds = settings(
             max_examples=max(1, STEPS // STEPS_EACH),
             stateful_step_count=STEPS_EACH,
@@ -235,9 +235,9 @@ def test_the_tables_the_log_and_the_model_agree_after_every_step(database_url: s
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
-        run_state_machine_as_test(Everybody, settings=bounds)
+        run_state_machine_as_test(EveryCommand, settings=bounds)
         service.rows("SELECT 1")
     assert is_whole(database_url)
-    with reading(database_url) as connection:
-        hold_still(connection)
+    with open_read_only(database_url) as connection:
+        begin_snapshot(connection)
         assert replay_all(connection).disagreement is None

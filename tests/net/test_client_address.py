@@ -1,8 +1,8 @@
-"""Which address a client has behind trusted proxies, whatever the headers say."""
+"""The address of a client behind trusted proxies."""
 
 import pytest
 
-from huajuan.net.client_address import TrustedProxies, is_loopback, rate_limited_as, read_address
+from huajuan.net.client_address import TrustedProxies, is_loopback, rate_limit_key, read_address
 
 PROXIES = TrustedProxies(["127.0.0.1", "::1", "10.0.0.0/8", "2001:db8:1::/48"])
 PEER = "10.0.0.1"
@@ -40,7 +40,7 @@ def x_forwarded_for(*lines: str, peer: str = PEER) -> str:
         (["2001:db8:1::5"], "2001:db8:1::5"),
     ],
 )
-def test_the_right_most_hop_that_is_not_trusted_is_the_client(lines: list[str], client: str) -> None:
+def test_the_rightmost_untrusted_hop_is_the_client(lines: list[str], client: str) -> None:
     assert x_forwarded_for(*lines) == client
 
 
@@ -78,7 +78,7 @@ def test_garbage_means_the_peer(text: str) -> None:
         (['for=203.0.113.9;host="a\\", for=198.51.100.1"'], CLIENT),
         (["nonsense, for=203.0.113.9"], CLIENT),
         (["for=203.0.113.9,, ,"], CLIENT),
-        # What a client sent must not swallow what a proxy added.
+        # The text of a client must not hide what a proxy appended.
         (['for="198.51.100.1, for=203.0.113.9'], CLIENT),
         (['for=198.51.100.1;host=", for="203.0.113.9"'], CLIENT),
         (['for="\\\\\\, for="203.0.113.9"'], CLIENT),
@@ -131,7 +131,7 @@ def test_a_peer_without_an_address_is_itself() -> None:
     assert x_forwarded_for("203.0.113.9", peer="testclient") == "testclient"
 
 
-def test_a_chain_without_end_is_not_followed() -> None:
+def test_the_number_of_hops_is_bounded() -> None:
     assert x_forwarded_for(*["203.0.113.9", ", ".join(["10.0.0.2"] * 50_000)]) == "10.0.0.2"
 
 
@@ -147,7 +147,7 @@ def test_a_chain_without_end_is_not_followed() -> None:
     ],
 )
 def test_limits_count_ipv6_by_64_bits(address: str, counted: str) -> None:
-    assert rate_limited_as(address) == counted
+    assert rate_limit_key(address) == counted
 
 
 def test_loopback_is_known_in_any_spelling() -> None:

@@ -1,4 +1,4 @@
-"""Origins in the settings are compared as browsers send them."""
+"""Origins are normalized to the form of browsers."""
 
 import pytest
 
@@ -49,6 +49,6 @@ def test_an_origin_is_normalized(text: str, origin: str) -> None:
         f"http://{'ü' * 64}.example",
     ],
 )
-def test_what_no_browser_can_send_is_refused_at_the_start(text: str) -> None:
+def test_an_origin_that_no_browser_sends_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="HUAJUAN_CORS_ORIGINS must be origins"):
         from_environment({"HUAJUAN_CORS_ORIGINS": f"http://localhost:8081,{text}"})

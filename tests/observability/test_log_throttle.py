@@ -1,4 +1,4 @@
-"""Repeated warnings: the first at once, then one a minute with the number of those that were left out."""
+"""Repeated warnings: the first one at once, then one a minute with the number of the others."""
 
 import json
 import logging
@@ -67,7 +67,7 @@ def test_other_levels_are_all_written(clock: Clock, capsys: Said, level: str) ->
     assert len(lines(capsys)) == 3
 
 
-def test_those_of_libraries_too(clock: Clock, capsys: Said) -> None:
+def test_warnings_of_libraries_are_throttled(clock: Clock, capsys: Said) -> None:
     configure_logs(readable=False)
     library = logging.getLogger("psycopg.pool")
     for attempt in range(10):
@@ -79,7 +79,7 @@ def test_those_of_libraries_too(clock: Clock, capsys: Said) -> None:
     assert line["event"] == "error connecting: attempt 11 after 1.5 s (repeated 9 times)"
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_the_memory_is_bounded() -> None:
     throttle = Throttle(Clock())
     for number in range(10 * KEPT_MAX):
         assert throttle.admit((str(number),)) == 0

@@ -1,4 +1,4 @@
-"""Logs: JSON for machines, plain for people, the request's id on each line and no secret on any."""
+"""Logs: JSON or text, the request id on each line, no secrets."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ Said = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def logs_put_back() -> Iterator[None]:
-    """Loggers here are always new ones, for a used one keeps to what was configured at its first use."""
+    """Tests use new loggers, because a used one keeps its first configuration."""
     yield
     configure_logs(readable=True)
 
@@ -26,7 +26,7 @@ def lines(said: Said) -> list[dict[str, Any]]:
 
 
 def stumble(logger: Any, said: str) -> None:
-    """Log an exception in whose frame a secret lies."""
+    """Logs an exception whose frame has a secret in a variable."""
     password = "correct horse"
     try:
         raise ValueError(len(password))
@@ -34,7 +34,7 @@ def stumble(logger: Any, said: str) -> None:
         logger.exception(said)
 
 
-def test_a_line_is_json_where_no_terminal_is(capsys: Said) -> None:
+def test_a_line_is_json_without_a_terminal(capsys: Said) -> None:
     configure_logs()
     structlog.get_logger("huajuan.http").info("request", path="/login", status=401)
     (line,) = lines(capsys)
@@ -42,8 +42,8 @@ def test_a_line_is_json_where_no_terminal_is(capsys: Said) -> None:
     assert line == {"event": "request", "level": "info", "path": "/login", "status": 401}
 
 
-async def test_a_database_error_quotes_no_row(database_url: str, capsys: Said) -> None:
-    """Neither on a terminal nor in JSON, nor as the cause of something else."""
+async def test_a_database_error_contains_no_row_values(database_url: str, capsys: Said) -> None:
+    """On a terminal, in JSON, and as the cause of another error."""
     for readable in (False, True):
         configure_logs(readable=readable)
         try:
@@ -61,7 +61,7 @@ async def test_a_database_error_quotes_no_row(database_url: str, capsys: Said) -
         assert "RuntimeError: it failed" in said
 
 
-def test_other_libraries_lines_are_json_too(capsys: Said) -> None:
+def test_lines_of_libraries_are_json(capsys: Said) -> None:
     configure_logs()
     logging.getLogger("somebody.else").warning("%s is late", "the train")
     (line,) = lines(capsys)
@@ -116,7 +116,7 @@ def test_chinese_stays_readable(readable: bool, capsys: Said) -> None:
     assert "画卷" in capsys.readouterr().err
 
 
-def test_a_person_gets_plain_words(capsys: Said) -> None:
+def test_a_terminal_gets_text(capsys: Said) -> None:
     configure_logs(readable=True)
     structlog.get_logger().warning("demo painter died", exit_code=-9)
     said = capsys.readouterr().err
@@ -125,13 +125,13 @@ def test_a_person_gets_plain_words(capsys: Said) -> None:
 
 
 @pytest.mark.parametrize(("status", "logged"), [(200, 0), (503, 1)])
-def test_a_health_check_is_only_news_when_it_fails(status: int, logged: int, capsys: Said) -> None:
+def test_only_a_failing_health_check_is_logged(status: int, logged: int, capsys: Said) -> None:
     configure_logs(readable=False)
     structlog.get_logger().info("request", path="/healthz", status=status)
     assert len(lines(capsys)) == logged
 
 
-def test_a_client_library_tells_no_addresses(capsys: Said) -> None:
+def test_a_client_library_logs_no_addresses(capsys: Said) -> None:
     configure_logs(readable=False)
     logging.getLogger("httpx").info("HTTP Request: GET http://painter/history/…")
     logging.getLogger("uvicorn.error").info("Started server process")

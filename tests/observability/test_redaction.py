@@ -1,4 +1,4 @@
-"""No password of an address is ever shown, neither where it is right nor where it is misread."""
+"""No password of an address is shown, also where the address is malformed."""
 
 import pytest
 
@@ -27,7 +27,7 @@ MISREAD = {
 
 
 @pytest.mark.parametrize("dsn", MISREAD.values(), ids=MISREAD)
-def test_a_dsn_that_cannot_be_read_is_not_repeated(dsn: str) -> None:
+def test_a_malformed_dsn_is_not_repeated(dsn: str) -> None:
     with pytest.raises(DsnMalformed) as raised:
         parsed_dsn(dsn)
     assert "s3cret" not in str(raised.value)
@@ -44,13 +44,13 @@ READ = {
 
 
 @pytest.mark.parametrize("dsn", READ.values(), ids=READ)
-def test_of_one_that_can_be_read_all_but_the_secrets_is_shown(dsn: str) -> None:
+def test_a_valid_dsn_is_shown_without_its_secrets(dsn: str) -> None:
     shown = dsn_without_secrets(dsn)
     assert "s3cret" not in shown
     assert {"user": "ann", "password": "***", "dbname": "huajuan"}.items() <= parsed_dsn(shown).items()
 
 
-def test_messages_of_the_client_lose_the_secrets_too() -> None:
+def test_messages_of_the_client_are_redacted() -> None:
     said = without_dsn_secrets("no pg_hba.conf entry for s3cret", "host=db password=s3cret")
     assert said == "no pg_hba.conf entry for ***"
 

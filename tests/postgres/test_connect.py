@@ -1,4 +1,4 @@
-"""Every connection has the session settings that the code relies on, whoever has set others."""
+"""Each connection has the session settings that the code needs, whatever the role or the database has."""
 
 import re
 from collections.abc import Iterator
@@ -11,16 +11,16 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import huajuan
-from huajuan.audit.connection import reading
+from huajuan.audit.connection import open_read_only
 from huajuan.event_store.schema import _Datastore
-from huajuan.postgres.connect import RELIED_ON, connect, connect_blocking
+from huajuan.postgres.connect import SESSION_SETTINGS, connect, connect_blocking
 from huajuan.postgres.pool import open_pool
-from huajuan.projections.rebuild.connections import connection as rebuild_connection
+from huajuan.projections.rebuild.session import connection as rebuild_connection
 from tests.http.conftest import ORDER
-from tests.jobs.fake_host import FakeHost
+from tests.jobs.fake_server import FakeInferenceServer
 from tests.services import client_of
 
-# As far as they go, what a role, a database or the environment may have been given for some other program.
+# Settings that a role, a database or the environment may have for another program.
 ODD = {
     "search_path": "nowhere",
     "standard_conforming_strings": "off",
@@ -49,8 +49,8 @@ ODD_ENVIRONMENT = {
     "PGDATESTYLE": "German",
     "PGOPTIONS": "-c search_path=nowhere -c statement_timeout=5ms -c extra_float_digits=-3",
 }
-EXPECTED = {**RELIED_ON, "client_encoding": "UTF8"}
-ONLY_OPENERS = {"event_store/connecting.py", "event_store/opening.py", "event_store/schema.py"}
+EXPECTED = {**SESSION_SETTINGS, "client_encoding": "UTF8"}
+ONLY_OPENERS = {"event_store/schema.py", "postgres/connect.py", "postgres/pool.py"}
 
 
 def alter(dsn: str, settings: dict[str, str]) -> None:
@@ -58,7 +58,7 @@ def alter(dsn: str, settings: dict[str, str]) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         for setting, value in settings.items():
             statement = sql.SQL("ALTER DATABASE {} SET {} = {}")
-            # A list would be one name as a literal.
+            # As a literal, a list would be one name.
             connection.execute(statement.format(name, sql.Identifier(setting), sql.SQL(f"'{value}'")))
 
 
@@ -76,37 +76,37 @@ def settings_of(connection: psycopg.Connection[Any], names: set[str]) -> dict[st
         return dict(cursor.execute(query, (list(names),)).fetchall())
 
 
-def relied_on(connection: psycopg.Connection[Any]) -> dict[str, str]:
-    """As far as this server has them."""
+def needed_settings(connection: psycopg.Connection[Any]) -> dict[str, str]:
+    """The settings that this server has."""
     return settings_of(connection, set(EXPECTED))
 
 
 def openers(dsn: str) -> Iterator[tuple[str, Any]]:
     yield "blocking", connect_blocking(dsn)
     yield "in a transaction", connect_blocking(dsn, autocommit=False)
-    yield "audit", reading(dsn)
+    yield "audit", open_read_only(dsn)
     yield "rebuild", rebuild_connection(dsn)
     yield "library", _Datastore(dsn).get_connection()
 
 
-def test_the_plain_driver_takes_the_odd_settings(odd_database_url: str) -> None:
-    """Else the tests below prove nothing."""
+def test_a_plain_connection_has_the_odd_settings(odd_database_url: str) -> None:
+    """Else the tests below would prove nothing."""
     with psycopg.connect(odd_database_url, autocommit=True) as connection:
         connection.execute("SET statement_timeout = 0")
-        found = relied_on(connection)
+        found = needed_settings(connection)
     assert all(found[name] != EXPECTED[name] for name in found if name in ODD)
 
 
-def test_whoever_opens_it_a_connection_is_as_the_code_relies_on(odd_database_url: str) -> None:
+def test_each_blocking_connection_has_our_settings(odd_database_url: str) -> None:
     for name, opener in openers(odd_database_url):
         with opener as connection:
-            found = relied_on(connection)
+            found = needed_settings(connection)
             assert found == {setting: EXPECTED[setting] for setting in found}, name
             assert len(found) >= len(EXPECTED) - 1, "an older server lacks one of them"
             assert settings_of(connection, {"statement_timeout"}) == {"statement_timeout": "0"}, name
 
 
-async def test_so_are_those_of_the_event_loop(odd_database_url: str) -> None:
+async def test_each_async_connection_has_our_settings(odd_database_url: str) -> None:
     names = list(EXPECTED)
     query = "SELECT lower(name), current_setting(name) FROM pg_settings WHERE lower(name) = ANY(%s)"
     async with await connect(odd_database_url, 10) as connection:
@@ -120,7 +120,7 @@ async def test_so_are_those_of_the_event_loop(odd_database_url: str) -> None:
     ("given", "used"),
     [("off", "on"), ("local", "on"), ("remote_write", "on"), ("on", "on"), ("remote_apply", "remote_apply")],
 )
-async def test_a_commit_is_never_weaker_than_on(database_url: str, given: str, used: str) -> None:
+async def test_synchronous_commit_is_never_weaker_than_on(database_url: str, given: str, used: str) -> None:
     alter(database_url, {"synchronous_commit": given})
     async with await connect(database_url, 10) as connection:
         assert await (await connection.execute("SHOW synchronous_commit")).fetchone() == (used,)
@@ -134,7 +134,7 @@ async def test_other_options_of_the_user_stay(database_url: str) -> None:
     for name, opener in openers(dsn):
         with opener as connection:
             assert settings_of(connection, {"work_mem"}) == {"work_mem": "77MB"}, name
-            found = relied_on(connection)
+            found = needed_settings(connection)
             assert (found["search_path"], found["client_encoding"]) == ("pg_catalog", "UTF8"), name
     async with await connect(dsn, 10) as connection:
         assert await (await connection.execute("SHOW work_mem")).fetchone() == ("77MB",)
@@ -142,8 +142,8 @@ async def test_other_options_of_the_user_stay(database_url: str) -> None:
 
 
 async def test_a_service_works_on_odd_settings(odd_database_url: str) -> None:
-    """What is written in any script is read again, times are true and nothing times out."""
-    async with client_of(odd_database_url, FakeHost()) as client:
+    """Texts of all scripts round-trip, times are correct, and nothing times out."""
+    async with client_of(odd_database_url, FakeInferenceServer()) as client:
         form = {"username": "小明 — Ünï", "email": "ming@example.org", "password": "secret"}
         assert (await client.post("/register", json=form)).status_code == 200
         who = {"Authorization": (await client.post("/login", json=form)).json()["token"]}
@@ -157,7 +157,7 @@ async def test_a_service_works_on_odd_settings(odd_database_url: str) -> None:
         assert (ready["status"], ready["points"] != "unbalanced") == ("ready", True)
 
 
-def test_no_other_code_opens_a_connection() -> None:
+def test_no_other_module_opens_a_connection() -> None:
     root = Path(huajuan.__file__).parent
     opens = re.compile(
         r"psycopg\.connect\(|Connection\.connect\(|ConnectionPool(\[.*\])?\(|PostgresDatastore\("

@@ -1,4 +1,4 @@
-"""A database that cannot hold the log is refused at start, in one line that says what to do."""
+"""A database that does not meet a requirement is refused at start, with the remedy in one line."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from huajuan.postgres.server_check import ServerUnfit, check_readable
+from huajuan.postgres.server_check import UnsupportedDatabase, check_readable
 from huajuan.server.database import DatabaseUnusable, open_database, reach_database
 from huajuan.settings import Settings
 from tests.database import Databases
@@ -22,7 +22,7 @@ ROLE = "huajuan_test_guest"
 
 def opened(dsn: str) -> None:
     with open_database(Settings(database_url=dsn), lambda _: None):
-        """Nothing more is wanted of it."""
+        """Opens and closes it."""
 
 
 def refusal(dsn: str, opener: Callable[[str], None] = opened) -> str:
@@ -35,7 +35,7 @@ def refusal(dsn: str, opener: Callable[[str], None] = opened) -> str:
 
 def read(dsn: str) -> None:
     with reach_database(Settings(database_url=dsn), lambda _: None):
-        """Nothing more is wanted of it."""
+        """Opens and closes it."""
 
 
 def schemas(dsn: str) -> set[str]:
@@ -47,7 +47,10 @@ def schemas(dsn: str) -> set[str]:
 def encoded(databases: Databases, encoding: str) -> Iterator[str]:
     databases.drop(name := databases.create())
     with psycopg.connect(databases.server_dsn, autocommit=True) as connection:
-        made = "CREATE DATABASE {} ENCODING {} TEMPLATE template0 LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C'"
+        made = (
+            "CREATE DATABASE {} ENCODING {} TEMPLATE template0 LOCALE_PROVIDER libc"
+            " LC_COLLATE 'C' LC_CTYPE 'C'"
+        )
         connection.execute(sql.SQL(made).format(sql.Identifier(name), encoding))
     yield databases.dsn(name)
     databases.drop(name)
@@ -73,23 +76,25 @@ def test_a_pooler(database_url: str, kind: Kind, opener: Callable[[str], None]) 
 @pytest.mark.parametrize("version", [90_624, 130_012])
 def test_an_old_server(version: int) -> None:
     connection = SimpleNamespace(info=SimpleNamespace(server_version=version))
-    with pytest.raises(ServerUnfit, match=f"PostgreSQL 14 or newer is needed, this is {version // 10_000}"):
+    with pytest.raises(
+        UnsupportedDatabase, match=f"PostgreSQL 14 or newer is needed, this is {version // 10_000}"
+    ):
         check_readable(cast("psycopg.Connection[Any]", connection))
 
 
-def test_one_that_is_only_read(database_url: str) -> None:
+def test_a_read_only_database(database_url: str) -> None:
     alter(database_url, {"default_transaction_read_only": "on"})
     line = refusal(database_url)
     assert line.startswith("transactions are read-only here: ALTER DATABASE ")
     read(database_url)
 
 
-def test_one_without_triggers(database_url: str) -> None:
+def test_a_session_without_triggers(database_url: str) -> None:
     alter(database_url, {"session_replication_role": "replica"})
     assert "session_replication_role is replica" in refusal(database_url)
 
 
-def test_one_without_plpgsql(databases: Databases) -> None:
+def test_a_database_without_plpgsql(databases: Databases) -> None:
     dsn = databases.dsn(databases.create())
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("DROP EXTENSION plpgsql")
@@ -99,14 +104,14 @@ def test_one_without_plpgsql(databases: Databases) -> None:
 
 @pytest.fixture
 def guest(databases: Databases) -> Iterator[Callable[[str], str]]:
-    """The DSN of a role without any right of its own."""
+    """The DSN of a role without privileges."""
     with psycopg.connect(databases.server_dsn, autocommit=True) as connection:
         connection.execute(f"CREATE ROLE {ROLE} LOGIN".encode())
         yield lambda dsn: make_conninfo(dsn, user=ROLE)
         connection.execute(f"DROP ROLE {ROLE}".encode())
 
 
-def test_a_role_that_may_not_make_schemas(databases: Databases, guest: Callable[[str], str]) -> None:
+def test_a_role_that_may_not_create_schemas(databases: Databases, guest: Callable[[str], str]) -> None:
     name = databases.create()
     line = refusal(guest(databases.dsn(name)))
     assert line == (
@@ -115,7 +120,7 @@ def test_a_role_that_may_not_make_schemas(databases: Databases, guest: Callable[
     databases.drop(name)
 
 
-def test_a_role_that_owns_all_of_it_is_enough(databases: Databases, guest: Callable[[str], str]) -> None:
+def test_a_role_that_owns_everything(databases: Databases, guest: Callable[[str], str]) -> None:
     name = databases.create()
     with psycopg.connect(databases.dsn(name), autocommit=True) as connection:
         connection.execute(f"GRANT CREATE ON DATABASE {name} TO {ROLE}".encode())
@@ -159,14 +164,14 @@ UNREACHABLE = {
 
 
 @pytest.mark.parametrize("dsn", UNREACHABLE.values(), ids=UNREACHABLE)
-def test_one_that_cannot_be_reached_is_told_without_the_password(dsn: str) -> None:
+def test_an_unreachable_server_is_reported_without_the_password(dsn: str) -> None:
     line = refusal(dsn)
     assert len(line) > 10
     assert PASSWORD not in line
 
 
 @pytest.mark.parametrize("part", [{"dbname": "no_such_database"}, {"user": "no_such_role"}])
-def test_what_the_server_says_is_told(database_url: str, part: dict[str, str]) -> None:
+def test_an_error_of_the_server_is_reported(database_url: str, part: dict[str, str]) -> None:
     line = refusal(make_conninfo(database_url, password=PASSWORD, **part))
     assert next(iter(part.values())) in line
     assert "does not exist" in line

@@ -1,4 +1,4 @@
-"""The data folder remembers system and timeline: an old primary is refused, a restored dump is not."""
+"""Timelines: an old primary is refused, a restored dump is not."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from huajuan.event_store.errors import StalePrimary
+from huajuan.postgres.errors import StalePrimary
 from huajuan.postgres.timelines import Primary, Timelines
 from huajuan.server.database import DatabaseUnusable, open_database
 from huajuan.settings import Settings
@@ -28,7 +28,7 @@ def test_a_lower_timeline_is_refused_until_a_higher_one_answers(tmp_path: Path) 
     assert (timelines.generation, list(timelines.problems())) == (1, [])
 
 
-def test_all_processes_of_a_data_folder_know_it_and_so_does_the_next_start(tmp_path: Path) -> None:
+def test_the_data_folder_keeps_the_timelines(tmp_path: Path) -> None:
     here, there = Timelines(tmp_path), Timelines(tmp_path)
     here._check(FIRST)
     there._check(SECOND)
@@ -47,14 +47,14 @@ def test_another_system_is_another_database(tmp_path: Path) -> None:
     assert changes == [1, 2]
 
 
-def test_a_standby_and_what_cannot_be_read_are_let_pass(tmp_path: Path) -> None:
+def test_a_standby_and_an_unreadable_timeline_are_accepted(tmp_path: Path) -> None:
     timelines = Timelines(tmp_path)
     timelines._check(SECOND)
     timelines._check(("7434", None))
     assert (timelines.generation, list(timelines.problems())) == (0, [])
 
 
-def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "timelines").write_text("")
     timelines = Timelines(tmp_path / "timelines")
     timelines._check(SECOND)
@@ -62,7 +62,7 @@ def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
         timelines._check(FIRST)
 
 
-async def test_a_role_without_rights_can_be_told_which_server_it_is(database_url: str) -> None:
+async def test_a_role_without_privileges_reads_the_timeline(database_url: str) -> None:
     timelines, role = Timelines(), f"nobody_{database_url.rsplit('_', 1)[-1]}"
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
         await connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
@@ -73,7 +73,7 @@ async def test_a_role_without_rights_can_be_told_which_server_it_is(database_url
         await connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
 
 
-async def test_a_role_that_may_not_ask_is_served_and_the_log_says_what_is_missing(database_url: str) -> None:
+async def test_a_missing_privilege_is_a_warning(database_url: str) -> None:
     timelines = Timelines()
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
         await connection.execute(

@@ -1,4 +1,4 @@
-"""A log with people and pictures in it, and a look at whole read tables."""
+"""Sample history in the log, and the rows of whole read tables."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,22 +10,20 @@ import psycopg
 from psycopg import sql
 
 from huajuan.domain.account import Account
-from huajuan.domain.image import Image
-from huajuan.domain.image_parameters import Order
-from huajuan.event_store.limits import LogLimits
+from huajuan.domain.image import Image, ImageParameters
 from huajuan.event_store.loader import Stream
-from huajuan.event_store.store import EventStore
-from huajuan.postgres.pool import open_event_store, open_pool
-from huajuan.projections.engine.limits import ProjectionLimits
-from huajuan.projections.engine.projection import Projection, Touch, of_stream
+from huajuan.event_store.store import EventStore, open_event_store
+from huajuan.event_store.writer import EventStoreLimits
+from huajuan.postgres.pool import open_pool
+from huajuan.projections.engine.projection import Handler, Projection, ProjectionLimits, of_stream
 from huajuan.projections.engine.projector import Projector, open_projector
-from huajuan.projections.engine.schema import create_read_tables
+from huajuan.projections.engine.schemas import create_read_tables
 from huajuan.projections.engine.table import Table
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.users import UserRow
-from tests.event_store.studio import check_in, now, register
+from tests.event_store.helpers import check_in, now, register
 
-SUN = Order("sun", 220, 200, 30, "DDIM", "7")
+SUN = ImageParameters("sun", 220, 200, 30, "DDIM", "7")
 SECONDS_MAX = 20
 
 
@@ -36,50 +34,50 @@ async def projecting(
     create_read_tables(dsn, projections)
     async with (
         open_pool(dsn, 4) as pool,
-        open_event_store(dsn, pool, now, LogLimits()) as store,
+        open_event_store(dsn, pool, now, EventStoreLimits()) as store,
         open_projector(dsn, store, projections, ProjectionLimits(**limits)) as projector,
     ):
         yield store, projector
 
 
-async def draw(store: EventStore, account_id: UUID, *, fail: bool = False) -> int:
-    """Ask and tell at once; the position after the telling."""
+async def draw_image(store: EventStore, account_id: UUID, *, fail: bool = False) -> int:
+    """Request and outcome at once. Returns the position after the outcome."""
     image_id = uuid4()
 
-    def ask(account: Account | None):  # type: ignore[no-untyped-def]
+    def request(account: Account | None):  # type: ignore[no-untyped-def]
         assert account
         account.hold(image_id, 20)
         return [account, Image.request(image_id, account_id, SUN, 20, now() + timedelta(minutes=5))]
 
-    def tell(account: Account | None, image: Image | None):  # type: ignore[no-untyped-def]
+    def settle(account: Account | None, image: Image | None):  # type: ignore[no-untyped-def]
         assert account
         assert image
         if fail:
             image.fail("lost")
-            account.take_back(image_id, "lost")
+            account.return_points(image_id, "lost")
         else:
             image.draw(f"{image_id.hex}.png", "ab")
             account.settle(image_id)
         return [account, image]
 
-    await store.change(ask, Stream(Account, account_id))
-    return (await store.change(tell, Stream(Account, account_id), Stream(Image, image_id))).position
+    await store.change(request, Stream(Account, account_id))
+    return (await store.change(settle, Stream(Account, account_id), Stream(Image, image_id))).position
 
 
-async def some_life(store: EventStore, people: int = 5, prefix: str = "person") -> int:
-    """Several accounts with check-ins, pictures and failures; the log's last position."""
+async def append_history(store: EventStore, people: int = 5, prefix: str = "person") -> int:
+    """Several accounts with check-ins, images and failures. Returns the last position of the log."""
     position = 0
     for n in range(people):
         account_id = await register(store, f"{prefix}{n}")
         await check_in(store, account_id)
-        await draw(store, account_id)
-        await draw(store, account_id, fail=True)
-        position = await draw(store, account_id)
+        await draw_image(store, account_id)
+        await draw_image(store, account_id, fail=True)
+        position = await draw_image(store, account_id)
     return position
 
 
-def failing(at: Callable[[Any], bool], version: int = 1) -> Projection:
-    """Counts who registers, and cannot fold the events that `at` names."""
+def failing_projection(at: Callable[[Any], bool], version: int = 1) -> Projection:
+    """Has a row for each registration, and cannot fold the events for which `at` is true."""
 
     def registered(row: Any, event: Any, position: int) -> UserRow:
         if at(event):
@@ -87,10 +85,10 @@ def failing(at: Callable[[Any], bool], version: int = 1) -> Projection:
         return UserRow(event.originator_id, position, event.username, event.email, "", event.timestamp)
 
     table = Table("failing", UserRow, "account_id")
-    return Projection("failing", version, table, {Account.Registered: Touch(of_stream, registered)})
+    return Projection("failing", version, table, {Account.Registered: Handler(of_stream, registered)})
 
 
-def whole_table(dsn: str, projection: Projection) -> list[tuple[Any, ...]]:
+def read_table(dsn: str, projection: Projection) -> list[tuple[Any, ...]]:
     query = sql.SQL("SELECT {} FROM {} ORDER BY {}").format(
         sql.SQL(", ").join(map(sql.Identifier, projection.table.columns)),
         sql.Identifier(projection.schema, projection.table.name),
@@ -100,12 +98,12 @@ def whole_table(dsn: str, projection: Projection) -> list[tuple[Any, ...]]:
         return connection.execute(query).fetchall()
 
 
-def all_tables(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
-    return {p.name: whole_table(dsn, p) for p in PROJECTIONS}
+def read_all_tables(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
+    return {p.name: read_table(dsn, p) for p in PROJECTIONS}
 
 
-def forget_everything(dsn: str) -> None:
-    """The read tables as they were before the first event."""
+def reset_read_tables(dsn: str) -> None:
+    """Empties the read tables and resets the checkpoints."""
     with psycopg.connect(dsn) as connection:
         for projection in PROJECTIONS:
             table = sql.Identifier(projection.schema, projection.table.name)

@@ -1,4 +1,4 @@
-"""A process that leads every projection, folds half a batch, says so, and never commits."""
+"""A process that locks all checkpoints, folds half a batch, reports it on stdout, and never commits."""
 
 import asyncio
 import sys
@@ -7,8 +7,8 @@ from huajuan.projections.engine import apply, batch
 from tests.projections.gallery import projecting
 
 
-async def lead_for_ever(dsn: str) -> None:
-    real_apply = apply.apply
+async def fold_without_commit(dsn: str) -> None:
+    real_apply = apply.apply_batch
 
     async def apply_and_hang(*arguments):  # type: ignore[no-untyped-def]
         connection = arguments[0]
@@ -17,10 +17,10 @@ async def lead_for_ever(dsn: str) -> None:
         print("folding", flush=True)  # noqa: T201
         await asyncio.sleep(3600)
 
-    vars(batch)["apply"] = apply_and_hang
+    vars(batch)["apply_batch"] = apply_and_hang
     async with projecting(dsn):
         await asyncio.sleep(3600)
 
 
 if __name__ == "__main__":
-    asyncio.run(lead_for_ever(sys.argv[1]))
+    asyncio.run(fold_without_commit(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""The folds as pure functions: a life told in events, and the rows it comes to."""
+"""The folds as pure functions: a sample history, and the rows that it folds to."""
 
 from typing import Any
 from uuid import UUID
@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 from msgspec.structs import asdict
 
-from huajuan.event_store.log_reader import Recorded
-from huajuan.projections.engine.apply import _work, fold_rows
+from huajuan.event_store.log_reader import RecordedEvent
+from huajuan.projections.engine.apply import find_work, fold_rows
 from huajuan.projections.engine.projection import Projection
 from huajuan.projections.favorites import FAVORITES
 from huajuan.projections.history import HISTORY, fold_words
@@ -17,18 +17,18 @@ from huajuan.projections.point_history import POINT_HISTORY
 from huajuan.projections.users import USERS
 from tests.event_store.samples import ANN, AT, BEN, FAVORITE, LIKE, LOST, PICTURE, SWEPT, a_life
 
-LIFE = [Recorded(position, event) for position, event in enumerate(a_life()[:-1], 1)]
+HISTORY_EVENTS = [RecordedEvent(position, event) for position, event in enumerate(a_life()[:-1], 1)]
 
 
-def rows_of(projection: Projection, events: list[Recorded] = LIFE) -> dict[Any, Any]:
-    return {k: row for k, row in fold_rows({}, _work(projection, events)).items() if row is not None}
+def rows_of(projection: Projection, events: list[RecordedEvent] = HISTORY_EVENTS) -> dict[Any, Any]:
+    return {k: row for k, row in fold_rows({}, find_work(projection, events)).items() if row is not None}
 
 
 def position_of(topic: str, stream: UUID) -> int:
-    return next(p for p, e in LIFE if (e.TOPIC, e.originator_id) == (topic, stream))
+    return next(p for p, e in HISTORY_EVENTS if (e.TOPIC, e.originator_id) == (topic, stream))
 
 
-def test_users_shows_the_newest_email_and_avatar_under_the_registrations_id() -> None:
+def test_a_user_has_the_newest_email_and_avatar() -> None:
     row = rows_of(USERS)[ANN]
     assert asdict(row) == {
         "account_id": ANN, "id": 1, "username": "ann", "email": "new@example.org",
@@ -42,12 +42,12 @@ def test_point_balances_account_for_every_point_granted() -> None:
 
 
 def test_point_balances_conserve_points_after_every_single_event() -> None:
-    for n in range(1, len(LIFE) + 1):
-        for row in rows_of(POINT_BALANCES, LIFE[:n]).values():
+    for n in range(1, len(HISTORY_EVENTS) + 1):
+        for row in rows_of(POINT_BALANCES, HISTORY_EVENTS[:n]).values():
             assert row.granted == row.available + row.held + row.spent + row.deducted + row.forfeited
 
 
-def test_point_history_has_a_line_for_each_change_of_the_balance_and_none_for_a_settle() -> None:
+def test_point_history_has_a_row_for_each_change_of_the_balance() -> None:
     rows = [row for _, row in sorted(rows_of(POINT_HISTORY).items()) if row.account_id == ANN]
     assert [(r.change, r.balance, r.reason, r.image_id) for r in rows] == [
         (5, 5, None, None),
@@ -64,7 +64,7 @@ def test_point_history_sums_to_the_balance() -> None:
         assert sum(line.change for line in lines) == balance.available
 
 
-def test_an_erased_person_is_in_no_table_and_their_points_are_forfeited() -> None:
+def test_an_erased_account_has_no_personal_data_and_its_points_are_forfeited() -> None:
     user, balance = rows_of(USERS)[BEN], rows_of(POINT_BALANCES)[BEN]
     assert (user.username, user.email, user.avatar_url) == (None, None, "")
     assert (balance.granted, balance.available, balance.deducted, balance.forfeited) == (5, 0, 3, 2)
@@ -72,12 +72,12 @@ def test_an_erased_person_is_in_no_table_and_their_points_are_forfeited() -> Non
     assert (last.change, last.balance, last.reason) == (-2, 0, "forfeited")
 
 
-def test_an_erased_image_keeps_nothing_of_its_owner() -> None:
+def test_an_erased_image_has_no_personal_data() -> None:
     row = rows_of(HISTORY)[SWEPT]
     assert (row.prompt, row.words, row.seed, row.picture, row.hidden) == (None, None, None, None, True)
 
 
-def test_history_has_what_was_drawn_under_the_id_of_its_drawing() -> None:
+def test_an_image_has_the_position_of_its_drawing_as_id() -> None:
     rows = rows_of(HISTORY)
     assert set(rows) == {PICTURE, SWEPT}
     row = rows[PICTURE]
@@ -87,14 +87,14 @@ def test_history_has_what_was_drawn_under_the_id_of_its_drawing() -> None:
     assert row.generation_id == position_of("image.requested", PICTURE)
 
 
-def test_what_is_still_being_drawn_has_no_id_yet() -> None:
-    before = [r for r in LIFE if r.event.TOPIC == "image.requested"]
+def test_an_unfinished_image_has_no_id() -> None:
+    before = [r for r in HISTORY_EVENTS if r.event.TOPIC == "image.requested"]
     assert [row.id for row in rows_of(HISTORY, before).values()] == [None] * 4
 
 
-def test_a_like_that_was_taken_back_and_given_again_counts_once() -> None:
-    likes = [r for r in LIFE if r.event.TOPIC.startswith("like.")]
-    others = [r for r in LIFE if not r.event.TOPIC.startswith("like.")]
+def test_a_like_given_again_counts_once() -> None:
+    likes = [r for r in HISTORY_EVENTS if r.event.TOPIC.startswith("like.")]
+    others = [r for r in HISTORY_EVENTS if not r.event.TOPIC.startswith("like.")]
     counts = [rows_of(HISTORY, others + likes[:n])[PICTURE].likecount for n in range(4)]
     assert counts == [0, 1, 0, 1]
     rows = [rows_of(LIKES, likes[:n]) for n in range(4)]
@@ -102,7 +102,7 @@ def test_a_like_that_was_taken_back_and_given_again_counts_once() -> None:
     assert rows[3][LIKE].id == likes[2].position
 
 
-def test_a_favorite_has_the_id_and_time_of_its_newest_adding() -> None:
+def test_a_favorite_has_the_id_and_time_of_its_last_addition() -> None:
     (row,) = rows_of(FAVORITES).values()
     assert (row.account_id, row.image_id, row.favorited_time) == (ANN, PICTURE, AT)
     assert row.id == position_of("favorite.added_again", FAVORITE)
@@ -118,6 +118,6 @@ def test_words_are_folded_to_one_case_and_width(text: str, folded: str) -> None:
 def test_a_deleted_image_is_hidden_until_it_is_restored() -> None:
     rows = rows_of(HISTORY)
     assert (rows[PICTURE].hidden, rows[SWEPT].hidden) == (False, True)
-    until_deleted = [r for r in LIFE if r.event.TOPIC != "image.restored"]
+    until_deleted = [r for r in HISTORY_EVENTS if r.event.TOPIC != "image.restored"]
     deleted = rows_of(HISTORY, until_deleted)[PICTURE]
     assert (deleted.hidden, deleted.likecount, deleted.id) == (True, 1, rows[PICTURE].id)

@@ -1,4 +1,4 @@
-"""The table of generations: a job's life as its rows tell it, and its questions answered from indexes."""
+"""The read table `generations`: its folds, and the query plans of its queries."""
 
 import json
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ import psycopg
 import pytest
 
 from huajuan.projections import generations
-from huajuan.projections.engine.schema import create_read_tables
+from huajuan.projections.engine.schemas import create_read_tables
 from huajuan.projections.generations import GENERATIONS, fold_generation
 from huajuan.projections.registry import PROJECTIONS
 from tests.event_store.samples import ANN, AT, LOST, PICTURE, SWEPT, UNWANTED
-from tests.projections.test_folds import LIFE, position_of, rows_of
+from tests.projections.test_folds import HISTORY_EVENTS, position_of, rows_of
 
 JOBS, PAGE = 20_000, 50
 FILL = """
@@ -28,8 +28,8 @@ ANALYZE generations_v1.generations;
 """
 
 
-def test_a_drawn_job_was_queued_then_running_and_is_charged_in_the_end() -> None:
-    own = [recorded for recorded in LIFE if recorded.event.originator_id == PICTURE]
+def test_a_job_is_queued_then_running_then_succeeded_and_charged() -> None:
+    own = [recorded for recorded in HISTORY_EVENTS if recorded.event.originator_id == PICTURE]
     shown = []
     for n in range(1, len(own) + 1):
         row = fold_generation(None, own[:n])
@@ -44,7 +44,7 @@ def test_a_drawn_job_was_queued_then_running_and_is_charged_in_the_end() -> None
     ]
 
 
-def test_a_job_has_the_id_of_its_request_and_its_picture_that_of_its_drawing() -> None:
+def test_ids_are_the_positions_of_request_and_drawing() -> None:
     row = rows_of(GENERATIONS)[PICTURE]
     assert (row.account_id, row.asked_at, row.started_at, row.ended_at) == (ANN, AT, AT, AT)
     assert row.id == position_of("image.requested", PICTURE)
@@ -54,7 +54,7 @@ def test_a_job_has_the_id_of_its_request_and_its_picture_that_of_its_drawing() -
 @pytest.mark.parametrize(
     ("job", "status", "reason"), [(LOST, "failed", "lost"), (UNWANTED, "cancelled", "cancelled")]
 )
-def test_a_job_without_a_picture_says_why_and_is_not_charged(job: UUID, status: str, reason: str) -> None:
+def test_a_job_without_an_image_has_a_reason_and_is_not_charged(job: UUID, status: str, reason: str) -> None:
     row = rows_of(GENERATIONS)[job]
     assert (row.status, row.reason, row.charged, row.ended_at, row.drawn_id) == (status, reason, 0, AT, None)
 
@@ -64,12 +64,16 @@ def test_an_erased_image_has_no_job() -> None:
     assert SWEPT not in rows_of(GENERATIONS)
 
 
-def test_folding_one_stream_comes_to_the_row_of_the_table() -> None:
+def test_folding_one_stream_gives_the_row_of_the_table() -> None:
     for job, row in rows_of(GENERATIONS).items():
         assert (
             fold_generation(
                 None,
-                [r for r in LIFE if r.event.originator_id == job and type(r.event) in GENERATIONS.touches],
+                [
+                    r
+                    for r in HISTORY_EVENTS
+                    if r.event.originator_id == job and type(r.event) in GENERATIONS.handlers
+                ],
             )
             == row
         )
@@ -88,7 +92,9 @@ def filled(module_database_url: str) -> Iterator[psycopg.Connection]:
     [(generations._ONE, 1), (generations._PAGE, PAGE), (generations._PAGE_OF_STATUS, PAGE), (generations._SERVICE_SECONDS, PAGE)],
     ids=["one", "page", "page of a status", "service seconds"],
 )  # fmt: skip
-def test_a_question_reads_what_it_answers_with(filled: psycopg.Connection, query: str, rows_max: int) -> None:
+def test_a_query_reads_only_the_rows_that_it_returns(
+    filled: psycopg.Connection, query: str, rows_max: int
+) -> None:
     values = {"account": UUID(int=8), "id": 108, "before": JOBS // 2, "most": PAGE, "status": "succeeded"}
     ((found,),) = filled.execute(b"EXPLAIN (ANALYZE, FORMAT JSON) " + query.encode(), values).fetchall()
     read = list(nodes((found if isinstance(found, list) else json.loads(found))[0]["Plan"]))
@@ -98,7 +104,7 @@ def test_a_question_reads_what_it_answers_with(filled: psycopg.Connection, query
     assert 1 <= scan["Actual Rows"] + scan.get("Rows Removed by Filter", 0) <= rows_max
 
 
-def test_the_mean_is_that_of_the_last_pictures(filled: psycopg.Connection) -> None:
+def test_the_mean_is_that_of_the_last_images(filled: psycopg.Connection) -> None:
     (row,) = filled.execute(generations._SERVICE_SECONDS.encode(), {"most": 3}).fetchall()
     assert row == (19_995.0,)
 

@@ -1,4 +1,4 @@
-"""Skips: a stopped projection goes on behind an event that an admin skipped, and never silently."""
+"""A stopped projection goes on after an admin has skipped the failing event, and only then."""
 
 import asyncio
 from typing import Any
@@ -8,21 +8,25 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from huajuan.commands.skip_event import skip_event
-from huajuan.domain.aggregate import Entity
-from huajuan.domain.image import Image
-from huajuan.domain.image_parameters import Order
+from huajuan.commands.operations import skip_event
+from huajuan.domain.aggregate import AggregateRoot
+from huajuan.domain.image import Image, ImageParameters
 from huajuan.domain.like import Like
 from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
 from huajuan.postgres.connect import connect
 from huajuan.projections.engine.projection import Projection
-from huajuan.projections.engine.skips import NotStoppedThere, ignored, skipped, stopped_there
+from huajuan.projections.engine.skips import (
+    NotStoppedAtPosition,
+    held_at_stop,
+    load_skips,
+    skips_of_older_versions,
+)
 from huajuan.projections.history import HISTORY
 from huajuan.projections.users import USERS
-from tests.event_store.studio import now, opened, register
-from tests.projections.gallery import SECONDS_MAX, failing, projecting, whole_table
-from tests.projections.rebuild.test_rebuild import rebuilt
+from tests.event_store.helpers import now, opened, register
+from tests.projections.gallery import SECONDS_MAX, failing_projection, projecting, read_table
+from tests.projections.rebuild.test_rebuild import run_rebuild
 from tests.services import until
 
 QUICK = {"poll_seconds": 0.05}
@@ -39,11 +43,11 @@ async def skip(dsn: str, position: int, projection: str = "failing_v1") -> None:
 
 
 def names(dsn: str, projection: Projection) -> list[str]:
-    return sorted(row[2] for row in whole_table(dsn, projection))
+    return sorted(row[2] for row in read_table(dsn, projection))
 
 
-async def test_who_leads_goes_on_once_the_culprit_is_skipped(database_url: str) -> None:
-    bad = failing(on_ben)
+async def test_a_projection_goes_on_once_the_failing_event_is_skipped(database_url: str) -> None:
+    bad = failing_projection(on_ben)
     async with (
         projecting(database_url, (bad,), **QUICK) as (store, one),
         projecting(database_url, (bad,), **QUICK) as (_, other),
@@ -55,14 +59,14 @@ async def test_who_leads_goes_on_once_the_culprit_is_skipped(database_url: str) 
         await skip(database_url, 2)
         for projector in (one, other):
             await until(lambda p=projector: p.positions["failing_v1"] >= 3)  # type: ignore[misc]
-            assert await projector.reach(3, bad, seconds_max=SECONDS_MAX)
+            assert await projector.wait_for_position(3, bad, seconds_max=SECONDS_MAX)
         await register(store, "dan")
-        assert await one.reach(6, bad, seconds_max=SECONDS_MAX)
+        assert await one.wait_for_position(6, bad, seconds_max=SECONDS_MAX)
     assert names(database_url, bad) == ["ann", "cid", "dan"]
 
 
-async def test_nothing_else_makes_it_go_on(database_url: str) -> None:
-    bad = failing(on_ben)
+async def test_other_skips_do_not_make_it_go_on(database_url: str) -> None:
+    bad = failing_projection(on_ben)
     async with projecting(database_url, (bad,), **QUICK) as (store, projector):
         for name in ("ann", "ben", "cid"):
             await register(store, name)
@@ -74,8 +78,8 @@ async def test_nothing_else_makes_it_go_on(database_url: str) -> None:
     assert names(database_url, bad) == ["ann"]
 
 
-async def test_each_culprit_is_skipped_apart(database_url: str) -> None:
-    bad = failing(lambda event: event.username in ("ben", "dan"))
+async def test_each_failing_event_is_skipped_by_itself(database_url: str) -> None:
+    bad = failing_projection(lambda event: event.username in ("ben", "dan"))
     async with projecting(database_url, (bad,), **QUICK) as (store, projector):
         for name in ("ann", "ben", "cid", "dan"):
             await register(store, name)
@@ -88,7 +92,7 @@ async def test_each_culprit_is_skipped_apart(database_url: str) -> None:
     assert names(database_url, bad) == ["ann", "cid"]
 
 
-async def test_an_event_nobody_can_read_can_be_skipped(database_url: str) -> None:
+async def test_an_undecodable_event_can_be_skipped(database_url: str) -> None:
     async with opened(database_url) as store:
         for name in ("ann", "ben", "cid"):
             await register(store, name)
@@ -104,54 +108,54 @@ async def test_an_event_nobody_can_read_can_be_skipped(database_url: str) -> Non
     assert names(database_url, USERS) == ["ann", "cid"]
 
 
-async def test_a_skip_holds_in_a_process_that_could_have_folded_the_event(database_url: str) -> None:
-    bad, mended = failing(on_ben), failing(lambda _: False)
+async def test_a_skip_holds_in_a_process_that_could_fold_the_event(database_url: str) -> None:
+    bad, corrected = failing_projection(on_ben), failing_projection(lambda _: False)
     async with projecting(database_url, (bad,), **QUICK) as (store, projector):
         for name in ("ann", "ben", "cid"):
             await register(store, name)
         await until(lambda: projector.positions.is_stopped("failing_v1"))
     await skip(database_url, 2)
-    async with projecting(database_url, (mended,), **QUICK) as (_, projector):
-        assert await projector.reach(3, mended, seconds_max=SECONDS_MAX)
-    assert names(database_url, mended) == ["ann", "cid"]
+    async with projecting(database_url, (corrected,), **QUICK) as (_, projector):
+        assert await projector.wait_for_position(3, corrected, seconds_max=SECONDS_MAX)
+    assert names(database_url, corrected) == ["ann", "cid"]
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("DELETE FROM failing_v1.failing")
         connection.execute("UPDATE operations.checkpoints SET position = 0, stopped_at = NULL")
-    async with projecting(database_url, (mended,), batch_events_max=1) as (_, projector):
-        assert await projector.reach(3, mended, seconds_max=SECONDS_MAX)
-    assert names(database_url, mended) == ["ann", "cid"]
+    async with projecting(database_url, (corrected,), batch_events_max=1) as (_, projector):
+        assert await projector.wait_for_position(3, corrected, seconds_max=SECONDS_MAX)
+    assert names(database_url, corrected) == ["ann", "cid"]
 
 
-async def test_a_newer_version_ignores_skips_made_for_an_older_one_and_says_so(database_url: str) -> None:
-    newer = failing(lambda _: False, version=2)
-    async with projecting(database_url, (failing(on_ben),), **QUICK) as (store, projector):
+async def test_a_newer_version_ignores_skips_of_an_older_one_and_logs_it(database_url: str) -> None:
+    newer = failing_projection(lambda _: False, version=2)
+    async with projecting(database_url, (failing_projection(on_ben),), **QUICK) as (store, projector):
         for name in ("ann", "ben"):
             await register(store, name)
         await until(lambda: projector.positions.is_stopped("failing_v1"))
     await skip(database_url, 2)
-    with capture_logs() as told:
+    with capture_logs() as log:
         async with projecting(database_url, (newer,), **QUICK) as (_, projector):
-            assert await projector.reach(2, newer, seconds_max=SECONDS_MAX)
+            assert await projector.wait_for_position(2, newer, seconds_max=SECONDS_MAX)
     assert names(database_url, newer) == ["ann", "ben"]
-    (said,) = [line for line in told if "older version" in line["event"]]
-    assert (said["projection"], said["positions"]) == ("failing_v2", [2])
+    (line,) = [line for line in log if "older version" in line["event"]]
+    assert (line["projection"], line["positions"]) == ("failing_v2", [2])
 
 
-async def test_what_happens_later_to_a_skipped_row_comes_to_nothing(database_url: str) -> None:
-    """Live and in a rebuild; what is wrong with any other row still stops the table."""
+async def test_later_events_of_a_skipped_row_are_ignored(database_url: str) -> None:
+    """Live and in a rebuild. An error in another row still stops the table."""
     async with projecting(database_url, (HISTORY,), **QUICK) as (store, projector):
         ann, sun, rain = await register(store, "ann"), uuid4(), uuid4()
         await drawn_and_liked(store, ann, sun)
         position = await drawn_and_liked(store, ann, rain)
-        assert await projector.reach(position, HISTORY, seconds_max=SECONDS_MAX)
+        assert await projector.wait_for_position(position, HISTORY, seconds_max=SECONDS_MAX)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("DELETE FROM history_v4.history")
         connection.execute("UPDATE operations.checkpoints SET position = 0")
         (requested,) = connection.execute(_REQUESTED, (sun,)).fetchone()  # type: ignore[misc]
     await skip(database_url, requested, HISTORY.schema)
     async with projecting(database_url, (HISTORY,), **QUICK) as (_, projector):
-        assert await projector.reach(position, HISTORY, seconds_max=SECONDS_MAX)
-        report = await rebuilt(database_url, (HISTORY,))
+        assert await projector.wait_for_position(position, HISTORY, seconds_max=SECONDS_MAX)
+        report = await run_rebuild(database_url, (HISTORY,))
     assert (report.compared, report.differences) == (["history"], [])
     with psycopg.connect(database_url) as connection:
         assert connection.execute("SELECT image_id, likecount FROM history_v4.history").fetchall() == [
@@ -165,8 +169,8 @@ _REQUESTED = (
 
 
 async def drawn_and_liked(store: EventStore, person: UUID, image_id: UUID) -> int:
-    def decide(*_: object) -> list[Entity]:
-        image = Image.request(image_id, person, Order("sun", 220, 200, 30, "DDIM", "7"), 20, now())
+    def decide(*_: object) -> list[AggregateRoot]:
+        image = Image.request(image_id, person, ImageParameters("sun", 220, 200, 30, "DDIM", "7"), 20, now())
         image.start()
         image.draw(f"{image_id.hex}.png", "ab" * 32)
         return [image, Like.begin(uuid4(), person, image_id)]
@@ -174,32 +178,34 @@ async def drawn_and_liked(store: EventStore, person: UUID, image_id: UUID) -> in
     return (await store.change(decide, Stream(Image, image_id))).position
 
 
-async def test_a_rebuild_can_ask_what_to_leave_out(database_url: str) -> None:
+async def test_skips_are_read_by_version(database_url: str) -> None:
     for position in (2, 9):
         await skip(database_url, position)
     await skip(database_url, 5, "failing_v2")
     async with await connect(database_url, SECONDS_MAX) as connection:
-        found = {v: (await skipped(connection, failing(on_ben, v))).positions for v in (1, 2, 3)}
-        old = {v: await ignored(connection, failing(on_ben, v)) for v in (1, 2, 3)}
+        found = {
+            v: (await load_skips(connection, failing_projection(on_ben, v))).positions for v in (1, 2, 3)
+        }
+        old = {v: await skips_of_older_versions(connection, failing_projection(on_ben, v)) for v in (1, 2, 3)}
     assert found == {1: {2, 9}, 2: {5}, 3: frozenset()}
     assert old == {1: frozenset(), 2: {2, 9}, 3: {2, 5, 9}}
 
 
-async def test_nobody_folds_the_event_while_it_is_being_skipped(database_url: str) -> None:
-    """A process that knows better would else fold what is then on record as skipped."""
-    bad, mended = failing(on_ben), failing(lambda _: False)
+async def test_no_process_folds_the_event_while_it_is_being_skipped(database_url: str) -> None:
+    """A process with a corrected fold would otherwise fold an event that is then recorded as skipped."""
+    bad, corrected = failing_projection(on_ben), failing_projection(lambda _: False)
     async with projecting(database_url, (bad,), **QUICK) as (store, projector):
         for name in ("ann", "ben", "cid"):
             await register(store, name)
         await until(lambda: projector.positions.is_stopped("failing_v1"))
-    async with stopped_there(database_url, bad, 2, SECONDS_MAX) as topic:
+    async with held_at_stop(database_url, bad, 2, SECONDS_MAX) as topic:
         assert topic == "account.registered"
-        async with projecting(database_url, (mended,), **QUICK) as (_, projector):
-            assert not await projector.reach(2, mended, seconds_max=0.5)
+        async with projecting(database_url, (corrected,), **QUICK) as (_, projector):
+            assert not await projector.wait_for_position(2, corrected, seconds_max=0.5)
             await skip(database_url, 2)
-    async with projecting(database_url, (mended,), **QUICK) as (_, projector):
-        assert await projector.reach(3, mended, seconds_max=SECONDS_MAX)
-    assert names(database_url, mended) == ["ann", "cid"]
-    with pytest.raises(NotStoppedThere):
-        async with stopped_there(database_url, bad, 2, SECONDS_MAX):
-            pytest.fail("it goes on already")
+    async with projecting(database_url, (corrected,), **QUICK) as (_, projector):
+        assert await projector.wait_for_position(3, corrected, seconds_max=SECONDS_MAX)
+    assert names(database_url, corrected) == ["ann", "cid"]
+    with pytest.raises(NotStoppedAtPosition):
+        async with held_at_stop(database_url, bad, 2, SECONDS_MAX):
+            pytest.fail("the projection goes on already")

@@ -1,4 +1,4 @@
-"""What holds for every read table, so that any of them can be rebuilt beside itself and swapped in."""
+"""Rules for every read table, without which it could not be rebuilt and swapped."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from psycopg import sql
 
 import huajuan.projections
 from huajuan.projections.engine.projection import Projection
-from huajuan.projections.engine.schema import create_read_tables
+from huajuan.projections.engine.schemas import create_read_tables
 from huajuan.projections.registry import PROJECTIONS
 
 SOURCES = sorted(Path(huajuan.projections.__file__).parent.rglob("*.py"))
@@ -22,7 +22,7 @@ def test_a_table_has_no_enum_foreign_key_view_or_serial(projection: Projection) 
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_no_query_selects_whatever_there_is(source: Path) -> None:
+def test_no_query_selects_all_columns(source: Path) -> None:
     assert not re.search(r"SELECT \*(?! FROM unnest)|\w\.\*", source.read_text())
 
 
@@ -32,7 +32,7 @@ def test_each_projection_has_a_schema_of_its_own_named_with_its_version() -> Non
     assert all(re.fullmatch(r"[a-z_]+_v[0-9]+", schema) for schema in schemas)
 
 
-def test_making_the_tables_twice_changes_nothing(bare_database_url: str) -> None:
+def test_creating_the_tables_twice_changes_nothing(bare_database_url: str) -> None:
     create_read_tables(bare_database_url, PROJECTIONS)
     create_read_tables(bare_database_url, PROJECTIONS)
     with psycopg.connect(bare_database_url) as connection:

@@ -1,6 +1,6 @@
-"""A changed table or another set of events is another version: what is out there may run beside it.
+"""A changed table or set of events is a new version, because processes with the old one may run beside it.
 
-`python -m tests.projections.test_versions` notes a new version. A version that is noted is never changed.
+`python -m tests.projections.test_versions` records new versions. A recorded version never changes.
 """
 
 import json
@@ -14,7 +14,7 @@ from huajuan.projections.registry import PROJECTIONS
 FILE = Path(__file__).parent / "versions.json"
 
 
-def described(projection: Projection) -> dict[str, list[str]]:
+def describe(projection: Projection) -> dict[str, list[str]]:
     return {
         "folds": sorted(projection.topics),
         "table": [projection.table.ddl, *projection.table.index_ddl],
@@ -22,16 +22,16 @@ def described(projection: Projection) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("projection", PROJECTIONS, ids=lambda p: p.schema)
-def test_a_version_is_what_it_was(projection: Projection) -> None:
-    assert json.loads(FILE.read_text())[projection.schema] == described(projection)
+def test_a_version_has_not_changed(projection: Projection) -> None:
+    assert json.loads(FILE.read_text())[projection.schema] == describe(projection)
 
 
-def note_new_versions() -> None:
-    noted = json.loads(FILE.read_text()) if FILE.exists() else {}
+def record_new_versions() -> None:
+    recorded = json.loads(FILE.read_text()) if FILE.exists() else {}
     for projection in PROJECTIONS:
-        noted.setdefault(projection.schema, described(projection))
-    FILE.write_text(json.dumps(noted, indent=1) + "\n")
+        recorded.setdefault(projection.schema, describe(projection))
+    FILE.write_text(json.dumps(recorded, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    note_new_versions()
+    record_new_versions()

@@ -1,4 +1,4 @@
-"""Fail points do nothing unless a test says so twice."""
+"""Fail points: kill, pause, and no effect outside of tests."""
 
 import signal
 import subprocess
@@ -19,7 +19,7 @@ def started(**variables: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, "-c", PROGRAM], env=told, stdout=subprocess.PIPE, text=True)
 
 
-def test_a_process_dies_where_it_is_told_to(tmp_path: Path) -> None:
+def test_a_process_is_killed_at_the_point(tmp_path: Path) -> None:
     (tmp_path / "here.kill").touch()
     dying = started(**{FOLDER: str(tmp_path), MARK: "1"})
     assert dying.communicate(timeout=20)[0] == ""
@@ -36,7 +36,7 @@ def test_nothing_happens_outside_a_build_for_tests(tmp_path: Path, mark: str) ->
     assert (tmp_path / "here.kill").exists()
 
 
-def test_a_process_stands_still_until_it_may_go_on(tmp_path: Path) -> None:
+def test_a_process_is_paused_at_the_point(tmp_path: Path) -> None:
     (tmp_path / "here.pause").touch()
     standing = started(**{FOLDER: str(tmp_path), MARK: "1"})
     waiting = tmp_path / f"here.pause{PASSED}"

@@ -1,4 +1,4 @@
-"""uvicorn with the service's protocol and a small application, in a thread with an event loop of its own."""
+"""uvicorn with the service's protocol and a small application, in a thread with its own event loop."""
 
 import asyncio
 import json
@@ -12,9 +12,9 @@ import msgspec
 import uvicorn
 import uvloop
 
-from huajuan.http.limits import HttpLimits
-from huajuan.server.port import take_port
-from huajuan.server.protocol.factory import HttpProtocolFactory
+from huajuan.server.listener import bind_listener
+from huajuan.server.protocol.limits import HttpLimits
+from huajuan.server.uvicorn_runner import HttpProtocolFactory
 from tests.database import eventually
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 30
 
 
 class Application:
-    """Remembers what reached it."""
+    """An application that records its requests."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str]] = []
@@ -61,7 +61,7 @@ class Application:
         await reply(send, b"%d" % len(body))
 
     async def hold(self, receive: Any, send: Any) -> None:
-        """Reads its body late, and replies when it is told to."""
+        """Reads the body late, and replies when the test lets it."""
         while not self.go_on.is_set():
             await asyncio.sleep(0.01)
         await self.echo(receive, send)
@@ -73,7 +73,7 @@ class Application:
         await reply(send, b"x" * BIG_BYTES)
 
     async def endless(self, receive: Any, send: Any) -> None:
-        """Until its client has gone, as a stream of events."""
+        """Streams until the client disconnects."""
         gone = asyncio.create_task(receive())
         await send({"type": "http.response.start", "status": 200, "headers": []})
         while not gone.done() or (await gone)["type"] != "http.disconnect":
@@ -90,7 +90,7 @@ async def reply(send: Any, body: bytes, status: int = 200) -> None:
 
 
 class Bare(uvicorn.Server):
-    """One server and its application; `limits` changes the bounds of the protocol."""
+    """A server and its application; `limits` are those of the protocol."""
 
     def __init__(self, listening: socket.socket, **limits: Any) -> None:
         self.application = Application()
@@ -113,7 +113,7 @@ class Bare(uvicorn.Server):
         return Client(socket.create_connection(self.address, PATIENCE_SECONDS))
 
     def ask(self, *parts: bytes) -> "Reply":
-        """One connection, whose last reply this is."""
+        """Sends on one connection, and returns the last reply."""
         with self.connect() as client:
             for part in parts:
                 client.send(part)
@@ -122,7 +122,7 @@ class Bare(uvicorn.Server):
 
 @contextmanager
 def bare_server(loop: str = "uvloop", **limits: Any) -> Iterator[Bare]:
-    with take_port("127.0.0.1", 0) as listening:
+    with bind_listener("127.0.0.1", 0) as listening:
         server = Bare(listening, **limits)
         thread = threading.Thread(target=run, args=(server, LOOPS[loop]))
         thread.start()
@@ -142,7 +142,7 @@ def run(server: Bare, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None
 
 
 class Reply(msgspec.Struct):
-    """One reply as it came."""
+    """One reply as received."""
 
     status: int
     headers: dict[str, str]
@@ -150,13 +150,13 @@ class Reply(msgspec.Struct):
 
     @property
     def said(self) -> tuple[int, str]:
-        """Of the envelope: code and message."""
+        """Code and message of the JSON body."""
         told = json.loads(self.body)
         return told["code"], told["message"]
 
 
 class Client:
-    """A socket, and what was read from it but belongs to the next reply."""
+    """A socket, and received data of the next reply."""
 
     def __init__(self, connected: socket.socket) -> None:
         self.socket = connected
@@ -179,7 +179,7 @@ class Client:
         self.socket.sendall(content)
 
     def send_until_refused(self, part: bytes, bytes_max: int) -> int:
-        """How many bytes were taken before the server closed the connection or replied."""
+        """The number of bytes accepted before the server closed the connection or replied."""
         sent = 0
         self.socket.settimeout(1)
         try:
@@ -205,11 +205,11 @@ class Client:
         return Reply(status, headers, body)
 
     def peek(self) -> bool:
-        """Whether something can be read at once. Raises `TimeoutError`."""
+        """Whether data can be read at once. Raises `TimeoutError`."""
         return bool(self.socket.recv(1, socket.MSG_PEEK))
 
     def is_closed(self) -> bool:
-        """Whether the server closes the connection and sends nothing more before; waits for it."""
+        """Waits until the server closes the connection; False if it sends data before."""
         try:
             return not self._read and self.socket.recv(1) == b""
         except ConnectionError:

@@ -1,4 +1,4 @@
-"""A folder for a service that begins with nothing."""
+"""An empty folder for a service."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Somebody who uses the service over HTTP, on a fresh connection for every request."""
+"""A user of the service over HTTP, with a new connection for each request."""
 
 import threading
 from contextlib import suppress
@@ -14,7 +14,7 @@ REQUEST_SECONDS_MAX = 60
 
 
 class Person:
-    """Registered and logged in through one service; may then ask another."""
+    """Registers and logs in at one service; later requests may go to another."""
 
     def __init__(self, name: str, address: str) -> None:
         self.name = name
@@ -38,7 +38,7 @@ class Person:
         return self._post(f"{address}/auth/generate", SUN | changes)
 
     def generate_aside(self, address: str, **changes: object) -> threading.Thread:
-        """Ask, and do not mind what becomes of the answer."""
+        """Sends a request and ignores the reply."""
 
         def ask() -> None:
             with suppress(httpx.HTTPError, ValueError):
@@ -73,6 +73,6 @@ class Person:
 
 
 def fetch(address: str, picture: str) -> httpx.Response:
-    """A picture by its public URL, from this service."""
+    """Fetches a picture by its public URL from this service."""
     path = httpx.URL(picture).path
     return httpx.get(f"{address}{path}", timeout=REQUEST_SECONDS_MAX, trust_env=False, verify=NO_TLS)

@@ -1,4 +1,4 @@
-"""The service as its users have it: a process of its own, told by environment variables, asked over HTTP."""
+"""The service as a process, configured by environment variables and used over HTTP."""
 
 import os
 import signal
@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Self
 
 from huajuan.embedded_postgres import EmbeddedPostgres
+from tests.limits import variables
 from tests.server.processes import children, is_alive
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-P", "-m", "huajuan", "serve"]
 PATIENCE_SECONDS = 60
 READY = "Ctrl-C stops it"
-# What the tests' own environment says must not reach the service, but for the programs to use.
+# Settings in the tests' own environment must not reach the service, except for `PG_BIN`.
 KEPT = ("HUAJUAN_PG_BIN",)
 
 
@@ -26,19 +27,19 @@ def free_port() -> int:
 
 
 def environment(**settings: object) -> dict[str, str]:
-    """Settings by their names in lower case, on an otherwise empty slate."""
-    clean = {n: v for n, v in os.environ.items() if not n.startswith("HUAJUAN_") or n in KEPT}
-    named = {f"HUAJUAN_{name.upper()}": str(value) for name, value in settings.items()}
-    return clean | {"PYTHONPATH": str(CHECKOUT), "HUAJUAN_BCRYPT_COST": "4"} | named
+    """Settings and limits as `variables` has them; no other HUAJUAN_… variable of the tests' own environment."""
+    ours = ("HUAJUAN_", "_HUAJUAN_")
+    clean = {n: v for n, v in os.environ.items() if not n.startswith(ours) or n in KEPT}
+    return clean | {"PYTHONPATH": str(CHECKOUT), "HUAJUAN_BCRYPT_COST": "4"} | variables(**settings)
 
 
 def _limited(open_files: int) -> list[str]:
-    """What starts a command with so many descriptors; 0 leaves the limit as it is."""
+    """A command prefix that limits open files; 0 leaves the limit unchanged."""
     return ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh"] if open_files else []
 
 
 class Service:
-    """Started at once. What it keeps is in `folder / "data"`, so that another may carry on with it."""
+    """Starts at once. Its data is in `folder / "data"`, so that another service can continue with it."""
 
     def __init__(self, folder: Path, port: int = 0, *, open_files: int = 0, **settings: object) -> None:
         self.port = port or free_port()
@@ -57,7 +58,7 @@ class Service:
 
     @property
     def told(self) -> str:
-        """All that it has said so far."""
+        """Its output so far."""
         return self._told.read_text(errors="replace")
 
     def ready(self) -> Self:
@@ -65,7 +66,7 @@ class Service:
         return self
 
     def wait_for(self, words: str) -> None:
-        """Until it has said this; a service that ended without having said it never will."""
+        """Waits for this output; fails if the service ends without it."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while words not in self.told:
             assert self.process.poll() is None, self.told
@@ -73,16 +74,16 @@ class Service:
             time.sleep(0.02)
 
     def family(self) -> set[int]:
-        """The processes it started and that end with it: painter and workers, not the shared database."""
+        """Child processes that end with it: demo ComfyUI and workers, not the shared database."""
         return children(self.process.pid) - {self.postgres.running() or 0}
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Tell it to stop, and return what it exits with."""
+        """Sends a stop signal, and returns the exit status."""
         self.process.send_signal(number)
         return self.process.wait(PATIENCE_SECONDS)
 
     def kill(self) -> set[int]:
-        """kill -9; returns the processes that it leaves behind."""
+        """Kills it with -9, and returns the remaining child processes."""
         orphans = self.family()
         self.process.kill()
         self.process.wait(PATIENCE_SECONDS)
@@ -92,7 +93,7 @@ class Service:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """No test leaves anything running, however it ends."""
+        """Ends everything at the end of a test."""
         if self.process.poll() is None:
             self.stop()
         if (left := self.postgres.running()) and not _in_use(self.postgres):
@@ -103,7 +104,7 @@ class Service:
 
 def _in_use(postgres: EmbeddedPostgres) -> bool:
     """Whether another service still uses the server."""
-    from huajuan.embedded_postgres.locks import open_lock, try_exclusive
+    from huajuan.embedded_postgres.processes import open_lock, try_exclusive
 
     descriptor = open_lock(postgres.root / "users.lock")
     try:

@@ -1,4 +1,4 @@
-"""How many connections there may be: the longest idle one makes place, and the service lives on."""
+"""The bound on connections: the longest idle one is closed for a new one, and the service keeps running."""
 
 import resource
 import time
@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from huajuan.server.protocol.open_files import connections_bound, raise_open_files_limit, reserved_descriptors
+from huajuan.server.uvicorn_runner import connections_bound, raise_open_files_limit, reserved_descriptors
 from huajuan.settings import Settings
 from tests.database import eventually
 from tests.loopback import NO_TLS
@@ -39,11 +39,11 @@ def clients(server: Bare) -> Iterator[list[Client]]:
         client.close()
 
 
-def test_the_longest_idle_connection_makes_place(server: Bare, clients: list[Client]) -> None:
+def test_the_longest_idle_connection_is_closed(server: Bare, clients: list[Client]) -> None:
     for client in (clients[0], *clients[2:]):
         client.send(GET)
         assert client.reply().status == 200
-    # The second has been idle for longest, then the first, which was used before the others.
+    # The second is idle for the longest time, then the first, which was used before the others.
     for number in (1, 0, 2):
         newcomer = server.connect()
         newcomer.send(HOLD)
@@ -55,7 +55,7 @@ def test_the_longest_idle_connection_makes_place(server: Bare, clients: list[Cli
         assert client.reply().status == 200
 
 
-def test_who_finds_no_place_is_told_so(server: Bare, clients: list[Client]) -> None:
+def test_a_connection_beyond_the_bound_gets_503(server: Bare, clients: list[Client]) -> None:
     for client in clients:
         client.send(HOLD)
     eventually(lambda: len(server.application.requests) == BOUND)
@@ -67,7 +67,7 @@ def test_who_finds_no_place_is_told_so(server: Bare, clients: list[Client]) -> N
     assert server.ask(GET).status == 200
 
 
-def test_few_of_those_who_are_refused_are_kept(server: Bare, clients: list[Client]) -> None:
+def test_few_rejected_connections_stay_open(server: Bare, clients: list[Client]) -> None:
     for client in clients:
         client.send(HOLD)
     eventually(lambda: len(server.application.requests) == BOUND)
@@ -79,7 +79,9 @@ def test_few_of_those_who_are_refused_are_kept(server: Bare, clients: list[Clien
 
 
 @pytest.mark.parametrize("part", [b"GET / HT", b"\r\n"])
-def test_requests_that_do_not_arrive_make_place(server: Bare, clients: list[Client], part: bytes) -> None:
+def test_slow_requests_are_closed_for_new_connections(
+    server: Bare, clients: list[Client], part: bytes
+) -> None:
     for client in clients:
         client.send(part)
     eventually(lambda: server.ask(GET).status == 200)
@@ -116,5 +118,5 @@ def test_silent_connections_do_not_stop_the_service(folder: Path, database_url: 
         finally:
             for client in silent:
                 client.close()
-    for word in ("Traceback", "EMFILE", "Too many open files", "database", "LogError"):
+    for word in ("Traceback", "EMFILE", "Too many open files", "database", "DatabaseFailure"):
         assert word not in service.told.partition("Ctrl-C stops it")[2].partition("data  ")[2], service.told

@@ -1,4 +1,4 @@
-"""The data folder on machines as they are: a strict umask, no home directory, a start that fails."""
+"""The data folder with a strict umask, without a home directory, and after a failed start."""
 
 import os
 import pwd
@@ -11,7 +11,7 @@ import pytest
 
 from huajuan.embedded_postgres import account
 from huajuan.embedded_postgres.folders import make_folders
-from huajuan.server.data_folder import data_folder_made
+from huajuan.server.data_folder import creating_data_folder
 from huajuan.server.database import create_tables
 from huajuan.settings import Settings, SettingsError, from_environment
 from tests.server.service import Service
@@ -50,16 +50,16 @@ def test_it_starts_under_a_strict_umask(folder: Path, place: Callable[[Path], Pa
 
 @as_root
 @pytest.mark.usefixtures("strict_umask")
-def test_a_closed_folder_that_holds_something_is_not_opened(folder: Path) -> None:
+def test_a_private_folder_with_content_stays_private(folder: Path) -> None:
     data = folder / "data"
     data.mkdir()
     (data / "precious").touch()
-    with data_folder_made(data):
+    with creating_data_folder(data):
         assert data.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077, 0o777])
-def test_folders_are_made_alike_under_any_umask(folder: Path, mask: int) -> None:
+def test_created_folders_do_not_depend_on_the_umask(folder: Path, mask: int) -> None:
     wanted = 0o711 if os.geteuid() == 0 else 0o700
     before = os.umask(mask)
     try:
@@ -88,8 +88,8 @@ def test_a_failed_start_leaves_no_empty_folder(
     assert not (folder / "made").exists()
 
 
-def test_a_start_that_is_refused_late_leaves_nothing(folder: Path, database_url: str) -> None:
-    """After the timelines were noted and the key was made."""
+def test_a_late_failure_leaves_nothing(folder: Path, database_url: str) -> None:
+    """A failure after the timelines were recorded and the key was created."""
     create_tables(database_url)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("UPDATE operations.installation SET picture_store = gen_random_uuid()")
@@ -104,7 +104,7 @@ def test_a_start_that_is_refused_late_leaves_nothing(folder: Path, database_url:
     assert [path.name for path in (folder / "elsewhere").iterdir()] == ["huajuan-installation"]
 
 
-def test_what_serves_keeps_its_key(folder: Path, database_url: str) -> None:
+def test_a_started_service_keeps_its_key(folder: Path, database_url: str) -> None:
     create_tables(database_url)
     with Service(folder, database_url=database_url) as service:
         service.ready()
@@ -113,7 +113,7 @@ def test_what_serves_keeps_its_key(folder: Path, database_url: str) -> None:
     assert (folder / "data" / "signing.key").exists()
 
 
-def test_a_failed_start_leaves_what_was_there(folder: Path) -> None:
+def test_a_failed_start_keeps_existing_files(folder: Path) -> None:
     (folder / "data").mkdir()
     with Service(folder, database_url="postgresql://127.0.0.1:1/huajuan") as refused:
         assert refused.process.wait(60) == 1
@@ -171,6 +171,6 @@ def test_an_added_account_is_announced(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr("shutil.which", lambda name: name)
     monkeypatch.setattr("subprocess.run", lambda *_, **__: known.add(account.SERVICE_ACCOUNT))
     assert account.choose_account(tmp_path / "none", told.append).name == "nobody"
-    assert told == ["adding the system account 'huajuan', for PostgreSQL refuses to run as root"]
+    assert told == ["adding the system account 'huajuan', because PostgreSQL refuses to run as root"]
     account.choose_account(tmp_path / "none", told.append)
     assert len(told) == 1

@@ -1,4 +1,4 @@
-"""Nothing readable of an erased person is left in a dump, among the pictures or in what the service said."""
+"""After an erasure, neither a dump, nor the pictures, nor the logs have readable data of the person."""
 
 import asyncio
 import re
@@ -10,12 +10,13 @@ import httpx
 import psycopg
 import pytest
 
-from huajuan.commands.grant_admin import grant_admin
+from huajuan.commands.admin_role import grant_admin
 from huajuan.domain.account import Account
 from huajuan.embedded_postgres.binaries import find_binaries
+from huajuan.event_store.writer import EventStoreLimits
 from huajuan.server.database import DATABASE_NAME
 from tests.database import eventually
-from tests.event_store.studio import opened
+from tests.event_store.helpers import opened
 from tests.loopback import NO_TLS
 from tests.server.person import Person
 from tests.server.service import Service
@@ -25,9 +26,9 @@ PG_DUMP = find_binaries() / "pg_dump"
 DUMP_SECONDS_MAX = 60
 SOON: dict[str, Any] = {
     "erase_every_seconds": 0.1,
-    "erase_settle_seconds": 0,
+    "erasure_grace_seconds": 0,
     "sweep_every_seconds": 0.1,
-    "log_snapshot_every_events": 2,
+    "event_store": EventStoreLimits(snapshot_every_events=2),
 }
 NAME, PASSWORD = "ann_who_leaves", "her_own_password"
 PROMPT, SEED = "a purple giraffe", "a_seed_of_hers"
@@ -37,7 +38,7 @@ _BYTES = re.compile(rb"\\\\x([0-9a-f]+)")
 
 
 class Leaver(Person):
-    """Leaves a trace wherever the service keeps or tells anything."""
+    """Creates data in each place where the service stores or logs something."""
 
     def live(self, address: str) -> None:
         self.check_in(address)
@@ -58,7 +59,7 @@ class Leaver(Person):
         return {"username": self.name, "password": PASSWORD}
 
     def speak_of(self, name: str, address: str) -> None:
-        """As an admin, who gives reasons."""
+        """Acts of an admin, with reasons."""
         for change in (20, -10):
             form = {"change": change, "reason": REASON}
             self.ask("POST", f"{address}/admin/users/{name}/points", json=form)
@@ -84,7 +85,7 @@ def make_admin(dsn: str, *names: str) -> None:
 
 
 def password_hash(dsn: str, name: str) -> str:
-    """As it can be read until the person is erased."""
+    """The texts that are readable before the erasure."""
 
     async def read() -> str:
         async with opened(dsn) as store:
@@ -97,14 +98,14 @@ def password_hash(dsn: str, name: str) -> str:
 
 
 def dump(dsn: str) -> bytes:
-    """All of the database as SQL, and behind it what it writes in hexadecimal."""
+    """The database dumped as SQL, with its hexadecimal values decoded at the end."""
     command: list[str | Path] = [PG_DUMP, f"--dbname={dsn}"]
     text = subprocess.run(command, check=True, capture_output=True, timeout=DUMP_SECONDS_MAX).stdout
     return b"\n".join([text, *(bytes.fromhex(found.decode()) for found in _BYTES.findall(text))])
 
 
 def files(folder: Path) -> bytes:
-    """Of each file its name and its content."""
+    """The name and content of each file."""
     return b"\n".join(str(f).encode() + b"\n" + f.read_bytes() for f in folder.rglob("*") if f.is_file())
 
 
@@ -115,7 +116,7 @@ def left(dsn: str) -> int:
 
 
 @pytest.mark.skipif(not PG_DUMP.is_file(), reason="this PostgreSQL has no pg_dump beside its server")
-def test_a_grep_finds_nothing_of_an_erased_person(folder: Path) -> None:
+def test_no_readable_data_of_an_erased_person_is_left(folder: Path) -> None:
     with Service(folder, **SOON) as service:
         ann, ben = (Leaver(name, service.ready().address) for name in (NAME, "ben_who_stays"))
         ann.live(service.address)

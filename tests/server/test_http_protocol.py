@@ -1,4 +1,4 @@
-"""What the protocol refuses, how it says so, and that nothing it reads is without a bound."""
+"""Requests that the protocol rejects, the rejections, and the bounds on everything that it reads."""
 
 import socket
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ MALFORMED, TIMED_OUT = (400, "请求无效"), (408, "请求超时")
 LINE_TOO_LONG, HEADERS_TOO_LARGE = (414, "请求地址过长"), (431, "请求头过大")
 MIB = 1 << 20
 ATTACK_BYTES = 50 * MIB
-# What the system itself takes on both ends, beside what is read and dropped.
+# Socket buffers of both sides, besides the bytes that are read and discarded.
 TAKEN_BYTES_MAX = 20 * MIB
 
 
@@ -46,9 +46,7 @@ def fields(count: int, length: int = 1) -> bytes:
         (CHUNKED + b"".join(b"1;%b\r\na\r\n" % (b"e" * 900) for _ in range(20)), HEADERS_TOO_LARGE),
     ],
 )
-def test_a_request_that_is_too_large_is_refused(
-    server: Bare, request_bytes: bytes, said: tuple[int, str]
-) -> None:
+def test_a_too_large_request_is_rejected(server: Bare, request_bytes: bytes, said: tuple[int, str]) -> None:
     reply = server.ask(request_bytes)
     assert (reply.status, reply.said) == (said[0], said)
     assert reply.headers["connection"] == "close"
@@ -69,7 +67,7 @@ def test_a_request_that_is_too_large_is_refused(
         GET + b"GET / HTTP/1.1\r\n" + fields(1, 4000) + b"\r\n",
     ],
 )
-def test_what_is_within_the_bounds_is_answered(server: Bare, request_bytes: bytes) -> None:
+def test_requests_within_the_bounds_are_answered(server: Bare, request_bytes: bytes) -> None:
     assert server.ask(request_bytes).status == 200
 
 
@@ -83,7 +81,7 @@ def test_what_is_within_the_bounds_is_answered(server: Bare, request_bytes: byte
     ],
     ids=["headers", "one header", "extension", "trailers"],
 )
-def test_headers_without_end_are_not_taken(server: Bare, start: bytes, part: bytes) -> None:
+def test_endless_headers_are_rejected(server: Bare, start: bytes, part: bytes) -> None:
     with server.connect() as client:
         client.send(start)
         assert client.send_until_refused(part * 60_000, ATTACK_BYTES) < TAKEN_BYTES_MAX
@@ -133,7 +131,7 @@ def test_headers_without_end_are_not_taken(server: Bare, start: bytes, part: byt
         CHUNKED + b"3\r\nabcd\r\n",
     ],
 )
-def test_a_malformed_request_is_refused_in_the_envelope(
+def test_a_malformed_request_gets_a_json_error(
     server: Bare, request_bytes: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.application.bodies.clear()
@@ -143,7 +141,7 @@ def test_a_malformed_request_is_refused_in_the_envelope(
     assert caplog.records == []
 
 
-def test_what_follows_a_malformed_request_is_no_request(server: Bare) -> None:
+def test_data_after_a_malformed_request_is_ignored(server: Bare) -> None:
     smuggled = b"GET /early HTTP/1.1\r\n\r\n"
     with server.connect() as client:
         client.send(POST + b"Content-Length: 30\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + smuggled)
@@ -157,7 +155,7 @@ def test_what_follows_a_malformed_request_is_no_request(server: Bare) -> None:
     [b"http://h", b"http://h/?a=b", b"HTTPS://h:1/", b"//", b"/"],
     ids=lambda target: target.decode(),
 )
-def test_a_whole_address_is_a_path(server: Bare, target: bytes) -> None:
+def test_an_absolute_url_is_a_path(server: Bare, target: bytes) -> None:
     assert server.ask(b"GET %b HTTP/1.1\r\n\r\n" % target).status == 200
 
 
@@ -176,7 +174,7 @@ def test_an_upgrade_is_ignored_and_its_body_is_read(server: Bare, protocol: byte
     assert server.application.bodies[-1] == b"GET /"
 
 
-def test_trailers_are_no_headers(server: Bare) -> None:
+def test_trailers_are_not_headers(server: Bare) -> None:
     server.ask(CHUNKED + b"3\r\nabc\r\n0\r\nAuthorization: token\r\n\r\n")
     assert [name for name, _ in server.application.headers] == [b"host", b"transfer-encoding"]
 
@@ -197,14 +195,14 @@ def test_few_pipelined_requests_are_begun(server: Bare) -> None:
         client.send(b"GET /hold HTTP/1.1\r\n\r\n" + GET * 1000)
         eventually(lambda: len(server.application.requests) > before)
         (protocol,) = server.server_state.connections
-        eventually(lambda: bool(protocol._held))  # type: ignore[union-attr]
+        eventually(lambda: bool(protocol._buffered))  # type: ignore[union-attr]
         assert len(protocol.pipeline) < 200  # type: ignore[union-attr]
         server.application.go_on.set()
         assert client.reply().body == b"0"
         assert [client.reply().body for _ in range(1000)] == [b"root"] * 1000
 
 
-def test_a_refusal_comes_behind_the_replies_before_it(server: Bare) -> None:
+def test_a_rejection_follows_earlier_replies(server: Bare) -> None:
     server.application.go_on.clear()
     with server.connect() as client:
         client.send(b"GET /hold HTTP/1.1\r\n\r\n" + GET + b"nonsense\r\n\r\n")
@@ -214,7 +212,7 @@ def test_a_refusal_comes_behind_the_replies_before_it(server: Bare) -> None:
         assert client.is_closed()
 
 
-def test_a_body_is_asked_for_when_it_is_wanted(server: Bare) -> None:
+def test_100_continue_is_sent_when_the_body_is_read(server: Bare) -> None:
     head = POST + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"
     with server.connect() as client:
         for _ in range(2):
@@ -224,7 +222,7 @@ def test_a_body_is_asked_for_when_it_is_wanted(server: Bare) -> None:
             assert client.reply().body == b"3"
 
 
-def test_who_was_refused_before_its_body_sends_no_more(server: Bare) -> None:
+def test_a_rejected_request_with_expect_ends_the_connection(server: Bare) -> None:
     with server.connect() as client:
         client.send(b"POST /early HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3000\r\n\r\n")
         reply = client.reply()
@@ -257,7 +255,7 @@ def test_a_reset_connection_ends_its_request(server: Bare) -> None:
     eventually(lambda: not server.open_connections)
 
 
-def test_nothing_of_a_closed_connection_is_left(server: Bare) -> None:
+def test_a_closed_connection_leaves_no_references(server: Bare) -> None:
     clients = [server.connect() for _ in range(20)]
     for number, client in enumerate(clients):
         client.send((GET, b"GET / HT", CHUNKED, b"nonsense\r\n\r\n")[number % 4])
@@ -269,7 +267,7 @@ def test_nothing_of_a_closed_connection_is_left(server: Bare) -> None:
     eventually(lambda: not len(connections) and not connections.idle and connections._timer is None)
 
 
-def test_a_client_of_the_first_version_is_answered_once(server: Bare) -> None:
+def test_an_http_1_0_client_gets_one_reply(server: Bare) -> None:
     with Client(socket.create_connection(server.address)) as client:
         client.send(b"GET / HTTP/1.0\r\n\r\n")
         assert client.reply().headers["connection"] == "close"

@@ -1,4 +1,4 @@
-"""Each part of a request and of a reply has its time, and slow but moving clients are served."""
+"""Time limits of requests and replies; slow clients that make progress are served."""
 
 import threading
 import time
@@ -30,7 +30,7 @@ def impatient(request: pytest.FixtureRequest) -> Iterator[Bare]:
 
 
 def drip(client: Client, content: bytes) -> None:
-    """A byte at a time, until the server has had enough."""
+    """Sends byte by byte until the server ends the connection."""
     for number in range(len(content)):
         client.send(content[number : number + 1])
         client.socket.settimeout(0.02)
@@ -56,14 +56,14 @@ def test_a_head_that_does_not_end_times_out(impatient: Bare, start: bytes) -> No
 
 
 @pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\nX: ", POST % 9000, POST % 9000 + b"abc"])
-def test_dripping_gains_no_time(impatient: Bare, start: bytes) -> None:
+def test_single_bytes_do_not_extend_the_time_limit(impatient: Bare, start: bytes) -> None:
     with impatient.connect() as client:
         client.send(start)
         drip(client, b"x" * 5000)
         assert client.reply().said == TIMED_OUT
 
 
-def test_to_the_application_a_client_that_timed_out_has_gone(impatient: Bare) -> None:
+def test_a_timeout_is_a_disconnect_for_the_application(impatient: Bare) -> None:
     impatient.application.ended.clear()
     assert impatient.ask(POST % 9000 + b"abc").said == TIMED_OUT
     eventually(lambda: impatient.application.ended == ["/echo"])
@@ -75,7 +75,7 @@ def test_a_chunked_body_times_out_too(impatient: Bare) -> None:
         assert client.reply().said == TIMED_OUT
 
 
-def test_a_slow_upload_that_moves_takes_as_long_as_it_takes(impatient: Bare) -> None:
+def test_a_slow_upload_with_progress_has_no_time_limit(impatient: Bare) -> None:
     part, count = b"x" * (MIB // 2), 40
     with impatient.connect() as client:
         client.send(POST % (len(part) * count))
@@ -85,21 +85,21 @@ def test_a_slow_upload_that_moves_takes_as_long_as_it_takes(impatient: Bare) -> 
         assert client.reply().body == b"%d" % (len(part) * count)
 
 
-def test_a_body_that_the_application_does_not_read_yet_is_not_late(impatient: Bare) -> None:
+def test_an_unread_body_does_not_time_out(impatient: Bare) -> None:
     impatient.application.go_on.clear()
     length = 4 * MIB
     with impatient.connect() as client:
         client.send(b"POST /hold HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % length)
         sending = threading.Thread(target=client.send, args=(b"x" * length,))
         sending.start()
-        # Longer than any limit of this server.
+        # Longer than each limit of this server.
         time.sleep(SHORT_SECONDS * 3)
         impatient.application.go_on.set()
         assert client.reply().body == b"%d" % length
         sending.join()
 
 
-def test_an_answer_may_take_as_long_as_it_takes(impatient: Bare) -> None:
+def test_a_slow_reply_has_no_time_limit(impatient: Bare) -> None:
     impatient.application.go_on.clear()
     with impatient.connect() as client:
         client.send(b"GET /hold HTTP/1.1\r\n\r\n")
@@ -109,7 +109,7 @@ def test_an_answer_may_take_as_long_as_it_takes(impatient: Bare) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", GET, b"\r\n"])
-def test_an_idle_connection_is_closed_without_a_word(impatient: Bare, sent: bytes) -> None:
+def test_an_idle_connection_is_closed_silently(impatient: Bare, sent: bytes) -> None:
     with impatient.connect() as client:
         client.send(sent)
         if sent == GET:
@@ -127,7 +127,7 @@ def test_a_client_that_does_not_read_is_closed(impatient: Bare, path: bytes) -> 
         assert impatient.application.ended == [path.decode()]
 
 
-def test_a_client_that_reads_slowly_gets_all(impatient: Bare) -> None:
+def test_a_slow_reader_gets_everything(impatient: Bare) -> None:
     with impatient.connect() as client:
         client.send(b"GET /big HTTP/1.1\r\n\r\n")
         read = 0
@@ -138,7 +138,7 @@ def test_a_client_that_reads_slowly_gets_all(impatient: Bare) -> None:
             time.sleep(0.01)
 
 
-def test_all_that_is_unsent_together_is_bounded() -> None:
+def test_all_unsent_data_together_is_bounded() -> None:
     with bare_server(unsent_bytes_max=BIG_BYTES * 3, write_stall_seconds=LONG_SECONDS) as server:
         clients = [server.connect() for _ in range(6)]
         try:
@@ -153,7 +153,7 @@ def test_all_that_is_unsent_together_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_whoever_is_idle_does_not_hold_up_the_end(loop: str) -> None:
+def test_idle_connections_do_not_delay_a_stop(loop: str) -> None:
     with bare_server(loop) as server:
         clients = [server.connect() for _ in range(6)]
         for number, client in enumerate(clients):
@@ -166,7 +166,7 @@ def test_whoever_is_idle_does_not_hold_up_the_end(loop: str) -> None:
             client.close()
 
 
-def test_a_request_in_hand_is_answered_at_the_end_and_told_that_it_is_the_last() -> None:
+def test_a_running_request_is_answered_before_a_stop() -> None:
     with bare_server() as server, server.connect() as client:
         client.send(b"GET /hold HTTP/1.1\r\n\r\n")
         eventually(lambda: bool(server.application.requests))

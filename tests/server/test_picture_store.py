@@ -1,4 +1,4 @@
-"""A store that does not hold the installation's pictures refuses the start, until an operator adopts it."""
+"""A start with a store of other pictures is refused, until an operator adopts the store."""
 
 import json
 import shutil
@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import msgspec
 import psycopg
 import pytest
 
 from huajuan.cli.main import run
 from huajuan.observability.logs import configure_logs
 from huajuan.server.database import create_tables
-from huajuan.server.picture_store import StoreForeign, adopt_store, claim_store
-from huajuan.settings import Settings, SettingsError
+from huajuan.server.picture_store import ForeignPictureStore, adopt_picture_store, claim_picture_store
+from huajuan.server.server_leases import SHARED
+from huajuan.settings import Settings, SettingsError, declared
 from huajuan.storage.pictures import OWNER_KEY
 from tests.database import Databases
 from tests.server.service import environment, free_port
@@ -26,7 +26,7 @@ PICTURE = b"a picture"
 
 @pytest.fixture
 def store(tmp_path: Path) -> Callable[[str], Settings]:
-    """The settings of a server whose pictures are in a folder of this name."""
+    """The settings of a server with pictures in a folder of this name."""
     return lambda name: Settings(storage_url=str(tmp_path / name))
 
 
@@ -39,7 +39,7 @@ def owner(settings: Settings) -> dict[str, str]:
 
 
 def drawn(dsn: str, *places: Settings, hidden: bool = False) -> str:
-    """A picture that is on record; its file is put into these stores."""
+    """A recorded picture, whose file is put into these stores."""
     image = uuid4()
     row = {"image_id": image, "account_id": uuid4(), "width": 1, "height": 1, "steps": 1, "hidden": hidden}
     row |= {
@@ -71,84 +71,86 @@ def recorded(dsn: str) -> UUID | None:
 Store = Callable[[str], Settings]
 
 
-def test_the_first_start_says_whose_the_store_is(database_url: str, store: Store) -> None:
+def test_the_first_start_writes_the_owner(database_url: str, store: Store) -> None:
     a = store("a")
-    claimed = claim_store(a, database_url)
+    claimed = claim_picture_store(a, database_url)
     assert claimed == recorded(database_url) == UUID(owner(a)["store"])
     drawn(database_url, a)
     before = owner(a)
-    assert claim_store(a, database_url) == claimed
+    assert claim_picture_store(a, database_url) == claimed
     assert owner(a) == before
 
 
-def test_an_empty_store_is_refused_once_there_are_pictures(database_url: str, store: Store) -> None:
+def test_an_empty_store_is_rejected_once_there_are_pictures(database_url: str, store: Store) -> None:
     a, b = store("a"), store("b")
-    claim_store(a, database_url)
+    claim_picture_store(a, database_url)
     drawn(database_url, a)
-    with pytest.raises(StoreForeign, match="it is not the store that the pictures were put into") as refused:
-        claim_store(b, database_url)
+    with pytest.raises(
+        ForeignPictureStore, match="it is not the store that the pictures were put into"
+    ) as refused:
+        claim_picture_store(b, database_url)
     assert len(str(refused.value).splitlines()) == 1
     assert "./run storage adopt" in str(refused.value)
     assert not (folder(b) / OWNER_KEY).exists()
-    assert claim_store(a, database_url)
+    assert claim_picture_store(a, database_url)
 
 
 def test_before_the_first_picture_the_store_may_be_changed(database_url: str, store: Store) -> None:
     a, b = store("a"), store("b")
-    first = claim_store(a, database_url)
+    first = claim_picture_store(a, database_url)
     drawn(database_url, hidden=True)
-    second = claim_store(b, database_url)
+    second = claim_picture_store(b, database_url)
     assert first != second == recorded(database_url)
-    assert claim_store(a, database_url) == first, "and back"
-    claim_store(b, database_url)
+    assert claim_picture_store(a, database_url) == first, "and back"
+    claim_picture_store(b, database_url)
     drawn(database_url, b)
-    with pytest.raises(StoreForeign):
-        claim_store(a, database_url)
-    assert claim_store(b, database_url) == second
+    with pytest.raises(ForeignPictureStore):
+        claim_picture_store(a, database_url)
+    assert claim_picture_store(b, database_url) == second
 
 
-def test_a_copy_of_the_store_is_the_store(database_url: str, store: Store) -> None:
+def test_a_copy_of_the_store_is_accepted(database_url: str, store: Store) -> None:
     a, b = store("a"), store("b")
-    claimed = claim_store(a, database_url)
+    claimed = claim_picture_store(a, database_url)
     drawn(database_url, a)
     shutil.copytree(folder(a), folder(b))
-    assert claim_store(b, database_url) == claimed
+    assert claim_picture_store(b, database_url) == claimed
 
 
 @pytest.mark.parametrize("has_pictures", [False, True])
-def test_the_store_of_another_installation_is_refused_and_left_alone(
+def test_the_store_of_another_installation_is_rejected_unchanged(
     database_url: str, databases: Databases, store: Store, has_pictures: bool
 ) -> None:
     a = store("a")
     foreign = databases.dsn(name := databases.create())
     create_tables(foreign)
-    claim_store(a, foreign)
+    claim_picture_store(a, foreign)
     before = owner(a)
     if has_pictures:
         drawn(database_url, a)
-    with pytest.raises(StoreForeign, match="it belongs to another installation"):
-        claim_store(a, database_url)
+    with pytest.raises(ForeignPictureStore, match="it belongs to another installation"):
+        claim_picture_store(a, database_url)
     assert owner(a) == before
     databases.retire(name)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"{}", b'{"installation": 1}'])
-def test_an_object_that_says_nothing_is_another_installations(
+def test_an_invalid_owner_object_is_another_installation(
     database_url: str, store: Store, content: bytes
 ) -> None:
     a = store("a")
     folder(a).mkdir()
     (folder(a) / OWNER_KEY).write_bytes(content)
-    with pytest.raises(StoreForeign):
-        claim_store(a, database_url)
-    assert adopt_store(a, database_url).is_new
-    assert claim_store(a, database_url)
+    with pytest.raises(ForeignPictureStore):
+        claim_picture_store(a, database_url)
+    assert adopt_picture_store(a, database_url).is_new
+    assert claim_picture_store(a, database_url)
 
 
 @pytest.mark.parametrize(
     ("there", "missing", "starts"), [(3, 0, True), (30, 0, True), (2, 1, True), (1, 2, False), (0, 1, False)]
 )
-def test_a_store_from_before_is_known_by_its_pictures(
+def test_a_store_without_owner_is_recognized_by_its_pictures(
     database_url: str, store: Store, there: int, missing: int, starts: bool
 ) -> None:
     a = store("a")
@@ -158,29 +160,31 @@ def test_a_store_from_before_is_known_by_its_pictures(
         drawn(database_url)
     drawn(database_url, hidden=True)
     if starts:
-        assert claim_store(a, database_url) == UUID(owner(a)["store"])
-        assert claim_store(a, database_url) == recorded(database_url)
+        assert claim_picture_store(a, database_url) == UUID(owner(a)["store"])
+        assert claim_picture_store(a, database_url) == recorded(database_url)
     else:
-        with pytest.raises(StoreForeign, match=f"{there} of {there + missing} sampled pictures are in it"):
-            claim_store(a, database_url)
+        with pytest.raises(
+            ForeignPictureStore, match=f"{there} of {there + missing} sampled pictures are in it"
+        ):
+            claim_picture_store(a, database_url)
         assert recorded(database_url) is None
 
 
-def test_one_that_was_killed_between_store_and_database_goes_on(database_url: str, store: Store) -> None:
+def test_a_start_killed_between_store_and_database_continues(database_url: str, store: Store) -> None:
     a = store("a")
-    claimed = claim_store(a, database_url)
+    claimed = claim_picture_store(a, database_url)
     drawn(database_url, a)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("UPDATE operations.installation SET picture_store = NULL")
-    assert claim_store(a, database_url) == claimed == recorded(database_url)
+    assert claim_picture_store(a, database_url) == claimed == recorded(database_url)
 
 
-def test_a_store_in_memory_is_nobodys(database_url: str) -> None:
-    assert claim_store(Settings(storage_url="memory:///"), database_url) is None
+def test_a_store_in_memory_has_no_owner(database_url: str) -> None:
+    assert claim_picture_store(Settings(storage_url="memory:///"), database_url) is None
     assert recorded(database_url) is None
 
 
-def test_a_store_that_cannot_be_written_is_named(
+def test_an_unwritable_store_is_reported(
     database_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a = store("a")
@@ -190,10 +194,10 @@ def test_a_store_that_cannot_be_written_is_named(
 
     monkeypatch.setattr("huajuan.storage.pictures.obstore.put_async", full)
     with pytest.raises(SettingsError, match=r"HUAJUAN_STORAGE_URL is .*: .*No space left on device"):
-        claim_store(a, database_url)
+        claim_picture_store(a, database_url)
 
 
-def test_one_that_does_not_answer_is_named(
+def test_a_store_that_does_not_answer_is_reported(
     database_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import asyncio
@@ -204,11 +208,11 @@ def test_one_that_does_not_answer_is_named(
     monkeypatch.setattr("huajuan.storage.pictures.obstore.get_async", hang)
     monkeypatch.setattr("huajuan.server.picture_store.STORE_SECONDS_MAX", 0.01)
     with pytest.raises(SettingsError, match=r"HUAJUAN_STORAGE_URL is .*: it does not answer within"):
-        claim_store(store("a"), database_url)
+        claim_picture_store(store("a"), database_url)
 
 
 class Served(Exception):
-    """It would serve now."""
+    """A service could start now."""
 
 
 @pytest.fixture
@@ -229,7 +233,7 @@ def typed(
     configure_logs(readable=True)
 
 
-def test_adopting_it_lets_the_service_start(
+def test_an_adopted_store_lets_the_service_start(
     typed: Callable[..., tuple[int, str, str]], database_url: str, store: Store
 ) -> None:
     a, b = store("a"), store("b")
@@ -262,7 +266,7 @@ def test_adopting_it_lets_the_service_start(
     assert typed("storage adopt", storage_url="memory:///")[0] == 1
 
 
-def test_another_secret_is_refused_in_one_line_and_a_stopped_server_leaves_no_row(
+def test_another_secret_is_rejected_and_a_stop_deletes_the_lease(
     typed: Callable[..., tuple[int, str, str]],
     database_url: str,
     store: Store,
@@ -284,10 +288,5 @@ def test_another_secret_is_refused_in_one_line_and_a_stopped_server_leaves_no_ro
 
 
 def test_the_settings_are_complete() -> None:
-    """A name that no setting has would be compared by nobody; these three come with other changes."""
-    from huajuan.server.identity import SHARED, SHARED_OF_GROUPS
-
-    fields = {field.name for field in msgspec.structs.fields(Settings)}
-    assert SHARED - fields <= {"public_url_aliases", "registration", "registrations_per_address_hour"}
-    for group, names in SHARED_OF_GROUPS.items():
-        assert all(hasattr(getattr(Settings(), group), name) for name in names)
+    """Each name must be one of a setting, else it is not compared."""
+    assert set(SHARED) <= declared().keys()

@@ -1,4 +1,4 @@
-"""The service as it is started believes forwarding headers of trusted proxies alone."""
+"""A started service uses forwarding headers of trusted proxies only."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ HOME = "203.0.113.9"
 
 
 @pytest.mark.parametrize(("trusted", "client"), [("", "127.0.0.1"), ("127.0.0.1,::1", HOME)])
-def test_a_proxy_on_this_machine_counts_if_it_is_named(folder: Path, trusted: str, client: str) -> None:
+def test_a_proxy_on_loopback_is_trusted_if_configured(folder: Path, trusted: str, client: str) -> None:
     with Service(folder, trusted_proxies=trusted).ready() as service:
         for _ in range(2):
             headers = {"X-Forwarded-For": HOME, "X-Request-Id": "asked"}

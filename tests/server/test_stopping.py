@@ -1,4 +1,4 @@
-"""Stopping: everything that was started is gone, everything that was made is kept."""
+"""After a stop all processes have ended, and all data is kept."""
 
 import signal
 from pathlib import Path
@@ -10,11 +10,11 @@ from tests.server.person import Person, fetch
 from tests.server.processes import is_alive, named
 from tests.server.service import Service
 
-# The interpreter's own helper beside several workers.
+# The interpreter's resource tracker for several workers.
 TRACKER = "multiprocessing.resource_tracker"
 
 
-def test_a_signal_ends_all_of_it_and_keeps_the_data(folder: Path) -> None:
+def test_a_signal_ends_all_processes_and_keeps_the_data(folder: Path) -> None:
     with Service(folder) as first:
         ann = Person("ann", first.ready().address)
         ann.check_in(first.address)
@@ -42,7 +42,7 @@ def assert_it_stops(service: Service, number: signal.Signals) -> None:
 def test_a_closed_terminal_stops_several_workers_too(folder: Path, module_database_url: str) -> None:
     with Service(folder, database_url=module_database_url, workers=2) as service:
         family = service.ready().family()
-        # It leaves by itself, once the last pipe to it is closed, and that is when we are gone.
+        # It ends by itself when the last pipe to it is closed, after the service has ended.
         tracker = named(family, TRACKER)
         assert service.stop(signal.SIGHUP) == 0
         assert not any(is_alive(pid) for pid in family - tracker)
@@ -50,7 +50,7 @@ def test_a_closed_terminal_stops_several_workers_too(folder: Path, module_databa
         assert "Traceback" not in service.told
 
 
-@pytest.mark.parametrize("words", ["creating the database", "starting the demo painter"])
+@pytest.mark.parametrize("words", ["creating the database", "starting the demo ComfyUI"])
 def test_a_start_can_be_interrupted(folder: Path, words: str) -> None:
     with Service(folder) as service:
         service.wait_for(words)

@@ -1,4 +1,4 @@
-"""A service that dies in the middle of a drawing: its successor brings the image to exactly one end."""
+"""A service that dies during a drawing: the next one completes the image exactly once."""
 
 import json
 import subprocess
@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from huajuan.inference_client import ClientLimits
+from huajuan.jobs.queue import DispatchLimits
 from tests.database import eventually
 from tests.loopback import NO_TLS
 from tests.server.person import Person, fetch
@@ -17,18 +19,15 @@ from tests.server.service import CHECKOUT, PATIENCE_SECONDS, Service, environmen
 
 COMMAND = [sys.executable, "-P", "-m", "huajuan.demo_comfyui"]
 SOON: dict[str, Any] = {
-    "dispatch_lease_seconds": 1,
-    "dispatch_heartbeat_seconds": 0.3,
-    "dispatch_claim_every_seconds": 0.3,
-    "painter_lost_seconds_max": 0.5,
-    "painter_history_seconds_max": 0.5,
+    "jobs": DispatchLimits(lease_seconds=1, heartbeat_seconds=0.3, claim_interval_seconds=0.3),
+    "inference_client": ClientLimits(lost_seconds_max=0.5, history_seconds_max=0.5),
     "stop_seconds_max": 1,
 }
 SLOW_STEPS = 15
 
 
-class Painter:
-    """A painter that no service starts or ends, at 0.2 seconds a step; started again it knows no job."""
+class InferenceServer:
+    """A demo ComfyUI outside of the service, at 0.2 seconds a step; after a restart it has no jobs."""
 
     def __init__(self, port: int = 0) -> None:
         self._child = subprocess.Popen(
@@ -48,20 +47,20 @@ class Painter:
         self._child.kill()
         self._child.communicate(timeout=PATIENCE_SECONDS)
 
-    def killed_and_restarted(self) -> "Painter":
+    def killed_and_restarted(self) -> "InferenceServer":
         self.kill()
-        return Painter(int(self.url.rpartition(":")[2]))
+        return InferenceServer(int(self.url.rpartition(":")[2]))
 
 
 @pytest.fixture
-def painter() -> Iterator[Painter]:
-    started = Painter()
+def painter() -> Iterator[InferenceServer]:
+    started = InferenceServer()
     yield started
     started.kill()
 
 
-def a_drawing_under_way(name: str, service: Service, painter: Painter) -> Person:
-    """Somebody who has asked for a picture that takes a while."""
+def a_drawing_under_way(name: str, service: Service, painter: InferenceServer) -> Person:
+    """A user with a request for a picture that takes a while."""
     person = Person(name, service.ready().address)
     person.check_in(service.address)
     person.generate_aside(service.address, steps=SLOW_STEPS)
@@ -79,7 +78,7 @@ def assert_drawn_and_paid(person: Person, service: Service) -> None:
 
 
 def test_a_drawing_goes_on_when_the_service_dies_or_stops(
-    folder: Path, database_url: str, painter: Painter
+    folder: Path, database_url: str, painter: InferenceServer
 ) -> None:
     settings = {"database_url": database_url, "comfyui_urls": painter.url, **SOON}
     with Service(folder, **settings) as killed:
@@ -94,7 +93,7 @@ def test_a_drawing_goes_on_when_the_service_dies_or_stops(
         assert_drawn_and_paid(ann, successor)
 
 
-def test_a_lost_drawing_is_drawn_again(folder: Path, database_url: str, painter: Painter) -> None:
+def test_a_lost_drawing_is_drawn_again(folder: Path, database_url: str, painter: InferenceServer) -> None:
     settings = {"database_url": database_url, "comfyui_urls": painter.url, **SOON}
     with Service(folder, **settings) as killed:
         cat = a_drawing_under_way("cat", killed, painter)

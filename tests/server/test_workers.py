@@ -1,4 +1,4 @@
-"""Several workers are one service: each answers, all agree, and none outlives the process that started it."""
+"""Several workers of one service: each answers, all are consistent, and all end with their parent."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def standing_still(pid: int) -> Iterator[None]:
 
 
 def workers_of(service: Service) -> set[int]:
-    """Once both are loaded."""
+    """After both are loaded."""
     eventually(lambda: len(named(service.family(), WORKER)) == 2)
     return named(service.family(), WORKER)
 
@@ -54,7 +54,7 @@ def test_each_worker_answers(service: Service) -> None:
 
 
 def scrape(service: Service) -> dict[str, set[str]]:
-    """The workers by the name of each series."""
+    """The workers in each series, by the name of the series."""
     text = httpx.get(f"{service.address}/metrics", trust_env=False, timeout=30, verify=NO_TLS).text
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):
@@ -80,14 +80,14 @@ def test_each_workers_metrics_hold_the_series_of_all(service: Service) -> None:
             assert {name: found[name] for name in names} == dict.fromkeys(names, everybody)
 
 
-def test_all_workers_hold_one_lease(service: Service) -> None:
+def test_all_workers_share_one_lease(service: Service) -> None:
     workers_of(service)
     with psycopg.connect(service.postgres.dsn("huajuan")) as connection:
         (held,) = connection.execute("SELECT name FROM operations.servers").fetchall()
     assert held[0].endswith(f":{service.process.pid}")
 
 
-def test_everybody_reads_at_once_what_they_wrote(service: Service) -> None:
+def test_each_user_reads_their_own_writes(service: Service) -> None:
     def story(number: int) -> None:
         at = service.address
         person = Person(f"person{number}", at)
@@ -103,7 +103,7 @@ def test_everybody_reads_at_once_what_they_wrote(service: Service) -> None:
         list(crowd.map(story, range(12)))
 
 
-def test_one_of_20_check_ins_is_paid(service: Service) -> None:
+def test_one_of_20_simultaneous_check_ins_counts(service: Service) -> None:
     eve = Person("eve", service.address)
     with ThreadPoolExecutor(20) as crowd:
         replies = list(crowd.map(lambda _: eve.check_in(service.address), range(20)))
@@ -119,8 +119,11 @@ def test_a_killed_worker_is_replaced(service: Service) -> None:
     assert str(killed) not in scrape(service)["huajuan_http_requests_total"]
 
 
-def test_nothing_outlives_a_killed_service_but_its_data(service: Service, module_folder: Path) -> None:
-    """Last in this file, for it ends the service of the tests above. The port is free again, too."""
+def test_all_processes_end_with_a_killed_service(service: Service, module_folder: Path) -> None:
+    """The last test of this file, because it ends the service of the tests above.
+
+    The port is free again, too.
+    """
     workers_of(service)
     fay = Person("fay", service.address)
     fay.check_in(service.address)

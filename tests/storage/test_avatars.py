@@ -1,4 +1,4 @@
-"""Portraits: what is uploaded comes out small and bare, and what only looks like a picture is refused."""
+"""Avatars: uploads become small pictures without metadata, and invalid pictures are rejected."""
 
 import io
 import struct
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from huajuan.storage.avatars import PortraitUnfit, make_portrait
+from huajuan.storage.avatars import InvalidAvatar, make_avatar
 
 
 def picture(
@@ -25,41 +25,41 @@ def opened(content: bytes) -> Image.Image:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_three_kinds_are_taken_and_made_small(kind: str) -> None:
-    assert opened(make_portrait(picture(kind))).size == (512, 256)
+def test_three_formats_are_accepted_and_scaled_down(kind: str) -> None:
+    assert opened(make_avatar(picture(kind))).size == (512, 256)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (512, 512), (30, 2000)])
-def test_nothing_is_made_larger(size: tuple[int, int]) -> None:
-    made = opened(make_portrait(picture(size=size)))
+def test_small_pictures_are_not_enlarged(size: tuple[int, int]) -> None:
+    made = opened(make_avatar(picture(size=size)))
     assert max(made.size) <= 512
     assert made.size == size or max(size) > 512
 
 
 def test_transparency_stays() -> None:
-    assert opened(make_portrait(picture(mode="RGBA"))).mode == "RGBA"
+    assert opened(make_avatar(picture(mode="RGBA"))).mode == "RGBA"
 
 
-def test_what_was_said_beside_the_pixels_is_gone() -> None:
+def test_metadata_is_removed() -> None:
     said = PngInfo()
     said.add_text("location", "at home")
     exif = Image.Exif()
     exif[0x010F] = "a camera"
     for content in (picture(pnginfo=said, exif=exif), picture("JPEG", exif=exif, comment=b"at home")):
-        made = make_portrait(content)
+        made = make_avatar(content)
         assert b"home" not in made
         assert b"camera" not in made
         assert not opened(made).getexif()
 
 
-def test_a_picture_taken_sideways_stands_upright() -> None:
+def test_a_rotated_picture_becomes_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert opened(make_portrait(picture("JPEG", (200, 100), exif=exif))).size == (100, 200)
+    assert opened(make_avatar(picture("JPEG", (200, 100), exif=exif))).size == (100, 200)
 
 
 def bomb(side: int) -> bytes:
-    """A well-formed PNG that claims `side` by `side` pixels in a few hundred bytes."""
+    """A well-formed PNG of a few hundred bytes whose header has `side` by `side` pixels."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
@@ -76,10 +76,10 @@ def bomb(side: int) -> bytes:
 
 
 @pytest.mark.parametrize("side", [5_000, 60_000, 2**31 - 1])
-def test_a_bomb_is_refused_in_constant_memory(side: int) -> None:
+def test_a_decompression_bomb_is_rejected_in_constant_memory(side: int) -> None:
     tracemalloc.start()
-    with pytest.raises(PortraitUnfit):
-        make_portrait(bomb(side))
+    with pytest.raises(InvalidAvatar):
+        make_avatar(bomb(side))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 << 20
@@ -99,13 +99,13 @@ def test_a_bomb_is_refused_in_constant_memory(side: int) -> None:
     ],
     ids=range(8),
 )
-def test_what_is_no_picture_is_refused(content: bytes) -> None:
-    with pytest.raises(PortraitUnfit):
-        make_portrait(content)
+def test_invalid_pictures_are_rejected(content: bytes) -> None:
+    with pytest.raises(InvalidAvatar):
+        make_avatar(content)
 
 
 @pytest.mark.parametrize("size", [(1, 70_000), (70_000, 1)])
-def test_a_side_beyond_what_pictures_have_is_unfit(size: tuple[int, int]) -> None:
-    """Each row costs the decoder memory of its own, whatever its length is."""
-    with pytest.raises(PortraitUnfit):
-        make_portrait(picture(size=size))
+def test_a_too_long_side_is_rejected(size: tuple[int, int]) -> None:
+    """Each row takes memory of the decoder, whatever its length is."""
+    with pytest.raises(InvalidAvatar):
+        make_avatar(picture(size=size))

@@ -1,4 +1,4 @@
-"""Pictures that people really have: large ones, odd ones, broken ones; and how much memory they take."""
+"""Avatars from real pictures: large, unusual and damaged ones, and the memory they take."""
 
 import io
 import struct
@@ -13,77 +13,77 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from huajuan.storage import avatars
-from huajuan.storage.avatars import PortraitUnfit, make_portrait
+from huajuan.storage.avatars import InvalidAvatar, make_avatar
 from tests.mutations import PNG_MODES, mutations, noise, samples, saved
 from tests.storage.test_avatars import bomb, opened, picture
 
 MEGAPIXELS = 1_000_000
-# What a decode may take at most, and what an interpreter takes that has loaded nothing but the decoder.
+# The maximum for a decode, and the memory of an interpreter that has only loaded the decoder.
 PEAK_BYTES_MAX = 256_000_000
 MEASURED = """
 import pathlib, sys
-from huajuan.storage.avatars import PortraitUnfit, make_portrait
+from huajuan.storage.avatars import InvalidAvatar, make_avatar
 try:
     with open(sys.argv[1], "rb") as file:
-        size = len(make_portrait(file))
-except PortraitUnfit:
+        size = len(make_avatar(file))
+except InvalidAvatar:
     size = 0
 (peak,) = (line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(size, int(peak) * 1024)
 """
 
 
-def test_a_rational_that_is_none_beside_the_orientation() -> None:
-    """-1/0 in EXIF: the orientation before it can be read, and nothing is written back."""
+def test_an_invalid_rational_does_not_hide_the_orientation() -> None:
+    """-1/0 in EXIF: the orientation before it is readable, and nothing is written back."""
     exif = Image.Exif()
     exif[0x0112] = 6
     content = bytearray(exif.tobytes())
-    odd = b"\x01\x53\x00\x0a\x00\x00\x00\x01\x00\x00\x00\x26"  # SampleFormat as a signed rational, behind the directory
+    odd = b"\x01\x53\x00\x0a\x00\x00\x00\x01\x00\x00\x00\x26"  # SampleFormat as a signed rational, after the directory
     (count,) = struct.unpack_from(">H", content, 14)
     content[14:16] = struct.pack(">H", count + 1)
     content[28:28] = odd
     content += struct.pack(">ii", -1, 0)
     upload = picture("JPEG", (200, 100), exif=bytes(content))
-    assert opened(make_portrait(upload)).size == (100, 200)
+    assert opened(make_avatar(upload)).size == (100, 200)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_every_orientation_is_honoured(kind: str, orientation: int) -> None:
-    """Of a picture with one dark corner, which is where it belongs afterwards."""
+    """The dark corner of the picture must be at its correct place afterwards."""
     upright = Image.new("L", (40, 20), 255)
     upright.paste(0, (0, 0, 10, 10))
     back = {2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}.get(orientation)
-    stored = upright.transpose(avatars._TURNS[back]) if back else upright
+    stored = upright.transpose(avatars._TRANSPOSITIONS[back]) if back else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
-    made = opened(make_portrait(saved(stored.convert("RGB"), kind, exif=exif, quality=95)))
+    made = opened(make_avatar(saved(stored.convert("RGB"), kind, exif=exif, quality=95)))
     assert made.size == (40, 20)
     assert made.convert("L").getpixel((4, 4)) < 60  # type: ignore[operator]
     assert made.convert("L").getpixel((36, 16)) > 200  # type: ignore[operator]
 
 
-def test_an_exif_that_cannot_be_read_leaves_the_picture_as_it_lies() -> None:
+def test_an_unreadable_exif_leaves_the_orientation() -> None:
     for exif in (b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff"):
-        assert opened(make_portrait(picture("JPEG", (200, 100), exif=exif))).size == (200, 100)
+        assert opened(make_avatar(picture("JPEG", (200, 100), exif=exif))).size == (200, 100)
 
 
-def test_sixteen_bits_of_grey_keep_their_picture() -> None:
+def test_16_bit_grey_is_converted() -> None:
     ramp = [65535 * x // 255 for x in range(256)]
     grey = Image.frombytes("I;16", (256, 1), b"".join(struct.pack("<H", level) for level in ramp))
-    made = opened(make_portrait(saved(grey, "PNG"))).convert("L")
+    made = opened(make_avatar(saved(grey, "PNG"))).convert("L")
     assert all(abs(made.getpixel((x, 0)) - x) <= 1 for x in range(256))  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
 @pytest.mark.parametrize("size", [(8, 8), (3000, 40)])
-def test_sixteen_bits_of_every_kind_keep_their_picture(
+def test_16_bit_pictures_of_all_modes_are_converted(
     colour: int, channels: int, size: tuple[int, int]
 ) -> None:
     level = struct.pack(">H", 0x4000)
     pixel = level * (channels - 1) + struct.pack(">H", 0xFFFF if colour in (4, 6) else 0x4000)
     content = png(size, 16, colour, (b"\0" + pixel * size[0]) * size[1])
-    made = opened(make_portrait(content)).convert("RGBA")
+    made = opened(make_avatar(content)).convert("RGBA")
     assert made.getpixel((0, 0)) == (0x40, 0x40, 0x40, 255)
 
 
@@ -98,8 +98,8 @@ def png(size: tuple[int, int], depth: int, colour: int, lines: bytes, interlaced
 
 
 @pytest.mark.parametrize("number", range(len(samples())))
-def test_every_sample_is_a_picture(number: int) -> None:
-    assert max(opened(make_portrait(samples()[number])).size) <= 512
+def test_all_samples_are_accepted(number: int) -> None:
+    assert max(opened(make_avatar(samples()[number])).size) <= 512
 
 
 @pytest.mark.parametrize(
@@ -111,11 +111,11 @@ def test_every_sample_is_a_picture(number: int) -> None:
     ],
 )
 @pytest.mark.parametrize("size", [(1500, 1100), (5000, 3), (3, 5000), (1025, 1025)])
-def test_what_is_made_small_looks_as_it_did(kind: str, mode: str, size: tuple[int, int]) -> None:
-    """One half red, the other blue, and nothing of either lost at a border of what is decoded at a time."""
+def test_a_scaled_picture_looks_the_same(kind: str, mode: str, size: tuple[int, int]) -> None:
+    """One half is red, the other blue, and no row is lost at a border of strips."""
     halves = Image.new("RGB", size, "red")
     halves.paste("blue", (0, size[1] // 2, *size) if size[1] > size[0] else (size[0] // 2, 0, *size))
-    made = opened(make_portrait(saved(halves.convert(mode), kind))).convert("RGB")
+    made = opened(make_avatar(saved(halves.convert(mode), kind))).convert("RGB")
     expected = halves.convert(mode).convert("RGB")
     for x, y in ((0, 0), (made.width - 1, made.height - 1)):
         there = expected.getpixel((x * size[0] // made.width, y * size[1] // made.height))
@@ -124,53 +124,53 @@ def test_what_is_made_small_looks_as_it_did(kind: str, mode: str, size: tuple[in
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_strips_make_the_same_as_the_whole(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+def test_strips_give_the_same_result_as_the_whole_picture(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     large = noise("L").convert(mode).resize((1100, 1040))
     if mode == "RGBA":
         large.putalpha(noise("L").resize(large.size))
     exif = Image.Exif()
     exif[0x0112] = 6
     content = saved(large, "PNG", exif=exif)
-    whole = make_portrait(content)
+    whole = make_avatar(content)
     monkeypatch.setattr(avatars, "DECODED_BYTES_MAX", 1000)
     monkeypatch.setattr(avatars, "STRIP_BYTES", 1100 * 4 * 7)
-    assert make_portrait(content) == whole
+    assert make_avatar(content) == whole
     for cut in (100, len(content) // 2, len(content) - 40):
-        with pytest.raises(PortraitUnfit):
-            make_portrait(content[:cut])
+        with pytest.raises(InvalidAvatar):
+            make_avatar(content[:cut])
 
 
-def test_of_what_moves_the_first_picture_is_taken() -> None:
+def test_the_first_frame_of_an_animation_is_used() -> None:
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
     for kind in ("PNG", "WEBP"):
         content = saved(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True)
-        assert opened(make_portrait(content)).convert("RGB").getpixel((5, 5)) == (255, 0, 0)
+        assert opened(make_avatar(content)).convert("RGB").getpixel((5, 5)) == (255, 0, 0)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_no_mutation_is_anything_but_a_picture_or_unfit(seed: int) -> None:
+def test_a_mutated_file_is_a_picture_or_rejected(seed: int) -> None:
     refused = 0
     for content in mutations(seed, 400):
         try:
-            make_portrait(content)
-        except PortraitUnfit:
+            make_avatar(content)
+        except InvalidAvatar:
             refused += 1
     assert 100 < refused < 400
 
 
-def test_no_mutation_of_a_png_in_strips_is_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mutated_png_in_strips_is_a_picture_or_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(avatars, "DECODED_BYTES_MAX", 0)
     for content in mutations(99, 400):
         try:
-            make_portrait(content)
-        except PortraitUnfit:
+            make_avatar(content)
+        except InvalidAvatar:
             continue
 
 
 @pytest.mark.parametrize(
     "error", [MemoryError, RecursionError, struct.error, SyntaxError, zlib.error, KeyError, OverflowError]
 )
-def test_every_error_of_a_decoder_is_an_unfit_picture(
+def test_each_error_of_a_decoder_is_an_invalid_avatar(
     monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     def broken(*_: Any) -> None:
@@ -178,33 +178,33 @@ def test_every_error_of_a_decoder_is_an_unfit_picture(
 
     monkeypatch.setattr(ImageFile, "load", broken)
     for kind in ("PNG", "JPEG"):
-        with pytest.raises(PortraitUnfit):
-            make_portrait(picture(kind))
+        with pytest.raises(InvalidAvatar):
+            make_avatar(picture(kind))
 
 
-def test_more_than_64_megapixels_are_refused_unread() -> None:
+def test_more_than_64_megapixels_are_rejected_without_decoding() -> None:
     for size in ((8001, 8000), (64_000_001, 1)):
-        with pytest.raises(PortraitUnfit):
-            make_portrait(png(size, 1, 0, b""))
-    with pytest.raises(PortraitUnfit):
-        make_portrait(bomb(8001))
+        with pytest.raises(InvalidAvatar):
+            make_avatar(png(size, 1, 0, b""))
+    with pytest.raises(InvalidAvatar):
+        make_avatar(bomb(8001))
 
 
-def test_a_jpeg_of_endless_scans_is_refused() -> None:
+def test_a_jpeg_with_many_scans_is_rejected() -> None:
     content = saved(noise("RGB"), "JPEG", progressive=True)
     scan = content.rindex(b"\xff\xda")
     end = content.rindex(b"\xff\xd9")
-    make_portrait(content)
-    with pytest.raises(PortraitUnfit):
-        make_portrait(content[:end] + content[scan:end] * 200 + content[end:])
+    make_avatar(content)
+    with pytest.raises(InvalidAvatar):
+        make_avatar(content[:end] + content[scan:end] * 200 + content[end:])
 
 
-def test_a_picture_is_read_from_where_a_file_is() -> None:
-    assert opened(make_portrait(io.BytesIO(picture("JPEG")))).size == (512, 256)
+def test_a_picture_is_read_from_a_file() -> None:
+    assert opened(make_avatar(io.BytesIO(picture("JPEG")))).size == (512, 256)
 
 
 def large(name: str) -> bytes:
-    """Flat, for what is decoded takes the same memory."""
+    """A picture of one colour; its decoded size does not depend on its content."""
     side = 8000
     if name == "RGB":
         return png((side, side), 8, 2, (b"\0" + b"\x20" * side * 3) * side)
@@ -226,8 +226,8 @@ def large(name: str) -> bytes:
         ("WebP", True), ("WebP that is too large", False),
     ],
 )  # fmt: skip
-def test_the_largest_take_no_more_memory_than_they_may(tmp_path: Path, name: str, fits: bool) -> None:
-    """A whole process, the interpreter with it."""
+def test_the_largest_pictures_stay_within_the_memory_limit(tmp_path: Path, name: str, fits: bool) -> None:
+    """A complete process, including the interpreter."""
     file = tmp_path / "upload"
     file.write_bytes(large(name))
     assert file.stat().st_size <= avatars.UPLOAD_BYTES_MAX
@@ -240,18 +240,18 @@ def test_the_largest_take_no_more_memory_than_they_may(tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize("mode", PNG_MODES)
-def test_a_png_of_every_mode_has_the_colours_it_had(mode: str) -> None:
-    made = opened(make_portrait(saved(noise(mode), "PNG")))
+def test_a_png_of_each_mode_keeps_its_colours(mode: str) -> None:
+    made = opened(make_avatar(saved(noise(mode), "PNG")))
     if mode != "I;16":
         shown = noise(mode).convert(made.mode)
         assert made.tobytes() == shown.tobytes()
 
 
-def test_a_photo_with_a_second_one_in_its_file_is_a_photo() -> None:
-    """Phones put a preview or a depth map behind the picture."""
+def test_a_photo_with_an_appended_picture_is_accepted() -> None:
+    """Phones append a preview or a depth map to the picture."""
     exif = Image.Exif()
     exif[0x0112] = 6
     first, second = (Image.new("RGB", (3000, 2000), colour) for colour in ("red", "blue"))
-    made = opened(make_portrait(saved(first, "MPO", save_all=True, append_images=[second], exif=exif)))
+    made = opened(make_avatar(saved(first, "MPO", save_all=True, append_images=[second], exif=exif)))
     assert made.size == (341, 512)
     assert made.convert("RGB").getpixel((100, 100)) == (254, 0, 0)

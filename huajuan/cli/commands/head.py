@@ -1,38 +1,43 @@
-"""`head`: the log's last position and link, to be published and held against the log later."""
+"""`head`: prints the log's last position and link, to publish it and compare the log with it later."""
 
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
 
-from huajuan.audit.connection import newest, stream_ids
-from huajuan.audit.signed_heads import head_at, signed, written
-from huajuan.cli.command import Verb
+from huajuan.audit.connection import read_log_head, stream_ids
+from huajuan.audit.signed_heads import encode_head, make_head, sign_head
+from huajuan.cli.command import CliCommand
+from huajuan.cli.database import open_log
 from huajuan.cli.files import file_to_write
-from huajuan.cli.output import log_of, result
-from huajuan.server.data_folder import data_folder_made, head_key
+from huajuan.cli.output import print_result
+from huajuan.server.data_folder import creating_data_folder, load_head_key
 from huajuan.settings import Settings
 
 
-def _words(parser: ArgumentParser) -> None:
+def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--sign", action="store_true", help="with the Ed25519 key of the data folder, made once"
+        "--sign",
+        action="store_true",
+        help="sign it with the Ed25519 key of the data folder, created at first use",
     )
-    parser.add_argument("--out", metavar="FILE", help="write it there")
+    parser.add_argument("--out", metavar="FILE", help="the output file")
 
 
-def _act(settings: Settings, words: Namespace) -> int:
-    with log_of(settings) as connection:
-        position, chain = newest(connection)
-        head = head_at(stream_ids(connection).installation(), position, chain, datetime.now(UTC))
-    if words.sign:
-        with data_folder_made(settings.data_folder) as folder:
-            head = signed(head, head_key(settings.data_folder))
+def _run(settings: Settings, arguments: Namespace) -> int:
+    with open_log(settings) as connection:
+        position, chain = read_log_head(connection)
+        head = make_head(stream_ids(connection).installation(), position, chain, datetime.now(UTC))
+    if arguments.sign:
+        with creating_data_folder(settings.data_folder) as folder:
+            head = sign_head(head, load_head_key(settings.data_folder))
             folder.keep()
-    if words.out is None:
-        result(written(head).decode().rstrip())
+    if arguments.out is None:
+        print_result(encode_head(head).decode().rstrip())
     else:
-        with file_to_write(words.out) as file:
-            file.write(written(head))
+        with file_to_write(arguments.out) as file:
+            file.write(encode_head(head))
     return 0
 
 
-HEAD = Verb("head", "tell the log's last position and link, as JSON, signed if you like", _act, _words)
+HEAD = CliCommand(
+    "head", "print the log's last position and link as JSON, optionally signed", _run, _add_arguments
+)

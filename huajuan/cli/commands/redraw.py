@@ -1,4 +1,4 @@
-"""`redraw`: a recorded picture drawn again by what the log says of it, and whether the pixels are equal."""
+"""`redraw`: draws a recorded picture again with its recorded parameters, and compares the pixels."""
 
 import hashlib
 import re
@@ -7,22 +7,23 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import IO, Any
 from uuid import UUID, uuid4
 
-from huajuan.cli.command import CannotDo, Verb
-from huajuan.cli.database import database_there_is, opened_pool, opened_store
+from huajuan.cli.command import CliCommand, CommandError
+from huajuan.cli.database import connect_pool, existing_database, open_store
 from huajuan.cli.files import file_to_write
-from huajuan.cli.output import aside, printable, result, result_as_json
-from huajuan.cli.run_async import run_until_told
+from huajuan.cli.output import log, print_json, print_result, printable
+from huajuan.cli.run_async import run_until_signal
 from huajuan.domain.image import Image
-from huajuan.domain.inference_servers import Studio
-from huajuan.domain.server_address import one_of_each
+from huajuan.domain.inference_servers import InferenceServers
+from huajuan.domain.server_address import deduplicate_servers
 from huajuan.inference_client import Graph, InferenceError, not_applied
-from huajuan.inference_client.comparing import Comparison, compare
-from huajuan.jobs.redraw import NotToRedraw, Redrawn, redraw, refuse_to_redraw
-from huajuan.jobs.workflows import Workflows
+from huajuan.inference_client.picture import Comparison, compare
+from huajuan.jobs.redraw import RedrawRefused, RedrawResult, redraw, require_redrawable
+from huajuan.jobs.workflows import WorkflowStore
+from huajuan.limits import limits_of
 from huajuan.postgres.statements import Statements
-from huajuan.server.demo_process import demo_painter
+from huajuan.server.demo_process import running_demo_comfyui
 from huajuan.settings import Settings
-from huajuan.storage.pictures import PictureMissing, Pictures, PlaceUnusable
+from huajuan.storage.pictures import PictureMissing, Pictures, StorageUnusable
 
 PIXELS_DIFFER = 2
 _ADDRESS = re.compile(
@@ -34,101 +35,100 @@ SELECT originator_id FROM log.huajuan_events WHERE notification_id = %(position)
 """
 
 
-def _words(parser: ArgumentParser) -> None:
+def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("image", metavar="IMAGE", help="the picture's id, its address, or the job's UUID")
-    parser.add_argument("--save", metavar="FILE", help="keep the new picture")
-    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument("--save", metavar="FILE", help="store the new picture in this file")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _act(settings: Settings, words: Namespace) -> int:
-    """Exit 2 when the pixels differ. Nothing is charged, and nothing is written to the log."""
-    with _file_to_keep_it(words.save) as file:
-        before, again = _drawn(settings, words.image)
+def _run(settings: Settings, arguments: Namespace) -> int:
+    """Returns 2 if the pixels differ. Costs no points, and writes nothing to the log."""
+    with _open_output(arguments.save) as file:
+        before, again = _redraw(settings, arguments.image)
         if file:
             file.write(again.drawn.content)
-    return _tell(compare(before, again.drawn.content), again, as_json=words.json)
+    return _report(compare(before, again.drawn.content), again, as_json=arguments.json)
 
 
-def _file_to_keep_it(name: str | None) -> AbstractContextManager[IO[bytes] | None]:
-    """Opened before anything is drawn, for it may turn out that nothing can be written there."""
+def _open_output(name: str | None) -> AbstractContextManager[IO[bytes] | None]:
+    """Opened before the drawing, so that an unwritable file is an error at once."""
     return nullcontext() if name is None else file_to_write(name)
 
 
-def _drawn(settings: Settings, named: str) -> tuple[bytes, Redrawn]:
+def _redraw(settings: Settings, name: str) -> tuple[bytes, RedrawResult]:
     with ExitStack() as stack:
-        database = stack.enter_context(database_there_is(settings))
+        database = stack.enter_context(existing_database(settings))
         try:
-            return run_until_told(_redraw(settings, database.dsn, named, stack))
-        except (InferenceError, NotToRedraw, PlaceUnusable) as error:
-            raise CannotDo(f"not redrawn: {_why(error)}") from None
+            return run_until_signal(_redraw_at(settings, database.dsn, name, stack))
+        except (InferenceError, RedrawRefused, StorageUnusable) as error:
+            raise CommandError(f"not redrawn: {_reason(error)}") from None
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return printable(error.reason if isinstance(error, InferenceError) else error)
 
 
-async def _redraw(settings: Settings, dsn: str, named: str, stack: ExitStack) -> tuple[bytes, Redrawn]:
-    """The picture as it is kept, and the new one."""
-    image, workflow, urls = await _on_record(settings, dsn, named)
-    before = await _stored(settings, image)
+async def _redraw_at(settings: Settings, dsn: str, name: str, stack: ExitStack) -> tuple[bytes, RedrawResult]:
+    """The stored picture, and the new one."""
+    image, workflow, urls = await _load(settings, dsn, name)
+    before = await _stored_picture(settings, image)
     if not settings.comfyui_urls:
-        urls = [*urls, stack.enter_context(demo_painter()).url()]
+        urls = [*urls, stack.enter_context(running_demo_comfyui()).url()]
     if not urls:
-        raise CannotDo("an admin has removed every server that HUAJUAN_COMFYUI_URLS names")
+        raise CommandError("an admin has removed all servers of HUAJUAN_COMFYUI_URLS")
     steps = "the workflow's own" if "steps" in not_applied(workflow) else image.steps
-    aside(f"drawing {image.id} again, {image.width}x{image.height} pixels in {steps} steps")
-    limits, checkpoint = settings.painter_limits, settings.checkpoint
+    log(f"drawing {image.id} again, {image.width}x{image.height} pixels in {steps} steps")
+    limits, checkpoint = limits_of(settings).inference_client, settings.checkpoint
     return before, await redraw(image, workflow, uuid4(), urls, limits, checkpoint, before=before)
 
 
-async def _on_record(settings: Settings, dsn: str, named: str) -> tuple[Image, Graph, list[str]]:
-    """With the addresses of the servers that draw, as the setting and admins say."""
-    async with opened_pool(settings, dsn) as pool, opened_store(settings, dsn) as store:
-        statements = Statements(pool, settings.log.reconnect_seconds_max)
-        image_id = await _image_id(statements, named)
-        image = refuse_to_redraw(await store.find(Image, image_id) if image_id else None)
-        studio = await store.find(Studio, store.stream_ids.studio())
+async def _load(settings: Settings, dsn: str, name: str) -> tuple[Image, Graph, list[str]]:
+    """The image, its workflow, and the addresses of the inference servers by the setting and by admins."""
+    async with connect_pool(settings, dsn) as pool, open_store(settings, dsn) as store:
+        statements = Statements(pool, settings.log_reconnect_seconds_max)
+        image_id = await _image_id(statements, name)
+        image = require_redrawable(await store.find(Image, image_id) if image_id else None)
+        studio = await store.find(InferenceServers, store.stream_ids.studio())
         configured = settings.comfyui_urls
-        urls = studio.painters(configured) if studio else one_of_each(configured)
-        return image, await Workflows(statements).find(image.workflow), urls
+        urls = studio.urls(configured) if studio else deduplicate_servers(configured)
+        return image, await WorkflowStore(statements).find(image.workflow), urls
 
 
-async def _image_id(statements: Statements, named: str) -> UUID | None:
-    if _NUMBER.fullmatch(named):
-        rows = await statements.run(_DRAWN_AT, {"position": int(named)})
+async def _image_id(statements: Statements, name: str) -> UUID | None:
+    if _NUMBER.fullmatch(name):
+        rows = await statements.run(_DRAWN_AT, {"position": int(name)})
         return rows[0][0] if rows else None
-    if address := _ADDRESS.search(named.lower()):
+    if address := _ADDRESS.search(name.lower()):
         return UUID(address[1])
-    raise CannotDo(f"{printable(named)} is no picture's id, address or UUID")
+    raise CommandError(f"{printable(name)} is not a picture's id, address or UUID")
 
 
-async def _stored(settings: Settings, image: Image) -> bytes:
-    """The picture as it is kept. Raises `CannotDo` when it is gone, or is not what was recorded."""
+async def _stored_picture(settings: Settings, image: Image) -> bytes:
+    """Raises `CommandError` if the stored picture is missing, or differs from the record."""
     key = image.picture or ""
     pictures = Pictures.at(settings.storage_place)
     try:
-        content = await pictures.read(key, 0, (await pictures.look(key)).size)
+        content = await pictures.read(key, 0, (await pictures.look_up(key)).size)
     except PictureMissing:
-        raise CannotDo(f"the stored picture {key} is gone: there is nothing to compare with") from None
+        raise CommandError(f"the stored picture {key} is missing: there is nothing to compare with") from None
     if hashlib.sha256(content).hexdigest() != image.digest:
-        raise CannotDo(f"the stored picture {key} is not the one on record: its SHA-256 is another")
+        raise CommandError(f"the stored picture {key} differs from the record: it has another SHA-256")
     return content
 
 
-def _tell(found: Comparison, again: Redrawn, *, as_json: bool) -> int:
-    for difference in again.otherwise:
-        aside(f"not as it was drawn: {printable(difference)}")
+def _report(found: Comparison, again: RedrawResult, *, as_json: bool) -> int:
+    for difference in again.differences:
+        log(f"drawn differently: {printable(difference)}")
     if as_json:
-        result_as_json(_as_json(found, again))
+        print_json(_as_json(found, again))
     else:
-        result(_told(found, again))
+        print_result(_describe(found, again))
     return 0 if found.are_equal else PIXELS_DIFFER
 
 
-def _told(found: Comparison, again: Redrawn) -> str:
-    by = printable(
-        f"{again.drawn.version or 'a painter'} at {again.host} with {again.drawn.checkpoint or 'no checkpoint'}"
-    )
+def _describe(found: Comparison, again: RedrawResult) -> str:
+    version = again.drawn.version or "an inference server"
+    by = printable(f"{version} at {again.server} with {again.drawn.checkpoint or 'no checkpoint'}")
     width, height = found.size
     if found.are_equal:
         return f"equal: all {width * height:,} pixels; drawn again by {by}"
@@ -138,17 +138,17 @@ def _told(found: Comparison, again: Redrawn) -> str:
     )
 
 
-def _as_json(found: Comparison, again: Redrawn) -> dict[str, Any]:
+def _as_json(found: Comparison, again: RedrawResult) -> dict[str, Any]:
     return {
         "equal": found.are_equal,
         "pixels": found.size[0] * found.size[1],
         "pixels_differing": found.pixels_differing,
         "difference_max": found.difference_max,
-        "host": again.host,
+        "host": again.server,
         "checkpoint": again.drawn.checkpoint,
         "painter": again.drawn.version,
-        "otherwise": again.otherwise,
+        "otherwise": again.differences,
     }
 
 
-REDRAW = Verb("redraw", "draw a recorded picture again, and say whether the pixels are equal", _act, _words)
+REDRAW = CliCommand("redraw", "draw a recorded picture again, and compare the pixels", _run, _add_arguments)

@@ -1,37 +1,37 @@
-"""`storage`: which store holds the pictures."""
+"""`storage`: decides which store holds the pictures of this installation."""
 
 from argparse import ArgumentParser, Namespace
 
-from huajuan.cli.command import CannotDo, Verb
-from huajuan.cli.database import database_there_is
-from huajuan.cli.output import aside, result
-from huajuan.server.picture_store import IN_MEMORY, adopt_store
+from huajuan.cli.command import CliCommand, CommandError
+from huajuan.cli.database import existing_database
+from huajuan.cli.output import log, print_result
+from huajuan.server.picture_store import IN_MEMORY, adopt_picture_store
 from huajuan.settings import Settings
 
 
-def _words(parser: ArgumentParser) -> None:
+def _add_arguments(parser: ArgumentParser) -> None:
     acts = parser.add_subparsers(dest="act_on_storage", required=True, metavar="ACT")
     text = "make the store of HUAJUAN_STORAGE_URL the one that holds this installation's pictures"
     acts.add_parser("adopt", help=text, description=text)
 
 
-def _act(settings: Settings, _: Namespace) -> int:
+def _run(settings: Settings, _: Namespace) -> int:
     if settings.storage_place.startswith(IN_MEMORY):
-        raise CannotDo("a store in memory belongs to nobody: it ends with its process")
-    with database_there_is(settings) as database:
-        adopted = adopt_store(settings, database.dsn)
+        raise CommandError("a store in memory cannot be adopted: it ends with its process")
+    with existing_database(settings) as database:
+        adopted = adopt_picture_store(settings, database.dsn)
     if adopted.is_new:
-        result(
-            f"{settings.storage_shown} holds the pictures of this installation from now on; before, it belonged to "
-            f"{adopted.before}"
+        print_result(
+            f"{settings.storage_shown} holds the pictures of this installation from now on; "
+            f"before, it belonged to {adopted.before}"
         )
     else:
-        result(f"{settings.storage_shown} holds the pictures of this installation already")
+        print_result(f"{settings.storage_shown} holds the pictures of this installation already")
     if adopted.sampled:
-        result(f"{adopted.found} of {adopted.sampled} sampled pictures are in it")
+        print_result(f"{adopted.found} of {adopted.sampled} sampled pictures are in it")
     if adopted.found < adopted.sampled:
-        aside("the missing ones are answered with 404 until they are copied into it")
+        log("the API answers 404 for the missing ones until they are copied into it")
     return 0
 
 
-STORAGE = Verb("storage", "say which store holds the pictures", _act, _words)
+STORAGE = CliCommand("storage", "decide which store holds the pictures", _run, _add_arguments)

@@ -1,4 +1,4 @@
-"""`users`: acts of the operator on one account, and the accounts that wait for approval."""
+"""`users`: approves, rejects, bans or unbans an account, resets its check-in, and lists pending accounts."""
 
 import asyncio
 from argparse import ArgumentParser, Namespace
@@ -7,81 +7,78 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 from uuid import UUID
 
-from huajuan.cli.accounts import account_named, account_words
-from huajuan.cli.arguments import reason_given, whole_number
-from huajuan.cli.command import CannotDo, Verb
-from huajuan.cli.database import database_there_is, opened_pool, opened_store
-from huajuan.cli.output import printable, report_done, result
-from huajuan.commands.approve_account import approve_account
-from huajuan.commands.ban_account import ban_account
+from huajuan.cli.accounts import add_account_arguments, resolve_account
+from huajuan.cli.arguments import parse_reason, whole_number
+from huajuan.cli.command import CliCommand, CommandError
+from huajuan.cli.database import connect_pool, existing_database, open_store
+from huajuan.cli.output import print_done, print_result, printable
 from huajuan.commands.erase_account import reject_account
-from huajuan.commands.reset_check_in import reset_check_in
-from huajuan.commands.unban_account import unban_account
+from huajuan.commands.moderation import approve_account, ban_account, reset_check_in, unban_account
 from huajuan.domain.refusals import AlreadyBanned, NotBanned, NotPending, NotRegistered
 from huajuan.event_store.store import EventStore
 from huajuan.http.serializers import wire_time
 from huajuan.postgres.statements import Statements
-from huajuan.projections.queries.read_tables import ReadTables
-from huajuan.projections.users import PendingUser, pending_users
+from huajuan.projections.engine.table import ReadTables
+from huajuan.projections.queries.accounts import PendingUser, list_pending_users
 from huajuan.settings import Settings
-from huajuan.storage.erasures import Erasures
+from huajuan.storage.deletions import Erasures
 
 PENDING = "pending"
 LIMIT = 100
 
 
-class Opened(NamedTuple):
-    """The event store and the database that an act works with."""
+class OpenedDatabase(NamedTuple):
+    """The event store and the database connections for one act."""
 
     store: EventStore
     statements: Statements
 
 
-class Act(NamedTuple):
-    """`done` and each of `refused` are lines about `{name}`."""
+class UserAct(NamedTuple):
+    """An act on one account. `done` and the values of `errors` are messages with `{name}`."""
 
     help: str
-    command: Callable[[Opened, UUID, str], Awaitable[object]]
+    command: Callable[[OpenedDatabase, UUID, str], Awaitable[object]]
     done: str
-    refused: dict[type[Exception], str]
+    errors: dict[type[Exception], str]
 
 
 def _on_store(
     command: Callable[[EventStore, UUID, str], Awaitable[object]],
-) -> Callable[[Opened, UUID, str], Awaitable[object]]:
+) -> Callable[[OpenedDatabase, UUID, str], Awaitable[object]]:
     return lambda opened, account_id, reason: command(opened.store, account_id, reason)
 
 
-async def _reject(opened: Opened, account_id: UUID, reason: str) -> None:
+async def _reject(opened: OpenedDatabase, account_id: UUID, reason: str) -> None:
     await reject_account(opened.store, Erasures(opened.statements), account_id, reason)
 
 
 _UNKNOWN: dict[type[Exception], str] = {NotRegistered: "there is no account {name}"}
 _NOT_PENDING: dict[type[Exception], str] = {**_UNKNOWN, NotPending: "{name} does not wait for approval"}
 ACTS = {
-    "approve": Act(
-        "let an account in that waits for approval",
+    "approve": UserAct(
+        "approve an account that waits for approval",
         _on_store(approve_account),
         "{name} may log in now",
         _NOT_PENDING,
     ),
-    "reject": Act(
+    "reject": UserAct(
         "erase an account that waits for approval", _reject, "{name} is rejected and erased", _NOT_PENDING
     ),
-    "reset-check-in": Act(
-        "let an account check in today, whatever day its last check-in was for",
+    "reset-check-in": UserAct(
+        "let an account check in again today",
         _on_store(reset_check_in),
         "{name} may check in again",
         _UNKNOWN,
     ),
-    "ban": Act(
-        "ban an account, an admin's too: its sessions end, and nobody logs in to it",
+    "ban": UserAct(
+        "ban an account, also an admin's: its sessions end, and log-ins are rejected",
         _on_store(ban_account),
         "{name} is banned now",
-        {**_UNKNOWN, AlreadyBanned: "{name} is banned already"},
+        {**_UNKNOWN, AlreadyBanned: "{name} is already banned"},
     ),
-    "unban": Act(
-        "take a ban back",
+    "unban": UserAct(
+        "lift a ban",
         _on_store(unban_account),
         "{name} is banned no more",
         {**_UNKNOWN, NotBanned: "{name} is not banned"},
@@ -89,57 +86,61 @@ ACTS = {
 }
 
 
-def _words(parser: ArgumentParser) -> None:
+def _add_arguments(parser: ArgumentParser) -> None:
     acts = parser.add_subparsers(dest="act_on_user", required=True, metavar="ACT")
     for name, act in ACTS.items():
-        under = acts.add_parser(name, help=act.help, description=act.help)
-        account_words(under)
-        under.add_argument("--reason", required=True, help="goes on record")
+        subparser = acts.add_parser(name, help=act.help, description=act.help)
+        add_account_arguments(subparser)
+        subparser.add_argument("--reason", required=True, help="recorded in the log")
     text = "list the accounts that wait for approval: id, time, name, e-mail address"
-    under = acts.add_parser(PENDING, help=text, description=text)
-    under.add_argument("--limit", type=whole_number, default=LIMIT, metavar="N", help="how many at most")
+    subparser = acts.add_parser(PENDING, help=text, description=text)
+    subparser.add_argument(
+        "--limit", type=whole_number, default=LIMIT, metavar="N", help="the maximum number of accounts"
+    )
 
 
-def _act(settings: Settings, words: Namespace) -> int:
-    if words.act_on_user == PENDING:
-        return _list_pending(settings, words.limit)
-    reason = reason_given(words.reason)
-    with database_there_is(settings) as database:
-        report_done(asyncio.run(_carry_out(settings, database.dsn, words, reason)))
+def _run(settings: Settings, arguments: Namespace) -> int:
+    if arguments.act_on_user == PENDING:
+        return _list_pending(settings, arguments.limit)
+    reason = parse_reason(arguments.reason)
+    with existing_database(settings) as database:
+        print_done(asyncio.run(_act(settings, database.dsn, arguments, reason)))
     return 0
 
 
-async def _carry_out(settings: Settings, dsn: str, words: Namespace, reason: str) -> str:
-    act = ACTS[words.act_on_user]
-    async with _opened(settings, dsn) as opened:
-        whom = await account_named(opened.store, words)
+async def _act(settings: Settings, dsn: str, arguments: Namespace, reason: str) -> str:
+    act = ACTS[arguments.act_on_user]
+    async with _open(settings, dsn) as opened:
+        account = await resolve_account(opened.store, arguments)
         try:
-            await act.command(opened, whom.account_id, reason)
-        except tuple(act.refused) as refusal:
-            raise CannotDo(act.refused[type(refusal)].format(name=whom.name)) from None
-    return act.done.format(name=whom.name)
+            await act.command(opened, account.account_id, reason)
+        except tuple(act.errors) as error:
+            raise CommandError(act.errors[type(error)].format(name=account.name)) from None
+    return act.done.format(name=account.name)
 
 
 @asynccontextmanager
-async def _opened(settings: Settings, dsn: str) -> AsyncIterator[Opened]:
-    async with opened_pool(settings, dsn) as pool, opened_store(settings, dsn) as store:
-        yield Opened(store, Statements(pool, settings.log.reconnect_seconds_max))
+async def _open(settings: Settings, dsn: str) -> AsyncIterator[OpenedDatabase]:
+    async with connect_pool(settings, dsn) as pool, open_store(settings, dsn) as store:
+        yield OpenedDatabase(store, Statements(pool, settings.log_reconnect_seconds_max))
 
 
 def _list_pending(settings: Settings, limit: int) -> int:
     if limit < 1:
-        raise CannotDo("--limit must be at least 1")
-    with database_there_is(settings) as database:
+        raise CommandError("--limit must be at least 1")
+    with existing_database(settings) as database:
         for user in asyncio.run(_pending(settings, database.dsn, limit)):
             name, email = printable(user.username), printable(user.email)
-            result(f"{user.id}  {wire_time(user.create_time)}  {name}  {email}")
+            print_result(f"{user.id}  {wire_time(user.create_time)}  {name}  {email}")
     return 0
 
 
 async def _pending(settings: Settings, dsn: str, limit: int) -> list[PendingUser]:
-    async with opened_pool(settings, dsn) as pool:
-        tables = ReadTables(Statements(pool, settings.log.reconnect_seconds_max))
-        return await pending_users(tables, limit, 0)
+    async with connect_pool(settings, dsn) as pool:
+        tables = ReadTables(Statements(pool, settings.log_reconnect_seconds_max))
+        return await list_pending_users(tables, limit, 0)
 
 
-USERS = Verb("users", "approve, reject, ban or unban an account, or let it check in again", _act, _words)
+USERS = CliCommand(
+    "users", "approve, reject, ban or unban an account, or reset its check-in", _run, _add_arguments
+)

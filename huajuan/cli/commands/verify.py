@@ -1,73 +1,100 @@
-"""`verify`: whether any byte of the log, or of an export, was changed, and what was done to it."""
+"""`verify`: whether any byte of the log, of an export, or of the stored pictures was changed."""
 
 import re
 from argparse import ArgumentParser, Namespace
+from collections import Counter
 from functools import partial
 
 import msgspec
 
-from huajuan.audit.connection import newest, stream_ids
-from huajuan.audit.errors import AuditError
-from huajuan.audit.exports import open_export, pages_of, read_header
-from huajuan.audit.gaps import first_gap
-from huajuan.audit.log_pages import log_pages
+from huajuan.audit.connection import AuditError, read_log_head, stream_ids
+from huajuan.audit.exports import open_export, read_header, read_pages
+from huajuan.audit.hash_chain import log_pages
 from huajuan.audit.signed_heads import Head, read_head
-from huajuan.audit.verify import Claim, Verdict, verify
-from huajuan.cli.arguments import file_named
-from huajuan.cli.command import Verb
-from huajuan.cli.output import log_of, result, result_as_json
-from huajuan.cli.picture_report import Stored, compare_stored
+from huajuan.audit.stored_pictures import PictureCheck, PictureFault, check_pictures
+from huajuan.audit.stream_gaps import find_first_gap
+from huajuan.audit.verify import Verdict, VerificationTarget, verify
+from huajuan.cli.arguments import require_file_name
+from huajuan.cli.command import CliCommand
+from huajuan.cli.database import open_log
+from huajuan.cli.output import print_json, print_result, printable
 from huajuan.cli.progress import progress
-from huajuan.settings import Settings
+from huajuan.observability.redaction import without_address_secrets
+from huajuan.settings import PREFIX, Settings
+from huajuan.storage.pictures import Pictures, StorageUnusable
 
+# Bounds the memory of the report if the store has lost all pictures.
+FAULTS_MAX = 10_000
 _KEY = re.compile(r"[0-9a-f]{64}")
+_HEAD_RESULTS = {True: "ok", False: "BAD", None: "not looked at:"}
 
 
-def _words(parser: ArgumentParser) -> None:
+class FaultyPicture(msgspec.Struct):
+    """A picture that differs from the log; `position` is that of its `image.drawn`."""
+
+    picture: str
+    position: int
+    fault: PictureFault
+    detail: str
+
+
+class PictureReport(msgspec.Struct):
+    """The number of pictures with each result; `faults` has at most `FAULTS_MAX` of the faulty ones."""
+
+    whole: bool
+    same: int
+    gone: int
+    missing: int
+    changed: int
+    unreadable: int
+    faults: list[FaultyPicture]
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="an export; without one, the log is verified")
     parser.add_argument(
-        "--against", action="append", default=[], metavar="HEAD", help="a published head; may be given again"
+        "--against", action="append", default=[], metavar="HEAD", help="a published head; may be repeated"
     )
-    parser.add_argument("--public-key", metavar="HEX", help="only heads signed with this key count")
+    parser.add_argument("--public-key", metavar="HEX", help="accept only heads signed with this key")
     parser.add_argument(
         "--pictures",
         action="store_true",
-        help="also compare every stored picture with the digest that the log has on record, and name those that "
-        "are missing or changed; uploaded avatars have none. Deleted and erased pictures need not be there",
+        help="also compare each stored picture with the digest in the log, and list missing and changed "
+        "ones; uploaded avatars have no digest. Deleted and erased pictures may be missing",
     )
-    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
-        "Exit status: 0 if all is whole, 1 if it is not or could not be looked at, 130 if told to stop."
+        "Exit status: 0 if everything is whole, 1 if it is not or could not be verified, "
+        "130 after a stop signal."
     )
 
 
-def _act(settings: Settings, words: Namespace) -> int:
-    key = _public_key(words.public_key)
-    heads = {path: read_head(file_named(path)) for path in words.against}
-    if key and not heads:
-        raise AuditError("--public-key says whose heads count: name them with --against")
-    if words.file is not None and words.pictures:
-        raise AuditError("--pictures compares with the log itself: give no FILE")
-    if words.file is None:
-        verdict = _verify_log(settings, heads, key)
-    else:
-        verdict = _verify_file(file_named(words.file), heads, key)
-    if not words.json:
-        _tell(verdict)
-    pictures = compare_stored(settings, tell=not words.json) if words.pictures else None
+def _run(settings: Settings, arguments: Namespace) -> int:
+    verdict = _verify(settings, arguments)
+    if not arguments.json:
+        _print_verdict(verdict)
+    print_faults = not arguments.json
+    pictures = verify_pictures(settings, print_faults=print_faults) if arguments.pictures else None
     whole = verdict.whole and (pictures is None or pictures.whole)
-    if words.json:
-        found = msgspec.to_builtins(verdict) | {"whole": whole}
-        result_as_json(found | ({"pictures": pictures} if pictures else {}))
+    if arguments.json:
+        report = msgspec.to_builtins(verdict) | {"whole": whole}
+        print_json(report | ({"pictures": pictures} if pictures else {}))
     else:
-        result(
-            "whole" if whole else "NOT PROVED WHOLE" if _is_only_unproved(verdict, pictures) else "NOT WHOLE"
-        )
+        unproved = not verdict.damage and (pictures is None or pictures.whole)
+        print_result("whole" if whole else "NOT PROVED WHOLE" if unproved else "NOT WHOLE")
     return 0 if whole else 1
 
 
-def _is_only_unproved(verdict: Verdict, pictures: Stored | None) -> bool:
-    return not verdict.damage and (pictures is None or pictures.whole)
+def _verify(settings: Settings, arguments: Namespace) -> Verdict:
+    key = _public_key(arguments.public_key)
+    heads = {path: read_head(require_file_name(path)) for path in arguments.against}
+    if key and not heads:
+        raise AuditError("--public-key applies to heads: name them with --against")
+    if arguments.file is None:
+        return _verify_log(settings, heads, key)
+    if arguments.pictures:
+        raise AuditError("--pictures compares with the log itself: omit FILE")
+    return _verify_file(require_file_name(arguments.file), heads, key)
 
 
 def _public_key(text: str | None) -> str | None:
@@ -77,35 +104,81 @@ def _public_key(text: str | None) -> str | None:
 
 
 def _verify_log(settings: Settings, heads: dict[str, Head], key: str | None) -> Verdict:
-    """Up to the event that is the last when it begins; the service may go on meanwhile."""
-    with log_of(settings) as connection:
-        last, _ = newest(connection)
-        claim = Claim(str(stream_ids(connection).installation()))
-        with progress("verify", last) as told:
-            return verify(
-                log_pages(connection, last), claim, heads, key, told, partial(first_gap, connection)
-            )
+    """Up to the last event at the start; the service may append events meanwhile."""
+    with open_log(settings) as connection:
+        last, _ = read_log_head(connection)
+        target = VerificationTarget(str(stream_ids(connection).installation()))
+        find_gap = partial(find_first_gap, connection)
+        with progress("verify", last) as on_progress:
+            return verify(log_pages(connection, last), target, heads, key, on_progress, find_gap)
 
 
 def _verify_file(path: str, heads: dict[str, Head], key: str | None) -> Verdict:
     with open_export(path) as file:
         header = read_header(file, path)
         before = header.first - 1
-        claim = Claim(header.installation, before, bytes.fromhex(header.chain), header.last)
-        with progress("verify", header.last - before) as told:
-            return verify(pages_of(file), claim, heads, key, lambda position: told(position - before))
+        target = VerificationTarget(header.installation, before, bytes.fromhex(header.chain), header.last)
+        with progress("verify", header.last - before) as on_progress:
+            return verify(
+                read_pages(file), target, heads, key, lambda position: on_progress(position - before)
+            )
 
 
-def _tell(verdict: Verdict) -> None:
-    if verdict.damage:
-        result(f"DAMAGED at position {verdict.damage.position}: {verdict.damage.kind}: {verdict.damage.says}")
-    if verdict.position == 0 and not verdict.damage:
-        result("the log has no events")
+def _print_verdict(verdict: Verdict) -> None:
+    if damage := verdict.damage:
+        print_result(f"DAMAGED at position {damage.position}: {damage.kind}: {damage.says}")
+    elif verdict.position == 0:
+        print_result("the log has no events")
     if verdict.position > verdict.began_at:
-        result(f"positions {verdict.began_at + 1} to {verdict.position} hold together, up to {verdict.chain}")
+        first = verdict.began_at + 1
+        print_result(f"positions {first} to {verdict.position} hold together, up to {verdict.chain}")
     for head in verdict.heads:
-        result(f"{_WORDS[head.holds]} head {head.name} of position {head.position}: {head.says}")
+        print_result(f"{_HEAD_RESULTS[head.holds]} head {head.name} of position {head.position}: {head.says}")
 
 
-_WORDS = {True: "ok", False: "BAD", None: "not looked at:"}
-VERIFY = Verb("verify", "prove that no byte of the log, or of an export, was changed", _act, _words)
+def verify_pictures(settings: Settings, *, print_faults: bool) -> PictureReport:
+    """Compares the stored pictures with the log. Raises `AuditError` if the store is unavailable."""
+    counts: Counter[str] = Counter()
+    faults: list[FaultyPicture] = []
+    with open_log(settings) as connection:
+        last, _ = read_log_head(connection)
+        with progress("verify pictures", last) as on_progress:
+            for check in check_pictures(connection, _open_pictures(settings), last, on_progress):
+                counts["gone" if check.is_gone else check.fault or "same"] += 1
+                if check.fault and len(faults) < FAULTS_MAX:
+                    faults.append(FaultyPicture(check.picture, check.position, check.fault, check.detail))
+                if check.fault and print_faults:
+                    _print_fault(check, check.fault)
+    names = ("same", "gone", "missing", "changed", "unreadable")
+    found = {name: counts[name] for name in names}
+    report = PictureReport(whole=not any(found[name] for name in names[2:]), **found, faults=faults)
+    if print_faults:
+        _print_counts(report)
+    return report
+
+
+def _open_pictures(settings: Settings) -> Pictures:
+    place = settings.storage_place
+    try:
+        return Pictures.at(place, make=False)
+    except StorageUnusable as error:
+        reason = without_address_secrets(str(error), place)
+        raise AuditError(f"{PREFIX}STORAGE_URL is {settings.storage_shown!r}: {reason}") from None
+
+
+def _print_fault(check: PictureCheck, fault: PictureFault) -> None:
+    detail = f": {printable(check.detail)}" if check.detail else ""
+    print_result(f"{fault.upper()} picture {printable(check.picture)} of position {check.position}{detail}")
+
+
+def _print_counts(report: PictureReport) -> None:
+    print_result(
+        f"{report.same:,} pictures as on record, {report.gone:,} gone as on record, "
+        f"{report.missing:,} missing, {report.changed:,} changed, "
+        f"{report.unreadable:,} unreadable; avatars have no digest on record"
+    )
+
+
+VERIFY = CliCommand(
+    "verify", "prove that no byte of the log, or of an export, was changed", _run, _add_arguments
+)

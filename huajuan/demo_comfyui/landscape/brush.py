@@ -1,4 +1,4 @@
-"""Washes, clouds and soft masks: the painter's means, all in greys and plain colours."""
+"""Drawing primitives: gradients, noise, blurs and soft masks."""
 
 import random
 from collections.abc import Callable, Sequence

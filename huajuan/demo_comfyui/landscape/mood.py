@@ -1,4 +1,4 @@
-"""Choose light, colours and cast of a picture from its motifs, and from chance where the words are silent."""
+"""Chooses light, colours and details of a picture from its motifs, at random where the prompt has none."""
 
 import random
 
@@ -59,7 +59,7 @@ GOLD_SKY = ((206, 190, 146), (234, 216, 168), (250, 236, 198))
 
 
 class Mood(msgspec.Struct, frozen=True):
-    """What is to be seen and in which colours. `ink_only` leaves colour to sun and seal."""
+    """Motifs and colours of a picture. With `ink_only` only the sun and the seal are coloured."""
 
     palette: Palette
     motifs: frozenset[str]

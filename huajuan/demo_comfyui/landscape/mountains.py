@@ -25,6 +25,8 @@ from huajuan.demo_comfyui.landscape.subject import Subject
 
 Size = tuple[int, int]
 RANGES = 5
+PAGODA_RANGE = 2
+STOREYS = 5
 SNOW = (250, 251, 252)
 
 
@@ -37,7 +39,7 @@ class Peak(msgspec.Struct, frozen=True):
     steepness: float
 
 
-class Range(msgspec.Struct, frozen=True):
+class MountainRange(msgspec.Struct, frozen=True):
     """One range: its ridge, in pixels from the top for every column, and how near it is, from 0 to 1."""
 
     ridge: list[float]
@@ -46,7 +48,7 @@ class Range(msgspec.Struct, frozen=True):
     base: float
 
 
-def mountains(picture: Image.Image, subject: Subject, feeling: Mood, base: float) -> list[Range]:
+def mountains(picture: Image.Image, subject: Subject, feeling: Mood, base: float) -> list[MountainRange]:
     """Paint all ranges, far to near, above `base` (a part of the height). Returns them, far to near."""
     dice = subject.dice("mountains")
     ranges = [_range(dice, feeling, picture.size, number / (RANGES - 1), base) for number in range(RANGES)]
@@ -62,12 +64,12 @@ def ridge(dice: random.Random, peaks: list[Peak], width: int, roughness: float) 
     return [_height(peaks, x) * (1 + 0.5 * jag) + 0.12 * jag for x, jag in zip(columns, rough, strict=True)]
 
 
-def _range(dice: random.Random, feeling: Mood, size: Size, near: float, base: float) -> Range:
+def _range(dice: random.Random, feeling: Mood, size: Size, near: float, base: float) -> MountainRange:
     width, height = size
     peaks = _peaks(dice, feeling, near)
     foot = base - (1 - near) * 0.16 * base
     heights = ridge(dice, peaks, width, 0.34 + 0.1 * near)
-    return Range([(foot - max(0.0, high)) * height for high in heights], peaks, near, foot * height)
+    return MountainRange([(foot - max(0.0, high)) * height for high in heights], peaks, near, foot * height)
 
 
 def _peaks(dice: random.Random, feeling: Mood, near: float) -> list[Peak]:
@@ -110,7 +112,9 @@ def _between(knots: list[float], place: float) -> float:
     return knots[first] + (knots[first + 1] - knots[first]) * eased
 
 
-def _paint(picture: Image.Image, each: Range, subject: Subject, feeling: Mood, dice: random.Random) -> None:
+def _paint(
+    picture: Image.Image, each: MountainRange, subject: Subject, feeling: Mood, dice: random.Random
+) -> None:
     size, unit = picture.size, min(picture.size)
     body = _body(size, each)
     depth = unit * (0.1 + 0.16 * each.near)
@@ -125,7 +129,7 @@ def _paint(picture: Image.Image, each: Range, subject: Subject, feeling: Mood, d
     _rising_mist(picture, each, feeling, dice)
 
 
-def _body(size: Size, each: Range) -> Image.Image:
+def _body(size: Size, each: MountainRange) -> Image.Image:
     def draw(pen: ImageDraw.ImageDraw, times: float) -> None:
         foot = each.base * times
         line = [(column * times, high * times) for column, high in enumerate(each.ridge)]
@@ -149,7 +153,12 @@ def _coloured(
 
 
 def _strokes(  # the texture strokes that give a painted rock its form
-    picture: Image.Image, each: Range, subject: Subject, feeling: Mood, dice: random.Random, wash: Image.Image
+    picture: Image.Image,
+    each: MountainRange,
+    subject: Subject,
+    feeling: Mood,
+    dice: random.Random,
+    wash: Image.Image,
 ) -> None:
     if each.near < 0.2:
         return
@@ -168,7 +177,9 @@ def _stroke_count(subject: Subject) -> int:
     return 120 + 4 * min(subject.steps, 40)
 
 
-def _stroke(each: Range, dice: random.Random, size: Size) -> tuple[list[tuple[float, float]], int] | None:
+def _stroke(
+    each: MountainRange, dice: random.Random, size: Size
+) -> tuple[list[tuple[float, float]], int] | None:
     """A line from the ridge down along the slope, away from the nearest summit."""
     width, height = size
     peak = dice.choice(each.peaks)
@@ -192,10 +203,51 @@ def _snow(picture: Image.Image, body: Image.Image, unit: int, dice: random.Rando
     lay(picture, SNOW, both(without(body, below), ragged), 0.95)
 
 
-def _rising_mist(picture: Image.Image, each: Range, feeling: Mood, dice: random.Random) -> None:
+def _rising_mist(picture: Image.Image, each: MountainRange, feeling: Mood, dice: random.Random) -> None:
     width, height = picture.size
     top = max(0, round(each.base - height * 0.2))
     band = Image.new("L", picture.size)
     band.paste(fade((width, max(2, round(height * 0.24))), [0, 150, 190, 40, 0]), (0, top))
     drift = contrast(clouds(dice, picture.size, (3, 12), 4), 70, 190)
     lay(picture, feeling.palette.mist, both(band, drift), 0.9 if feeling.has("mist") else 0.6)
+
+
+def pagoda(picture: Image.Image, subject: Subject, feeling: Mood, ranges: list[MountainRange]) -> None:
+    """Stands on a summit of the middle range."""
+    dice, unit = subject.dice("pagoda"), min(picture.size)
+    ridge = ranges[PAGODA_RANGE].ridge
+    summits = [peak.x for peak in ranges[PAGODA_RANGE].peaks if 0.15 < peak.x < 0.85]
+    x = dice.choice(summits or [0.5]) * picture.width
+    foot = min(ridge[int(x)], picture.height * 0.62) + unit * 0.012
+    storey = unit * dice.uniform(0.018, 0.024)
+
+    def draw(pen: ImageDraw.ImageDraw, times: float) -> None:
+        for shape in _shapes(x, foot, storey):
+            pen.polygon([(px * times, py * times) for px, py in shape], fill=255)
+
+    colour = mixed(feeling.palette.near, feeling.palette.ink, 0.6)
+    lay(picture, colour, drawn(picture.size, draw), 0.9)
+
+
+def _shapes(x: float, foot: float, storey: float) -> list[list[tuple[float, float]]]:
+    shapes = []
+    for number in range(STOREYS):
+        half, top = storey * (1.05 - 0.13 * number), foot - storey * (number + 1)
+        shapes.append(
+            [
+                (x - half * 0.62, top + storey),
+                (x - half * 0.55, top),
+                (x + half * 0.55, top),
+                (x + half * 0.62, top + storey),
+            ]
+        )
+        # Eaves that curve up at their ends.
+        shapes.append(
+            [
+                *((x - half * 1.3, top - storey * 0.12), (x - half * 0.8, top + storey * 0.08)),
+                *((x + half * 0.8, top + storey * 0.08), (x + half * 1.3, top - storey * 0.12)),
+                *((x + half * 0.5, top - storey * 0.3), (x - half * 0.5, top - storey * 0.3)),
+            ]
+        )
+    top = foot - storey * STOREYS
+    return [*shapes, [(x - storey * 0.08, top), (x, top - storey * 1.3), (x + storey * 0.08, top)]]

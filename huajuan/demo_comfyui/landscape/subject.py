@@ -1,4 +1,4 @@
-"""What the painter is asked to paint, and the motifs it reads out of the words."""
+"""The subject of a landscape, and the motifs found in its prompt."""
 
 import hashlib
 import random
@@ -29,7 +29,7 @@ WORDS = {
 
 
 class Subject(msgspec.Struct, frozen=True):
-    """All that a picture depends on, its size apart."""
+    """Everything that a picture depends on, except its size."""
 
     prompt: str
     seed: int
@@ -41,12 +41,12 @@ class Subject(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, seed=(self.seed + number) % 2**64)
 
     def dice(self, topic: str) -> random.Random:
-        """Chance of its own for every part of the picture, the same at every painting."""
+        """A random generator for a part of the picture, the same for the same subject."""
         digest = hashlib.sha256(msgspec.json.encode([topic, self])).digest()
         return random.Random(digest)  # noqa: S311 - it paints, it keeps no secrets
 
     def tree_side(self) -> int:
-        """Where the foreground's tree stands: 1 on the left, -1 on the right."""
+        """The side of the foreground tree: 1 for the left, -1 for the right."""
         return self.dice("side").choice([-1, 1])
 
     def motifs(self) -> set[str]:

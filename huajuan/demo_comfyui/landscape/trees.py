@@ -108,7 +108,7 @@ def _leaves(picture: Image.Image, spots: list[Spot], feeling: Mood, dice: random
 
 
 def _leaf_places(dice: random.Random, spots: list[Spot], kind: str, layer: int, unit: int) -> list[Spot]:
-    """Places for one of three colours; a pine's lighter needles lie on top of its darker ones, and are fewer."""
+    """Positions for one of three colours. A pine has fewer lighter needles, on top of the darker ones."""
     if kind == "pine":
         chosen = [_scattered(dice, spot, kind, unit) for spot in spots[layer :: layer + 1] for _ in range(2)]
         return [(x, y - radius * 0.3 * layer, radius * (1 - 0.2 * layer)) for x, y, radius in chosen]

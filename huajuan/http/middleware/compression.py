@@ -1,4 +1,4 @@
-"""Compresses whole replies to GET with gzip when the client asks for it."""
+"""Compresses responses to GET with gzip if the client accepts it."""
 
 import asyncio
 import re
@@ -9,18 +9,16 @@ from typing import Any
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from huajuan.http.openapi.swagger_ui import PATH as STATIC_PATH
-
 GZIP = b"gzip"
-# A shorter reply fits into one packet anyway.
+# A shorter response fits into one packet anyway.
 BODY_BYTES_MIN = 1_024
-# What takes longer than about a millisecond is done in a thread.
+# A longer body takes more than about a millisecond and is compressed in a thread.
 THREAD_BYTES_MIN = 1 << 16
 IN_THREADS_MAX = 4
 LEVEL = 4
 _GZIP_FORMAT = 16 + zlib.MAX_WBITS
 _ACCEPT_CHARACTERS_MAX = 500
-# Tokens and passwords are in replies to other methods, which are never compressed: their length would tell of them.
+# Responses to other methods hold tokens; the length of a compressed secret would leak information (BREACH).
 _METHODS = frozenset({"GET", "HEAD"})
 _TYPES = re.compile(rb"(application/(json|javascript|.*\+json)|text/(?!event-stream)[a-z.+-]+)\s*(;.*)?")
 _WEIGHT = re.compile(r"q\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
@@ -29,7 +27,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 def coding_for(scope: Any) -> bytes:
-    """`gzip`, or nothing when the reply is to be sent as it is."""
+    """`gzip`, or empty if the response is sent uncompressed."""
     given = [value for name, value in scope["headers"] if name == b"accept-encoding"]
     return GZIP if given and accepts_gzip(b",".join(given).decode("latin-1")) else b""
 
@@ -40,7 +38,7 @@ def accepts_gzip(accepted: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _accepts_gzip(accepted: str) -> bool:
-    """Also not if the client prefers the reply as it is."""
+    """False as well if the client prefers `identity`."""
     weights: dict[str, float] = {}
     for part in accepted.lower().split(","):
         coding, *parameters = (word.strip() for word in part.split(";"))
@@ -50,40 +48,40 @@ def _accepts_gzip(accepted: str) -> bool:
 
 
 def _weight(parameters: list[str]) -> float:
-    """What cannot be read is not acceptable."""
+    """0, not acceptable, if the weight is malformed."""
     if not parameters:
         return 1
     found = _WEIGHT.fullmatch(parameters[0])
     return float(found[1]) if found else 0
 
 
-def compressing(app: ASGIApp) -> ASGIApp:
-    """Streams, pictures, and replies that are compressed already, pass through as they are."""
-    threads = _Threads()
+def compress_responses(app: ASGIApp, static_path: str | None = None) -> ASGIApp:
+    """Streams, pictures and compressed responses pass unchanged; responses below `static_path` are cached."""
+    threads = _CompressionThreads()
 
-    async def enter(scope: Scope, receive: Receive, send: Send) -> None:
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP or scope["method"] not in _METHODS:
             await app(scope, receive, send)
             return
-        await app(scope, receive, _Reply(send, scope, threads).send)
+        await app(scope, receive, _CompressedResponse(send, scope, threads, static_path).send)
 
-    return enter
+    return middleware
 
 
-class _Threads:
-    """How many replies are being compressed in threads."""
+class _CompressionThreads:
+    """The number of responses that are being compressed in threads."""
 
     busy = 0
 
 
-class _Reply:
-    """Holds the start of a reply back until it is known how long its body is."""
+class _CompressedResponse:
+    """Holds the start of a response back until the length of its body is known."""
 
-    def __init__(self, send: Send, scope: Any, threads: _Threads) -> None:
+    def __init__(self, send: Send, scope: Any, threads: _CompressionThreads, static_path: str | None) -> None:
         self._send = send
-        self._is_static = scope["path"].startswith(STATIC_PATH)
+        self._is_static = static_path is not None and scope["path"].startswith(static_path)
         self._is_head = scope["method"] == "HEAD"
-        self._is_asked_for = bool(coding_for(scope))
+        self._is_accepted = bool(coding_for(scope))
         self._threads = threads
         self._start: Any = None
 
@@ -102,22 +100,22 @@ class _Reply:
     async def _send_whole(self, message: Any) -> None:
         start, self._start = self._start, None
         body = message.get("body", b"")
-        if self._is_asked_for and not message.get("more_body"):
+        if self._is_accepted and not message.get("more_body"):
             if self._is_head:
-                start["headers"] = self._of_head(start["headers"])
-            elif len(body) >= BODY_BYTES_MIN and self._has_room(len(body)):
+                start["headers"] = self._head_headers(start["headers"])
+            elif len(body) >= BODY_BYTES_MIN and self._may_use_thread(len(body)):
                 body = await self._compressed(bytes(body))
                 start["headers"] = compressed_headers(start["headers"], len(body))
         await self._send(start)
         message["body"] = body
         await self._send(message)
 
-    def _of_head(self, headers: Headers) -> Headers:
-        """As those of the GET. How long its compressed body would be is not known."""
+    def _head_headers(self, headers: Headers) -> Headers:
+        """The headers of the GET without `Content-Length`: the compressed length is unknown."""
         length = int(dict(headers).get(b"content-length", b"0"))
         return compressed_headers(headers, None) if length >= BODY_BYTES_MIN else headers
 
-    def _has_room(self, length: int) -> bool:
+    def _may_use_thread(self, length: int) -> bool:
         return length < THREAD_BYTES_MIN or self._threads.busy < IN_THREADS_MAX
 
     async def _compressed(self, body: bytes) -> bytes:
@@ -132,7 +130,7 @@ class _Reply:
 
 
 def is_compressible(status: int, headers: Headers) -> bool:
-    """A whole success of a kind that becomes smaller."""
+    """A complete success of a media type that compresses well."""
     given = dict(headers)
     if status != 200 or b"content-encoding" in given or b"no-transform" in given.get(b"cache-control", b""):
         return False
@@ -140,10 +138,10 @@ def is_compressible(status: int, headers: Headers) -> bool:
 
 
 def compressed_headers(headers: Headers, length: int | None) -> Headers:
-    """An `ETag` of other bytes is a weak one."""
+    """Compressed bytes differ, so the `ETag` becomes weak."""
     kept = [(n, _weak(v) if n == b"etag" else v) for n, v in headers if n != b"content-length"]
-    told = [] if length is None else [(b"content-length", b"%d" % length)]
-    return [*kept, *told, (b"content-encoding", GZIP)]
+    content_length = [] if length is None else [(b"content-length", b"%d" % length)]
+    return [*kept, *content_length, (b"content-encoding", GZIP)]
 
 
 def _weak(tag: bytes) -> bytes:
@@ -151,7 +149,7 @@ def _weak(tag: bytes) -> bytes:
 
 
 def compress_gzip(body: bytes) -> bytes:
-    """Without a time in it, so that equal replies stay equal."""
+    """Without a timestamp, so that equal bodies give equal bytes."""
     return zlib.compress(body, LEVEL, _GZIP_FORMAT)
 
 

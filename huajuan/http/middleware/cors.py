@@ -1,4 +1,4 @@
-"""Cross-origin rules: a known origin gets its headers, an unknown one none and no error; anybody may read pictures."""
+"""CORS: an allowed origin gets its headers, another one gets none and no error; pictures allow any origin."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-# All that is read of a request and is not safe of itself, and all that a reply may tell beside its body.
+# The request headers that we read beyond the safe-listed ones, and the response headers that clients may read.
 _ALLOWED_HEADERS = (
     b"Authorization, Content-Type, Idempotency-Key, Prefer, Last-Event-ID, X-Request-Id, "
     b"If-None-Match, If-Range, Range"
@@ -20,42 +20,42 @@ _PREFLIGHT_SECONDS = b"600"
 _PICTURES = ("/images/", "/avatars/")
 _ANY = b"*"
 _Headers = list[tuple[bytes, bytes]]
-# A reply is another for each origin, and for none; what is kept of one is not good for another.
+# Caches must not use the response to one origin for another.
 _BY_ORIGIN = (b"vary", b"Origin")
 
 
 def cors(app: ASGIApp, origins: Iterable[str]) -> ASGIApp:
-    """`origins` are compared as they are; `*` allows every one.
+    """`origins` are compared literally; `*` allows all.
 
-    A picture is kept by caches and browsers for whoever asks next, so its reply is the same for everybody.
+    Caches share pictures between clients, so their headers are the same for every origin.
     """
     allowed = frozenset(origin.encode() for origin in origins)
 
-    def told(scope: Any, headers: dict[bytes, bytes]) -> tuple[bytes | None, _Headers]:
-        """The origin that is named in the reply, if any, and what else a cache must know."""
+    def response_headers(scope: Any, headers: dict[bytes, bytes]) -> tuple[bytes | None, _Headers]:
+        """The allowed origin, if any, and the `Vary` header."""
         if scope["path"].startswith(_PICTURES):
             return _ANY, []
         origin = headers.get(b"origin")
         is_known = origin is not None and (origin in allowed or _ANY in allowed)
         return origin if is_known else None, [_BY_ORIGIN]
 
-    async def enter(scope: Scope, receive: Receive, send: Send) -> None:
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await app(scope, receive, send)
             return
         headers: dict[bytes, bytes] = dict(scope.get("headers", ()))
-        origin, vary = told(scope, headers)
+        origin, vary = response_headers(scope, headers)
         if _is_preflight(scope, headers):
             await _preflight(send, [*_preflight_headers(origin), *vary])
         else:
             await app(scope, receive, _with_headers(send, [*_headers(origin), *vary]))
 
-    return enter
+    return middleware
 
 
 def _is_preflight(scope: Any, headers: dict[bytes, bytes]) -> bool:
-    asks = b"access-control-request-method" in headers and b"origin" in headers
-    return asks and scope.get("method") == "OPTIONS"
+    has_headers = b"access-control-request-method" in headers and b"origin" in headers
+    return has_headers and scope.get("method") == "OPTIONS"
 
 
 def _headers(origin: bytes | None) -> _Headers:

@@ -1,4 +1,4 @@
-"""Guards, named by what they demand."""
+"""Checks before a handler runs: the token, the admin role, the idempotency key."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -8,24 +8,24 @@ from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 
-from huajuan.auth.tokens import Claims, TokenExpired, TokenInvalid
+from huajuan.auth.tokens import Claims, TokenExpired, TokenInvalid, Tokens
 from huajuan.domain.admin import Admin
-from huajuan.event_store.request_context import act_as
+from huajuan.event_store.request_context import set_actor
+from huajuan.event_store.store import EventStore
 from huajuan.http import messages
-from huajuan.http.errors import Refusal
-from huajuan.http.services import Desk
+from huajuan.http.errors import FORBIDDEN, ApiError, token_error
+from huajuan.http.services import Services
 
 Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]
 Hook = Callable[[Request[Any, Any, Any]], Awaitable[None]]
+TokenError = Callable[[str], ApiError]
+# The handler option with the `TokenError` of a route, whose 401 responses may have other keys.
+TOKEN_ERROR = "token_error"
 _SCHEME = re.compile(r"^bearer\b", re.IGNORECASE)
-# A route may name keys that stand in its replies to a bad token, beside `code` and `message`.
-BESIDE_TOKEN_REFUSAL = "beside_token_refusal"
-# A route may have another text for a missing token; what is missing then stands under `error`.
-INSTEAD_OF_TOKEN_REFUSAL = "instead_of_token_refusal"
 
 
-def ahead(*guards: Guard) -> Hook:
-    """In order, before anything else is done. The framework would copy the handler for each guard of its own."""
+def run_guards(*guards: Guard) -> Hook:
+    """Run the guards in order before the request. Litestar would copy the handler for guards of its own."""
 
     async def hook(request: Request[Any, Any, Any]) -> None:
         for guard in guards:
@@ -34,48 +34,42 @@ def ahead(*guards: Guard) -> Hook:
     return hook
 
 
-async def requires_token(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Checked before anything else; what the request leads to is done in the account's name."""
-    beside = handler.opt.get(BESIDE_TOKEN_REFUSAL, {})
-    desk: Desk = connection.app.state.desk
+async def require_token(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Check the token; events of this request then carry the account as actor."""
+    error_of: TokenError = handler.opt.get(TOKEN_ERROR, token_error)
+    services: Services = connection.app.state.services
     token = token_in(connection.headers.get("authorization", ""))
     if not token:
-        raise _missing(handler.opt.get(INSTEAD_OF_TOKEN_REFUSAL), beside)
-    claims = _verify(desk, token, beside)
-    if not await desk.sessions.admits(claims.jti, claims.account_id, claims.cred):
-        raise Refusal(401, **beside, message=messages.TOKEN_INVALID)
+        raise error_of(messages.TOKEN_MISSING)
+    claims = _verify(services.tokens, token, error_of)
+    if not await services.sessions.admits(claims.jti, claims.account_id, claims.cred):
+        raise error_of(messages.TOKEN_INVALID)
     connection.scope["state"]["claims"] = claims
-    act_as(claims.account_id)
+    set_actor(claims.account_id)
 
 
 def token_in(header: str) -> str:
-    """The token of an `Authorization` header, with or without the word before it."""
+    """The token of an `Authorization` header, with or without `Bearer`."""
     return _SCHEME.sub("", header).strip()
 
 
-async def is_admin(desk: Desk, claims: Claims) -> bool:
-    """Looked up in the log each time: a role that is revoked is gone at once, in every worker."""
-    admin = await desk.store.find(Admin, desk.store.stream_ids.admin(claims.account_id))
-    return admin is not None and admin.stands
+async def is_admin(store: EventStore, claims: Claims) -> bool:
+    """Read from the log each time, so that a revoked role ends at once in every worker."""
+    admin = await store.find(Admin, store.stream_ids.admin(claims.account_id))
+    return admin is not None and admin.is_active
 
 
-async def requires_admin(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """After the token."""
-    claims: Claims = connection.scope["state"]["claims"]
-    if not await is_admin(connection.app.state.desk, claims):
-        raise Refusal(403, message=messages.NOT_ADMIN)
+async def require_admin(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """To be run after `require_token`."""
+    services: Services = connection.app.state.services
+    if not await is_admin(services.store, connection.scope["state"]["claims"]):
+        raise FORBIDDEN
 
 
-def _missing(instead: str | None, beside: dict[str, Any]) -> Refusal:
-    if instead:
-        return Refusal(401, **beside, message=instead, error=messages.TOKEN_MISSING)
-    return Refusal(401, **beside, message=messages.TOKEN_MISSING)
-
-
-def _verify(desk: Desk, token: str, beside: dict[str, Any]) -> Claims:
+def _verify(tokens: Tokens, token: str, error_of: TokenError) -> Claims:
     try:
-        return desk.tokens.verify(token)
+        return tokens.verify(token)
     except TokenExpired:
-        raise Refusal(401, **beside, message=messages.TOKEN_EXPIRED) from None
+        raise error_of(messages.TOKEN_EXPIRED) from None
     except TokenInvalid:
-        raise Refusal(401, **beside, message=messages.TOKEN_INVALID) from None
+        raise error_of(messages.TOKEN_INVALID) from None

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a request that is sent again changes nothing and gets the first one's reply."""
+"""The `Idempotency-Key` header: a repeated request changes nothing and gets the stored first response."""
 
 import asyncio
 import re
@@ -12,66 +12,69 @@ from litestar.exceptions import InternalServerException
 from litestar.handlers.base import BaseRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from huajuan.event_store.request_context import carry_out
+from huajuan.event_store.request_context import set_command
 from huajuan.http import messages
-from huajuan.http.errors import IS_PASSING, RETRY_AFTER_SECONDS, Refusal
+from huajuan.http.errors import MALFORMED, RETRY_AFTER_SECONDS, ApiError
+from huajuan.http.middleware.exceptions import IS_TRANSIENT
 from huajuan.http.middleware.proxies import client_address
-from huajuan.http.request_body import malformed
-from huajuan.http.services import Desk
-from huajuan.http.spooling import SPOOLED, BodyLost, close_spool, digest_without, spooled
-from huajuan.idempotency.keys import KeyedRequest, Reply
-from huajuan.idempotency.service import Idempotency, OtherBody, Run, StillRunning
+from huajuan.http.services import Services
+from huajuan.http.uploads import SPOOLED, BodyIncomplete, close_spool, digest_without, receive_spool
+from huajuan.idempotency.keys import IdempotentRequest, StoredReply
+from huajuan.idempotency.service import BodyMismatch, Idempotency, RequestRun, StillRunning
 
 KEY = "idempotency-key"
 REPLAYED = "Idempotency-Replayed"
 WRITING_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-# A route may write although it is asked with GET.
+# The handler option of a GET route that writes.
 WRITES = "writes"
-# Of these the next copy may have another; the other refusals are kept as successes are.
-PASSING_STATUSES = frozenset({429, 503})
+# Responses with these statuses are not stored; other errors are stored like successes.
+TRANSIENT_STATUSES = frozenset({429, 503})
 KEY_CHARACTERS_MAX = 255
-_FIT = re.compile(rf"[!-~]{{1,{KEY_CHARACTERS_MAX}}}")
-_KEEPING = "keeping_reply"
-_CONCERNS = "reply_concerns"
+KEY_REUSED = ApiError(422, message=messages.KEY_REUSED)
+IN_PROGRESS = ApiError(409, {"Retry-After": RETRY_AFTER_SECONDS}, message=messages.IN_PROGRESS)
+_VALID_KEY = re.compile(rf"[!-~]{{1,{KEY_CHARACTERS_MAX}}}")
+_RECORDER = "response_recorder"
+_ACCOUNT = "response_account"
 
 
-class Replayed(Exception):
-    """The reply was given before."""
+class ReplayedResponse(Exception):
+    """An earlier request with the same key has already stored its response."""
 
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(reply.status)
-        self.reply = reply
+    def __init__(self, stored: StoredReply) -> None:
+        super().__init__(stored.status)
+        self.stored = stored
 
 
-def on_replayed(_: Request[Any, Any, Any], replayed: Replayed) -> Response[bytes]:
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in replayed.reply.headers}
+def on_replayed(_: Request[Any, Any, Any], replayed: ReplayedResponse) -> Response[bytes]:
+    stored = replayed.stored
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in stored.headers}
     headers.pop("content-length", None)
     kind = headers.pop("content-type", "application/json")
     headers[REPLAYED] = "true"
-    return Response(replayed.reply.body, status_code=replayed.reply.status, headers=headers, media_type=kind)
+    return Response(stored.body, status_code=stored.status, headers=headers, media_type=kind)
 
 
-def keeping_replies(app: ASGIApp) -> ASGIApp:
-    """A request without a key passes through as it is."""
+def store_keyed_responses(app: ASGIApp) -> ASGIApp:
+    """Store the responses of requests with a key; other requests pass through unchanged."""
 
-    async def enter(scope: Scope, receive: Receive, send: Send) -> None:
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP or not any(name == KEY.encode() for name, _ in scope["headers"]):
             await app(scope, receive, send)
             return
-        keeping: Any = _Keeping(scope, send)
-        scope[_KEEPING] = keeping  # type: ignore[literal-required]
+        recorder: Any = _ResponseRecorder(scope, send)
+        scope[_RECORDER] = recorder  # type: ignore[literal-required]
         try:
-            await app(scope, receive, keeping.send)
+            await app(scope, receive, recorder.send)
         finally:
-            await keeping.close()
+            await recorder.close()
 
-    return enter
+    return middleware
 
 
-class _Keeping:
-    """Holds the reply of the copy that runs back until it is stored; what passes is sent and not stored.
+class _ResponseRecorder:
+    """Holds a response back until it is stored. A transient response is sent without being stored.
 
-    The handler runs to its end when its client has gone, so the reply of such a request is stored too.
+    The handler runs to its end even if its client disconnects, so that response is stored as well.
     """
 
     def __init__(self, scope: Scope, send: Send) -> None:
@@ -79,9 +82,9 @@ class _Keeping:
         self._send = send
         self._start: Any = None
         self._body = bytearray()
-        self._run: Run | None = None
+        self._run: RequestRun | None = None
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: RequestRun) -> None:
         self._run = run
 
     async def send(self, message: Message) -> None:
@@ -92,92 +95,91 @@ class _Keeping:
         else:
             self._body += message.get("body", b"")  # type: ignore[arg-type]
             if not message.get("more_body"):
-                await self._tell(self._run)
+                await self._store_and_send(self._run)
 
     async def close(self) -> None:
-        """Whatever was not stored is for the next copy to run again."""
+        """Release a claim whose response was not stored: the next request with the key runs again."""
         close_spool(self._scope)
         if self._run:
-            await self._idempotency.let_go(self._run)
+            await self._idempotency.release(self._run)
 
-    async def _tell(self, run: Run) -> None:
-        if self._holds_for_good():
-            reply = Reply(self._start["status"], list(self._start["headers"]), bytes(self._body))
-            await self._idempotency.finish(run, reply, self._scope["state"].get(_CONCERNS))
+    async def _store_and_send(self, run: RequestRun) -> None:
+        if self._is_storable():
+            stored = StoredReply(self._start["status"], list(self._start["headers"]), bytes(self._body))
+            await self._idempotency.finish(run, stored, self._scope["state"].get(_ACCOUNT))
             self._run = None
         await self._send(self._start)
         await self._send({"type": "http.response.body", "body": bytes(self._body), "more_body": False})
 
-    def _holds_for_good(self) -> bool:
-        return not self._is_passing() and len(self._body) <= self._idempotency.limits.reply_bytes_max
+    def _is_storable(self) -> bool:
+        return not self._is_transient() and len(self._body) <= self._idempotency.limits.reply_bytes_max
 
-    def _is_passing(self) -> bool:
-        """Nothing was decided, so that the next copy may get another reply: what tells to come back, for one."""
-        says_when = any(name.lower() == b"retry-after" for name, _ in self._start["headers"])
-        is_noted = bool(self._scope["state"].get(IS_PASSING))
-        return says_when or is_noted or self._start["status"] in PASSING_STATUSES
+    def _is_transient(self) -> bool:
+        """Nothing was decided, so that a later request may get another response."""
+        has_retry_after = any(name.lower() == b"retry-after" for name, _ in self._start["headers"])
+        is_marked = bool(self._scope["state"].get(IS_TRANSIENT))
+        return has_retry_after or is_marked or self._start["status"] in TRANSIENT_STATUSES
 
     @property
     def _idempotency(self) -> Idempotency:
-        desk: Desk = self._scope["litestar_app"].state.desk
-        return desk.idempotency
+        services: Services = self._scope["litestar_app"].state.services
+        return services.idempotency
 
 
-async def one_effect(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """The last of the guards: by now it is known who asks.
+async def claim_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """The last guard: the account of the request is known by now.
 
-    A refused token is nobody's reply, so a copy sent with a token that has died since is refused like any other.
+    A 401 is not stored, so a repeated request with a revoked token is refused like any other.
     """
-    keeping: _Keeping | None = connection.scope.get(_KEEPING)  # type: ignore[assignment]
-    if keeping is None or not is_writing(connection.scope["method"], handler):  # type: ignore[typeddict-item]
+    recorder: _ResponseRecorder | None = connection.scope.get(_RECORDER)  # type: ignore[assignment]
+    if recorder is None or not is_writing(connection.scope["method"], handler):  # type: ignore[typeddict-item]
         return
-    desk: Desk = connection.app.state.desk
+    services: Services = connection.app.state.services
     try:
-        outcome = await desk.idempotency.begin(await _named(connection, desk))
-    except OtherBody:
-        raise Refusal(422, message=messages.KEY_REUSED) from None
+        outcome = await services.idempotency.begin(await _keyed_request(connection, services))
+    except BodyMismatch:
+        raise KEY_REUSED from None
     except StillRunning:
-        raise Refusal(409, {"Retry-After": RETRY_AFTER_SECONDS}, message=messages.IN_PROGRESS) from None
-    if isinstance(outcome, Reply):
-        raise Replayed(outcome)
-    keeping.begin(outcome)
-    carry_out(outcome.command)
+        raise IN_PROGRESS from None
+    if isinstance(outcome, StoredReply):
+        raise ReplayedResponse(outcome)
+    recorder.begin(outcome)
+    set_command(outcome.command)
 
 
 def is_writing(method: str, handler: BaseRouteHandler) -> bool:
     return method in WRITING_METHODS or bool(handler.opt.get(WRITES))
 
 
-def concerns(request: Request[Any, Any, Any], account_id: UUID) -> None:
-    """The reply tells of this account although nobody has logged in: it goes with the account's erasure."""
-    request.scope["state"][_CONCERNS] = account_id
+def store_response_for(request: Request[Any, Any, Any], account_id: UUID) -> None:
+    """Name the account that a response without a token is about: its erasure deletes the stored response."""
+    request.scope["state"][_ACCOUNT] = account_id
 
 
-async def _named(request: Any, desk: Desk) -> KeyedRequest:
+async def _keyed_request(request: Any, services: Services) -> IdempotentRequest:
     claims = request.scope["state"].get("claims")
     account_id = claims.account_id if claims else None
-    who = str(account_id) if account_id else f"from {client_address(request)}"
+    client = str(account_id) if account_id else f"from {client_address(request)}"
     query = request.scope["query_string"].decode("latin-1")
     route = f"{request.scope['method']} {request.scope['path']}?{query}"
-    return desk.request_names.name(_key(request), who, route, await _digest(request, desk), account_id)
+    digest = await _body_digest(request, services)
+    return services.idempotency_keys.name(_key_of(request), client, route, digest, account_id)
 
 
-def _key(request: Request[Any, Any, Any]) -> str:
+def _key_of(request: Request[Any, Any, Any]) -> str:
     given = request.headers.getall(KEY)
-    if len(given) != 1 or not _FIT.fullmatch(given[0]):
-        raise malformed()
+    if len(given) != 1 or not _VALID_KEY.fullmatch(given[0]):
+        raise MALFORMED
     return given[0]
 
 
-async def _digest(request: Request[Any, Any, Any], desk: Desk) -> str:
-    """Of the body, without the border that a client makes anew for each copy of a form with a file."""
+async def _body_digest(request: Request[Any, Any, Any], services: Services) -> str:
     _, options = request.content_type
-    border = options.get("boundary", "").encode("latin-1", "replace")
+    boundary = options.get("boundary", "").encode("latin-1", "replace")
     try:
         if request.route_handler.opt.get(SPOOLED):
-            spool = await spooled(request, desk.portraits)
-            return await asyncio.to_thread(digest_without, border, spool.pieces())
-        return digest_without(border, iter([await request.body()]))
-    except (BodyLost, InternalServerException):
-        # The client went away in the middle: what it meant is not known, and nothing is done.
-        raise malformed() from None
+            spool = await receive_spool(request, services.avatar_maker)
+            return await asyncio.to_thread(digest_without, boundary, spool.chunks())
+        return digest_without(boundary, iter([await request.body()]))
+    except (BodyIncomplete, InternalServerException):
+        raise MALFORMED from None

@@ -1,4 +1,4 @@
-"""The door: each request gets an id that is echoed, logged, and written into the facts it leads to."""
+"""Gives each request an id, which is echoed, logged and written into its events; logs and counts the request."""
 
 import asyncio
 import re
@@ -11,52 +11,47 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from huajuan.event_store.request_context import answer
-from huajuan.http import messages
-from huajuan.http.middleware.request_metrics import Meter
+from huajuan.event_store.request_context import set_correlation_id
+from huajuan.http.errors import BUSY
+from huajuan.http.middleware.request_metrics import WorkerMetrics
 from huajuan.observability.logs import REQUEST_ID
 
-_FIT = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
-# Whom an admin asks about is nobody else's business.
-_ABOUT_OTHERS = "/admin/users/"
+_VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+# The log does not name the accounts that admins look at.
+_PRIVATE_PREFIX = "/admin/users/"
 _HEADER = b"x-request-id"
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
-# Of every reply that does not say itself how long it may be kept.
+# The default; a response may set another Cache-Control.
 _NO_STORE = (b"cache-control", b"no-store")
 NO_ROUTE = "none"
 _logger = structlog.get_logger("huajuan.http")
 
 
-def request_id() -> str:
-    return REQUEST_ID.get()
+def identify_requests(app: ASGIApp, metrics: WorkerMetrics) -> ASGIApp:
+    """Wrap the whole application, so that unknown routes get an id as well."""
 
-
-def door(app: ASGIApp, meter: Meter) -> ASGIApp:
-    """Wraps the whole application, unknown routes included."""
-
-    async def enter(scope: Scope, receive: Receive, send: Send) -> None:
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await app(scope, receive, send)
             return
-        # Each request is a task of its own, and what is set here ends with it.
-        name = _id_of(scope)
-        REQUEST_ID.set(name)
-        answer(name)
-        told, began = _Told(), time.perf_counter()
+        # Each request is a task of its own, so these context variables end with it.
+        request_id = _id_of(scope)
+        REQUEST_ID.set(request_id)
+        set_correlation_id(request_id)
+        sent, began = _SentStatus(), time.perf_counter()
         try:
-            await _serve(app, scope, receive, send, name, told)
+            await _serve(app, scope, receive, send, request_id, sent)
         finally:
-            _note(scope, meter, told.status, time.perf_counter() - began)
+            _record(scope, metrics, sent.status, time.perf_counter() - began)
 
-    return enter
+    return middleware
 
 
-def _note(scope: Any, meter: Meter, status: int, seconds: float) -> None:
-    """The request is logged and counted, however it ended."""
+def _record(scope: Any, metrics: WorkerMetrics, status: int, seconds: float) -> None:
     method, path = scope["method"], scope["path"]
-    meter.count(method, scope.get("path_template") or NO_ROUTE, status, seconds)
-    if path.startswith(_ABOUT_OTHERS):
-        path = scope.get("path_template") or f"{_ABOUT_OTHERS}…"
+    metrics.count(method, scope.get("path_template") or NO_ROUTE, status, seconds)
+    if path.startswith(_PRIVATE_PREFIX):
+        path = scope.get("path_template") or f"{_PRIVATE_PREFIX}…"
     peer = scope.get("client")
     _logger.info(
         "request",
@@ -68,17 +63,19 @@ def _note(scope: Any, meter: Meter, status: int, seconds: float) -> None:
     )
 
 
-class _Told:
-    """The status that the client was told; 0 if nothing yet."""
+class _SentStatus:
+    """The status sent to the client; 0 before the response starts."""
 
     status = 0
 
 
-async def _serve(app: ASGIApp, scope: Scope, receive: Receive, send: Send, name: str, told: _Told) -> None:
+async def _serve(
+    app: ASGIApp, scope: Scope, receive: Receive, send: Send, request_id: str, sent: _SentStatus
+) -> None:
     async def send_with_id(message: Message) -> None:
         if message["type"] == "http.response.start":
-            told.status = message["status"]
-            headers = [*message["headers"], (_HEADER, name.encode()), _NO_SNIFFING]
+            sent.status = message["status"]
+            headers = [*message["headers"], (_HEADER, request_id.encode()), _NO_SNIFFING]
             if not any(header == b"cache-control" for header, _ in headers):
                 headers.append(_NO_STORE)
             message["headers"] = headers
@@ -87,29 +84,26 @@ async def _serve(app: ASGIApp, scope: Scope, receive: Receive, send: Send, name:
     try:
         await app(scope, receive, send_with_id)
     except asyncio.CancelledError:
-        # The server stops, and has waited for long enough. What was begun goes on at the next start.
-        if not told.status:
+        # The server has waited its time limit and shuts down. Started jobs continue after the next start.
+        if not sent.status:
             await _send_busy(send_with_id)
 
 
 async def _send_busy(send: Send) -> None:
-    body = msgspec.json.encode({"code": 503, "message": messages.BUSY})
+    body = msgspec.json.encode({"code": BUSY.status, **BUSY.body})
+    headers = {"content-type": "application/json", "content-length": str(len(body))} | BUSY.headers
     start: Any = {
         "type": "http.response.start",
-        "status": 503,
-        "headers": [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"retry-after", b"1"),
-        ],
+        "status": BUSY.status,
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
     }
     await send(start)
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _id_of(scope: Any) -> str:
-    """The caller's id if it is one line of harmless characters, else a new one."""
+    """The client's id if it is valid, else a new one."""
     for header, value in scope["headers"]:
-        if header == _HEADER and _FIT.fullmatch(value):
+        if header == _HEADER and _VALID_ID.fullmatch(value):
             return str(value.decode())
     return uuid4().hex

@@ -1,10 +1,10 @@
-"""What each property of a reply or a body means: once a name, or once a struct where it differs."""
+"""Descriptions of properties: by name, or by struct and name where they differ."""
 
 from collections.abc import Mapping
 
 _REQUEST = "The `X-Request-Id` of the request that led to the event, which an erasure leaves; null if there was none."
 _IMAGE_ID = "The id of the picture in lists; null until it is drawn."
-_WHO_ACTED = (
+_ACTOR = (
     "The username of the account that acted, or its id in the log where it is erased; null is the service."
 )
 _HOLD = "What became of the points of the picture; null where the line concerns no picture."
@@ -27,11 +27,12 @@ OF_PROPERTY: Mapping[str, str] = {
     "charged": "Points paid for the picture: 0 until it is drawn.",
     "check_ins": "Check-ins of the day.",
     "code": "The HTTP status, once more.",
+    "cooldown_seconds": "For how many seconds the server gets no job.",
     "correlation_id": _REQUEST,
     "create_time": "When it was made, in UTC.",
     "current_likes": "How many accounts like the picture; at least the like of this request is counted.",
     "damage": "The first fault that was found; null if none was.",
-    "data": "The address of the avatar; null in a refusal.",
+    "data": "The address of the avatar; null in an error.",
     "database": "Whether the database answers.",
     "day": "The day, in UTC.",
     "days": "One element a day on which anything happened, oldest first.",
@@ -66,6 +67,7 @@ OF_PROPERTY: Mapping[str, str] = {
     "image_id": _IMAGE_ID,
     "image_url": "The address of the picture; null while there is none to be seen.",
     "images": "The images.",
+    "inference_servers": "The inference servers that may get jobs.",
     "isliked": "Whether one likes the image.",
     "issued": "Points that accounts got on the day.",
     "kind": "The kind of damage.",
@@ -81,7 +83,6 @@ OF_PROPERTY: Mapping[str, str] = {
     "msg": "What came of the request, in Chinese.",
     "name": "The name of the read table.",
     "outcome": "How the rebuild ended; null while it runs. Other texts say why it failed.",
-    "painters": "The inference servers that may get jobs.",
     "params": "The parameters of the picture in one line.",
     "password": "The password: any text of at least 6 characters.",
     "picture": "The address of the picture, which `like` and `favorite` take; null where it is not to be seen.",
@@ -98,7 +99,6 @@ OF_PROPERTY: Mapping[str, str] = {
     "reason": "Why; it goes on record.",
     "request_id": "The id of the request, by which its lines of the log are found.",
     "rebuilding": "Whether the table is being rebuilt.",
-    "rests_seconds": "For how many seconds the server gets no job.",
     "sampling_method": "The sampling method.",
     "says": "What is known of the damage, in an English sentence.",
     "score": "The available points of the account.",
@@ -143,15 +143,15 @@ _JOB = {
 }
 _AUDIT = {"position": _PAGE_POSITION}
 _TABLE_POSITION = {"position": "The position of the log up to which the table has read."}
-_WORDS_OF_ERASED = "Null where the account is erased by now."
-_NAMED = {"username": "The username of the account.", "password": "Its password."}
+_NULL_IF_ERASED = "Null where the account is erased by now."
+_CREDENTIALS = {"username": "The username of the account.", "password": "Its password."}
 
 OF_STRUCT: Mapping[str, Mapping[str, str]] = {
-    "AskedReply": _JOB,
+    "AcceptedResponse": _JOB,
     "JobOnWire": _JOB,
-    "JobReply": _JOB,
+    "JobResponse": _JOB,
     "JobProgress": {"position": _JOB["position"]},
-    "GeneratedReply": {
+    "GeneratedResponse": {
         "score": "The points that the account has left.",
         "image_url": "The address of the picture.",
     },
@@ -161,9 +161,9 @@ OF_STRUCT: Mapping[str, Mapping[str, str]] = {
     | {
         "score": "The available points of the account then.",
         "images": "How many pictures of the account were to be seen.",
-        "username": f"The username. {_WORDS_OF_ERASED}",
-        "email": f"The e-mail address of the account. {_WORDS_OF_ERASED}",
-        "avatar_url": f"The address of the avatar; empty without one. {_WORDS_OF_ERASED}",
+        "username": f"The username. {_NULL_IF_ERASED}",
+        "email": f"The e-mail address of the account. {_NULL_IF_ERASED}",
+        "avatar_url": f"The address of the avatar; empty without one. {_NULL_IF_ERASED}",
     },
     "FavoriteOnWire": {
         "id": "The id of the favorite itself, which `deleteFavoritedImage` takes.",
@@ -172,12 +172,12 @@ OF_STRUCT: Mapping[str, Mapping[str, str]] = {
         "username": "The username of the account that made the image.",
     },
     "ImageThen": {
-        "username": f"The username of the account that made the image. {_WORDS_OF_ERASED}",
-        "params": f"The parameters of the picture in one line. {_WORDS_OF_ERASED}",
-        "prompt": f"What the picture shows. {_WORDS_OF_ERASED}",
-        "seed": f"The seed, as it was given. {_WORDS_OF_ERASED}",
+        "username": f"The username of the account that made the image. {_NULL_IF_ERASED}",
+        "params": f"The parameters of the picture in one line. {_NULL_IF_ERASED}",
+        "prompt": f"What the picture shows. {_NULL_IF_ERASED}",
+        "seed": f"The seed, as it was given. {_NULL_IF_ERASED}",
     },
-    "ImageReply": {"image": "The image."},
+    "ImageResponse": {"image": "The image."},
     "ChangeOnWire": {
         "reason": "What caused the change: one of the values named, why points came back, or what an admin wrote.",
         "image_id": _IMAGE_ID,
@@ -185,7 +185,7 @@ OF_STRUCT: Mapping[str, Mapping[str, str]] = {
         "generation_id": "The id of the picture's job; null where the change concerns no picture.",
     },
     "EntryOnWire": {
-        "actor": _WHO_ACTED,
+        "actor": _ACTOR,
         "reason": "Why points came back, or what an admin wrote; null where there is no reason.",
         "status": _HOLD,
         "generation_id": "The id of the picture's job; null where the event concerns no picture.",
@@ -193,13 +193,13 @@ OF_STRUCT: Mapping[str, Mapping[str, str]] = {
         "balance": "The available points after the event.",
     },
     "LineOnWire": {
-        "actor": _WHO_ACTED,
+        "actor": _ACTOR,
         "generation_id": "The id of the picture's job; null where the event concerns no picture.",
     },
-    "ReplayReply": _AUDIT,
-    "ProfileReply": _AUDIT,
-    "GalleryReply": _AUDIT,
-    "VerifyReply": {"position": "The position up to which nothing was changed."},
+    "ReplayResponse": _AUDIT,
+    "ProfileResponse": _AUDIT,
+    "GalleryResponse": _AUDIT,
+    "VerifyResponse": {"position": "The position up to which nothing was changed."},
     "DamageOnWire": {"position": "The first position that does not fit."},
     "DayOnWire": {
         "held": "Points that were held for pictures on the day.",
@@ -209,25 +209,25 @@ OF_STRUCT: Mapping[str, Mapping[str, str]] = {
     "Standing": _TABLE_POSITION | {"projection": "The read table, by name and version."},
     "ProjectionOnWire": _TABLE_POSITION,
     "RebuildOnWire": {"position": "The position of the log that the rebuild has reached."},
-    "ReadyReply": {
+    "ReadyResponse": {
         "status": "`degraded` means that something is wrong and requests are served all the same.",
         "projections": "How far each read table is, by its name and version.",
     },
     "SkipOnWire": {"reason": "Why the admin left it out."},
     "Problem": {"name": "A name of the problem that stays the same."},
-    "PainterOnWire": {
+    "InferenceServerOnWire": {
         "url": "The address of the inference server.",
         "problems": "What of the workflow the server cannot do; null before that was tried.",
         "reason": "Why the server is in its state, in a sentence; null if it is ready.",
     },
-    "ProjectionReply": {"projection": "The read table and how it is doing."},
+    "ProjectionResponse": {"projection": "The read table and how it is doing."},
     "AvatarForm": {"url": "The address of the avatar; empty takes it away."},
-    "LoginForm": _NAMED,
-    "PainterForm": {"url": "The address of the inference server."},
+    "LoginForm": _CREDENTIALS,
+    "InferenceServerForm": {"url": "The address of the inference server."},
     "PointsForm": {"change": "Points to give; negative to take some."},
     "SkipForm": {"position": "The position at which the table is stopped."},
     "FavoriteForm": {"id": "The id of the image."},
-    "OrderForm": {
+    "ImageParametersForm": {
         "seed": "Any text or integer. A decimal within 0…2^64−1 is that seed; any other text stands for one.",
         "sampling_method": "The sampling method; `DDIM` if the key is absent.",
         "prompt": "What the picture is to show.",
@@ -249,5 +249,5 @@ OF_PATH: Mapping[str, str] = {
 
 
 def description_of(struct: str, name: str) -> str | None:
-    """What a property of a struct is; `None` where nobody has written it down."""
+    """The description of a property of a struct; `None` if there is none."""
     return OF_STRUCT.get(struct, {}).get(name) or OF_PROPERTY.get(name)

@@ -1,28 +1,30 @@
-"""The values that texts of replies can have, for the OpenAPI document; each is taken from the code that says them."""
+"""The possible values of text properties in the OpenAPI document, taken from the code that uses them."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, get_args
 
 from huajuan.audit.ledger import TOPICS
 from huajuan.audit.tamper_diagnosis import Kind
-from huajuan.commands.cancel_image import CANCELLED
-from huajuan.commands.generate_image import WAITED_TOO_LONG
-from huajuan.domain.aggregate import Entity
-from huajuan.domain.registry import KINDS
-from huajuan.event_store.encryption import ERASED
+from huajuan.commands.generate_image import CANCELLED, WAITED_TOO_LONG
+from huajuan.domain.aggregate import AggregateRoot
+from huajuan.domain.registry import AGGREGATES
+from huajuan.event_store.personal_keys import ERASED
 from huajuan.http.event_messages import SENTENCES
-from huajuan.http.image_parameters import SAMPLING_METHODS
-from huajuan.http.routes.health import BALANCED, DEGRADED, READY, UNKNOWN, UNREADY
-from huajuan.jobs.dispatcher import NOBODY_DREW
+from huajuan.http.request_body import SAMPLING_METHODS
+from huajuan.jobs.dispatcher import NO_SERVER_AVAILABLE
 from huajuan.jobs.outcomes import OWNER_GONE
 from huajuan.jobs.runner import TOO_LONG
-from huajuan.projections.engine.rebuild_status import OUTCOMES
+from huajuan.projections.engine.status import OUTCOMES
 from huajuan.projections.point_history import Cause
 from huajuan.projections.registry import PROJECTIONS
 
+# The states of `/readyz`, and those of the points in it.
+READY, DEGRADED, UNREADY = "ready", "degraded", "unready"
+BALANCED, UNKNOWN = "balanced", "unknown"
+
 
 class Values(NamedTuple):
-    """What a property says; `others` if it may be any other text too."""
+    """The values of a property; with `others` it may also be any other text."""
 
     values: tuple[str, ...]
     others: bool = False
@@ -34,20 +36,20 @@ def _values(values: Iterable[str], *, others: bool = False) -> Values:
 
 _EVENTS = [
     str(topic)
-    for kind in KINDS
+    for kind in AGGREGATES
     for event in vars(kind).values()
     if isinstance(event, type)
-    and issubclass(event, Entity.Event)
+    and issubclass(event, AggregateRoot.Event)
     and (topic := getattr(event, "TOPIC", None))
 ]
-_NO_PICTURE = (CANCELLED, WAITED_TOO_LONG, NOBODY_DREW, TOO_LONG, OWNER_GONE)
+_NO_PICTURE = (CANCELLED, WAITED_TOO_LONG, NO_SERVER_AVAILABLE, TOO_LONG, OWNER_GONE)
 _FAILURE = {"reason": _values(_NO_PICTURE, others=True)}
 _METHOD = {"sampling_method": _values(SAMPLING_METHODS)}
 
 VALUES: Mapping[str, Mapping[str, Values]] = {
-    "AskedReply": _FAILURE,
+    "AcceptedResponse": _FAILURE,
     "JobOnWire": _FAILURE,
-    "JobReply": _FAILURE,
+    "JobResponse": _FAILURE,
     "ImageOnWire": _METHOD,
     "FavoriteOnWire": _METHOD,
     "SquareOnWire": _METHOD,
@@ -65,7 +67,7 @@ VALUES: Mapping[str, Mapping[str, Values]] = {
     },
     "RebuildOnWire": {"outcome": _values(OUTCOMES, others=True)},
     "DamageOnWire": {"kind": _values(get_args(Kind))},
-    "ReadyReply": {
+    "ReadyResponse": {
         "status": _values((READY, DEGRADED, UNREADY)),
         "points": _values((BALANCED, UNKNOWN), others=True),
     },

@@ -1,4 +1,4 @@
-"""What parameters and bodies may be, as JSON schemas for the OpenAPI document."""
+"""JSON schemas of parameters for the OpenAPI document."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from litestar.openapi.spec import Schema
 
-from huajuan.http.image_parameters import SAMPLING_METHODS
+from huajuan.http.request_body import SAMPLING_METHODS
 from huajuan.http.serializers import PICTURE_KEY
 from huajuan.projections.generations import STATUSES
 from huajuan.projections.queries.image_list import Sort
@@ -16,8 +16,8 @@ COUNT: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 NUMBER = COUNT | {"minimum": 1}
 DATE: dict[str, Any] = {"type": "string", "format": "date"}
 TIME = {"anyOf": [DATE, {"type": "string", "format": "date-time"}]}
-# A parameter is the same thing wherever it stands.
-SHAPES: Mapping[str, dict[str, Any]] = {
+# A parameter has the same schema in every operation.
+PARAMETER_SCHEMAS: Mapping[str, dict[str, Any]] = {
     "sort": {"type": "string", "enum": list(get_args(Sort)), "default": "time"},
     "order": {"type": "string", "enum": ["asc", "desc"], "default": "asc"},
     "sampling_method": {"type": "string", "enum": list(SAMPLING_METHODS)},
@@ -37,7 +37,7 @@ SHAPES: Mapping[str, dict[str, Any]] = {
 
 
 def schema_of(described: Mapping[str, Any]) -> Schema:
-    """A JSON schema as Litestar has it."""
+    """Litestar's form of a JSON schema."""
     return Schema(**{_attribute(key): _part(key, value) for key, value in described.items()})
 
 

@@ -1,4 +1,4 @@
-"""Adds to the schemas of the OpenAPI document what the structs do not say: descriptions and values of properties."""
+"""Adds descriptions and possible values of properties to the schemas of the OpenAPI document."""
 
 from collections.abc import Iterator
 from inspect import cleandoc
@@ -6,34 +6,34 @@ from typing import Any
 
 import msgspec
 
-from huajuan.http.generation_status import Standing
+from huajuan.http.generation_status import JobProgress
 from huajuan.http.openapi.descriptions import OF_PATH, description_of
 from huajuan.http.openapi.enumerations import VALUES, Values
 
 Json = dict[str, Any]
-# The data of a frame of an event stream, which no operation replies with as a whole.
-PROGRESS = "JobProgress"
 
 
 def add_details(document: Json) -> None:
     schemas: dict[str, Json] = document["components"]["schemas"]
-    described = {"title": PROGRESS, "description": cleandoc(str(Standing.__doc__))}
-    schemas[PROGRESS] = msgspec.json.schema(Standing)["$defs"][Standing.__name__] | described
+    # The data of a frame of the event stream; it is no response body of its own.
+    described = {"title": JobProgress.__name__, "description": cleandoc(str(JobProgress.__doc__))}
+    schema = msgspec.json.schema(JobProgress)["$defs"][JobProgress.__name__]
+    schemas[JobProgress.__name__] = schema | described
     for name, schema in schemas.items():
         _add_to(name, schema)
     for item in document["paths"].values():
         for operation in item.values():
             for schema in _bodies(operation):
                 _add_to(schema["title"], schema)
-            for reply in operation["responses"].values():
-                _add_binary(reply.get("content", {}))
+            for response in operation["responses"].values():
+                _add_binary(response.get("content", {}))
             for parameter in operation.get("parameters", ()):
                 if parameter["in"] == "path":
                     parameter.setdefault("description", OF_PATH.get(parameter["name"], ""))
 
 
 def _add_binary(contents: Json) -> None:
-    """Without it, generated clients read a picture as text."""
+    """Without this, generated clients read a picture as text."""
     for kind, content in contents.items():
         if kind.startswith("image/"):
             content["schema"] = {"type": "string", "format": "binary"}
@@ -58,7 +58,7 @@ def _add_to(struct: str, schema: Json) -> None:
 
 
 def _part_from_null(part: Json) -> None:
-    """Values of which one is null: the others are a type of their own."""
+    """An enumeration with null becomes `oneOf` an enumeration and null."""
     if None in part.get("enum", ()):
         values = [value for value in part.pop("enum") if value is not None]
         part.pop("type")
@@ -66,7 +66,7 @@ def _part_from_null(part: Json) -> None:
 
 
 def _move_format(part: Json) -> None:
-    """A format is that of a text, and no property of the null that may stand instead."""
+    """Move a format from a nullable property to its text."""
     for text in _texts(part):
         if "format" in part and text is not part:
             text["format"] = part.pop("format")

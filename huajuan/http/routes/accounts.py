@@ -1,54 +1,60 @@
-"""Registering, logging in, and one's own account."""
+"""Registration, login, logout, one's own account, and erasure."""
 
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
-from litestar import Request, get, post
+from litestar import Request
 
-from huajuan.auth.tokens import Me
-from huajuan.commands.login import LoggedIn
-from huajuan.commands.login import login as log_in
-from huajuan.commands.register import Form
-from huajuan.commands.register import register as register_account
+from huajuan.auth.login_attempts import LoginAttempts
+from huajuan.auth.passwords import Passwords
+from huajuan.auth.rate_limits import RateLimited
+from huajuan.auth.registrations import RegistrationAttempts
+from huajuan.auth.sessions import Sessions
+from huajuan.auth.tokens import Claims, Tokens
+from huajuan.commands.accounts import RegistrationForm
+from huajuan.commands.accounts import login as log_in
+from huajuan.commands.accounts import register as register_account
+from huajuan.commands.admin_role import protecting_last_admin
+from huajuan.commands.erase_account import erase_account as erase
 from huajuan.domain import refusals
 from huajuan.domain.account import Account
 from huajuan.domain.credentials import (
     PASSWORD_CHARACTERS_MAX,
     PASSWORD_CHARACTERS_MIN,
     USERNAME_CHARACTERS_MAX,
+    AuthenticatedAccount,
     is_password_too_long,
-    spell_name,
+    normalize_username,
 )
-from huajuan.event_store.errors import LogUnavailable
+from huajuan.event_store.errors import DatabaseUnavailable
 from huajuan.event_store.loader import Stream
-from huajuan.event_store.store import Decided
+from huajuan.event_store.store import ChangeResult, EventStore, after_commit
 from huajuan.http import messages
-from huajuan.http.errors import Answers, Refusal, answering
-from huajuan.http.middleware.idempotency import concerns
+from huajuan.http.errors import RATE_LIMITED, UNKNOWN_USER, ApiError
+from huajuan.http.middleware.guards import is_admin
+from huajuan.http.middleware.idempotency import store_response_for
 from huajuan.http.middleware.proxies import client_address
-from huajuan.http.openapi.operations import (
-    BUSY,
-    NO_TOKEN,
-    TOO_LARGE,
-    Explained,
-    Said,
-    document,
-    replies,
-    takes,
-)
-from huajuan.http.own_addresses import present
-from huajuan.http.request_body import Unreadable, malformed, read_form
+from huajuan.http.openapi.operations import json_body, operation, query_params
+from huajuan.http.openapi.responses import MessageResponse
+from huajuan.http.query_params import query_of
+from huajuan.http.request_body import read_form, schema_keys
 from huajuan.http.serializers import OwnUser, own_user
-from huajuan.http.services import AtDesk, Desk
+from huajuan.http.services import ReadYourWrites
+from huajuan.http.urls import current_url
+from huajuan.projections.engine.table import ReadTables
 from huajuan.projections.pending_accounts import PENDING_ACCOUNTS
 from huajuan.projections.point_balances import POINT_BALANCES
-from huajuan.projections.users import USERS, user
+from huajuan.projections.queries.accounts import own_profile
+from huajuan.projections.users import USERS
+from huajuan.settings import Settings
+from huajuan.storage.deletions import Erasures
 
-Password = Annotated[str, document(maxLength=PASSWORD_CHARACTERS_MAX)]
+Password = Annotated[str, schema_keys(maxLength=PASSWORD_CHARACTERS_MAX)]
 
 
 class PasswordForm(msgspec.Struct):
-    """A body with passwords, of up to 1024 characters in NFC each; a longer one makes it unreadable."""
+    """A body with passwords of up to 1024 characters in NFC each; a longer one makes it unreadable."""
 
     def __post_init__(self) -> None:
         given = (getattr(self, name, None) for name in ("password", "old_password"))
@@ -59,199 +65,220 @@ class PasswordForm(msgspec.Struct):
 class RegisterForm(PasswordForm):
     """An application for an account."""
 
-    email: Annotated[str, document(format="email")] = ""
-    username: Annotated[str, document(minLength=1, maxLength=USERNAME_CHARACTERS_MAX)] = ""
-    password: Annotated[Password, document(minLength=PASSWORD_CHARACTERS_MIN)] = ""
+    email: Annotated[str, schema_keys(format="email")] = ""
+    username: Annotated[str, schema_keys(minLength=1, maxLength=USERNAME_CHARACTERS_MAX)] = ""
+    password: Annotated[Password, schema_keys(minLength=PASSWORD_CHARACTERS_MIN)] = ""
 
 
 class LoginForm(PasswordForm):
-    """A name and its password."""
+    """A username and its password."""
 
     username: str = ""
     password: Password = ""
 
 
-class LoggedInReply(Said, kw_only=True):
+class LoginResponse(MessageResponse, kw_only=True):
     """The token to send as `Authorization`."""
 
     token: str
     avatar: str
 
 
-class UserReply(msgspec.Struct, kw_only=True):
+class UserResponse(msgspec.Struct, kw_only=True):
     """One's own account."""
 
     code: int
     user: OwnUser
 
 
-REGISTER_ANSWERS: Answers = {
-    Unreadable: malformed(),
-    LogUnavailable: Refusal(500, message=messages.NOT_REGISTERED, error=messages.DATABASE_AWAY),
-    **{k: Refusal(500, message=messages.NOT_REGISTERED, error=text) for k, text in messages.FORM.items()},
-}
-NOT_REGISTERED_BECAUSE = (*messages.FORM.values(), messages.DATABASE_AWAY)
-LOGIN_ANSWERS: Answers = {
-    Unreadable: malformed(),
-    refusals.NotRegistered: Refusal(401, message=messages.USER_UNKNOWN),
-    refusals.WrongPassword: Refusal(401, message=messages.PASSWORD_WRONG),
-    refusals.AccountBanned: Refusal(403, message=messages.ACCOUNT_BANNED),
-    refusals.AccountPending: Refusal(403, message=messages.ACCOUNT_PENDING),
-    LogUnavailable: Refusal(500, message=messages.LOGIN_QUERY_FAILED),
-}
-INFO_ANSWERS: Answers = {
-    LogUnavailable: Refusal(500, message=messages.QUERY_FAILED, error=messages.DATABASE_AWAY),
-}
+REGISTRATION_CLOSED = ApiError(403, message=messages.REGISTRATION_CLOSED)
+NOT_ROOT = ApiError(400, message=messages.NOT_ROOT, error=messages.NOT_ROOT)
+NO_ACCOUNT_NAMED = ApiError(400, message=messages.QUERY_INVALID, error=messages.NO_ACCOUNT_NAMED)
+NO_SUCH_USER = ApiError(404, message=messages.USER_NOT_FOUND)
+LAST_ADMIN = ApiError(409, message=messages.LAST_ADMIN)
 
 
-@post(
-    "/register",
-    tags=["Account"],
-    status_code=200,
-    operation_id="Register",
-    operation_class=takes(
+def _not_registered(text: str) -> ApiError:
+    return ApiError(500, message=messages.NOT_REGISTERED, error=text)
+
+
+@operation(
+    "Account",
+    examples=[{"message": text} for text in (messages.REGISTERED, messages.REGISTERED_PENDING)],
+    body=json_body(
         RegisterForm,
         {"email": "3@qq.com", "username": "czh0", "password": "123456"},
         *("email", "username", "password"),
     ),
-    responses=replies(
-        {
-            200: (Said, [{"message": text} for text in (messages.REGISTERED, messages.REGISTERED_PENDING)]),
-            400: (Said, [{"message": messages.MALFORMED}]),
-            403: (Said, [{"message": messages.REGISTRATION_CLOSED}]),
-            413: (Said, TOO_LARGE),
-            429: (Said, [{"message": messages.TOO_MANY_FAILURES}]),
-            500: (
-                Explained,
-                [{"message": messages.NOT_REGISTERED, "error": text} for text in NOT_REGISTERED_BECAUSE],
-            ),
-            503: (Said, BUSY),
-        }
-    ),
+    errors={
+        **{kind: _not_registered(text) for kind, text in messages.REGISTRATION_ERRORS.items()},
+        DatabaseUnavailable: _not_registered(messages.DATABASE_UNAVAILABLE),
+        RateLimited: RATE_LIMITED,
+    },
+    raises=(REGISTRATION_CLOSED,),
 )
-async def register(request: Request[Any, Any, Any], desk: AtDesk) -> Said:
+async def register(
+    request: Request[Any, Any, Any],
+    store: EventStore,
+    passwords: Passwords,
+    registrations: RegistrationAttempts,
+    settings: Settings,
+    read_your_writes: ReadYourWrites,
+) -> MessageResponse:
     """Open an account.
 
-    A name has up to 30 characters: none that cannot be seen, none of `/ \\ ? # %`, no white space at an end. It is
-    neither `.` nor `..`, and begins with no combining mark.
+    A username has up to 30 characters: no invisible ones, none of `/ \\ ? # %`, no white space at an end. It is neither
+    `.` nor `..`, and does not begin with a combining mark.
     """
-    with answering(REGISTER_ANSWERS):
-        form = await read_form(request, RegisterForm)
-        concerns(request, desk.store.stream_ids.account(form.username))
-        decided = await _register(form, client_address(request), desk)
-    await desk.show(decided.position, USERS, POINT_BALANCES, PENDING_ACCOUNTS)
+    form = await read_form(request, RegisterForm)
+    account_id = store.stream_ids.account(form.username)
+    store_response_for(request, account_id)
+    if settings.registration == "closed":
+        decided = await _registered_earlier(store, account_id)
+    else:
+        decided = await register_account(
+            store,
+            passwords,
+            RegistrationForm(form.username, form.email, form.password),
+            settings.welcome_points,
+            needs_approval=settings.registration == "approval",
+            limit=registrations.guard(client_address(request)),
+        )
+    await read_your_writes.wait_for(decided.position, USERS, POINT_BALANCES, PENDING_ACCOUNTS)
     is_pending = decided.aggregates[0].is_pending
-    return Said(code=200, message=messages.REGISTERED_PENDING if is_pending else messages.REGISTERED)
-
-
-async def _register(form: RegisterForm, address: str, desk: Desk) -> Decided:
-    if desk.settings.registration == "closed":
-        # A registration that was made before stays one, when its request is run again.
-        account = Stream(Account, desk.store.stream_ids.account(form.username))
-        if earlier := await desk.store.made_before(account):
-            return earlier
-        raise Refusal(403, message=messages.REGISTRATION_CLOSED)
-    return await register_account(
-        desk.store,
-        desk.passwords,
-        Form(form.username, form.email, form.password),
-        desk.settings.welcome_points,
-        needs_approval=desk.settings.registration == "approval",
-        limit=desk.registrations.guard(address),
+    return MessageResponse(
+        code=200, message=messages.REGISTERED_PENDING if is_pending else messages.REGISTERED
     )
 
 
-@post(
-    "/login",
-    tags=["Account"],
-    status_code=200,
-    operation_id="Login",
-    operation_class=takes(LoginForm, {"username": "czh0", "password": "123456"}, "username", "password"),
-    responses=replies(
-        {
-            200: (
-                LoggedInReply,
-                [{"message": messages.LOGGED_IN, "token": "eyJhbGciOiJIUzI1NiI…", "avatar": ""}],
-            ),
-            400: (Said, [{"message": messages.MALFORMED}]),
-            401: (Said, [{"message": messages.USER_UNKNOWN}, {"message": messages.PASSWORD_WRONG}]),
-            403: (Said, [{"message": text} for text in (messages.ACCOUNT_BANNED, messages.ACCOUNT_PENDING)]),
-            413: (Said, TOO_LARGE),
-            429: (Said, [{"message": messages.TOO_MANY_FAILURES}]),
-            500: (Said, [{"message": messages.LOGIN_QUERY_FAILED}]),
-            503: (Said, BUSY),
-        }
-    ),
+async def _registered_earlier(store: EventStore, account_id: UUID) -> ChangeResult:
+    """The result of an earlier run of this request, which stays valid after registration was closed."""
+    if earlier := await store.previous_result(Stream(Account, account_id)):
+        return earlier
+    raise REGISTRATION_CLOSED
+
+
+@operation(
+    "Account",
+    examples=[{"message": messages.LOGGED_IN, "token": "eyJhbGciOiJIUzI1NiI…", "avatar": ""}],
+    body=json_body(LoginForm, {"username": "czh0", "password": "123456"}, "username", "password"),
+    errors={
+        refusals.NotRegistered: ApiError(401, message=messages.USER_UNKNOWN),
+        refusals.WrongPassword: ApiError(401, message=messages.PASSWORD_WRONG),
+        refusals.AccountBanned: ApiError(403, message=messages.ACCOUNT_BANNED),
+        refusals.AccountPending: ApiError(403, message=messages.ACCOUNT_PENDING),
+        DatabaseUnavailable: ApiError(500, message=messages.LOGIN_QUERY_FAILED),
+        RateLimited: RATE_LIMITED,
+    },
 )
-async def login(request: Request[Any, Any, Any], desk: AtDesk) -> LoggedInReply:
+async def login(
+    request: Request[Any, Any, Any],
+    store: EventStore,
+    passwords: Passwords,
+    attempts: LoginAttempts,
+    tokens: Tokens,
+    settings: Settings,
+) -> LoginResponse:
     """Get a token."""
-    with answering(LOGIN_ANSWERS):
-        form = await read_form(request, LoginForm)
-        concerns(request, desk.store.stream_ids.account(form.username))
-        known = await prove_password(form, request, desk)
-    avatar = present(known.avatar_url, desk.settings.public_addresses)
-    return LoggedInReply(code=200, message=messages.LOGGED_IN, token=desk.tokens.issue(known), avatar=avatar)
+    form = await read_form(request, LoginForm)
+    store_response_for(request, store.stream_ids.account(form.username))
+    account = await verify_password(form, client_address(request), store, passwords, attempts)
+    avatar = current_url(account.avatar_url, settings.public_addresses)
+    return LoginResponse(code=200, message=messages.LOGGED_IN, token=tokens.issue(account), avatar=avatar)
 
 
-async def prove_password(form: LoginForm, request: Request[Any, Any, Any], desk: Desk) -> LoggedIn:
-    """Only failures count; while it is under way the attempt holds a place, so that none slips past the limit."""
-    async with desk.attempts.guard(spell_name(form.username), client_address(request)) as attempt:
+async def verify_password(
+    form: LoginForm, address: str, store: EventStore, passwords: Passwords, attempts: LoginAttempts
+) -> AuthenticatedAccount:
+    """Only failures count towards the limit. A running attempt counts as well, so that none exceeds it."""
+    async with attempts.guard(normalize_username(form.username), address) as attempt:
         try:
-            known = await log_in(desk.store, desk.passwords, form.username, form.password)
+            account = await log_in(store, passwords, form.username, form.password)
         except (refusals.NotRegistered, refusals.WrongPassword):
             attempt.failed()
             raise
         attempt.succeeded()
-    return known
+    return account
 
 
-@post(
-    "/auth/logout",
-    tags=["Account"],
-    status_code=200,
-    operation_id="LogOut",
-    responses=replies(
-        {200: (Said, [{"message": messages.LOGGED_OUT}]), 401: (Said, NO_TOKEN), 503: (Said, BUSY)}
-    ),
+@operation("Account", examples=[{"message": messages.LOGGED_OUT}])
+async def log_out(claims: Claims, sessions: Sessions) -> MessageResponse:
+    """Revoke the token of this request, and no other."""
+    await sessions.revoke(claims.jti, claims.account_id, claims.exp)
+    return MessageResponse(code=200, message=messages.LOGGED_OUT)
+
+
+EXAMPLE_USER = {
+    "id": 1,
+    "email": "3@qq.com",
+    "username": "czh0",
+    "avatar_url": "",
+    "score": 80,
+    "create_time": "2024-11-21T23:31:25.924231Z",
+}
+
+
+@operation(
+    "Account",
+    examples=[{"user": EXAMPLE_USER}],
+    errors={
+        DatabaseUnavailable: ApiError(500, message=messages.QUERY_FAILED, error=messages.DATABASE_UNAVAILABLE)
+    },
+    raises=(NO_SUCH_USER,),
 )
-async def logout(me: Me, desk: AtDesk) -> Said:
-    """Revoke the token that this request was sent with, and no other."""
-    await desk.sessions.revoke(me.jti, me.account_id, me.exp)
-    return Said(code=200, message=messages.LOGGED_OUT)
-
-
-@get(
-    "/auth/user/info",
-    tags=["Account"],
-    operation_id="GetUserInfo",
-    responses=replies(
-        {
-            200: (
-                UserReply,
-                [
-                    {
-                        "user": {
-                            "id": 1,
-                            "email": "3@qq.com",
-                            "username": "czh0",
-                            "avatar_url": "",
-                            "score": 80,
-                            "create_time": "2024-11-21T23:31:25.924231Z",
-                        }
-                    }
-                ],
-            ),
-            401: (Said, NO_TOKEN),
-            404: (Said, [{"message": messages.USER_NOT_FOUND}]),
-            500: (Explained, [{"message": messages.QUERY_FAILED, "error": messages.DATABASE_AWAY}]),
-            503: (Said, BUSY),
-        }
-    ),
-)
-async def user_info(me: Me, desk: AtDesk) -> UserReply:
+async def get_user_info(claims: Claims, tables: ReadTables, settings: Settings) -> UserResponse:
     """One's own account, points included."""
-    with answering(INFO_ANSWERS):
-        found = await user(desk.tables, me.account_id)
+    found = await own_profile(tables, claims.account_id)
     if found is None:
-        raise Refusal(404, message=messages.USER_NOT_FOUND)
-    return UserReply(code=200, user=own_user(found, desk.settings.public_addresses))
+        raise NO_SUCH_USER
+    return UserResponse(code=200, user=own_user(found, settings.public_addresses))
+
+
+@operation(
+    "Account",
+    examples=[{"message": text.format(name="czh0")} for text in (messages.ERASED, messages.USER_DELETED)],
+    parameters=query_params(
+        isOwn="`true` erases one's own account, for good",
+        username="whose account to erase; anybody's but one's own takes an admin",
+    ),
+    errors={refusals.NotRegistered: UNKNOWN_USER, refusals.LastAdmin: LAST_ADMIN},
+    raises=(NOT_ROOT, NO_ACCOUNT_NAMED),
+)
+async def erase_account(
+    request: Request[Any, Any, Any],
+    claims: Claims,
+    store: EventStore,
+    erasures: Erasures,
+    sessions: Sessions,
+    settings: Settings,
+    read_your_writes: ReadYourWrites,
+) -> MessageResponse:
+    """Erase an account for good.
+
+    Its pictures, likes and favorites are erased, its points are forfeited, and its name stays taken. The last admin
+    cannot be erased.
+    """
+    name, account_id = await _account_to_erase(query_of(request), claims, store)
+    dsn, seconds_max = settings.database_url, settings.statement_seconds_max
+    async with protecting_last_admin(store, dsn, account_id, seconds_max):
+        decided = await erase(store, erasures, account_id)
+    # Other processes read this from the log; here the tokens end before the response is sent.
+    with after_commit("end of sessions"):
+        sessions.ended(account_id)
+    with after_commit("begin of clearing"):
+        erasures.wake()
+    await read_your_writes.wait_for(decided.position, USERS, POINT_BALANCES)
+    text = messages.ERASED if account_id == claims.account_id else messages.USER_DELETED
+    return MessageResponse(code=200, message=text.format(name=name))
+
+
+async def _account_to_erase(given: dict[str, str], claims: Claims, store: EventStore) -> tuple[str, UUID]:
+    """The name and the id of the account. `isOwn` never applies to another account's name."""
+    name = normalize_username(given.get("username", claims.username))
+    if name != claims.username:
+        if not await is_admin(store, claims):
+            raise NOT_ROOT
+        return name, store.stream_ids.account(name)
+    if given.get("isOwn") != "true":
+        raise NO_ACCOUNT_NAMED
+    return name, claims.account_id

@@ -1,29 +1,31 @@
-"""For those who operate the service: is this process alive, and is it ready."""
+"""`/healthz` and `/readyz`: whether this process answers, and whether the service is ready."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from typing import Any
 
-from litestar import Response, get
+from litestar import Response
 
-from huajuan.event_store.errors import LogError
+from huajuan.event_store.errors import DatabaseFailure
 from huajuan.http import messages
-from huajuan.http.errors import RETRY_AFTER_SECONDS
-from huajuan.http.openapi.operations import Said, replies
-from huajuan.http.services import AtDesk, Desk
-from huajuan.observability.health import Problem
-from huajuan.projections.engine.checkpoint_lock import AHEAD_OF_LOG
-from huajuan.projections.engine.checkpoints import Standing, standings
+from huajuan.http.errors import BUSY
+from huajuan.http.openapi.enumerations import BALANCED, DEGRADED, READY, UNKNOWN, UNREADY
+from huajuan.http.openapi.operations import operation
+from huajuan.http.openapi.responses import MessageResponse
+from huajuan.jobs.runner import JobRunner
+from huajuan.observability.health import HealthChecks, Problem
+from huajuan.projections.engine.checkpoints import AHEAD_OF_LOG, CheckpointLag, checkpoint_lags
+from huajuan.projections.engine.projector import Projector
+from huajuan.projections.engine.table import ReadTables
+from huajuan.projections.queries.points_audit import PointsAudit
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.settings import Settings
 
-ANSWER_SECONDS_MAX = 2.0
-BALANCED, UNKNOWN = "balanced", "unknown"
-READY, DEGRADED, UNREADY = "ready", "degraded", "unready"
-RETRY_LATER = {"Retry-After": RETRY_AFTER_SECONDS}
+QUERY_SECONDS_MAX = 2.0
 
 
-class ReadyReply(Said, kw_only=True):
-    """Whether the database answers, all points are accounted for, and how far each read table is behind the log.
+class ReadyResponse(MessageResponse, kw_only=True):
+    """Whether the database answers, whether all points add up, and how far each read table is behind the log.
 
     `status` is `ready`, `degraded` (200: something is wrong, requests are served) or `unready` (503).
     `drawing` is false while no inference server answers, which is a problem after some seconds.
@@ -34,26 +36,17 @@ class ReadyReply(Said, kw_only=True):
     points: str
     drawing: bool
     problems: list[Problem]
-    projections: dict[str, Standing]
+    projections: dict[str, CheckpointLag]
 
 
-@get(
-    "/healthz",
-    tags=["Operations"],
-    operation_id="Health",
-    responses=replies({200: (Said, [{"message": messages.WELL}])}),
-)
-async def healthz() -> Said:
-    """This process answers."""
-    return Said(code=200, message=messages.WELL)
+@operation("Operations", examples=[{"message": messages.SUCCEEDED}], is_probe=True)
+async def health() -> MessageResponse:
+    """This process responds."""
+    return MessageResponse(code=200, message=messages.SUCCEEDED)
 
 
-_EXAMPLES_OF_POINTS = (
-    (messages.WELL, READY, BALANCED),
-    (messages.UNBALANCED, DEGRADED, "unbalanced by 20"),
-)
-_EXAMPLE_TABLES = {
-    "users_v1": {
+def _example(message: str, status: str, points: str, **changes: Any) -> dict[str, Any]:
+    table = {
         "projection": "users_v1",
         "position": 9,
         "lag_events": 0,
@@ -61,105 +54,92 @@ _EXAMPLE_TABLES = {
         "stopped_at": None,
         "stopped_by": None,
     }
-}
+    fields = {"database": True, "drawing": True, "problems": [], "projections": {"users_v1": table}}
+    return {"message": message, "status": status, "points": points} | fields | changes
 
 
-@get(
-    "/readyz",
-    tags=["Operations"],
-    operation_id="Readiness",
-    responses=replies(
-        {
-            200: (
-                ReadyReply,
-                [
-                    {
-                        "message": said,
-                        "status": state,
-                        "database": True,
-                        "points": points,
-                        "drawing": True,
-                        "problems": [],
-                        "projections": _EXAMPLE_TABLES,
-                    }
-                    for said, state, points in _EXAMPLES_OF_POINTS
-                ],
-            ),
-            503: (
-                ReadyReply,
-                [
-                    {
-                        "message": messages.BUSY,
-                        "status": UNREADY,
-                        "database": False,
-                        "points": UNKNOWN,
-                        "drawing": False,
-                        "problems": [],
-                        "projections": {},
-                    }
-                ],
-            ),
-        }
-    ),
+@operation(
+    "Operations",
+    success={
+        200: (
+            ReadyResponse,
+            [
+                _example(messages.SUCCEEDED, READY, BALANCED),
+                _example(messages.UNBALANCED, DEGRADED, "unbalanced by 20"),
+            ],
+        ),
+        503: (
+            ReadyResponse,
+            [_example(messages.BUSY, UNREADY, UNKNOWN, database=False, drawing=False, projections={})],
+        ),
+    },
+    is_probe=True,
 )
-async def readyz(desk: AtDesk) -> Response[ReadyReply]:
-    """The database answers, and the read tables follow the log. Points that went astray show, and stop nothing."""
-    found, unaccounted = await _standings(desk), desk.points_audit.unaccounted
-    problems = [*desk.health.problems(), *_table_problems(found or (), desk.settings)]
-    alive = found is not None and desk.projector.is_alive()
-    ready = alive and not any(problem.blocking for problem in problems)
-    status = 200 if ready else 503
-    reply = ReadyReply(
+async def readiness(
+    tables: ReadTables,
+    projector: Projector,
+    health: HealthChecks,
+    points_audit: PointsAudit,
+    job_runner: JobRunner,
+    settings: Settings,
+) -> Response[ReadyResponse]:
+    """The database answers, and the read tables follow the log. Missing points are shown, but stop nothing."""
+    found, unaccounted = await _checkpoints(tables, projector), points_audit.unaccounted
+    problems = [*health.problems(), *_table_problems(found or (), settings)]
+    is_ready = found is not None and projector.is_alive() and not any(each.blocking for each in problems)
+    status = 200 if is_ready else 503
+    reply = ReadyResponse(
         code=status,
-        message=_message(ready, unaccounted),
-        status=_status(ready, bool(problems or unaccounted)),
+        message=_message(is_ready, unaccounted),
+        status=_status(is_ready, bool(problems or unaccounted)),
         database=found is not None,
         points=_points(unaccounted),
-        drawing=len(desk.room.painters) > 0,
+        drawing=len(job_runner.servers) > 0,
         problems=problems,
-        projections={s.projection: s for s in found or ()},
+        projections={each.projection: each for each in found or ()},
     )
-    return Response(reply, status_code=status, headers={} if ready else RETRY_LATER)
+    return Response(reply, status_code=status, headers={} if is_ready else BUSY.headers)
 
 
-def _message(ready: bool, unaccounted: int | None) -> str:
-    if not ready:
+def _message(is_ready: bool, unaccounted: int | None) -> str:
+    if not is_ready:
         return messages.BUSY
-    return messages.UNBALANCED if unaccounted else messages.WELL
+    return messages.UNBALANCED if unaccounted else messages.SUCCEEDED
 
 
-def _status(ready: bool, impaired: bool) -> str:
-    if not ready:
+def _status(is_ready: bool, has_problems: bool) -> str:
+    if not is_ready:
         return UNREADY
-    return DEGRADED if impaired else READY
+    return DEGRADED if has_problems else READY
 
 
 def _points(unaccounted: int | None) -> str:
-    """By how many it is off, all accounts together."""
+    """Whether the points of all accounts add up."""
     if unaccounted is None:
         return UNKNOWN
     return f"unbalanced by {unaccounted}" if unaccounted else BALANCED
 
 
-def _table_problems(found: Iterable[Standing], settings: Settings) -> Iterator[Problem]:
-    """A table that replies can do without makes the service degraded, any other one makes it unready."""
+def _table_problems(found: Iterable[CheckpointLag], settings: Settings) -> Iterator[Problem]:
+    """Problems of optional tables make the service degraded, those of others unready."""
     optional = {p.schema for p in PROJECTIONS if p.name in settings.readyz_optional_tables}
-    for standing in found:
-        table, blocking = standing.projection, standing.projection not in optional
-        if standing.lag_events < 0 or standing.stopped_by == AHEAD_OF_LOG:
+    for checkpoint in found:
+        table, blocking = checkpoint.projection, checkpoint.projection not in optional
+        if checkpoint.lag_events < 0 or checkpoint.stopped_by == AHEAD_OF_LOG:
             detail = f"{table} has folded events that the log has lost: run `huajuan rebuild`."
             yield Problem("read_table_ahead", detail, blocking)
-        elif standing.stopped_at is not None:
-            detail = f"{table} stopped at position {standing.stopped_at}: {standing.stopped_by}."
+        elif checkpoint.stopped_at is not None:
+            detail = f"{table} stopped at position {checkpoint.stopped_at}: {checkpoint.stopped_by}."
             yield Problem("read_table_stopped", detail, blocking)
-        elif standing.lag_seconds > settings.lag_seconds_max:
-            detail = f"{table} is {standing.lag_events} events behind and has not moved for some time."
+        elif checkpoint.lag_seconds > settings.lag_seconds_max:
+            detail = f"{table} is {checkpoint.lag_events} events behind and has not moved for some time."
             yield Problem("read_table_behind", detail, blocking)
 
 
-async def _standings(desk: Desk) -> list[Standing] | None:
+async def _checkpoints(tables: ReadTables, projector: Projector) -> list[CheckpointLag] | None:
+    """`None` if the database does not answer in time."""
     try:
-        async with asyncio.timeout(ANSWER_SECONDS_MAX):
-            return await standings(desk.tables, desk.projector.projections)
-    except (TimeoutError, LogError):
+        async with asyncio.timeout(QUERY_SECONDS_MAX):
+            return await checkpoint_lags(tables, projector.projections)
+    except (TimeoutError, DatabaseFailure):
         return None

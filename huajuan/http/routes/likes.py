@@ -4,113 +4,102 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, delete, post
+from litestar import Request
 
-from huajuan.auth.tokens import Me
-from huajuan.commands.like_image import like_image
-from huajuan.commands.unlike_image import unlike_image
+from huajuan.auth.tokens import Claims
+from huajuan.commands.likes import like_image, unlike_image
 from huajuan.domain.refusals import AlreadyLiked, ImageNotFound, NotLiked
-from huajuan.event_store.after_commit import after_commit
-from huajuan.event_store.errors import LogUnavailable
+from huajuan.event_store.errors import DatabaseUnavailable
+from huajuan.event_store.store import EventStore, after_commit
 from huajuan.http import messages
-from huajuan.http.errors import Answers, Refusal, answering
-from huajuan.http.openapi.operations import BUSY, NO_TOKEN, TOO_LARGE, Said, asks, document, replies, takes
+from huajuan.http.errors import ApiError, ErrorTable, UnreadableBody
+from huajuan.http.openapi.operations import json_body, operation, query_params
+from huajuan.http.openapi.responses import MessageResponse
 from huajuan.http.query_params import query_of
-from huajuan.http.request_body import Unreadable, read_form
+from huajuan.http.request_body import read_form, schema_keys
 from huajuan.http.serializers import EXAMPLE_PICTURE, image_id_of
-from huajuan.http.services import AtDesk, Desk
-from huajuan.projections.history import HISTORY, likes_of
+from huajuan.http.services import ReadYourWrites
+from huajuan.projections.engine.table import ReadTables
+from huajuan.projections.history import HISTORY, like_count
 from huajuan.projections.likes import LIKES
+from huajuan.settings import Settings
 
 
 class PictureForm(msgspec.Struct):
-    """The picture meant, by its address."""
+    """A picture by its address."""
 
-    url: Annotated[str, document(minLength=1)] = ""
+    url: Annotated[str, schema_keys(minLength=1)] = ""
 
 
-class LikedReply(Said, kw_only=True):
-    """The picture's likes, this one counted."""
+class LikedResponse(MessageResponse, kw_only=True):
+    """The likes of the picture, including this one."""
 
     current_likes: int
 
 
-class Faulty(msgspec.Struct, kw_only=True):
-    """A refusal whose text stands under `error`."""
-
-    code: int
-    error: str
-
-
-LIKE_ANSWERS: Answers = {
-    Unreadable: Refusal(400, error=messages.URL_MISSING),
-    ImageNotFound: Refusal(404, error=messages.IMAGE_NOT_FOUND),
-    AlreadyLiked: Refusal(409, error=messages.ALREADY_LIKED),
-    NotLiked: Refusal(409, error=messages.NOT_LIKED),
-    LogUnavailable: Refusal(500, error=messages.LIKE_FAILED),
+ERRORS: ErrorTable = {
+    UnreadableBody: ApiError(400, error=messages.URL_MISSING),
+    ImageNotFound: ApiError(404, error=messages.IMAGE_NOT_FOUND),
+    DatabaseUnavailable: ApiError(500, error=messages.LIKE_FAILED),
 }
 
 
-def _replies(message: str, conflict: str) -> Any:
-    return replies(
-        {
-            200: (LikedReply, [{"message": message, "current_likes": 3}]),
-            400: (Faulty, [{"error": messages.URL_MISSING}]),
-            401: (Said, NO_TOKEN),
-            404: (Faulty, [{"error": messages.IMAGE_NOT_FOUND}]),
-            409: (Faulty, [{"error": conflict}]),
-            413: (Said, TOO_LARGE),
-            500: (Faulty, [{"error": messages.LIKE_FAILED}]),
-            503: (Said, BUSY),
-        }
-    )
-
-
-@post(
-    "/auth/like",
-    tags=["Likes"],
-    status_code=200,
-    operation_id="Like",
-    operation_class=takes(PictureForm, {"url": EXAMPLE_PICTURE}, "url"),
-    responses=_replies(messages.LIKED, messages.ALREADY_LIKED),
+@operation(
+    "Likes",
+    examples=[{"message": messages.LIKED, "current_likes": 3}],
+    body=json_body(PictureForm, {"url": EXAMPLE_PICTURE}, "url"),
+    errors={**ERRORS, AlreadyLiked: ApiError(409, error=messages.ALREADY_LIKED)},
 )
-async def like(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> LikedReply:
+async def like(
+    request: Request[Any, Any, Any],
+    claims: Claims,
+    store: EventStore,
+    tables: ReadTables,
+    settings: Settings,
+    read_your_writes: ReadYourWrites,
+) -> LikedResponse:
     """Like a picture, once."""
-    with answering(LIKE_ANSWERS):
-        image_id = _image_id((await read_form(request, PictureForm)).url, desk)
-        decided = await like_image(desk.store, me.account_id, image_id)
-        return await _counted(image_id, decided.position, messages.LIKED, desk, at_least=1)
+    image_id = _image_id((await read_form(request, PictureForm)).url, settings)
+    decided = await like_image(store, claims.account_id, image_id)
+    await read_your_writes.wait_for(decided.position, HISTORY, LIKES)
+    likes = await _count_likes(image_id, tables, at_least=1)
+    return LikedResponse(code=200, message=messages.LIKED, current_likes=likes)
 
 
-@delete(
-    "/auth/like",
-    tags=["Likes"],
-    status_code=200,
-    operation_id="Unlike",
-    operation_class=asks("url", url="the picture's address"),
-    responses=_replies(messages.UNLIKED, messages.NOT_LIKED),
+@operation(
+    "Likes",
+    examples=[{"message": messages.UNLIKED, "current_likes": 3}],
+    parameters=query_params("url", url="the picture's address"),
+    errors={**ERRORS, NotLiked: ApiError(409, error=messages.NOT_LIKED)},
 )
-async def unlike(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> LikedReply:
-    """Take one's like back."""
-    with answering(LIKE_ANSWERS):
-        image_id = _image_id(query_of(request, Unreadable).get("url", ""), desk)
-        decided = await unlike_image(desk.store, me.account_id, image_id)
-        return await _counted(image_id, decided.position, messages.UNLIKED, desk, at_least=0)
+async def unlike(
+    request: Request[Any, Any, Any],
+    claims: Claims,
+    store: EventStore,
+    tables: ReadTables,
+    settings: Settings,
+    read_your_writes: ReadYourWrites,
+) -> LikedResponse:
+    """Take back one's like."""
+    image_id = _image_id(query_of(request, UnreadableBody).get("url", ""), settings)
+    decided = await unlike_image(store, claims.account_id, image_id)
+    await read_your_writes.wait_for(decided.position, HISTORY, LIKES)
+    likes = await _count_likes(image_id, tables, at_least=0)
+    return LikedResponse(code=200, message=messages.UNLIKED, current_likes=likes)
 
 
-def _image_id(url: str, desk: Desk) -> UUID:
+def _image_id(url: str, settings: Settings) -> UUID:
     if not url:
-        raise Refusal(400, error=messages.URL_MISSING)
-    image_id = image_id_of(url, desk.settings.public_addresses)
+        raise UnreadableBody
+    image_id = image_id_of(url, settings.public_addresses)
     if image_id is None:
         raise ImageNotFound
     return image_id
 
 
-async def _counted(image_id: UUID, position: int, message: str, desk: Desk, at_least: int) -> LikedReply:
-    """`at_least` so many likes there are, also if the table is behind or cannot be read just now."""
-    await desk.show(position, HISTORY, LIKES)
-    likes = at_least
+async def _count_likes(image_id: UUID, tables: ReadTables, at_least: int) -> int:
+    """`at_least` if the table is behind or cannot be read."""
+    likes = 0
     with after_commit("count of likes"):
-        likes = max(at_least, await likes_of(desk.tables, image_id))
-    return LikedReply(code=200, message=message, current_likes=likes)
+        likes = await like_count(tables, image_id)
+    return max(at_least, likes)

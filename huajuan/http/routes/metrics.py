@@ -1,24 +1,29 @@
-"""`/metrics`: the service as Prometheus sees it."""
+"""`/metrics` for Prometheus."""
 
 import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Request, Response
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from huajuan.event_store.errors import LogError
-from huajuan.http.middleware.request_metrics import Meter
-from huajuan.http.services import AtDesk, Desk
-from huajuan.jobs.queue import QueueMeasures
-from huajuan.projections.engine.metrics import Counts, counts
-from huajuan.projections.engine.status import Status, statuses
+from huajuan.event_store.errors import DatabaseFailure
+from huajuan.event_store.store import EventStore
+from huajuan.http.middleware.request_metrics import WorkerMetrics
+from huajuan.http.openapi.operations import operation
+from huajuan.http.services import Services
+from huajuan.jobs.queue import QueueMetrics
+from huajuan.jobs.runner import JobRunner
+from huajuan.projections.engine.projector import Projector
+from huajuan.projections.engine.status import LogCounts, ProjectionStatus, log_counts, projection_statuses
+from huajuan.projections.engine.table import ReadTables
+from huajuan.projections.queries.points_audit import PointsAudit
 
-ANSWER_SECONDS_MAX = 2.0
+QUERY_SECONDS_MAX = 2.0
 REFRESH_SECONDS = 5.0
 EXAMPLE = """# HELP huajuan_projection_lag_events Events that wait to be folded.
 # TYPE huajuan_projection_lag_events gauge
@@ -39,10 +44,8 @@ _OF_REBUILD = {
 }
 
 
-@get(
-    "/metrics",
-    tags=["Operations"],
-    operation_id="Metrics",
+@operation(
+    "Operations",
     media_type="text/plain",
     responses={
         200: ResponseSpec(
@@ -53,64 +56,61 @@ _OF_REBUILD = {
             examples=[Example(summary="One gauge of many", value=EXAMPLE)],
         )
     },
+    is_probe=True,
 )
-async def metrics(request: Request[Any, Any, Any], desk: AtDesk) -> Response[bytes]:
+async def metrics(
+    request: Request[Any, Any, Any],
+    tables: ReadTables,
+    store: EventStore,
+    projector: Projector,
+    points_audit: PointsAudit,
+    job_runner: JobRunner,
+) -> Response[bytes]:
     """Metrics for Prometheus, of all workers of this server and of the database."""
-    meter: Meter = request.app.state.meter
-    refresh(meter, desk)
-    families = await _families(desk)
-    return Response(
-        meter.exposition() + generate_latest(_registry(families)),
-        media_type=CONTENT_TYPE_LATEST,
+    state = request.app.state
+    worker_metrics: WorkerMetrics = state.metrics
+    refresh(worker_metrics, state.services)
+    up = _gauge("huajuan_database_up", "1 while the database answers.")
+    families: list[Metric] = []
+    try:
+        async with asyncio.timeout(QUERY_SECONDS_MAX):
+            found = await projection_statuses(tables, store.stream_ids, projector.projections)
+            families += _of_database(await log_counts(tables), points_audit.unaccounted)
+            families += _of_queue(await job_runner.queue.read_metrics(), job_runner.servers.all)
+            families += [*_of_projections(found), *_of_rebuilds(found)]
+    except (TimeoutError, DatabaseFailure):
+        families = []
+    up.add_metric([], bool(families))
+    content = worker_metrics.exposition() + generate_latest(_registry([up, *families]))
+    return Response(content, media_type=CONTENT_TYPE_LATEST)
+
+
+def refresh(metrics: WorkerMetrics, services: Services) -> None:
+    """Set the gauges of this worker to its present state."""
+    metrics.refresh_servers(services.job_runner.servers.all.values())
+    metrics.refresh(
+        projector_alive=services.projector.is_alive(),
+        problems=services.health.problems(),
+        remembered=services.response_cache.hits,
+        clock_behind_seconds=services.store.event_clock.behind_seconds(),
     )
 
 
-def refresh(meter: Meter, desk: Desk) -> None:
-    meter.refresh_servers(desk.room.painters.all.values())
-    meter.refresh(
-        projector_alive=desk.projector.is_alive(),
-        problems=desk.health.problems(),
-        remembered=desk.memory.told,
-        clock_behind_seconds=desk.store.facts.behind_seconds(),
-    )
-
-
-async def keep_refreshing(meter: Meter, desk: Desk) -> None:
-    """For ever: other workers tell of this one what it last took over."""
+async def run_metrics_refresh(metrics: WorkerMetrics, services: Services) -> None:
+    """Refresh for ever: other workers show the gauges of this one as they were last set."""
     while True:
-        refresh(meter, desk)
+        refresh(metrics, services)
         await asyncio.sleep(REFRESH_SECONDS)
 
 
-async def _families(desk: Desk) -> list[Metric]:
-    projections = desk.projector.projections
-    up = _gauge("huajuan_database_up", "1 while the database answers.")
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS_MAX):
-            found = await statuses(desk.tables, desk.store.stream_ids, projections)
-            counted = await counts(desk.tables)
-            queue = await desk.queue.measures()
-    except (TimeoutError, LogError):
-        up.add_metric([], 0)
-        return [up]
-    up.add_metric([], 1)
-    return [
-        up,
-        *_of_database(counted, desk.points_audit.unaccounted),
-        *_of_queue(queue, desk.room.painters.all),
-        *_of_projections(found),
-        *_of_rebuilds(found),
-    ]
-
-
-def _of_database(counted: Counts, unaccounted: int | None) -> list[Metric]:
-    told = {
+def _of_database(counted: LogCounts, unaccounted: int | None) -> list[Metric]:
+    values = {
         "huajuan_log_position": ("The log's last position.", counted.log_position),
         "huajuan_jobs_open": ("Pictures that are being drawn.", counted.jobs_open),
         "huajuan_points_unaccounted": ("Points granted that are nowhere; must be 0.", unaccounted),
     }
     families: list[Metric] = []
-    for name, (text, value) in told.items():
+    for name, (text, value) in values.items():
         family = _gauge(name, text)
         if value is not None:
             family.add_metric([], value)
@@ -118,7 +118,7 @@ def _of_database(counted: Counts, unaccounted: int | None) -> list[Metric]:
     return families
 
 
-def _of_queue(queue: QueueMeasures, servers: Iterable[str]) -> list[Metric]:
+def _of_queue(queue: QueueMetrics, servers: Iterable[str]) -> list[Metric]:
     waiting = _gauge("huajuan_queue_jobs_waiting", "Jobs that no inference server has yet.")
     waiting.add_metric([], queue.waiting)
     oldest = _gauge(
@@ -131,7 +131,7 @@ def _of_queue(queue: QueueMeasures, servers: Iterable[str]) -> list[Metric]:
     return [waiting, oldest, running]
 
 
-def _of_projections(found: Iterable[Status]) -> list[Metric]:
+def _of_projections(found: Iterable[ProjectionStatus]) -> list[Metric]:
     families = _each("huajuan_projection", _OF_PROJECTION)
     for status in found:
         values = {
@@ -147,7 +147,7 @@ def _of_projections(found: Iterable[Status]) -> list[Metric]:
     return list(families.values())
 
 
-def _of_rebuilds(found: Iterable[Status]) -> list[Metric]:
+def _of_rebuilds(found: Iterable[ProjectionStatus]) -> list[Metric]:
     families = _each("huajuan_rebuild", _OF_REBUILD)
     for status in found:
         last = status.last_rebuild
@@ -169,8 +169,8 @@ def _gauge(name: str, text: str, labels: Iterable[str] = ()) -> GaugeMetricFamil
     return GaugeMetricFamily(name, text, labels=list(labels))
 
 
-class _Told(Collector):
-    """Families that are already filled in."""
+class _FilledFamilies(Collector):
+    """Metric families whose values are already set."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
@@ -181,5 +181,5 @@ class _Told(Collector):
 
 def _registry(families: Iterable[Metric]) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Told(families))
+    registry.register(_FilledFamilies(families))
     return registry

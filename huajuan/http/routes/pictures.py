@@ -1,64 +1,62 @@
-"""Serves pictures: no token, strong tags, whole or in part."""
+"""Picture files: no token, strong ETags, whole or in part."""
 
 import re
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from litestar import Request, Response, route
+from litestar import Request, Response
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 
-from huajuan.domain.image import Image, shown
+from huajuan.domain.image import Image, require_visible
 from huajuan.domain.refusals import ImageNotFound
+from huajuan.event_store.store import EventStore
 from huajuan.http import messages
-from huajuan.http.errors import Refusal
-from huajuan.http.middleware.request_id import request_id
-from huajuan.http.openapi.operations import BUSY, Exact, Said, Unplanned, replies
+from huajuan.http.errors import ApiError
+from huajuan.http.openapi.operations import operation
 from huajuan.http.serializers import PICTURE_KEY
-from huajuan.http.services import AtDesk
-from huajuan.storage.pictures import PNG, PictureChanged, PictureMissing, Pictures, Stored
+from huajuan.observability.logs import REQUEST_ID
+from huajuan.storage.pictures import PNG, PictureChanged, PictureMissing, Pictures, StoredPicture
 
 CACHE_SECONDS = 300
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
-
-
-PICTURE_REPLIES = {
+PICTURE_RESPONSES = {
     200: ResponseSpec(bytes, description="The whole picture.", media_type=PNG, generate_examples=False),
     206: ResponseSpec(bytes, description="The range asked for.", media_type=PNG, generate_examples=False),
     304: ResponseSpec(None, description="The client has it already.", generate_examples=False),
     416: ResponseSpec(None, description="The range lies behind the end.", generate_examples=False),
-    **replies({404: (Said, [{"message": messages.IMAGE_NOT_FOUND}]), 503: (Said, BUSY)}),
 }
-CHANGED = {"message": messages.UNPLANNED, "request_id": "5f0c6a1e9d6b4d0f8a3c2b1e7d9f4a60"}
+NO_SUCH_PICTURE = ApiError(404, message=messages.IMAGE_NOT_FOUND)
+PICTURE_CHANGED = ApiError(
+    500, message=messages.INTERNAL_ERROR, request_id="5f0c6a1e9d6b4d0f8a3c2b1e7d9f4a60"
+)
 
 
-class Part(NamedTuple):
-    """Bytes `start` up to `end`, not included."""
+class ByteRange(NamedTuple):
+    """Bytes from `start` up to `end`, which is not included."""
 
     start: int
     end: int
 
 
-@route(
-    "/images/{key:str}",
-    tags=["Images"],
-    http_method=["GET", "HEAD"],
-    status_code=200,
+@operation(
+    "Images",
     media_type=PNG,
-    operation_class=Exact,
-    responses={**PICTURE_REPLIES, **replies({500: (Unplanned, [CHANGED])})},
+    responses=PICTURE_RESPONSES,
+    errors={PictureMissing: NO_SUCH_PICTURE, ImageNotFound: NO_SUCH_PICTURE},
+    raises=(PICTURE_CHANGED,),
 )
-async def picture(request: Request[Any, Any, Any], key: FromPath[str], desk: AtDesk) -> Response[bytes]:
+async def picture(
+    request: Request[Any, Any, Any], key: FromPath[str], store: EventStore, pictures: Pictures
+) -> Response[bytes]:
     """One picture as PNG. 500 if what is stored is not what was drawn."""
+    image = require_visible(await store.find(Image, _image_of(key)))
     try:
-        image = shown(await desk.store.find(Image, _image_of(key)))
-        stored = await desk.pictures.look(key)
-        desk.pictures.expect(key, stored.size, image.size)
-        return await answer(request, key, stored, desk.pictures)
-    except (PictureMissing, ImageNotFound):
-        raise Refusal(404, message=messages.IMAGE_NOT_FOUND) from None
+        stored = await pictures.look_up(key)
+        pictures.check_size(key, stored.size, image.size)
+        return await picture_response(request, key, stored, pictures)
     except PictureChanged:
-        raise Refusal(500, message=messages.UNPLANNED, request_id=request_id()) from None
+        raise PICTURE_CHANGED.replace(request_id=REQUEST_ID.get()) from None
 
 
 def _image_of(key: str) -> UUID:
@@ -67,31 +65,31 @@ def _image_of(key: str) -> UUID:
     return UUID(key[:32])
 
 
-async def answer(
-    request: Request[Any, Any, Any], key: str, stored: Stored, pictures: Pictures
+async def picture_response(
+    request: Request[Any, Any, Any], key: str, stored: StoredPicture, pictures: Pictures
 ) -> Response[bytes]:
-    """A picture whole, in part, or not again. Raises `PictureMissing` and `StoreAway`."""
+    """200, 206, 304 or 416. Raises `PictureMissing` and `StoreAway`."""
     headers = {
         "ETag": stored.etag,
         "Cache-Control": f"public, max-age={CACHE_SECONDS}",
         "Accept-Ranges": "bytes",
     }
-    if _is_known(request, stored):
+    if _is_cached(request, stored):
         return Response(b"", status_code=304, headers=headers)
-    part = _part_asked_for(request, stored)
+    part = _requested_range(request, stored)
     if part is None:
-        return await _send(request, key, Part(0, stored.size), 200, headers, pictures)
+        return await _content(request, key, ByteRange(0, stored.size), 200, headers, pictures)
     if part.start >= part.end:
         headers["Content-Range"] = f"bytes */{stored.size}"
         return Response(b"", status_code=416, headers=headers, media_type=PNG)
     headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{stored.size}"
-    return await _send(request, key, part, 206, headers, pictures)
+    return await _content(request, key, part, 206, headers, pictures)
 
 
-async def _send(
+async def _content(
     request: Request[Any, Any, Any],
     key: str,
-    part: Part,
+    part: ByteRange,
     status: int,
     headers: dict[str, str],
     pictures: Pictures,
@@ -103,23 +101,20 @@ async def _send(
     return Response(content, status_code=status, headers=headers, media_type=PNG)
 
 
-def _is_known(request: Request[Any, Any, Any], stored: Stored) -> bool:
+def _is_cached(request: Request[Any, Any, Any], stored: StoredPicture) -> bool:
     tags = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     return stored.etag in tags or tags == ["*"]
 
 
-def _part_asked_for(request: Request[Any, Any, Any], stored: Stored) -> Part | None:
-    """One range; anything else, or a range of an older picture, is answered whole."""
-    asked = _RANGE.fullmatch(request.headers.get("range", "").strip())
-    if not asked or asked.groups() == ("", "") or not _is_same(request, stored):
+def _requested_range(request: Request[Any, Any, Any], stored: StoredPicture) -> ByteRange | None:
+    """`None`, the whole picture, unless there is one valid range of this version of the picture."""
+    found = _RANGE.fullmatch(request.headers.get("range", "").strip())
+    is_current = request.headers.get("if-range", stored.etag) == stored.etag
+    if not found or found.groups() == ("", "") or not is_current:
         return None
-    first, last = asked.groups()
+    first, last = found.groups()
     if not first:
-        return Part(max(0, stored.size - int(last)), stored.size)
+        return ByteRange(max(0, stored.size - int(last)), stored.size)
     if last and int(last) < int(first):
         return None
-    return Part(int(first), min(int(last) + 1, stored.size) if last else stored.size)
-
-
-def _is_same(request: Request[Any, Any, Any], stored: Stored) -> bool:
-    return bool(request.headers.get("if-range", stored.etag) == stored.etag)
+    return ByteRange(int(first), min(int(last) + 1, stored.size) if last else stored.size)

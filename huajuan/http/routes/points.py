@@ -1,38 +1,60 @@
-"""One's own points: how many, and the line for each change of them, as JSON or as CSV."""
+"""Checking in for points, one's own points, and the history of their changes as JSON or CSV."""
 
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Request, Response
 
-from huajuan.auth.tokens import Me
-from huajuan.event_store.encryption import ERASED
+from huajuan.auth.tokens import Claims
+from huajuan.commands.check_in import check_in
+from huajuan.domain.refusals import AlreadyCheckedIn, BalanceOutOfRange, NotRegistered
+from huajuan.event_store.errors import DatabaseUnavailable
+from huajuan.event_store.log_reader import StreamReader
+from huajuan.event_store.personal_keys import ERASED
+from huajuan.event_store.store import EventStore
 from huajuan.http import messages
-from huajuan.http.csv_replies import FORMAT, csv_reply, format_of, may_be_csv
-from huajuan.http.errors import Answers, answering
-from huajuan.http.links import next_page
-from huajuan.http.openapi.operations import BUSY, NO_TOKEN, Explained, Said, asks, replies
-from huajuan.http.query_params import limit_of, query_of, unfit
-from huajuan.http.routes.check_in import NO_STORE
+from huajuan.http.content_negotiation import csv_response, format_of
+from huajuan.http.errors import ApiError, result_error
+from huajuan.http.openapi.operations import (
+    FORMAT,
+    PAGE_PARAMETERS,
+    csv_content,
+    invalid_parameters,
+    operation,
+    query_params,
+)
+from huajuan.http.openapi.responses import MessageResponse, ResultResponse
+from huajuan.http.query_params import cursor_in, limit_of, query_of
 from huajuan.http.serializers import EXAMPLE_PICTURE, Address, Moment, picture_address, wire_time
-from huajuan.http.services import AtDesk
-from huajuan.projections.point_balances import points_of
-from huajuan.projections.point_history import Change, HoldStatus, changes_of
-from huajuan.projections.queries.cursors import BadCursor, cursor_at, place_of
+from huajuan.http.services import ReadYourWrites
+from huajuan.http.urls import next_page
+from huajuan.projections.engine.table import ReadTables
+from huajuan.projections.point_balances import POINT_BALANCES, points_of
+from huajuan.projections.point_history import POINT_HISTORY
+from huajuan.projections.queries.cursors import encode_cursor
+from huajuan.projections.queries.point_changes import HoldStatus, PointChange, point_changes_of
+from huajuan.settings import Settings
 
-LAST_PLACE = 2**63 - 1
-Place = Annotated[int, msgspec.Meta(ge=1, le=LAST_PLACE)]
+NO_STORE = {"Cache-Control": "no-store"}
+POSITION_MAX = 2**63 - 1
+PositionCursor = Annotated[int, msgspec.Meta(ge=1, le=POSITION_MAX)]
 
 
-class PointsReply(Said, kw_only=True):
-    """What the account has, and what is held for pictures being drawn."""
+class ScoreResponse(ResultResponse, kw_only=True):
+    """The balance of the account."""
+
+    score: int
+
+
+class PointsResponse(MessageResponse, kw_only=True):
+    """The available points, and those held for pictures being drawn."""
 
     score: int
     held: int
 
 
 class ChangeOnWire(msgspec.Struct):
-    """One change: `image_id` and `picture` where one was drawn, `actor` where somebody else made the change.
+    """One change: `image_id` and `picture` if one was drawn, `actor` if another account made the change.
 
     For a change that concerns a picture, `generation_id` is its job, and `status` the state of its points now.
     """
@@ -48,13 +70,13 @@ class ChangeOnWire(msgspec.Struct):
     generation_id: int | None
 
 
-class PointHistoryReply(Said, kw_only=True):
+class PointHistoryResponse(MessageResponse, kw_only=True):
     """Changes, newest first; a `Link` header leads to older ones."""
 
     history: list[ChangeOnWire]
 
 
-HISTORY_ANSWERS: Answers = {BadCursor: unfit("after")}
+ALREADY_CHECKED_IN = ApiError(400, NO_STORE, success=False, message=messages.ALREADY_CHECKED_IN, score=100)
 EXAMPLE_HISTORY = [
     {
         "time": "2024-11-21T23:31:05.1Z",
@@ -79,67 +101,76 @@ EXAMPLE_HISTORY = [
         "generation_id": None,
     },
 ]
-_ASKED = asks(
-    limit="how many at most",
-    after="where the `Link` of the page before leads",
-    format=FORMAT,
-)
 
 
-@get(
-    "/auth/points",
-    tags=["Points"],
-    operation_id="GetPoints",
-    responses=replies(
-        {
-            200: (PointsReply, [{"message": messages.WELL, "score": 80, "held": 20}]),
-            401: (Said, NO_TOKEN),
-            503: (Said, BUSY),
-        }
-    ),
+@operation(
+    "Points",
+    examples=[{"success": True, "message": messages.CHECKED_IN.format(score=100), "score": 100}],
+    errors={
+        NotRegistered: result_error(401, messages.ACCOUNT_QUERY_FAILED, NO_STORE),
+        DatabaseUnavailable: result_error(401, messages.POINTS_NOT_RECORDED, NO_STORE),
+        BalanceOutOfRange: result_error(401, messages.BALANCE_OUT_OF_RANGE, NO_STORE),
+    },
+    raises=(ALREADY_CHECKED_IN,),
+    token_error=lambda text: result_error(401, text),
+    is_writing_get=True,
 )
-async def own_points(me: Me, desk: AtDesk) -> Response[PointsReply]:
-    """How many points one has, and how many are held for pictures being drawn."""
-    points = await points_of(desk.tables, me.account_id)
-    reply = PointsReply(code=200, message=messages.WELL, score=points.score, held=points.held)
+async def score(
+    claims: Claims, store: EventStore, settings: Settings, read_your_writes: ReadYourWrites
+) -> Response[ScoreResponse]:
+    """Check in: 100 points, as a rule once a day."""
+    once_a_day = settings.check_in_limit == "daily"
+    try:
+        decided = await check_in(store, claims.account_id, settings.zone, once_a_day=once_a_day)
+    except AlreadyCheckedIn as refused:
+        raise ALREADY_CHECKED_IN.replace(score=refused.balance) from None
+    balance: int = decided.aggregates[0].balance
+    await read_your_writes.wait_for(decided.position, POINT_BALANCES, POINT_HISTORY)
+    message = messages.CHECKED_IN.format(score=balance)
+    reply = ScoreResponse(code=200, success=True, message=message, score=balance)
     return Response(reply, headers=NO_STORE)
 
 
-@get(
-    "/auth/points/history",
-    tags=["Points"],
-    operation_id="ListPointHistory",
-    operation_class=may_be_csv(_ASKED, EXAMPLE_HISTORY[0]),
-    responses=replies(
-        {
-            200: (PointHistoryReply, [{"message": messages.WELL, "history": EXAMPLE_HISTORY}]),
-            400: (
-                Explained,
-                [{"message": messages.QUERY_UNFIT, "error": name} for name in ("limit", "format")],
-            ),
-            401: (Said, NO_TOKEN),
-            503: (Said, BUSY),
-        }
-    ),
+@operation("Points", examples=[{"message": messages.SUCCEEDED, "score": 80, "held": 20}])
+async def get_points(claims: Claims, tables: ReadTables) -> Response[PointsResponse]:
+    """One's available points, and those held for pictures being drawn."""
+    points = await points_of(tables, claims.account_id)
+    reply = PointsResponse(code=200, message=messages.SUCCEEDED, score=points.score, held=points.held)
+    return Response(reply, headers=NO_STORE)
+
+
+@operation(
+    "Points",
+    success={200: (PointHistoryResponse, [{"message": messages.SUCCEEDED, "history": EXAMPLE_HISTORY}])},
+    content=csv_content(EXAMPLE_HISTORY[0]),
+    parameters=query_params(**PAGE_PARAMETERS, format=FORMAT),
+    raises=invalid_parameters("limit", "after", "format"),
 )
-async def own_point_history(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> Response[Any]:
-    """Every change of one's points and its cause, newest first."""
+async def list_point_history(
+    request: Request[Any, Any, Any],
+    claims: Claims,
+    tables: ReadTables,
+    streams: StreamReader,
+    settings: Settings,
+) -> Response[Any]:
+    """The changes of one's points and their causes, newest first."""
     given = query_of(request)
     format_ = format_of(request, given)
-    limit, address = limit_of(given, desk.settings.list_rows_max), desk.settings.public_address
-    with answering(HISTORY_ANSWERS):
-        before = place_of(given["after"], Place) if "after" in given else LAST_PLACE
-    found = await changes_of(desk.tables, desk.streams, me.account_id, before, limit + 1)
+    limit, address = limit_of(given, settings.list_rows_max), settings.public_address
+    before = cursor_in(given, PositionCursor, POSITION_MAX)
+    found = await point_changes_of(tables, streams, claims.account_id, before, limit + 1)
     headers = dict(NO_STORE) | {"Vary": "Accept"}
     if len(found) > limit:
-        headers |= next_page(request, address, given, cursor_at(found[limit - 1].id))
+        headers |= next_page(request, address, given, encode_cursor(found[limit - 1].id))
     history = [_change_on_wire(change, address) for change in found[:limit]]
     if format_ != "json":
-        return csv_reply(format_, ChangeOnWire, history, headers)
-    return Response(PointHistoryReply(code=200, message=messages.WELL, history=history), headers=headers)
+        return csv_response(format_, ChangeOnWire, history, headers)
+    return Response(
+        PointHistoryResponse(code=200, message=messages.SUCCEEDED, history=history), headers=headers
+    )
 
 
-def _change_on_wire(change: Change, address: str) -> ChangeOnWire:
+def _change_on_wire(change: PointChange, address: str) -> ChangeOnWire:
     return ChangeOnWire(
         wire_time(change.time),
         change.change,

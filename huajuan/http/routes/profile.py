@@ -1,51 +1,76 @@
-"""One's avatar and account, and who else there is."""
+"""One's avatar and account data, and the list of users."""
 
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, get, post, put
+from litestar import Request, Response
+from litestar.enums import RequestEncodingType
+from litestar.params import FromPath
 
-from huajuan.auth.tokens import Claims, Me
-from huajuan.commands.login import LoggedIn
-from huajuan.commands.set_avatar import set_avatar
-from huajuan.commands.update_account import Changes, check_changes, update_account, updated_earlier
-from huajuan.domain.account import Account
-from huajuan.domain.refusals import AccountBanned, AvatarUnfit, NotRegistered
-from huajuan.event_store.after_commit import after_commit
-from huajuan.event_store.errors import LogUnavailable
-from huajuan.event_store.store import Decided
-from huajuan.http import messages
-from huajuan.http.errors import Answers, Refusal, answering
-from huajuan.http.links import next_page
-from huajuan.http.openapi.operations import (
-    BUSY,
-    NO_TOKEN,
-    TOO_LARGE,
-    Explained,
-    Said,
-    asks,
-    document,
-    replies,
-    takes,
+from huajuan.auth.login_attempts import LoginAttempts
+from huajuan.auth.passwords import Passwords
+from huajuan.auth.rate_limits import RateLimited
+from huajuan.auth.sessions import Sessions
+from huajuan.auth.tokens import Claims, Tokens
+from huajuan.commands.accounts import (
+    AccountChanges,
+    check_changes,
+    previous_update,
+    set_avatar,
+    update_account,
 )
-from huajuan.http.own_addresses import own_path, present
-from huajuan.http.query_params import limit_of, query_of, unfit, whole_number
-from huajuan.http.request_body import Unreadable, read_form
-from huajuan.http.routes.accounts import LoginForm, Password, PasswordForm, prove_password
-from huajuan.http.serializers import PublicUser, public_user
-from huajuan.http.services import AtDesk, Desk
-from huajuan.projections.users import USERS, user, users
+from huajuan.domain.account import Account
+from huajuan.domain.credentials import AuthenticatedAccount
+from huajuan.domain.refusals import AccountBanned, AvatarUrlInvalid, NotRegistered
+from huajuan.event_store.errors import DatabaseUnavailable
+from huajuan.event_store.request_context import new_id
+from huajuan.event_store.store import EventStore, after_commit
+from huajuan.http import messages
+from huajuan.http.errors import RATE_LIMITED, ApiError, UnreadableBody
+from huajuan.http.middleware.proxies import client_address
+from huajuan.http.openapi.operations import (
+    PAGE_PARAMETERS,
+    file_body,
+    invalid_parameters,
+    json_body,
+    operation,
+    query_params,
+)
+from huajuan.http.openapi.responses import MessageResponse
+from huajuan.http.query_params import after_id, limit_of, query_of
+from huajuan.http.request_body import read_form, schema_keys
+from huajuan.http.routes.accounts import LoginForm, Password, PasswordForm, verify_password
+from huajuan.http.routes.pictures import NO_SUCH_PICTURE, PICTURE_RESPONSES, picture_response
+from huajuan.http.serializers import PICTURE_KEY, PublicUser, public_user
+from huajuan.http.services import ReadYourWrites
+from huajuan.http.uploads import BodyIncomplete, file_in, receive_spool
+from huajuan.http.urls import current_url, next_page, own_path
+from huajuan.projections.engine.table import ReadTables
+from huajuan.projections.queries.accounts import list_users as select_users
+from huajuan.projections.queries.accounts import own_profile
+from huajuan.projections.users import USERS
+from huajuan.settings import Settings
+from huajuan.storage.avatar_files import AvatarFiles
+from huajuan.storage.avatars import UPLOAD_BYTES_MAX, AvatarMaker, InvalidAvatar
+from huajuan.storage.pictures import PNG, PictureMissing
+
+# The parts of a multipart body around the file.
+MULTIPART_OVERHEAD_BYTES_MAX = 64 << 10
+AVATAR_URL = "https://example.org/me.png"
+UPLOADED_AVATAR_URL = "http://localhost:8080/avatars/5f0c6a1e9d6b4d0f8a3c2b1e7d9f4a60.png"
 
 
 class AvatarForm(msgspec.Struct):
-    """The avatar's address; empty takes it away."""
+    """The avatar's address; empty removes the avatar."""
 
     url: str
 
 
-class AvatarReply(msgspec.Struct, kw_only=True):
-    """The avatar's address; null in a refusal."""
+class AvatarResponse(msgspec.Struct, kw_only=True):
+    """The avatar's address; null in an error."""
 
     code: int
     msg: str
@@ -53,222 +78,245 @@ class AvatarReply(msgspec.Struct, kw_only=True):
 
 
 class UpdateForm(PasswordForm):
-    """What is to change; `avator_url` is another spelling of `avatar_url`."""
+    """The changes; `avator_url` is another spelling of `avatar_url`."""
 
     email: str | None = None
     password: Password | None = None
     old_password: Annotated[
         Password | None,
-        document(description="Sent with a new password it must be right; without one it is ignored."),
+        schema_keys(description="Sent with a new password it must be right; without one it is ignored."),
     ] = None
     avatar_url: str | None = None
     avator_url: str | None = None
-    username: Annotated[Any, document(readOnly=True, description="Never changes.")] = None
+    username: Annotated[Any, schema_keys(readOnly=True, description="Never changes.")] = None
 
     @property
     def avatar(self) -> str | None:
-        """By either spelling."""
+        """Under either spelling."""
         return self.avatar_url if self.avatar_url is not None else self.avator_url
 
 
-class UpdatedReply(Said, kw_only=True):
-    """`token` is there where the password is new: it takes the place of the one that this request was sent with."""
+class UpdatedResponse(MessageResponse, kw_only=True):
+    """`token` is present if the password is new: it replaces the token of this request."""
 
     token: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class UsersReply(Said, kw_only=True):
-    """What anyone may know of everybody; a `Link` header leads to more."""
+class UsersResponse(MessageResponse, kw_only=True):
+    """The public fields of all accounts; a `Link` header leads to more."""
 
     users: list[PublicUser]
 
 
-def no_avatar(status: int, text: str) -> Refusal:
-    return Refusal(status, msg=text, data=None)
+def _avatar_error(status: int, text: str) -> ApiError:
+    return ApiError(status, msg=text, data=None)
 
 
-SET_ANSWERS: Answers = {
-    Unreadable: no_avatar(400, messages.MALFORMED),
-    AvatarUnfit: no_avatar(400, messages.AVATAR_UNFIT),
-    NotRegistered: no_avatar(500, messages.AVATAR_NOT_CHANGED),
-    LogUnavailable: no_avatar(500, messages.AVATAR_NOT_CHANGED),
-}
-GET_ANSWERS: Answers = {LogUnavailable: no_avatar(500, messages.AVATAR_QUERY_FAILED)}
-UPDATE_ANSWERS: Answers = {
-    AccountBanned: Refusal(401, message=messages.TOKEN_INVALID),
-    Unreadable: Refusal(400, message=messages.MALFORMED, error=messages.MALFORMED),
-    LogUnavailable: Refusal(500, message=messages.USER_NOT_UPDATED, error=messages.DATABASE_AWAY),
-    **{k: Refusal(500, message=messages.USER_NOT_UPDATED, error=text) for k, text in messages.UPDATE.items()},
-}
-NOT_UPDATED_BECAUSE = (*messages.UPDATE.values(), messages.NAME_FIXED, messages.DATABASE_AWAY)
-USERS_ANSWERS: Answers = {LogUnavailable: Refusal(500, message=messages.USERS_NOT_LISTED)}
-AVATAR_URL = "https://example.org/me.png"
+def _not_updated(text: str) -> ApiError:
+    return ApiError(500, message=messages.USER_NOT_UPDATED, error=text)
 
 
-@post(
-    ["/auth/setavatar", "/auth/setavator"],
-    tags=["Account"],
-    status_code=200,
-    operation_class=takes(AvatarForm, {"url": AVATAR_URL}),
-    responses=replies(
-        {
-            200: (AvatarReply, [{"msg": messages.AVATAR_CHANGED, "data": AVATAR_URL}]),
-            400: (
-                AvatarReply,
-                [{"msg": text, "data": None} for text in (messages.MALFORMED, messages.AVATAR_UNFIT)],
-            ),
-            401: (Said, NO_TOKEN),
-            413: (Said, TOO_LARGE),
-            500: (AvatarReply, [{"msg": messages.AVATAR_NOT_CHANGED, "data": None}]),
-            503: (Said, BUSY),
-        }
-    ),
+NOT_CHANGED = _avatar_error(500, messages.AVATAR_NOT_CHANGED)
+AVATAR_QUERY_FAILED = _avatar_error(500, messages.AVATAR_QUERY_FAILED)
+INVALID_PICTURE = _avatar_error(400, messages.AVATAR_PICTURE_INVALID)
+USERNAME_FIXED = _not_updated(messages.USERNAME_FIXED)
+
+
+@operation(
+    "Account",
+    examples=[{"msg": messages.AVATAR_CHANGED, "data": AVATAR_URL}],
+    body=json_body(AvatarForm, {"url": AVATAR_URL}),
+    errors={
+        UnreadableBody: _avatar_error(400, messages.MALFORMED),
+        AvatarUrlInvalid: _avatar_error(400, messages.AVATAR_URL_INVALID),
+        NotRegistered: NOT_CHANGED,
+        DatabaseUnavailable: NOT_CHANGED,
+    },
 )
-async def change_avatar(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> AvatarReply:
+async def change_avatar(
+    request: Request[Any, Any, Any],
+    claims: Claims,
+    store: EventStore,
+    avatars: AvatarFiles,
+    settings: Settings,
+    read_your_writes: ReadYourWrites,
+) -> AvatarResponse:
     """Set one's avatar by its address."""
-    addresses = desk.settings.public_addresses
-    with answering(SET_ANSWERS):
-        form = await read_form(request, AvatarForm)
-        url = own_path(form.url, addresses) or form.url
-        decided = await set_avatar(desk.store, me.account_id, url)
-    desk.avatars.wake()
-    await desk.show(decided.position, USERS)
-    return AvatarReply(code=200, msg=messages.AVATAR_CHANGED, data=present(url, addresses))
+    addresses = settings.public_addresses
+    form = await read_form(request, AvatarForm)
+    url = own_path(form.url, addresses) or form.url
+    decided = await set_avatar(store, claims.account_id, url)
+    avatars.wake()
+    await read_your_writes.wait_for(decided.position, USERS)
+    return AvatarResponse(code=200, msg=messages.AVATAR_CHANGED, data=current_url(url, addresses))
 
 
-@get(
-    ["/auth/getavatar", "/auth/getavator"],
-    tags=["Account"],
-    responses=replies(
-        {
-            200: (AvatarReply, [{"msg": messages.AVATAR, "data": AVATAR_URL}]),
-            401: (Said, NO_TOKEN),
-            500: (AvatarReply, [{"msg": messages.AVATAR_QUERY_FAILED, "data": None}]),
-            503: (Said, BUSY),
-        }
-    ),
+@operation(
+    "Account",
+    examples=[{"msg": messages.AVATAR, "data": AVATAR_URL}],
+    errors={DatabaseUnavailable: AVATAR_QUERY_FAILED},
 )
-async def avatar(me: Me, desk: AtDesk) -> AvatarReply:
+async def avatar(claims: Claims, tables: ReadTables, settings: Settings) -> AvatarResponse:
     """One's avatar."""
-    with answering(GET_ANSWERS):
-        found = await user(desk.tables, me.account_id)
+    found = await own_profile(tables, claims.account_id)
     if found is None:
-        raise no_avatar(500, messages.AVATAR_QUERY_FAILED)
-    address = present(found.avatar_url, desk.settings.public_addresses)
-    return AvatarReply(code=200, msg=messages.AVATAR, data=address)
+        raise AVATAR_QUERY_FAILED
+    url = current_url(found.avatar_url, settings.public_addresses)
+    return AvatarResponse(code=200, msg=messages.AVATAR, data=url)
 
 
-@put(
-    "/auth/user/update",
-    tags=["Account"],
-    operation_id="UpdateUser",
-    operation_class=takes(UpdateForm, {"email": "new@qq.com", "avatar_url": AVATAR_URL}),
-    responses=replies(
-        {
-            200: (
-                UpdatedReply,
-                [
-                    {"message": messages.USER_UPDATED},
-                    {"message": messages.USER_UPDATED, "token": "eyJhbGciOiJIUzI1NiI…"},
-                ],
-            ),
-            400: (Explained, [{"message": messages.MALFORMED, "error": messages.MALFORMED}]),
-            401: (Said, NO_TOKEN),
-            413: (Said, TOO_LARGE),
-            429: (Said, [{"message": messages.TOO_MANY_FAILURES}]),
-            500: (
-                Explained,
-                [{"message": messages.USER_NOT_UPDATED, "error": text} for text in NOT_UPDATED_BECAUSE],
-            ),
-            503: (Said, BUSY),
-        }
+@operation(
+    "Account",
+    examples=[{"msg": messages.AVATAR_CHANGED, "data": UPLOADED_AVATAR_URL}],
+    body=file_body(
+        "file",
+        "PNG, JPEG or WebP, up to 20 MiB and 64 megapixels",
+        UPLOAD_BYTES_MAX + MULTIPART_OVERHEAD_BYTES_MAX,
     ),
+    errors={
+        InvalidAvatar: INVALID_PICTURE,
+        BodyIncomplete: INVALID_PICTURE,
+        NotRegistered: NOT_CHANGED,
+        DatabaseUnavailable: NOT_CHANGED,
+    },
 )
-async def update(request: Request[Any, Any, Any], me: Me, desk: AtDesk) -> UpdatedReply:
-    """Change e-mail, password and avatar: all of it, or nothing.
+async def upload_avatar(
+    request: Request[Any, Any, Any],
+    claims: Claims,
+    store: EventStore,
+    avatars: AvatarFiles,
+    avatar_maker: AvatarMaker,
+    settings: Settings,
+    read_your_writes: ReadYourWrites,
+) -> AvatarResponse:
+    """Upload an avatar: a PNG, JPEG or WebP as `file`. Up to 20 MiB and 64 megapixels."""
+    avatar_id = new_id("avatar")
+    picture = await _uploaded_picture(request, avatar_maker)
+    key = await avatars.put(avatar_id, claims.account_id, picture)
+    decided = await set_avatar(store, claims.account_id, f"/avatars/{key}")
+    await avatars.mark_referenced(avatar_id)
+    await read_your_writes.wait_for(decided.position, USERS)
+    url = f"{settings.public_address}/avatars/{key}"
+    return AvatarResponse(code=200, msg=messages.AVATAR_CHANGED, data=url)
 
-    A new password ends every session; its `token` goes on with this one. An `old_password` that is sent with it must
-    be right, and a wrong one counts as a failed log-in.
+
+async def _uploaded_picture(request: Request[Any, Any, Any], avatar_maker: AvatarMaker) -> bytes:
+    """The part `file`, decoded and encoded anew. Raises `PortraitUnfit` for any other body."""
+    kind, options = request.content_type
+    boundary = options.get("boundary", "").encode("latin-1", "replace")
+    if kind != RequestEncodingType.MULTI_PART or not boundary:
+        raise InvalidAvatar
+    with closing(await receive_spool(request, avatar_maker)) as spool:
+        return await avatar_maker.make(partial(file_in, spool, boundary, "file"))
+
+
+@operation(
+    "Account",
+    media_type=PNG,
+    responses=PICTURE_RESPONSES,
+    errors={PictureMissing: NO_SUCH_PICTURE},
+)
+async def avatar_picture(
+    request: Request[Any, Any, Any], key: FromPath[str], avatars: AvatarFiles
+) -> Response[bytes]:
+    """An uploaded avatar as PNG."""
+    if not PICTURE_KEY.fullmatch(key):
+        raise PictureMissing
+    return await picture_response(request, key, await avatars.files.look_up(key), avatars.files)
+
+
+@operation(
+    "Account",
+    examples=[
+        {"message": messages.USER_UPDATED},
+        {"message": messages.USER_UPDATED, "token": "eyJhbGciOiJIUzI1NiI…"},
+    ],
+    body=json_body(UpdateForm, {"email": "new@qq.com", "avatar_url": AVATAR_URL}),
+    errors={
+        AccountBanned: ApiError(401, message=messages.TOKEN_INVALID),
+        UnreadableBody: ApiError(400, message=messages.MALFORMED, error=messages.MALFORMED),
+        **{kind: _not_updated(text) for kind, text in messages.UPDATE_ERRORS.items()},
+        DatabaseUnavailable: _not_updated(messages.DATABASE_UNAVAILABLE),
+        RateLimited: RATE_LIMITED,
+    },
+    raises=(USERNAME_FIXED,),
+)
+async def update_user(
+    request: Request[Any, Any, Any],
+    claims: Claims,
+    store: EventStore,
+    passwords: Passwords,
+    attempts: LoginAttempts,
+    tokens: Tokens,
+    sessions: Sessions,
+    avatars: AvatarFiles,
+    settings: Settings,
+    read_your_writes: ReadYourWrites,
+) -> UpdatedResponse:
+    """Change e-mail, password and avatar: all of them or nothing.
+
+    A new password ends every session; the `token` in the response continues this one. An `old_password` that is sent
+    with it must be right, and a wrong one counts as a failed login.
     """
-    with answering(UPDATE_ANSWERS):
-        form = await read_form(request, UpdateForm)
-        if form.username is not None:
-            raise Refusal(500, message=messages.USER_NOT_UPDATED, error=messages.NAME_FIXED)
-        decided = await updated_earlier(desk.store, me.account_id) or await _update(form, me, request, desk)
-    token = _new_token(decided.aggregates[0], desk) if form.password is not None else msgspec.UNSET
-    # Others hear of it from the log; here an older token is dead before the reply is sent.
+    form = await read_form(request, UpdateForm)
+    if form.username is not None:
+        raise USERNAME_FIXED
+    decided = await previous_update(store, claims.account_id)
+    if decided is None:
+        changes = _changes(form, settings)
+        check_changes(changes)
+        if form.password is not None and form.old_password is not None:
+            old = LoginForm(claims.username, form.old_password)
+            verified = await verify_password(old, client_address(request), store, passwords, attempts)
+            changes = replace(changes, verified_credential=verified.credential)
+        decided = await update_account(store, passwords, claims.account_id, changes)
+    token = _new_token(decided.aggregates[0], tokens) if form.password is not None else msgspec.UNSET
+    # Other processes read this from the log; here older tokens end before the response is sent.
     with after_commit("end of sessions"):
-        desk.sessions.ended(me.account_id)
+        sessions.ended(claims.account_id)
     if form.avatar is not None:
-        desk.avatars.wake()
-    await desk.show(decided.position, USERS)
-    return UpdatedReply(code=200, message=messages.USER_UPDATED, token=token)
+        avatars.wake()
+    await read_your_writes.wait_for(decided.position, USERS)
+    return UpdatedResponse(code=200, message=messages.USER_UPDATED, token=token)
 
 
-async def _update(form: UpdateForm, me: Claims, request: Request[Any, Any, Any], desk: Desk) -> Decided:
-    avatar_url = form.avatar
-    if avatar_url is not None:
-        avatar_url = own_path(avatar_url, desk.settings.public_addresses) or avatar_url
-    changes = Changes(form.email, form.password, avatar_url)
-    check_changes(changes)
-    if form.password is not None and form.old_password is not None:
-        known = await prove_password(LoginForm(me.username, form.old_password), request, desk)
-        changes = replace(changes, proven=known.credential)
-    return await update_account(desk.store, desk.passwords, me.account_id, changes)
-
-
-def _new_token(account: Account, desk: Desk) -> str:
-    return desk.tokens.issue(
-        LoggedIn(account.id, account.username or "", account.credential, account.avatar_url or "")
+def _changes(form: UpdateForm, settings: Settings) -> AccountChanges:
+    url = form.avatar
+    return AccountChanges(
+        form.email, form.password, url and (own_path(url, settings.public_addresses) or url)
     )
 
 
-@get(
-    "/user/all",
-    tags=["Account"],
-    operation_id="ListUsers",
-    operation_class=asks(limit="how many at most", after="where the `Link` of the page before leads"),
-    responses=replies(
-        {
-            200: (
-                UsersReply,
-                [
-                    {
-                        "message": messages.USERS_LISTED,
-                        "users": [
-                            {
-                                "id": 1,
-                                "username": "czh0",
-                                "avatar_url": "",
-                                "create_time": "2024-11-21T23:31:25.924231Z",
-                            }
-                        ],
-                    }
-                ],
-            ),
-            400: (Explained, [{"message": messages.QUERY_UNFIT, "error": "limit"}]),
-            500: (Said, [{"message": messages.USERS_NOT_LISTED}]),
-            503: (Said, BUSY),
-        }
-    ),
+def _new_token(account: Account, tokens: Tokens) -> str:
+    return tokens.issue(
+        AuthenticatedAccount(account.id, account.username or "", account.credential, account.avatar_url or "")
+    )
+
+
+EXAMPLE_USER = {
+    "id": 1,
+    "username": "czh0",
+    "avatar_url": "",
+    "create_time": "2024-11-21T23:31:25.924231Z",
+}
+
+
+@operation(
+    "Account",
+    examples=[{"message": messages.USERS_LISTED, "users": [EXAMPLE_USER]}],
+    parameters=query_params(**PAGE_PARAMETERS),
+    errors={DatabaseUnavailable: ApiError(500, message=messages.USERS_NOT_LISTED)},
+    raises=invalid_parameters("limit", "after"),
 )
-async def all_users(request: Request[Any, Any, Any], desk: AtDesk) -> Response[UsersReply]:
-    """Everybody, by id, as far as anyone may know them."""
+async def list_users(
+    request: Request[Any, Any, Any], tables: ReadTables, settings: Settings
+) -> Response[UsersResponse]:
+    """All accounts by id, with their public fields."""
     given = query_of(request)
-    limit, address = limit_of(given, desk.settings.list_rows_max), desk.settings.public_address
-    with answering(USERS_ANSWERS):
-        found = await users(desk.tables, limit + 1, after_id(given))
+    limit, address = limit_of(given, settings.list_rows_max), settings.public_address
+    found = await select_users(tables, limit + 1, after_id(given))
     page = found[:limit]
     headers = next_page(request, address, given, str(page[-1].id)) if len(found) > limit else {}
-    addresses = desk.settings.public_addresses
-    listed = [public_user(found, addresses) for found in page]
-    reply = UsersReply(code=200, message=messages.USERS_LISTED, users=listed)
+    listed = [public_user(found, settings.public_addresses) for found in page]
+    reply = UsersResponse(code=200, message=messages.USERS_LISTED, users=listed)
     return Response(reply, headers=headers)
-
-
-def after_id(given: dict[str, str]) -> int:
-    """The id behind which a page begins. Raises `Refusal`."""
-    try:
-        return whole_number(given["after"]) if "after" in given else 0
-    except ValueError:
-        raise unfit("after") from None

@@ -1,1 +1,1 @@
-"""The projection engine: runs the folds of the read tables, live and exactly once."""
+"""The projection engine: folds the event log into the read tables, live and exactly once."""

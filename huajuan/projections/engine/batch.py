@@ -1,4 +1,4 @@
-"""One batch of events, folded in one transaction into all the tables that stand where it begins."""
+"""Folds a batch of events in one transaction into all tables whose checkpoints have the same position."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -8,119 +8,122 @@ import psycopg
 from psycopg import AsyncConnection
 
 from huajuan.event_store.log_reader import LogReader, Rows
-from huajuan.projections.engine.apply import Followed, apply
-from huajuan.projections.engine.checkpoint_lock import Checkpoint, ask_to_lead, move
-from huajuan.projections.engine.limits import ProjectionLimits
+from huajuan.projections.engine.apply import ActiveProjection, apply_batch
+from huajuan.projections.engine.checkpoints import (
+    Checkpoint,
+    lock_checkpoints,
+    move_checkpoints,
+    process_name,
+)
 from huajuan.projections.engine.positions import Positions
-from huajuan.projections.engine.process_name import own_name
-from huajuan.projections.engine.projection_set import Following
-from huajuan.response_cache.lease import ask_to_fold
-from huajuan.response_cache.versions import Changes
+from huajuan.projections.engine.projection import ProjectionLimits
+from huajuan.projections.engine.projection_set import ProjectionSet
+from huajuan.response_cache.lease import lock_for_fold
+from huajuan.response_cache.versions import CacheVersions
 
 _BEGIN, _COMMIT = b"BEGIN", b"COMMIT"
 
 
-class NotOurs(Exception):
-    """Another process leads, the projections are stopped, or another server alone may change their tables just now."""
+class CheckpointLocked(Exception):
+    """Another process folds, the projections are stopped, or another server holds the cache lease."""
 
 
-class Folded(NamedTuple):
-    """Which tables came how far, and whether more may be waiting for any."""
+class FoldedBatch(NamedTuple):
+    """The schemas that were folded, their new position, and whether more events may be waiting."""
 
     schemas: tuple[str, ...]
     position: int
     is_more: bool
 
 
-class Batches:
-    """One a runner. `led_from` is where the last batch began, committed or not."""
+class BatchFolder:
+    """One a runner. `start_position` is where the last batch began, committed or not."""
 
     def __init__(
         self,
-        following: Following,
+        projections: ProjectionSet,
         reader: LogReader,
         positions: Positions,
         limits: ProjectionLimits,
-        changes: Changes,
+        versions: CacheVersions,
     ) -> None:
-        self.led_from = 0
-        self._following = following
+        self.start_position = 0
+        self._projections = projections
         self._reader = reader
         self._positions = positions
         self._limits = limits
-        self._changes = changes
-        self._name = own_name()
+        self._versions = versions
+        self._name = process_name()
         self._turn = 0
 
-    async def fold(self, connection: AsyncConnection, schemas: Sequence[str], events_max: int) -> Folded:
-        """Rows and positions commit together. Raises `NotOurs`, and whatever a fold raises."""
-        async with _undone_on_failure(connection):
+    async def fold(self, connection: AsyncConnection, schemas: Sequence[str], events_max: int) -> FoldedBatch:
+        """Rows and checkpoints commit together. Raises `CheckpointLocked`, and any error of a fold."""
+        async with _rolled_back_on_failure(connection):
             expected = self._positions[schemas[0]]
             checkpoints, rows = await self._begin(connection, schemas, expected, events_max)
-            led, are_apart = await self._whose_turn(connection, checkpoints)
-            self.led_from, names = led[0].position, tuple(row.schema for row in led)
+            locked, are_apart = await self._choose_position(connection, checkpoints)
+            self.start_position, names = locked[0].position, tuple(row.schema for row in locked)
             if are_apart:
                 events_max = min(events_max, self._limits.turn_events_max)
-            if are_apart or self.led_from != expected:
-                rows = await self._reader.rows(connection, self.led_from, events_max)
-            position = await self._fold(connection, names, rows) if rows else self.led_from
-        return Folded(names, position, are_apart or len(rows) == events_max)
+            if are_apart or self.start_position != expected:
+                rows = await self._reader.rows(connection, self.start_position, events_max)
+            position = await self._fold(connection, names, rows) if rows else self.start_position
+        return FoldedBatch(names, position, are_apart or len(rows) == events_max)
 
     async def _begin(
         self, connection: AsyncConnection, schemas: Sequence[str], expected: int, events_max: int
     ) -> tuple[list[Checkpoint], Rows]:
-        """In one round trip: as a rule a batch begins where the last one ended."""
+        """One round trip, because a batch nearly always begins where the last one ended."""
         async with connection.pipeline():
             await connection.execute(_BEGIN, prepare=True)
-            allowed = await ask_to_fold(connection, self._changes.tag)
-            asked = await ask_to_lead(connection, schemas)
-            page = await self._reader.ask(connection, expected, events_max)
+            allowed = await lock_for_fold(connection, self._versions.holder)
+            locked = await lock_checkpoints(connection, schemas)
+            page = await self._reader.select_page(connection, expected, events_max)
             if (True,) not in await allowed.fetchall():
-                raise NotOurs
-            return [Checkpoint(*row) for row in await asked.fetchall()], await page.fetchall()
+                raise CheckpointLocked
+            return [Checkpoint(*row) for row in await locked.fetchall()], await page.fetchall()
 
-    async def _whose_turn(
+    async def _choose_position(
         self, connection: AsyncConnection, checkpoints: Sequence[Checkpoint]
     ) -> tuple[list[Checkpoint], bool]:
-        """Those at one place, and whether others stand elsewhere: then each place has its turn.
+        """The checkpoints at one position, and whether there are other positions: these take turns.
 
-        Skips are looked at with the rows in hand, for whoever skips an event holds them too.
+        Skips are read while the rows are locked, because a skip is recorded under the same lock.
         """
-        free = [row for row in checkpoints if await self._following.may_lead(connection, row)]
+        free = [row for row in checkpoints if await self._projections.may_lock(connection, row)]
         if not free:
-            raise NotOurs
-        places = sorted({row.position for row in free}, reverse=True)
-        place = places[self._turn % len(places)]
+            raise CheckpointLocked
+        positions = sorted({row.position for row in free}, reverse=True)
+        chosen = positions[self._turn % len(positions)]
         self._turn += 1
-        return [row for row in free if row.position == place], len(places) > 1
+        return [row for row in free if row.position == chosen], len(positions) > 1
 
     async def _fold(self, connection: AsyncConnection, names: tuple[str, ...], rows: Rows) -> int:
-        followed = [self._following[name] for name in names]
-        batch = await self._reader.read(connection, rows, _topics(followed), _left_out(followed))
-        applied = await apply(connection, followed, batch)
+        active = [self._projections[name] for name in names]
+        batch = await self._reader.decode(connection, rows, _topics(active), _skipped_by_all(active))
+        applied = await apply_batch(connection, active, batch)
         position = batch[-1].position
-        changing = self._changes.begin(applied.accounts)
-        async with connection.pipeline():
-            for write in applied.writes:
-                await connection.execute(write.statement, write.values, prepare=True)
-            await move(connection, names, position, self._name)
-            await connection.execute(_COMMIT, prepare=True)
-        self._changes.end(changing)
+        with self._versions.changing(applied.accounts):
+            async with connection.pipeline():
+                for write in applied.writes:
+                    await connection.execute(write.statement, write.values, prepare=True)
+                await move_checkpoints(connection, names, position, self._name)
+                await connection.execute(_COMMIT, prepare=True)
         return position
 
 
-def _topics(followed: Sequence[Followed]) -> frozenset[str]:
-    return frozenset().union(*(one.projection.topics for one in followed))
+def _topics(active: Sequence[ActiveProjection]) -> frozenset[str]:
+    return frozenset().union(*(one.projection.topics for one in active))
 
 
-def _left_out(followed: Sequence[Followed]) -> frozenset[int]:
-    """What one of them leaves out is decoded for the others."""
-    return frozenset.intersection(*(one.skips.positions for one in followed))
+def _skipped_by_all(active: Sequence[ActiveProjection]) -> frozenset[int]:
+    """An event that only some of them skip is decoded for the others."""
+    return frozenset.intersection(*(one.skips.positions for one in active))
 
 
 @asynccontextmanager
-async def _undone_on_failure(connection: AsyncConnection) -> AsyncIterator[None]:
-    """Nothing stays begun: a transaction that was not committed by its own last statement is rolled back."""
+async def _rolled_back_on_failure(connection: AsyncConnection) -> AsyncIterator[None]:
+    """Ends a transaction that did not reach its own COMMIT; after a COMMIT it does nothing."""
     try:
         yield
     finally:

@@ -1,11 +1,11 @@
-"""How far each projection has folded, as far as this process has heard; waits until one is far enough."""
+"""The position of each projection as far as this process knows, and the wait until a position is folded."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
 
 class Positions:
-    """Names are projections' schemas. Read-your-writes waits here, rung and without polling."""
+    """Names are schemas of projections. Reading one's own writes waits here, without polling."""
 
     def __init__(self) -> None:
         self._positions: dict[str, int] = {}
@@ -15,51 +15,52 @@ class Positions:
     def __getitem__(self, name: str) -> int:
         return self._positions.get(name, 0)
 
-    def moved(self, positions: Mapping[str, int]) -> None:
+    def advance(self, positions: Mapping[str, int]) -> None:
+        """Positions that were folded here or in another process; a smaller one is ignored."""
         for name, position in positions.items():
             self._positions[name] = max(position, self[name])
         self._stopped.difference_update(positions)
-        self._ring()
+        self._wake()
 
-    def are(self, positions: Mapping[str, int]) -> None:
-        """As the database has them, even if that is less: a crash of it may have lost what it had told."""
+    def reset(self, positions: Mapping[str, int]) -> None:
+        """The positions in the database, also smaller ones: a crash of Postgres may lose published ones."""
         self._positions |= positions
-        self._ring()
+        self._wake()
 
-    def stopped(self, name: str) -> None:
-        """Nobody needs to wait for this one."""
+    def mark_stopped(self, name: str) -> None:
+        """The projection folds no more for now, so that nobody waits for it."""
         self._stopped.add(name)
-        self._ring()
+        self._wake()
 
     def is_stopped(self, name: str) -> bool:
         return name in self._stopped
 
-    async def reach(self, names: Iterable[str], position: int, seconds_max: float) -> bool:
-        """Wait until each of these has folded `position`. False at the bound, or if one is stopped."""
+    async def wait_for_position(self, names: Iterable[str], position: int, seconds_max: float) -> bool:
+        """Wait until each of these has folded `position`. False after `seconds_max`, or if one is stopped."""
         names = tuple(names)
 
-        def settled() -> bool:
+        def is_settled() -> bool:
             return all(self[name] >= position or name in self._stopped for name in names)
 
-        if not settled() and not await self._wait(settled, seconds_max):
+        if not is_settled() and not await self._wait(is_settled, seconds_max):
             return False
         return self._stopped.isdisjoint(names)
 
-    async def _wait(self, settled: Callable[[], bool], seconds_max: float) -> bool:
-        rung = asyncio.get_running_loop().create_future()
-        self._waiting[rung] = settled
+    async def _wait(self, is_settled: Callable[[], bool], seconds_max: float) -> bool:
+        wakeup = asyncio.get_running_loop().create_future()
+        self._waiting[wakeup] = is_settled
         try:
             async with asyncio.timeout(seconds_max):
-                await rung
+                await wakeup
         except TimeoutError:
             return False
         finally:
-            self._waiting.pop(rung, None)
+            self._waiting.pop(wakeup, None)
         return True
 
-    def _ring(self) -> None:
-        """Only those who have what they wait for."""
-        for rung in [rung for rung, settled in self._waiting.items() if settled()]:
-            del self._waiting[rung]
-            if not rung.done():
-                rung.set_result(None)
+    def _wake(self) -> None:
+        """Wakes only the waiting tasks whose condition is met."""
+        for wakeup in [wakeup for wakeup, is_settled in self._waiting.items() if is_settled()]:
+            del self._waiting[wakeup]
+            if not wakeup.done():
+                wakeup.set_result(None)

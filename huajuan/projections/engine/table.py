@@ -1,6 +1,6 @@
-"""A read table, described by the struct of its rows: its DDL and every statement the engine runs on it."""
+"""Describes a read table by the struct of its rows: DDL, the statements of the engine, and queries."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from types import NoneType
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
@@ -8,14 +8,16 @@ from uuid import UUID
 
 import msgspec
 
+from huajuan.postgres.statements import Statements
+
 R = TypeVar("R", bound=msgspec.Struct)
 _TYPES = {UUID: "uuid", int: "int8", str: "text", date: "date", datetime: "timestamptz", bool: "bool"}
 
 
 class Table(Generic[R]):
-    """Rows are `row` structs, found by the field `key`; the name is looked up on the search path.
+    """Rows are `row` structs with the primary key `key`. The search path must contain the table's schema.
 
-    `indexes` are the bodies of index definitions, `(column, …) WHERE …` or `UNIQUE (…)`.
+    `indexes` are the bodies of index definitions: `(column, …) WHERE …` or `UNIQUE (…)`.
     """
 
     def __init__(self, name: str, row: type[R], key: str, indexes: Sequence[str] = ()) -> None:
@@ -29,7 +31,7 @@ class Table(Generic[R]):
         self.types = [_postgres_type(hint) for hint in get_type_hints(row).values()]
         columns = ", ".join(f"{column} {_column_type(hint)}" for column, hint in get_type_hints(row).items())
         self.ddl = f"CREATE TABLE IF NOT EXISTS {name} ({columns}, PRIMARY KEY ({key}))"
-        # The same in two steps, for those who fill it first.
+        # The same in two steps: a rebuild fills the table before it adds the key.
         self.bare_ddl, self.key_ddl = (
             f"CREATE TABLE {name} ({columns})",
             f"ALTER TABLE {name} ADD PRIMARY KEY ({key})",
@@ -51,7 +53,7 @@ def _column_type(hint: Any) -> str:
 
 
 def _index_ddl(name: str, number: int, body: str) -> str:
-    """Numbered, so that a name says nothing that can become untrue."""
+    """Names are numbered, so that they stay right when the definition changes."""
     unique = "UNIQUE " if body.startswith("UNIQUE ") else ""
     return f"CREATE {unique}INDEX IF NOT EXISTS {name}_{number} ON {name} {body.removeprefix(unique)}"
 
@@ -59,7 +61,7 @@ def _index_ddl(name: str, number: int, body: str) -> str:
 def _statements(
     name: str, columns: Sequence[str], types: Sequence[str], key: str
 ) -> tuple[str, str, str, str]:
-    """Set statements on arrays, one array a column: select, insert, update, delete."""
+    """Select, insert, update and delete many rows at once, with one array a column as values."""
     arrays = ", ".join(f"%b::{kind}[]" for kind in types)
     key_array = f"%b::{types[list(columns).index(key)]}[]"
     names = ", ".join(columns)
@@ -71,3 +73,26 @@ def _statements(
         f"UPDATE {name} t SET {changes} FROM unnest({arrays}) AS new({names}) WHERE t.{key} = new.{key}",
         f"DELETE FROM {name} t USING unnest({key_array}) AS gone({key}) WHERE t.{key} = gone.{key}",
     )
+
+
+class ReadTables:
+    """Runs queries on the read tables, one SELECT each, again after an outage.
+
+    Raises `DatabaseUnavailable` when Postgres stays away.
+    """
+
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
+
+    async def all(self, row: type[R], query: str, values: Mapping[str, Any] | None = None) -> list[R]:
+        """The query's columns are the fields of `row`, in order."""
+        return [row(*columns) for columns in await self._statements.run(query, values)]
+
+    async def all_batched(self, row: type[R], query: str, values: Mapping[str, Any]) -> list[R]:
+        """The same for fast index lookups: concurrent ones are sent in one round trip."""
+        return [row(*columns) for columns in await self._statements.read(query, values)]
+
+    async def one(self, row: type[R], query: str, values: Mapping[str, Any]) -> R | None:
+        """A lookup by key."""
+        rows = await self.all_batched(row, query, values)
+        return rows[0] if rows else None

@@ -1,1 +1,1 @@
-"""Queries that read more than one row or more than one read table."""
+"""Queries that join read tables, and their paging."""

@@ -1,4 +1,4 @@
-"""Cursors: the place of the last row seen, in a form that tells a client nothing."""
+"""Opaque cursors for keyset pagination: the sort key of the last row of a page."""
 
 import base64
 import binascii
@@ -6,21 +6,21 @@ from typing import Any, TypeVar
 
 import msgspec
 
-P = TypeVar("P")
+K = TypeVar("K")
 
 
-class BadCursor(Exception):
-    """The cursor is none of ours, or was made for another order."""
+class InvalidCursor(Exception):
+    """The cursor was not made by this service, or was made for another order."""
 
 
-def cursor_at(place: Any) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
+def encode_cursor(key: Any) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")
 
 
-def place_of(cursor: str, kind: type[P]) -> P:
-    """Raises `BadCursor` for what is no place of this kind."""
+def decode_cursor(cursor: str, kind: type[K]) -> K:
+    """Raises `InvalidCursor` if it contains no key of this kind."""
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         return msgspec.json.decode(raw, type=kind)
     except (binascii.Error, msgspec.DecodeError, ValueError):
-        raise BadCursor from None
+        raise InvalidCursor from None

@@ -1,1 +1,1 @@
-"""Rebuilds read tables from the first event, while the old tables are being read."""
+"""Rebuilds read tables from the first event, in a process of its own, while the old tables are served."""

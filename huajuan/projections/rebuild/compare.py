@@ -1,4 +1,4 @@
-"""Compares the old tables with the new ones, row by row, as both stood at one position."""
+"""Compares old and new tables row by row, at the same position of the log."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from psycopg import sql
 
 from huajuan.projections.engine.projection import Projection
 
-# `*<>` compares the bytes of two rows, not what they mean.
+# `*<>` compares the binary images of two rows.
 _COMPARE = """
 SELECT count(*) OVER (), coalesce(o.{key}, n.{key})::text,
        CASE WHEN n.{key} IS NULL THEN 'only in the old table'
@@ -19,7 +19,7 @@ SELECT count(*) OVER (), coalesce(o.{key}, n.{key})::text,
 """
 
 
-# A table's columns as they were made, or nothing where there is no table.
+# The columns of a table, or NULL if there is no table.
 _SHAPE = """
 SELECT array_agg(attname::text || ' ' || format_type(atttypid, atttypmod) || ' ' || attnotnull ORDER BY attnum)
   FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
@@ -27,9 +27,9 @@ SELECT array_agg(attname::text || ' ' || format_type(atttypid, atttypmod) || ' '
 
 
 class Differences(msgspec.Struct, frozen=True):
-    """How many rows of a table differ, and by their keys the first of them.
+    """The number of rows that differ, and the first of them by key, with the kind of difference.
 
-    A table that was `misshapen`, having other columns or being gone, had no rows to be compared.
+    `misshapen` is true if the old table was missing or had other columns, so that no rows were compared.
     """
 
     table: str
@@ -41,10 +41,10 @@ class Differences(msgspec.Struct, frozen=True):
         return bool(self.rows or self.misshapen)
 
 
-def compare(
+def compare_tables(
     connection: psycopg.Connection, projection: Projection, old: str, new: str, shown_max: int
 ) -> Differences:
-    """The table in the schemas `old` and `new`, as the connection's transaction sees them."""
+    """Compares the table in the schemas `old` and `new` in the snapshot of the connection's transaction."""
     table = projection.table
     if _shape(connection, old, table.name) != _shape(connection, new, table.name):
         return Differences(projection.name, 0, {}, misshapen=True)

@@ -1,38 +1,22 @@
-"""Why a rebuild came to nothing."""
+"""The errors of a rebuild.
+
+RebuildFailed
+├── AlreadyRebuilding
+├── FoldFailed
+├── SchemaInUse
+└── SwapTimeout
+"""
 
 
 class RebuildFailed(Exception):
-    """The old tables go on serving; the message says why there are no new ones."""
+    """There are no new tables, and the old ones are still served. The message is the reason."""
 
 
 class AlreadyRebuilding(RebuildFailed):
-    """Somebody else rebuilds one of these tables just now."""
+    """Another process rebuilds one of these tables now."""
 
     def __init__(self, table: str) -> None:
         super().__init__(f"{table} is being rebuilt already")
-
-
-class BegunBefore(RebuildFailed):
-    """One request, one rebuild: a request that was sent again begins no other."""
-
-    def __init__(self, position: int) -> None:
-        super().__init__(f"the rebuild that is asked for at position {position} was begun before")
-
-
-class NotAskedFor(RebuildFailed):
-    """Nobody asked for a rebuild of these tables there."""
-
-    def __init__(self, position: int) -> None:
-        super().__init__(f"at position {position} nobody asks for a rebuild of that table")
-
-
-class StillRead(RebuildFailed):
-    """What an earlier rebuild left is in the way, and somebody reads it."""
-
-    def __init__(self, schema: str) -> None:
-        super().__init__(
-            f"{schema}, which an earlier rebuild left, is still read by somebody; try again later"
-        )
 
 
 class FoldFailed(RebuildFailed):
@@ -42,17 +26,17 @@ class FoldFailed(RebuildFailed):
         super().__init__(f"{projection} cannot fold the event at position {position}: {type(error).__name__}")
 
 
-class NeverLetGo(RebuildFailed):
-    """Whoever leads a live table holds it too long for a swap."""
+class SchemaInUse(RebuildFailed):
+    """A schema of an earlier rebuild cannot be dropped, because a transaction reads it."""
+
+    def __init__(self, schema: str) -> None:
+        super().__init__(f"{schema}, a schema of an earlier rebuild, is still being read; try again later")
+
+
+class SwapTimeout(RebuildFailed):
+    """The checkpoint of a live table was locked for too long."""
 
     def __init__(self) -> None:
         super().__init__(
-            "a live table was held too long by whoever leads it, so the new ones could not replace them"
+            "the swap gave up: another process locked the checkpoint of a live table for too long"
         )
-
-
-class NeverCaughtUp(RebuildFailed):
-    """Events come faster than they can be folded."""
-
-    def __init__(self) -> None:
-        super().__init__("events come faster than they can be folded")

@@ -1,4 +1,4 @@
-"""New tables in schemas of their own: made bare, filled by COPY, indexed at the end."""
+"""New tables of a rebuild in schemas of their own: created without keys, filled by COPY, then indexed."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,8 +10,8 @@ from psycopg import sql
 
 from huajuan.projections.engine.projection import NO_SKIPS, Projection, Skips
 from huajuan.projections.engine.table import Table
-from huajuan.projections.rebuild.decode import Read
-from huajuan.projections.rebuild.row_cache import KeptRows, Work, Writing
+from huajuan.projections.rebuild.log_pages import DecodedEvent
+from huajuan.projections.rebuild.row_cache import RowCache, RowChanges, Work
 
 CHUNK_ROWS = 5_000
 
@@ -25,7 +25,7 @@ def old_schema(projection: Projection) -> str:
 
 
 class NewTables:
-    """`connection` autocommits and sees the new schemas alone. Each projection has a position of its own."""
+    """`connection` autocommits, with the new schemas as search path. Each table has its own position."""
 
     def __init__(
         self,
@@ -35,63 +35,63 @@ class NewTables:
         skips: Mapping[str, Skips],
     ) -> None:
         self._connection = connection
-        self._kept = [KeptRows(p, rows_max, skips.get(p.schema, NO_SKIPS)) for p in projections]
+        self._caches = [RowCache(p, rows_max, skips.get(p.schema, NO_SKIPS)) for p in projections]
         self.positions = {projection.schema: 0 for projection in projections}
         self._unkeyed = list(projections)
 
-    def make(self) -> None:
-        for kept in self._kept:
-            self._run("CREATE SCHEMA {}", new_schema(kept.projection))
-        schemas = [sql.Identifier(new_schema(kept.projection)) for kept in self._kept]
+    def create(self) -> None:
+        for cache in self._caches:
+            self._run("CREATE SCHEMA {}", new_schema(cache.projection))
+        schemas = [sql.Identifier(new_schema(cache.projection)) for cache in self._caches]
         self._connection.execute(sql.SQL("SET search_path = {}").format(sql.SQL(", ").join(schemas)))
-        for kept in self._kept:
+        for cache in self._caches:
             with self._connection.transaction():
-                self._run("SET LOCAL search_path = {}", new_schema(kept.projection))
-                self._connection.execute(kept.projection.table.bare_ddl.encode())
+                self._run("SET LOCAL search_path = {}", new_schema(cache.projection))
+                self._connection.execute(cache.projection.table.bare_ddl.encode())
 
-    def fold(self, batch: Sequence[Read], end: int, bounds: Mapping[str, int]) -> None:
-        """The events up to `end`; no projection goes beyond its own bound. Raises `FoldFailed`."""
-        for kept, work in zip(self._kept, self._sorted(batch), strict=True):
-            schema = kept.projection.schema
+    def fold(self, batch: Sequence[DecodedEvent], end: int, bounds: Mapping[str, int]) -> None:
+        """The events up to `end`, for each table only up to its bound. Raises `FoldFailed`."""
+        for cache, work in zip(self._caches, self._split(batch), strict=True):
+            schema = cache.projection.schema
             after, upto = self.positions[schema], min(end, bounds[schema])
-            self._fold(kept, _between(work, after, upto))
+            self._fold(cache, _between(work, after, upto))
             self.positions[schema] = max(after, upto)
 
-    def _sorted(self, batch: Sequence[Read]) -> list[Work]:
-        """Each projection's own part, all of them in one pass."""
-        parts: list[Work] = [[] for _ in self._kept]
+    def _split(self, batch: Sequence[DecodedEvent]) -> list[Work]:
+        """The work of each table, found in one pass over the batch."""
+        works: list[Work] = [[] for _ in self._caches]
         routes: defaultdict[type[Any], list[Any]] = defaultdict(list)
-        for kept, part in zip(self._kept, parts, strict=True):
-            for event_type, route in kept.routes.items():
-                routes[event_type].append((part.append, *route))
+        for cache, work in zip(self._caches, works, strict=True):
+            for event_type, route in cache.routes.items():
+                routes[event_type].append((work.append, *route))
         for position, event_type, event in batch:
             stream = event.originator_id.int
-            for append, name, fold, begins in routes[event_type]:
-                append((name(event, position) if name else stream, fold, event, position, begins))
-        return parts
+            for append, key, fold, is_first in routes[event_type]:
+                append((key(event, position) if key else stream, fold, event, position, is_first))
+        return works
 
-    def _fold(self, kept: KeptRows, work: Work) -> None:
-        if unknown := kept.unknown(work):
-            self._be_keyed(kept.projection)
-            kept.add_stored(self._load(kept.projection.table, unknown))
-        kept.fold(work)
-        self._write(kept.projection.table, kept.let_go())
+    def _fold(self, cache: RowCache, work: Work) -> None:
+        if missing := cache.missing_keys(work):
+            self._add_key(cache.projection)
+            cache.add_stored(self._load(cache.projection.table, missing))
+        cache.fold(work)
+        self._write(cache.projection.table, cache.evict())
 
-    def _be_keyed(self, projection: Projection) -> None:
-        """Rows can be found from now on."""
+    def _add_key(self, projection: Projection) -> None:
+        """Adds the primary key, if it is not there yet, so that rows can be found."""
         if projection in self._unkeyed:
             self._unkeyed.remove(projection)
             self._connection.execute(projection.table.key_ddl.encode())
 
-    def leave_to_key(self) -> list[Projection]:
-        """Those whose rows nobody has had to find yet: keys made of many rows cost less. They are the caller's now."""
+    def take_unkeyed(self) -> list[Projection]:
+        """Those without a primary key; the caller adds it. Adding it to a full table is the fastest."""
         unkeyed, self._unkeyed = self._unkeyed, []
         return unkeyed
 
     def write_all(self) -> None:
-        """The tables show all that was folded."""
-        for kept in self._kept:
-            self._write(kept.projection.table, kept.all_changes())
+        """Writes all cached changes."""
+        for cache in self._caches:
+            self._write(cache.projection.table, cache.flush())
 
     def _run(self, statement: str, *name: str) -> None:
         self._connection.execute(sql.SQL(statement).format(sql.Identifier(*name)))
@@ -100,14 +100,14 @@ class NewTables:
         rows = self._connection.execute(table.select.encode(), (list(keys),), binary=True)
         return {row[table.key_at]: row for row in rows}
 
-    def _write(self, table: Table[Any], writing: Writing) -> None:
-        if writing.new:
-            self._copy(table, writing.new)
-        for chunk in _chunks(writing.changed):
-            columns = tuple(map(list, zip(*map(astuple, chunk), strict=True)))
+    def _write(self, table: Table[Any], changes: RowChanges) -> None:
+        if changes.new:
+            self._copy(table, changes.new)
+        for rows in _chunks(changes.changed):
+            columns = tuple(map(list, zip(*map(astuple, rows), strict=True)))
             self._connection.execute(table.update.encode(), columns)
-        for gone in _chunks(writing.gone):
-            self._connection.execute(table.delete.encode(), (gone,))
+        for keys in _chunks(changes.deleted):
+            self._connection.execute(table.delete.encode(), (keys,))
 
     def _copy(self, table: Table[Any], rows: list[Any]) -> None:
         with self._connection.cursor() as cursor, cursor.copy(table.copy.encode()) as copy:

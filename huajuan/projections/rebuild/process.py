@@ -1,4 +1,4 @@
-"""Starts rebuilds as processes of their own, which go on when the service is restarted."""
+"""Starts rebuilds as child processes, which go on when the service is restarted."""
 
 import os
 import subprocess
@@ -8,47 +8,50 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from huajuan.settings import PREFIX
+from huajuan.settings import INTERNAL_PREFIX, PREFIX
 
-# What `serve` was given, before it filled in its own: empty where the database is the embedded one.
-GIVEN_DATABASE_URL = f"{PREFIX}GIVEN_DATABASE_URL"
+# The database URL in the settings of `serve`; empty for the embedded database, whose URL is found at the
+# start.
+GIVEN_DATABASE_URL = f"{INTERNAL_PREFIX}GIVEN_DATABASE_URL"
 _logger = structlog.get_logger(__name__)
 
 
 class RebuildProcesses:
-    """One a worker. Across workers the rebuild's own lock in the database refuses a second one."""
+    """One a worker. A second rebuild of a table by another worker is refused by an advisory lock."""
 
     def __init__(self, database_url: str) -> None:
         self._database_url = database_url
         self._running: set[str] = set()
-        self._not_started: set[str] = set()
+        self._failed: set[str] = set()
 
-    async def start(self, name: str, put_on_record: Callable[[], Awaitable[int]]) -> bool:
-        """Put it on record, which tells at what position, then rebuild the projection `name`; false if this
-        worker's last one still runs.
+    async def start(self, name: str, record_request: Callable[[], Awaitable[int]]) -> bool:
+        """Rebuild the projection `name` after `record_request`, which returns the position of its event in
+        the log.
+
+        Returns false if this worker's last rebuild of it is still running.
         """
         if name in self._running:
             return False
         self._running.add(name)
         try:
-            asked = await put_on_record()
+            position = await record_request()
         except BaseException:
             self._running.discard(name)
             raise
-        self._launch(name, asked)
+        self._launch(name, position)
         return True
 
-    def is_not_started(self, name: str) -> bool:
-        """It was put on record, and no process could be started for it."""
-        return name in self._not_started
+    def failed_to_start(self, name: str) -> bool:
+        """The last request was recorded, but its process could not be started."""
+        return name in self._failed
 
-    def _launch(self, name: str, asked: int) -> None:
-        self._not_started.discard(name)
+    def _launch(self, name: str, position: int) -> None:
+        self._failed.discard(name)
         try:
-            child = _launch(name, asked, self._environment())
+            child = _launch(name, position, self._environment())
         except OSError as error:
             self._running.discard(name)
-            self._not_started.add(name)
+            self._failed.add(name)
             _logger.error("rebuild not started", projection=name, exc_info=error)
             return
         _logger.info("rebuild started", projection=name, pid=child.pid)
@@ -60,16 +63,16 @@ class RebuildProcesses:
         _logger.info("rebuild ended", projection=name, pid=child.pid, exit_code=code)
 
     def _environment(self) -> dict[str, str]:
-        """An embedded database is opened by the child itself, so that it is kept up until the child ends."""
+        """The child opens an embedded database itself, so that it runs until the child ends."""
         url = os.environ.get(GIVEN_DATABASE_URL, self._database_url)
         return os.environ | {f"{PREFIX}DATABASE_URL": url}
 
 
-def _launch(name: str, asked: int, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
-    # With -P, as with us, files in the caller's folder do not pass for our modules.
+def _launch(name: str, position: int, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    # With -P, as in this process, the current folder is not on the module search path.
     safe = ["-P"] if sys.flags.safe_path else []
     return subprocess.Popen(
-        [sys.executable, *safe, "-m", "huajuan", "rebuild", name, "--on-record", str(asked)],
+        [sys.executable, *safe, "-m", "huajuan", "rebuild", name, "--on-record", str(position)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -1,4 +1,8 @@
-"""Rebuilds read tables in one pass over the log, in a process of its own, while the live ones serve."""
+"""Rebuilds read tables in one pass over the log, in a process of its own, while the live ones are served.
+
+The steps: create new tables; fold the log into them until they are near the live ones; add indexes; swap
+(`swap.py`); compare old and new; drop the old ones.
+"""
 
 import gc
 import sys
@@ -11,30 +15,36 @@ import msgspec
 import psycopg
 
 from huajuan.projections.engine.projection import Projection, Skips
-from huajuan.projections.engine.rebuild_status import CANCELLED, DONE, SWAPPED
-from huajuan.projections.engine.skips import skips_on_record
-from huajuan.projections.rebuild.cleanup import drop
-from huajuan.projections.rebuild.compare import Differences, compare
-from huajuan.projections.rebuild.connections import connection
-from huajuan.projections.rebuild.errors import NeverCaughtUp, NeverLetGo, StillRead
-from huajuan.projections.rebuild.index import index
-from huajuan.projections.rebuild.limits import RebuildLimits
+from huajuan.projections.engine.skips import load_all_skips
+from huajuan.projections.engine.status import CANCELLED, DONE, SWAPPED
+from huajuan.projections.rebuild.cleanup import drop_schemas
+from huajuan.projections.rebuild.compare import Differences, compare_tables
+from huajuan.projections.rebuild.errors import RebuildFailed, SchemaInUse, SwapTimeout
+from huajuan.projections.rebuild.index import create_indexes
 from huajuan.projections.rebuild.log_pages import LogPages
 from huajuan.projections.rebuild.new_tables import NewTables, new_schema, old_schema
-from huajuan.projections.rebuild.progress import Tell, Telling
-from huajuan.projections.rebuild.records import Note, alone, end, refuse_unless_asked
-from huajuan.projections.rebuild.swap import Held, Live, live_tables, swap
-from huajuan.response_cache.lease_for_swap import end_tenancies
-from huajuan.runtime.shutdown import seen_through
+from huajuan.projections.rebuild.records import (
+    OnProgress,
+    ProgressReporter,
+    RebuildRecord,
+    check_request,
+    exclusive,
+    record_outcome,
+)
+from huajuan.projections.rebuild.session import RebuildLimits, connection
+from huajuan.projections.rebuild.swap import LiveTable, LockTimeout, live_tables, swap_tables
+from huajuan.response_cache.lease import suspend_leases
+from huajuan.runtime.shutdown import deferring_shutdown
 
-# How long a thread may keep Python to itself while others wait for it.
-TURN_SECONDS = 0.0005
+# The time after which Python makes a thread yield to another one that waits.
+SWITCH_SECONDS = 0.0005
 
 
-class Report(msgspec.Struct, frozen=True):
-    """What a rebuild came to. Tables that were stopped, or never made, are not `compared` with anything.
+class RebuildReport(msgspec.Struct, frozen=True):
+    """The result of a rebuild. Tables that were stopped or missing are not in `compared`.
 
-    `left` are schemas of the old tables that somebody still reads; a service drops them later.
+    `still_seconds` is for how long the live tables were locked. `left` are schemas of old tables that are
+    still being read; the service drops them later.
     """
 
     tables: list[str]
@@ -46,157 +56,165 @@ class Report(msgspec.Struct, frozen=True):
     left: list[str]
 
 
-def rebuild(
+def rebuild_tables(
     dsn: str,
     projections: Sequence[Projection],
     limits: RebuildLimits,
-    tell: Tell,
-    asked: int | None = None,
-) -> Report:
-    """Raises `RebuildFailed`. However it ends, the live tables serve, and only a note is left of it.
+    on_progress: OnProgress,
+    requested_at_position: int | None = None,
+) -> RebuildReport:
+    """Raises `RebuildFailed`. In any case the live tables are served, and a record of the rebuild stays.
 
-    `asked` is where the request for it is on record: whoever comes second with it begins nothing.
+    `requested_at_position` is the position of the event that requests the rebuild; one request starts one
+    rebuild.
     """
-    with connection(dsn) as control, alone(control, projections):
-        refuse_unless_asked(control, asked, projections)
-        if still_read := drop(control, _schemas(projections), limits):
-            raise StillRead(still_read[0])
-        skips = skips_on_record(control, projections)
-        note = Note(control, projections, 0, asked)
-        this = _Rebuild(dsn, projections, limits, Telling(note, tell), note, skips)
+    with connection(dsn) as control, exclusive(control, projections):
+        check_request(control, requested_at_position, projections)
+        if remaining := drop_schemas(control, _schemas(projections), limits):
+            raise SchemaInUse(remaining[0])
+        skips = load_all_skips(control, projections)
+        record = RebuildRecord(control, projections, 0, requested_at_position)
+        reporter = ProgressReporter(record, on_progress)
+        this = _Rebuild(dsn, projections, limits, reporter, record, skips)
         try:
-            with _undisturbed():
+            with _tuned_interpreter():
                 return this.run()
         except BaseException as error:
-            if not this.is_noted:
-                _clear_away(dsn, projections, limits, note, error, is_swapped=this.is_swapped)
+            if not this.is_recorded:
+                _abort(dsn, projections, limits, record, error, is_swapped=this.is_swapped)
             raise
 
 
 class _Rebuild:
-    """One rebuild from its beginning to the swap and the comparison."""
+    """One rebuild up to the swap and the comparison."""
 
     def __init__(
         self,
         dsn: str,
         projections: Sequence[Projection],
         limits: RebuildLimits,
-        telling: Telling,
-        note: Note,
+        reporter: ProgressReporter,
+        record: RebuildRecord,
         skips: Mapping[str, Skips],
     ) -> None:
         self._dsn = dsn
         self._projections = projections
         self._limits = limits
-        self._telling = telling
-        self._note = note
-        self.is_swapped = self.is_noted = False
+        self._reporter = reporter
+        self._record = record
+        self.is_swapped = self.is_recorded = False
         self._skips = skips
 
-    def run(self) -> Report:
+    def run(self) -> RebuildReport:
         with ExitStack() as stack:
             swapping, holding = (stack.enter_context(connection(self._dsn)) for _ in range(2))
-            reading, writing, looking = (
-                stack.enter_context(connection(self._dsn, gently=True)) for _ in range(3)
+            reading, writing, comparing = (
+                stack.enter_context(connection(self._dsn, niced=True)) for _ in range(3)
             )
             self._pages = LogPages(reading, _topics(self._projections), self._limits.page_events_max)
             self._tables = NewTables(writing, self._projections, self._limits.rows_kept_max, self._skips)
-            self._tables.make()
-            self._catch_up_closely(swapping)
-            self._telling.do("indexing")
+            self._tables.create()
+            self._fold_until_near(swapping)
+            self._reporter.begin_step("indexing")
             self._tables.write_all()
-            index(self._dsn, self._projections, self._tables.leave_to_key(), self._limits)
-            return self._swap_and_compare(swapping, holding, looking)
+            create_indexes(self._dsn, self._projections, self._tables.take_unkeyed(), self._limits)
+            return self._swap_and_compare(swapping, holding, comparing)
 
     def _swap_and_compare(
-        self, swapping: psycopg.Connection, holding: psycopg.Connection, looking: psycopg.Connection
-    ) -> Report:
-        """Again and again in short turns, so that no live table waits for the leader of another. Raises `NeverLetGo`.
+        self, swapping: psycopg.Connection, holding: psycopg.Connection, comparing: psycopg.Connection
+    ) -> RebuildReport:
+        """Tries to swap in short turns, so that no live table waits for the lock of another. Raises
+        `SwapTimeout`.
 
-        Once swapped it is compared as well, whoever is told to stop: nobody could do it later.
+        A stop signal is deferred until swapped tables are compared: the comparison cannot be done later.
         """
         longest = 0.0
-        looking.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        comparing.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         for _ in range(self._limits.swap_tries_max):
-            end_tenancies(swapping)
-            self._come_close(swapping)
+            suspend_leases(swapping)
+            self._catch_up(swapping)
             began = time.monotonic()
             try:
-                with seen_through():
-                    last_step = partial(self._last_step, looking)
-                    seconds = swap(swapping, holding, self._projections, self._limits, self._note, last_step)
+                with deferring_shutdown():
+                    last = partial(self._last_step, comparing)
+                    seconds = swap_tables(
+                        swapping, holding, self._projections, self._limits, self._record, last
+                    )
                     self.is_swapped = True
-                    return self._compare(looking, swapping, max(longest, seconds))
-            except Held:
+                    return self._compare(comparing, swapping, max(longest, seconds))
+            except LockTimeout:
                 longest = max(longest, time.monotonic() - began)
                 time.sleep(self._limits.swap_pause_seconds)
-        raise NeverLetGo
+        raise SwapTimeout
 
-    def _come_close(self, opened: psycopg.Connection) -> None:
-        """What has come in since they were written is written before the live tables wait, but for the last step."""
-        self._catch_up_closely(opened)
+    def _catch_up(self, opened: psycopg.Connection) -> None:
+        """Leaves little to fold and to write for the last step, during which the live tables are locked."""
+        self._fold_until_near(opened)
         self._tables.write_all()
-        self._catch_up_closely(opened)
+        self._fold_until_near(opened)
 
-    def _catch_up_closely(self, opened: psycopg.Connection) -> None:
-        """Until the last step is short enough for the live tables to wait for it. Raises `NeverCaughtUp`."""
+    def _fold_until_near(self, opened: psycopg.Connection) -> None:
+        """Until at most `last_step_events_max` events are missing. Raises `RebuildFailed`."""
         for _ in range(self._limits.catch_up_rounds_max):
             bounds = self._bounds(live_tables(opened, self._projections))
-            if max(bounds.values()) - self._reached() <= self._limits.last_step_events_max:
+            if max(bounds.values()) - self._position() <= self._limits.last_step_events_max:
                 return
             self._fold_up_to(bounds)
-        raise NeverCaughtUp
+        raise RebuildFailed("events are appended faster than they can be folded")
 
-    def _bounds(self, live: Mapping[str, Live]) -> dict[str, int]:
-        """A table that is live is followed exactly, to be compared with; any other goes to the log's end, and so
-        does one that is ahead of it, since somebody cut the log."""
+    def _bounds(self, live: Mapping[str, LiveTable]) -> dict[str, int]:
+        """The position of the live table, so that both can be compared. The end of the log for a table that
+        is missing, stopped, or ahead of a log that was cut.
+        """
         head = self._pages.head()
-        followed = {s: min(head, stood.position) for s, stood in live.items() if not stood.is_stopped}
-        return {p.schema: followed.get(p.schema, head) for p in self._projections}
+        bounds = {s: min(head, table.position) for s, table in live.items() if not table.is_stopped}
+        return {p.schema: bounds.get(p.schema, head) for p in self._projections}
 
-    def _reached(self) -> int:
+    def _position(self) -> int:
         return min(self._tables.positions.values())
 
     def _fold_up_to(self, bounds: Mapping[str, int]) -> None:
         upto = max(bounds.values())
-        self._telling.come_to(self._reached(), upto)
-        for reached, events in self._pages.between(self._reached(), upto):
-            self._tables.fold(events, reached, bounds)
-            self._telling.come_to(reached, upto)
+        self._reporter.report(self._position(), upto)
+        for position, events in self._pages.between(self._position(), upto):
+            self._tables.fold(events, position, bounds)
+            self._reporter.report(position, upto)
 
-    def _last_step(self, looking: psycopg.Connection, live: Mapping[str, Live]) -> Mapping[str, int]:
-        """Old and new stand at one position now, and `looking` goes on seeing them so."""
+    def _last_step(self, comparing: psycopg.Connection, live: Mapping[str, LiveTable]) -> Mapping[str, int]:
+        """Brings old and new tables to one position. `comparing` takes its snapshot there."""
         self._live = live
         self._fold_up_to(self._bounds(live))
         self._tables.write_all()
-        looking.execute("SELECT 1")
+        comparing.execute("SELECT 1")
         return self._tables.positions
 
     def _compare(
-        self, looking: psycopg.Connection, control: psycopg.Connection, still_seconds: float
-    ) -> Report:
-        comparable = [p for p in self._projections if self._stood_where_the_new_one_does(p.schema)]
+        self, comparing: psycopg.Connection, control: psycopg.Connection, still_seconds: float
+    ) -> RebuildReport:
+        comparable = [p for p in self._projections if self._is_comparable(p.schema)]
         shown_max = self._limits.differences_shown_max
-        with suppress(OSError):  # whoever was told may have left
-            self._telling.do("comparing")
-        found = [compare(looking, p, old_schema(p), p.schema, shown_max) for p in comparable]
-        looking.rollback()
+        with suppress(OSError):  # the reader of the progress may have gone
+            self._reporter.begin_step("comparing")
+        found = [compare_tables(comparing, p, old_schema(p), p.schema, shown_max) for p in comparable]
+        comparing.rollback()
         differences = [difference for difference in found if difference]
-        end(control, self._note.id, DONE, [msgspec.structs.asdict(d) for d in differences])
-        self.is_noted = True
-        left = drop(control, [old_schema(projection) for projection in self._projections], self._limits)
-        return Report(
+        record_outcome(control, self._record.id, DONE, [msgspec.structs.asdict(d) for d in differences])
+        self.is_recorded = True
+        left = drop_schemas(
+            control, [old_schema(projection) for projection in self._projections], self._limits
+        )
+        return RebuildReport(
             tables=[projection.name for projection in self._projections],
             position=max(self._tables.positions.values()),
-            seconds=self._telling.seconds,
+            seconds=self._reporter.seconds,
             still_seconds=still_seconds,
             compared=[projection.name for projection in comparable],
             differences=differences,
             left=left,
         )
 
-    def _stood_where_the_new_one_does(self, schema: str) -> bool:
-        """Not so a table that was stopped, even if it has gone on meanwhile, or was never made."""
+    def _is_comparable(self, schema: str) -> bool:
+        """Whether old and new table have the same position: not if the old one was stopped or missing."""
         return schema in self._live and self._live[schema].position == self._tables.positions[schema]
 
 
@@ -208,33 +226,35 @@ def _schemas(projections: Sequence[Projection]) -> list[str]:
     return [name(projection) for projection in projections for name in (new_schema, old_schema)]
 
 
-def _clear_away(
+def _abort(
     dsn: str,
     projections: Sequence[Projection],
     limits: RebuildLimits,
-    note: Note,
+    record: RebuildRecord,
     error: BaseException,
     *,
     is_swapped: bool,
 ) -> None:
-    """On a new connection, for those there are may have been interrupted in mid-sentence."""
+    """On a new connection, because the others may be in the middle of a statement."""
     outcome = f"failed: {error}" if isinstance(error, Exception) else CANCELLED
     with connection(dsn) as opened:
-        end(opened, note.id, f"{SWAPPED}: {outcome}" if is_swapped else outcome)
-        drop(opened, _schemas(projections), limits)
+        record_outcome(opened, record.id, f"{SWAPPED}: {outcome}" if is_swapped else outcome)
+        drop_schemas(opened, _schemas(projections), limits)
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Rows and events hold no cycles, and looking for some costs a tenth of the time. Whoever fetches the next page
-    works little and often, and would wait for its turn each time."""
-    turn_seconds = sys.getswitchinterval()
+def _tuned_interpreter() -> Iterator[None]:
+    """Without garbage collection, which takes a tenth of the time: rows and events have no reference cycles.
+    With a short switch interval, because the thread that fetches pages needs the interpreter often and
+    briefly.
+    """
+    switch_seconds = sys.getswitchinterval()
     gc.freeze()
     gc.disable()
-    sys.setswitchinterval(TURN_SECONDS)
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         yield
     finally:
-        sys.setswitchinterval(turn_seconds)
+        sys.setswitchinterval(switch_seconds)
         gc.enable()
         gc.unfreeze()

@@ -1,102 +1,148 @@
-"""The notes that rebuilds keep of themselves, and the locks that say which ones are alive."""
+"""The record of each rebuild in `operations.rebuilds`, its progress, and the locks of running rebuilds."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import psycopg
 from psycopg.types.json import Jsonb
 
 from huajuan.domain.read_table import ReadTable
-from huajuan.event_store.installation import stream_ids_at_once
+from huajuan.event_store.stream_ids import load_stream_ids_blocking
 from huajuan.projections.engine.projection import Projection
-from huajuan.projections.engine.rebuild_status import DIED
-from huajuan.projections.rebuild.errors import AlreadyRebuilding, BegunBefore, NotAskedFor
+from huajuan.projections.engine.status import DIED
+from huajuan.projections.rebuild.errors import AlreadyRebuilding, RebuildFailed
 
-# Held by the rebuild's session, so that it is free again however the rebuild ends.
+# The session of the rebuild holds the lock, so it is released whatever ends the rebuild.
 _LOCK = "SELECT pg_try_advisory_lock(hashtext('huajuan rebuild ' || %s))"
 _UNLOCK = "SELECT pg_advisory_unlock(hashtext('huajuan rebuild ' || %s))"
-_ASKED = """
+_IS_REQUESTED = """
 SELECT 1 FROM log.huajuan_events WHERE notification_id = %s AND topic = %s AND originator_id = ANY(%s)
 """
-_BEGUN = "SELECT 1 FROM operations.rebuilds WHERE asked = %s"
-_BEGIN = "INSERT INTO operations.rebuilds (projections, head, asked) VALUES (%s, %s, %s) RETURNING id"
-_MOVE = """
+_IS_STARTED = "SELECT 1 FROM operations.rebuilds WHERE requested_at_position = %s"
+_INSERT = """
+INSERT INTO operations.rebuilds (projections, head, requested_at_position) VALUES (%s, %s, %s) RETURNING id
+"""
+_UPDATE = """
 UPDATE operations.rebuilds SET position = %s, head = %s, events_per_second = %s, moved_at = now() WHERE id = %s
 """
 _END = "UPDATE operations.rebuilds SET outcome = %s, differences = %s, moved_at = now(), ended_at = now() WHERE id = %s"
-# Whoever holds the lock of a table knows that no other rebuild of it is alive.
 _DIED = """
 UPDATE operations.rebuilds SET outcome = %s, ended_at = moved_at
  WHERE outcome IS NULL AND projections && %s::text[]
 """
 
 
+class RebuildProgress(msgspec.Struct, frozen=True):
+    """The log is read up to `position` of `head`; `doing` is the current step."""
+
+    doing: str
+    position: int
+    head: int
+    events_per_second: float
+
+
+OnProgress = Callable[[RebuildProgress], None]
+
+
 @contextmanager
-def alone(connection: psycopg.Connection, projections: Iterable[Projection]) -> Iterator[None]:
-    """Nobody else rebuilds these tables meanwhile. Raises `AlreadyRebuilding`.
+def exclusive(connection: psycopg.Connection, projections: Iterable[Projection]) -> Iterator[None]:
+    """Only one rebuild of a table at a time. Raises `AlreadyRebuilding`.
 
-    After any error the connection is to be closed, which gives the locks back: it may be in mid-sentence.
+    After an error of the block, the caller must close the connection, which releases the locks: the
+    connection may be in the middle of a statement.
     """
-    held = list(projections)
-    for projection in held:
-        if not _try(connection, _LOCK, projection.schema):
+    locked: list[Projection] = []
+    for projection in projections:
+        if not _run(connection, _LOCK, projection.schema):
+            _unlock(connection, locked)
             raise AlreadyRebuilding(projection.name)
+        locked.append(projection)
     yield
-    for projection in held:
-        _try(connection, _UNLOCK, projection.schema)
+    _unlock(connection, locked)
 
 
-def _try(connection: psycopg.Connection, statement: str, schema: str) -> bool:
+def _unlock(connection: psycopg.Connection, projections: Iterable[Projection]) -> None:
+    for projection in projections:
+        _run(connection, _UNLOCK, projection.schema)
+
+
+def _run(connection: psycopg.Connection, statement: str, schema: str) -> bool:
     row = connection.execute(statement.encode(), (schema,)).fetchone()
     return bool(row and row[0])
 
 
-def note_dead(connection: psycopg.Connection, projections: Iterable[Projection]) -> None:
-    """Whoever holds the locks of these tables says of rebuilds that did not end that they died."""
-    connection.execute(
-        _DIED,
-        (
-            DIED,
-            [projection.schema for projection in projections],
-        ),
-    )
+def mark_dead_rebuilds(connection: psycopg.Connection, projections: Iterable[Projection]) -> None:
+    """Under the locks of these tables: rebuilds without an outcome have died."""
+    schemas = [projection.schema for projection in projections]
+    connection.execute(_DIED, (DIED, schemas))
 
 
-def refuse_unless_asked(
-    connection: psycopg.Connection, asked: int | None, projections: Iterable[Projection]
+def check_request(
+    connection: psycopg.Connection, requested_at_position: int | None, projections: Iterable[Projection]
 ) -> None:
-    """`asked` is where the request for this rebuild is on record. Raises `NotAskedFor`, `BegunBefore`."""
-    if asked is None:
+    """`None` is a rebuild without a request. Raises `RebuildFailed`."""
+    if requested_at_position is None:
         return
-    ids = stream_ids_at_once(connection)
+    ids = load_stream_ids_blocking(connection)
     streams = [ids.read_table(projection.schema) for projection in projections]
-    if not connection.execute(_ASKED, (asked, ReadTable.RebuildAsked.TOPIC, streams)).fetchone():
-        raise NotAskedFor(asked)
-    if connection.execute(_BEGUN, (asked,)).fetchone():
-        raise BegunBefore(asked)
+    values = (requested_at_position, ReadTable.RebuildRequested.TOPIC, streams)
+    if not connection.execute(_IS_REQUESTED, values).fetchone():
+        message = f"the event at position {requested_at_position} requests no rebuild of that table"
+        raise RebuildFailed(message)
+    if connection.execute(_IS_STARTED, (requested_at_position,)).fetchone():
+        message = f"the rebuild requested at position {requested_at_position} was started before"
+        raise RebuildFailed(message)
 
 
-class Note:
-    """One rebuild's row. `asked` is where the request for it is on record, if that is known."""
+class RebuildRecord:
+    """The row of one rebuild. It shows that a request was started, so that it is started once."""
 
     def __init__(
         self,
         connection: psycopg.Connection,
         projections: Sequence[Projection],
         head: int,
-        asked: int | None = None,
+        requested_at_position: int | None = None,
     ) -> None:
         self._connection = connection
         schemas = [projection.schema for projection in projections]
-        note_dead(connection, projections)
-        row = connection.execute(_BEGIN, (schemas, head, asked)).fetchone()
+        mark_dead_rebuilds(connection, projections)
+        row = connection.execute(_INSERT, (schemas, head, requested_at_position)).fetchone()
         self.id: int = row[0] if row else 0
 
-    def move(self, position: int, head: int, events_per_second: float) -> None:
-        self._connection.execute(_MOVE, (position, head, events_per_second, self.id))
+    def update(self, position: int, head: int, events_per_second: float) -> None:
+        self._connection.execute(_UPDATE, (position, head, events_per_second, self.id))
 
 
-def end(connection: psycopg.Connection, note_id: int, outcome: str, differences: Any = None) -> None:
-    """How a rebuild ended: `done`, `cancelled` or `failed: …`."""
-    connection.execute(_END, (outcome, None if differences is None else Jsonb(differences), note_id))
+def record_outcome(
+    connection: psycopg.Connection, record_id: int, outcome: str, differences: Any = None
+) -> None:
+    """The outcome is `done`, `cancelled`, `failed: …`, or one of a swapped rebuild."""
+    connection.execute(_END, (outcome, None if differences is None else Jsonb(differences), record_id))
+
+
+class ProgressReporter:
+    """Writes the progress to the record, and passes it to `on_progress`."""
+
+    def __init__(self, record: RebuildRecord, on_progress: OnProgress) -> None:
+        self._record = record
+        self._on_progress = on_progress
+        self._began = time.monotonic()
+        self.position = 0
+        self.head = 0
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def report(self, position: int, head: int, doing: str = "folding") -> None:
+        self.position, self.head = position, max(head, position)
+        rate = position / max(self.seconds, 1e-6)
+        self._record.update(position, self.head, rate)
+        self._on_progress(RebuildProgress(doing, position, self.head, rate))
+
+    def begin_step(self, doing: str) -> None:
+        self.report(self.position, self.head, doing)

@@ -1,4 +1,4 @@
-"""The rows of one new table that are at hand: folded in memory, written when they are let go."""
+"""The cached rows of one new table: folded in memory, and written when they are evicted."""
 
 from collections.abc import Iterable
 from itertools import chain
@@ -7,22 +7,22 @@ from uuid import UUID
 
 import msgspec
 
-from huajuan.domain.aggregate import Begun
+from huajuan.domain.aggregate import CreatedEvent
 from huajuan.projections.engine.projection import (
     Fold,
+    Handler,
     Key,
     Projection,
     Skips,
-    Touch,
     of_position,
     of_stream,
 )
-from huajuan.projections.rebuild.decode import Unreadable
 from huajuan.projections.rebuild.errors import FoldFailed
+from huajuan.projections.rebuild.log_pages import UndecodableEvent
 
 
-class Kept:
-    """A row, whether the table has it, and whether as it is now."""
+class CachedRow:
+    """A row, whether the table has it, and whether it has changed since."""
 
     __slots__ = ("is_changed", "is_stored", "row")
 
@@ -32,157 +32,162 @@ class Kept:
         self.is_changed = False
 
 
-class Route(NamedTuple):
-    """How an event comes to its row: by the row's name at hand, which is its stream's number if `name` is none.
+class EventRoute(NamedTuple):
+    """How an event finds its row and changes it. `key` is `None` for the number of the event's stream.
 
-    `begins` is an event before which there is no row.
+    `is_first` is true of an event before which there is no row.
     """
 
-    name: Key | None
+    key: Key | None
     fold: Fold
-    begins: bool
+    is_first: bool
 
 
-# Of one event: the name of its row, its fold, itself, its position, and whether it begins the row.
+# For each event: the key of its row, the fold, the event, its position, and whether it is the first of the
+# row.
 Work = list[tuple[Any, Fold, Any, int, bool]]
 
 
-class Writing(msgspec.Struct):
-    """What is to be written: rows, and the keys of rows that are gone."""
+class RowChanges(msgspec.Struct):
+    """Rows to write, and the keys of rows to delete."""
 
     new: list[Any]
     changed: list[Any]
-    gone: list[Any]
+    deleted: list[Any]
 
 
-class KeptRows:
-    """In two generations: a row that is touched is young again, and the old ones are let go together.
+class RowCache:
+    """Two generations of rows: a row that is used moves to the young one, and the old one is evicted as a
+    whole.
 
-    So the hot rows stay, and no more than `rows_max` are held.
+    So it keeps the rows in frequent use, and at most `rows_max`. Inside, a UUID key is its number: Python
+    hashes and compares UUIDs in slow code of its own. The fold loops here do the same as `engine/apply.py`,
+    without a load and a comparison for each batch.
     """
 
     def __init__(self, projection: Projection, rows_max: int, skips: Skips) -> None:
         self.projection = projection
         self._skipped = skips.positions
         self._half = max(1, rows_max // 2)
-        # A UUID is hashed and compared by Python, its number is not.
         self._has_numbers = projection.table.key_type is UUID
-        # Rows of positions that nobody else touches are only ever added.
-        self._only_adds = all(touch.key is of_position for touch in projection.touches.values())
-        self.routes = {event: self._route(event, touch) for event, touch in projection.touches.items()}
-        # An event that cannot be read is of nobody's row, and fails whoever would fold it.
-        self.routes[Unreadable] = Route(lambda _, __: None, self._refuse, True)
-        self._lost = frozenset(map(self._name, skips.streams))
-        self._young: dict[Any, Kept] = {}
-        self._old: dict[Any, Kept] = {}
-        self._added: list[Any] = []
-        self._has_let_go = False
-        # What was touched since all was written, so that the few are not looked for among the many; `None` is all.
-        self._touched: set[Any] | None = None
+        # Rows with the positions of events as keys are inserted and never changed.
+        self._only_inserts = all(handler.key is of_position for handler in projection.handlers.values())
+        self.routes = {event: self._route(event, one) for event, one in projection.handlers.items()}
+        # An undecodable event belongs to no row. Its fold fails if the projection folds its topic.
+        self.routes[UndecodableEvent] = EventRoute(lambda _, __: None, self._raise_error, True)
+        self._skipped_keys = frozenset(map(self._internal, skips.streams))
+        self._young: dict[Any, CachedRow] = {}
+        self._old: dict[Any, CachedRow] = {}
+        self._inserted: list[Any] = []
+        self._has_evicted = False
+        # Keys used since the last `flush`, so that it need not look at all rows; `None` stands for all.
+        self._used: set[Any] | None = None
 
-    def _route(self, event: type[Any], touch: Touch) -> Route:
-        key = touch.key
+    def _route(self, event: type[Any], handler: Handler) -> EventRoute:
+        key = handler.key
         if key is of_stream:
-            return Route(None, touch.fold, issubclass(event, Begun))
-        numbered = (lambda event, position: key(event, position).int) if self._has_numbers else key
-        return Route(numbered, touch.fold, False)
+            return EventRoute(None, handler.fold, issubclass(event, CreatedEvent))
+        internal = (lambda event, position: key(event, position).int) if self._has_numbers else key
+        return EventRoute(internal, handler.fold, False)
 
-    def unknown(self, work: Work) -> set[Any]:
-        """Keys whose rows the table may have while they are not at hand."""
-        if not self._has_let_go:
+    def _internal(self, key: Any) -> Any:
+        return key.int if self._has_numbers else key
+
+    def _external(self, key: Any) -> Any:
+        return UUID(int=key) if self._has_numbers else key
+
+    def missing_keys(self, work: Work) -> set[Any]:
+        """Keys of rows that are not cached although the table may have them."""
+        if not self._has_evicted:
             return set()
         young, old = self._young, self._old
-        names = {name for name, _, _, _, begins in work if not begins}
-        return {self._key(name) for name in names if name not in young and name not in old}
+        keys = {key for key, _, _, _, is_first in work if not is_first}
+        return {self._external(key) for key in keys if key not in young and key not in old}
 
     def add_stored(self, rows: dict[Any, tuple[Any, ...]]) -> None:
         make = self.projection.table.row
-        self._young |= {self._name(key): Kept(make(*row), is_stored=True) for key, row in rows.items()}
-
-    def _name(self, key: Any) -> Any:
-        return key.int if self._has_numbers else key
-
-    def _key(self, name: Any) -> Any:
-        return UUID(int=name) if self._has_numbers else name
+        self._young |= {
+            self._internal(key): CachedRow(make(*row), is_stored=True) for key, row in rows.items()
+        }
 
     def fold(self, work: Work) -> None:
         """Raises `FoldFailed`."""
-        (self._add if self._only_adds else self._change)(self._unskipped(work))
+        (self._insert if self._only_inserts else self._change)(self._without_skipped(work))
 
-    def _add(self, work: Work) -> None:
+    def _insert(self, work: Work) -> None:
         position = 0
         try:
             for _, fold, event, position, _ in work:
                 row = fold(None, event, position)
                 if row is not None:
-                    self._added.append(row)
+                    self._inserted.append(row)
         except Exception as error:
             raise FoldFailed(self.projection.name, position, error) from error
 
     def _change(self, work: Work) -> None:
-        self._remember(work)
+        self._record_use(work)
         young = self._young
         position = 0
         try:
-            for name, fold, event, position, _ in work:
-                kept = young.get(name) or self._made_young(name)
-                kept.is_changed = True
+            for key, fold, event, position, _ in work:
+                cached = young.get(key) or self._move_to_young(key)
+                cached.is_changed = True
                 try:
-                    kept.row = fold(kept.row, event, position)
+                    cached.row = fold(cached.row, event, position)
                 except Exception:
-                    if kept.row is not None or name not in self._lost:
+                    if cached.row is not None or key not in self._skipped_keys:
                         raise
         except Exception as error:
             raise FoldFailed(self.projection.name, position, error) from error
 
-    def _remember(self, work: Work) -> None:
-        if self._touched is not None:
-            self._touched.update(one[0] for one in work)
-            if len(self._touched) > self._half:
-                self._touched = None
+    def _record_use(self, work: Work) -> None:
+        if self._used is not None:
+            self._used.update(one[0] for one in work)
+            if len(self._used) > self._half:
+                self._used = None
 
-    def _unskipped(self, work: Work) -> Work:
+    def _without_skipped(self, work: Work) -> Work:
         skipped = self._skipped
         return [one for one in work if one[3] not in skipped] if skipped else work
 
-    def _refuse(self, _: Any, unread: Unreadable, __: int) -> None:
-        if unread.topic in self.projection.topics:
-            raise unread.error
+    def _raise_error(self, _: Any, event: UndecodableEvent, __: int) -> None:
+        if event.topic in self.projection.topics:
+            raise event.error
 
-    def _made_young(self, name: Any) -> Kept:
-        kept = self._old.pop(name) if name in self._old else Kept(None, is_stored=False)
-        self._young[name] = kept
-        return kept
+    def _move_to_young(self, key: Any) -> CachedRow:
+        cached = self._old.pop(key) if key in self._old else CachedRow(None, is_stored=False)
+        self._young[key] = cached
+        return cached
 
-    def let_go(self) -> Writing:
-        """What is to be written now so that no more rows than may be are held."""
-        leaving: dict[Any, Kept] = {}
+    def evict(self) -> RowChanges:
+        """Evicts the old generation when the young one is full. Returns the changes to write now."""
+        evicted: dict[Any, CachedRow] = {}
         if len(self._young) >= self._half:
-            self._young, self._old, leaving = leaving, self._young, self._old
-        self._has_let_go |= bool(leaving)
-        return self._written(leaving.items())
+            self._young, self._old, evicted = evicted, self._young, self._old
+        self._has_evicted |= bool(evicted)
+        return self._take_changes(evicted.items())
 
-    def all_changes(self) -> Writing:
-        """What is to be written so that the table shows all that was folded."""
-        touched, self._touched = self._touched, set()
-        return self._written(self._at_hand() if touched is None else self._those(touched))
+    def flush(self) -> RowChanges:
+        """All changes that are not written yet. The rows stay in the cache."""
+        used, self._used = self._used, set()
+        return self._take_changes(self._all() if used is None else self._cached(used))
 
-    def _at_hand(self) -> Iterable[tuple[Any, Kept]]:
+    def _all(self) -> Iterable[tuple[Any, CachedRow]]:
         return chain(self._old.items(), self._young.items())
 
-    def _those(self, names: Iterable[Any]) -> Iterable[tuple[Any, Kept]]:
-        """But for those that were let go, and so are written."""
-        found = ((name, self._young.get(name) or self._old.get(name)) for name in names)
-        return ((name, kept) for name, kept in found if kept)
+    def _cached(self, keys: Iterable[Any]) -> Iterable[tuple[Any, CachedRow]]:
+        """Without evicted rows, which are written already."""
+        found = ((key, self._young.get(key) or self._old.get(key)) for key in keys)
+        return ((key, cached) for key, cached in found if cached)
 
-    def _written(self, rows: Iterable[tuple[Any, Kept]]) -> Writing:
-        writing, self._added = Writing(self._added, [], []), []
-        for name, kept in rows:
-            if not kept.is_changed:
+    def _take_changes(self, rows: Iterable[tuple[Any, CachedRow]]) -> RowChanges:
+        changes, self._inserted = RowChanges(self._inserted, [], []), []
+        for key, cached in rows:
+            if not cached.is_changed:
                 continue
-            if kept.row is not None:
-                (writing.changed if kept.is_stored else writing.new).append(kept.row)
-            elif kept.is_stored:
-                writing.gone.append(self._key(name))
-            kept.is_stored, kept.is_changed = kept.row is not None, False
-        return writing
+            if cached.row is not None:
+                (changes.changed if cached.is_stored else changes.new).append(cached.row)
+            elif cached.is_stored:
+                changes.deleted.append(self._external(key))
+            cached.is_stored, cached.is_changed = cached.row is not None, False
+        return changes

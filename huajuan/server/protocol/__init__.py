@@ -1,1 +1,1 @@
-"""The HTTP/1.1 protocol of the server: uvicorn's, with bounds on size, time and number of connections."""
+"""The HTTP/1.1 protocol of the server: uvicorn's, with limits on sizes, times and connections."""

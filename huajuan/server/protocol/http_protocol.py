@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with bounds: on header bytes, request line, time, unread replies and pipelined requests."""
+"""uvicorn's HTTP protocol with limits on head, time, unsent replies and pipelined requests."""
 
 import asyncio
 from types import SimpleNamespace
@@ -10,35 +10,43 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from huajuan.http.limits import BYTES_A_SECOND_MIN
-from huajuan.server.protocol.connections import Connections
+from huajuan.server.protocol.connections import Connections, TransferRate, unacknowledged_bytes
+from huajuan.server.protocol.limits import BYTES_A_SECOND_MIN
 from huajuan.server.protocol.replies import (
-    Refusal,
-    RequestRefused,
+    RejectionReply,
+    RequestRejected,
     headers_too_large,
     line_too_long,
-    refusal_of,
+    rejection_reply,
     timed_out,
     too_many_connections,
 )
-from huajuan.server.protocol.request_bytes import BODY, HEAD, START, Reading, RequestBytes
-from huajuan.server.protocol.request_head import check_head, origin_form, refused_by, without_upgrade
-from huajuan.server.protocol.transfer_rate import Progress, unread_bytes
+from huajuan.server.protocol.request_checks import (
+    BODY,
+    HEAD,
+    START,
+    Reading,
+    RequestBytes,
+    check_head,
+    origin_form,
+    rejection_of,
+    without_upgrade,
+)
 
-# The parser gets no more at a time, so that limits are exact to within this and few pipelined requests are begun.
+# The parser gets at most this many bytes at a time, so limits are exact to within one slice.
 SLICE_BYTES = 4_096
-# Bytes and seconds that are read and dropped behind a refusal, so that no reset destroys the reply.
-AFTER_REFUSAL = (1 << 20, 5.0)
-# The same for a body that the application left unread.
+# Bytes and seconds that are read and discarded after a rejection: a reset would destroy the reply in transit.
+AFTER_REJECTION = (1 << 20, 5.0)
+# The same for a body that the application did not read.
 UNREAD_BODY = (64 << 20, 30.0)
-# A request that takes longer to arrive loses its place when places are short.
+# At the connection limit, a request that takes longer to arrive is dropped in favour of a new connection.
 SLOW_HEAD_SECONDS = 1.0
 SLOW_BODY_SECONDS = 5.0
 _logger = structlog.get_logger(__name__)
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One connection. `_active` is the request that the application works on; others are behind it in `pipeline`."""
+    """One connection. The application handles the request `_active`; later ones wait in `pipeline`."""
 
     url = b""
 
@@ -52,14 +60,14 @@ class HttpProtocol(HttpToolsProtocol):
         self._reading: Reading = START
         self._since = 0.0
         self._active: RequestResponseCycle | None = None
-        self._outlet: Any = None
-        self._pending: RequestRefused | None = None
-        self._arriving: Progress | None = None
-        self._leaving: Progress | None = None
-        self._held = b""
-        self._dropped_bytes = 0
-        self._dropped_max, self._lingers_max = UNREAD_BODY
-        self._was_used = self._is_deaf = self._lingers = False
+        self._reply_transport: Any = None
+        self._rejection: RequestRejected | None = None
+        self._receive_rate: TransferRate | None = None
+        self._send_rate: TransferRate | None = None
+        self._buffered = b""
+        self._discarded_bytes = 0
+        self._discarded_max, self._linger_seconds_max = UNREAD_BODY
+        self._was_used = self._ignores_input = self._is_lingering = False
         self._upgrading = self._keeps_alive = False
 
     # The connection.
@@ -67,33 +75,33 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._since = self.loop.time()
-        # What a request's cycle writes to. It must not close the connection while the client still sends.
-        self._outlet = SimpleNamespace(
+        # The transport of a request's cycle. It must not close the connection while the client still sends.
+        self._reply_transport = SimpleNamespace(
             write=transport.write, is_closing=transport.is_closing, close=self._close_after_reply
         )
         if not self._connections.enter(self):
-            self._refuse(too_many_connections())
+            self._reject(too_many_connections())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.leave(self)
         if self._active is not None:
             self._active.disconnected = True
             self._active.message_event.set()
-        self._held, self._outlet, self._active = b"", None, None
+        self._buffered, self._reply_transport, self._active = b"", None, None
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._leaving = Progress(self.loop.time(), -unread_bytes(self.transport))
-        self._connections.stalls(self)
+        self._send_rate = TransferRate(self.loop.time(), -unacknowledged_bytes(self.transport))
+        self._connections.add_stalled(self)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._leaving = None
-        self._connections.reads_again(self)
+        self._send_rate = None
+        self._connections.remove_stalled(self)
 
     def shutdown(self) -> None:
-        """The server stops: what is not being answered ends now, the rest behind its reply."""
+        """Closes an idle connection now, any other after its reply."""
         if self._active is None:
             self.transport.close()
         else:
@@ -109,10 +117,10 @@ class HttpProtocol(HttpToolsProtocol):
     # What arrives.
 
     def data_received(self, data: bytes) -> None:
-        if self._is_deaf:
-            self._drop(len(data))
-        elif self._held or self.pipeline:
-            self._hold(data)
+        if self._ignores_input:
+            self._discard_input(len(data))
+        elif self._buffered or self.pipeline:
+            self._buffer(data)
         elif len(data) <= SLICE_BYTES:
             self._feed(data)
         else:
@@ -121,16 +129,16 @@ class HttpProtocol(HttpToolsProtocol):
     def _feed_in_slices(self, data: bytes) -> None:
         view = memoryview(data)
         for at in range(0, len(data), SLICE_BYTES):
-            if self._is_deaf or self.transport.is_closing():
+            if self._ignores_input or self.transport.is_closing():
                 return
             if self.pipeline:
-                self._hold(data[at:])
+                self._buffer(data[at:])
                 return
             self._feed(view[at : at + SLICE_BYTES])
 
-    def _hold(self, data: bytes) -> None:
-        """Requests behind one that waits for its turn are parsed when it has had it."""
-        self._held += data
+    def _buffer(self, data: bytes) -> None:
+        """Data behind a pipelined request is parsed after that request."""
+        self._buffered += data
         self.flow.pause_reading()
 
     def _feed(self, data: bytes | memoryview) -> None:
@@ -142,15 +150,15 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._ignore_upgrade(bytes(data[upgrade.args[0] :]))
         except httptools.HttpParserError as error:
-            self._refuse(refused_by(error))
-        except RequestRefused as refused:
-            self._refuse(refused)
+            self._reject(rejection_of(error))
+        except RequestRejected as rejection:
+            self._reject(rejection)
         else:
             if self._reading is BODY and self.cycle.response_complete:
-                self._drop(len(data))
+                self._discard_input(len(data))
 
     def _ignore_upgrade(self, rest: bytes) -> None:
-        """The parser takes what follows an upgrade for another protocol; a request that asked in vain goes on."""
+        """Parses the request without `Upgrade`: the parser treats the data after one as another protocol."""
         self._upgrading = False
         head = without_upgrade(self.parser.get_method(), self.url, self.headers)
         self.parser = new_parser(self)
@@ -173,7 +181,7 @@ class HttpProtocol(HttpToolsProtocol):
             raise line_too_long()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # Behind the head these are trailers, which must not pass for headers.
+        # After the head these are trailers, which must not be treated as headers.
         if self._reading is not HEAD:
             return
         name = name.lower()
@@ -194,17 +202,17 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._reading = BODY
         self._bytes.begin_body()
-        self._dropped_bytes = 0
+        self._discarded_bytes = 0
         super().on_headers_complete()
-        self.cycle.transport = self._outlet
+        self.cycle.transport = self._reply_transport
         if self.expect_100_continue:
-            # A client that is refused sends no body, and what it sends next must not be taken for one.
+            # A rejected client sends no body, and its next request must not be read as one.
             self._keeps_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
 
     def on_body(self, body: bytes) -> None:
         self._bytes.add_content(len(body))
         if self.expect_100_continue:
-            self._expect_no_more()
+            self._end_expectation()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -213,12 +221,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._reading = START
         self._bytes.end_message()
         if self.expect_100_continue:
-            self._expect_no_more()
+            self._end_expectation()
         super().on_message_complete()
         if self._active is None and not self.pipeline:
-            self._rest()
+            self._become_idle()
 
-    def _expect_no_more(self) -> None:
+    def _end_expectation(self) -> None:
         self.expect_100_continue = False
         if not self.cycle.response_started:
             self.cycle.keep_alive = self._keeps_alive
@@ -227,63 +235,63 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._active = cycle
-        self._arriving = None
+        self._receive_rate = None
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
         self._active = None
-        if self._lingers or self.transport.is_closing():
+        if self._is_lingering or self.transport.is_closing():
             return
         if self.pipeline:
             self._since = self.loop.time()
             self._start_asgi_task(*self.pipeline.pop())
-        elif self._pending is not None:
-            self._reply(self._pending)
+        elif self._rejection is not None:
+            self._reply(self._rejection)
             return
         if not self.pipeline:
-            self._go_on()
+            self._resume_reading()
 
-    def _go_on(self) -> None:
-        """With what was held back: a body that is needed now, or more requests."""
+    def _resume_reading(self) -> None:
+        """Parses the buffered data: a body that is needed now, or more requests."""
         self.flow.resume_reading()
-        held, self._held = self._held, b""
-        if held:
-            self._feed_in_slices(held)
-        if self._active is None and not self._is_deaf:
-            self._rest()
+        buffered, self._buffered = self._buffered, b""
+        if buffered:
+            self._feed_in_slices(buffered)
+        if self._active is None and not self._ignores_input:
+            self._become_idle()
 
-    def _rest(self) -> None:
-        """Nothing is being answered. A request that has begun to arrive has its time from here on."""
+    def _become_idle(self) -> None:
+        """No request is handled. The time limit of a partly received request begins now."""
         self._since = self.loop.time()
         if self._reading is START:
             self._connections.idle[self] = None
 
     def _close_after_reply(self) -> None:
-        """The reply was the last one, or the application failed in the middle of it."""
-        if self._reading is START and not (self._held or self.pipeline or self._is_deaf):
+        """After the last reply, or after the application failed during a reply."""
+        if self._reading is START and not (self._buffered or self.pipeline or self._ignores_input):
             self.transport.close()
         else:
             self._linger(*UNREAD_BODY)
 
-    def _refuse(self, refused: RequestRefused) -> None:
-        """Reply, behind the replies that come before, and take no more requests."""
-        if self._is_deaf or self.transport.is_closing():
+    def _reject(self, rejection: RequestRejected) -> None:
+        """Sends the reply after those of earlier requests, and accepts no more requests."""
+        if self._ignores_input or self.transport.is_closing():
             return
-        self._is_deaf = True
-        self._pending = refused
+        self._ignores_input = True
+        self._rejection = rejection
         self.flow.resume_reading()
         if self._reading is BODY:
             if self.cycle.response_complete:
-                # It has its reply.
-                self._linger(*AFTER_REFUSAL)
+                # The request already has its reply.
+                self._linger(*AFTER_REJECTION)
                 return
-            self._give_up_body()
+            self._abandon_body()
         if self._active is None and not self.pipeline:
-            self._reply(refused)
+            self._reply(rejection)
 
-    def _give_up_body(self) -> None:
-        """To the application the client has gone. A reply that has begun is the last one."""
+    def _abandon_body(self) -> None:
+        """The application sees a disconnected client. A reply that has begun becomes the last one."""
         cycle = self.cycle
         if cycle is not self._active:
             if self.pipeline:
@@ -295,39 +303,39 @@ class HttpProtocol(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
 
-    def _reply(self, refused: RequestRefused) -> None:
-        refusal = refusal_of(refused, self.server_state.default_headers)
-        self.transport.write(refusal.content)
-        if not refused.is_for_want_of_place:  # of these one line in a while is enough
-            self._log(refused, refusal)
-        self._linger(*AFTER_REFUSAL)
+    def _reply(self, rejection: RequestRejected) -> None:
+        reply = rejection_reply(rejection, self.server_state.default_headers)
+        self.transport.write(reply.content)
+        if not rejection.is_overload:  # `Connections` logs these once a minute
+            self._log(rejection, reply)
+        self._linger(*AFTER_REJECTION)
 
-    def _log(self, refused: RequestRefused, refusal: Refusal) -> None:
+    def _log(self, rejection: RequestRejected, reply: RejectionReply) -> None:
         client = self.client[0] if self.client else None
         _logger.info(
             "request refused",
-            status=refusal.status,
-            reason=refused.reason,
+            status=reply.status,
+            reason=rejection.reason,
             client=client,
-            refused_id=refusal.request_id,
+            refused_id=reply.request_id,
         )
 
     def _linger(self, bytes_max: int, seconds_max: float) -> None:
-        """Send the end of the reply, and read on for a while, for a reset would destroy it on its way."""
-        self._dropped_max, self._lingers_max = bytes_max, seconds_max
-        self._is_deaf = self._lingers = True
-        self._dropped_bytes = 0
+        """Closes the sending side and reads on for a while: a reset would destroy the reply in transit."""
+        self._discarded_max, self._linger_seconds_max = bytes_max, seconds_max
+        self._ignores_input = self._is_lingering = True
+        self._discarded_bytes = 0
         self._since = self.loop.time()
-        self._held = b""
+        self._buffered = b""
         self.pipeline.clear()
         self._connections.idle.pop(self, None)
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
-    def _drop(self, count: int) -> None:
-        self._dropped_bytes += count
-        if self._dropped_bytes > self._dropped_max:
+    def _discard_input(self, count: int) -> None:
+        self._discarded_bytes += count
+        if self._discarded_bytes > self._discarded_max:
             self.transport.abort()
 
     # Time.
@@ -339,52 +347,54 @@ class HttpProtocol(HttpToolsProtocol):
         is_awaited = self._reading is BODY and not self._active.response_started
         return is_awaited and waited > SLOW_BODY_SECONDS + self._bytes.body / BYTES_A_SECOND_MIN
 
-    def look(self, now: float, elapsed: float) -> None:
+    def check_time_limits(self, now: float, elapsed: float) -> None:
         waited = now - self._since
-        if self.transport.is_closing() and self._leaving is None:
-            self._leaving = Progress(now, -unread_bytes(self.transport))
-        if self._leaving and self._has_stopped_reading(self._leaving, now):
+        if self.transport.is_closing() and self._send_rate is None:
+            self._send_rate = TransferRate(now, -unacknowledged_bytes(self.transport))
+        if self._send_rate and self._has_stopped_reading(self._send_rate, now):
             _logger.info("connection closed", reason="the client does not read", unsent=self.unsent_bytes)
             self.transport.abort()
         elif self.transport.is_closing():
             return
-        elif self._lingers:
-            if waited > self._lingers_max:
+        elif self._is_lingering:
+            if waited > self._linger_seconds_max:
                 self.transport.abort()
         elif self._reading is BODY:
-            self._look_at_body(now, elapsed)
+            self._check_body_time(now, elapsed)
         elif self._active is None:
-            self._look_at_head(waited)
+            self._check_head_time(waited)
 
-    def _look_at_head(self, waited: float) -> None:
+    def _check_head_time(self, waited: float) -> None:
         limits = self._limits
         if self._reading is HEAD:
             if waited > limits.head_seconds:
-                self._refuse(timed_out("the request head takes too long"))
+                self._reject(timed_out("the request head takes too long"))
         elif waited > (limits.keep_alive_seconds if self._was_used else limits.head_seconds):
             self.transport.close()
 
-    def _has_stopped_reading(self, leaving: Progress, now: float) -> bool:
-        return leaving.has_stopped(now, -unread_bytes(self.transport), self._limits.write_stall_seconds)
+    def _has_stopped_reading(self, send_rate: TransferRate, now: float) -> bool:
+        return send_rate.has_stopped(
+            now, -unacknowledged_bytes(self.transport), self._limits.write_stall_seconds
+        )
 
-    def _look_at_body(self, now: float, elapsed: float) -> None:
+    def _check_body_time(self, now: float, elapsed: float) -> None:
         cycle = self.cycle
         if cycle.response_complete:
-            if now - self._since > self._lingers_max:
+            if now - self._since > self._linger_seconds_max:
                 self.transport.abort()
         elif cycle is not self._active or cycle.response_started:
             return
-        elif self._arriving is None:
-            self._arriving = Progress(now, self._bytes.body)
+        elif self._receive_rate is None:
+            self._receive_rate = TransferRate(now, self._bytes.body)
         elif self.flow.read_paused or cycle.waiting_for_100_continue:
-            # The client waits for us.
-            self._arriving.pause(elapsed)
-        elif self._arriving.has_stopped(now, self._bytes.body, self._limits.body_seconds):
-            self._refuse(timed_out("the request body takes too long"))
+            # The client waits for the server.
+            self._receive_rate.pause(elapsed)
+        elif self._receive_rate.has_stopped(now, self._bytes.body, self._limits.body_seconds):
+            self._reject(timed_out("the request body takes too long"))
 
 
 def new_parser(protocol: HttpProtocol) -> httptools.HttpRequestParser:
-    """As uvicorn makes its own."""
+    """With the same leniency as uvicorn's own parser."""
     parser = httptools.HttpRequestParser(protocol)
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
     return parser

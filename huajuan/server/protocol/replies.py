@@ -1,4 +1,4 @@
-"""Replies to requests that never reach the application, in the envelope of the contract."""
+"""Replies to requests that do not reach the application, in the JSON format of the API."""
 
 from http import HTTPStatus
 from typing import NamedTuple
@@ -12,8 +12,8 @@ Headers = list[tuple[bytes, bytes]]
 RETRY_AFTER_SECONDS = b"1"
 
 
-class RequestRefused(Exception):
-    """The request is answered by the protocol; `reason` is for the log."""
+class RequestRejected(Exception):
+    """The protocol itself answers the request; `reason` is for the log."""
 
     def __init__(self, status: int, message: str, reason: str) -> None:
         super().__init__(reason)
@@ -22,41 +22,41 @@ class RequestRefused(Exception):
         self.reason = reason
 
     @property
-    def is_for_want_of_place(self) -> bool:
+    def is_overload(self) -> bool:
         return self.status == HTTPStatus.SERVICE_UNAVAILABLE
 
 
-class Refusal(NamedTuple):
-    """A whole reply; the connection is closed behind it."""
+class RejectionReply(NamedTuple):
+    """The bytes of a complete reply; the connection is closed after it."""
 
     status: int
     request_id: str
     content: bytes
 
 
-def malformed(reason: str) -> RequestRefused:
-    return RequestRefused(400, messages.BAD_REQUEST, reason)
+def malformed(reason: str) -> RequestRejected:
+    return RequestRejected(400, messages.BAD_REQUEST, reason)
 
 
-def timed_out(reason: str) -> RequestRefused:
-    return RequestRefused(408, messages.REQUEST_TIMEOUT, reason)
+def timed_out(reason: str) -> RequestRejected:
+    return RequestRejected(408, messages.REQUEST_TIMEOUT, reason)
 
 
-def line_too_long() -> RequestRefused:
-    return RequestRefused(414, messages.REQUEST_LINE_TOO_LONG, "the request line is too long")
+def line_too_long() -> RequestRejected:
+    return RequestRejected(414, messages.REQUEST_LINE_TOO_LONG, "the request line is too long")
 
 
-def headers_too_large(reason: str) -> RequestRefused:
-    return RequestRefused(431, messages.HEADERS_TOO_LARGE, reason)
+def headers_too_large(reason: str) -> RequestRejected:
+    return RequestRejected(431, messages.HEADERS_TOO_LARGE, reason)
 
 
-def too_many_connections() -> RequestRefused:
-    return RequestRefused(503, messages.BUSY, "too many connections")
+def too_many_connections() -> RequestRejected:
+    return RequestRejected(503, messages.BUSY, "too many connections")
 
 
-def refusal_of(refused: RequestRefused, default_headers: Headers) -> Refusal:
+def rejection_reply(rejection: RequestRejected, default_headers: Headers) -> RejectionReply:
     request_id = uuid4().hex
-    body = msgspec.json.encode({"code": refused.status, "message": refused.message})
+    body = msgspec.json.encode({"code": rejection.status, "message": rejection.message})
     headers = [
         *default_headers,
         (b"content-type", b"application/json"),
@@ -66,8 +66,8 @@ def refusal_of(refused: RequestRefused, default_headers: Headers) -> Refusal:
         (b"x-request-id", request_id.encode()),
         (b"connection", b"close"),
     ]
-    if refused.is_for_want_of_place:
+    if rejection.is_overload:
         headers.append((b"retry-after", RETRY_AFTER_SECONDS))
-    line = f"HTTP/1.1 {refused.status} {HTTPStatus(refused.status).phrase}\r\n".encode()
+    line = f"HTTP/1.1 {rejection.status} {HTTPStatus(rejection.status).phrase}\r\n".encode()
     head = b"".join(b"%b: %b\r\n" % header for header in headers)
-    return Refusal(refused.status, request_id, line + head + b"\r\n" + body)
+    return RejectionReply(rejection.status, request_id, line + head + b"\r\n" + body)

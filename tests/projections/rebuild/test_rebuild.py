@@ -1,4 +1,4 @@
-"""Rebuilt tables are the live ones, byte for byte; whoever reads and writes meanwhile notices nothing."""
+"""Rebuilt tables equal the live ones, byte for byte, while these are read and written."""
 
 import asyncio
 from typing import Any
@@ -7,33 +7,32 @@ import msgspec
 import psycopg
 import pytest
 
-from huajuan.commands.skip_event import skip_event
+from huajuan.commands.operations import skip_event
 from huajuan.domain.account import Account
-from huajuan.projections.engine.projection import Projection, Touch, of_position, of_stream
-from huajuan.projections.engine.schema import create_read_tables
+from huajuan.projections.engine.projection import Handler, Projection, of_position, of_stream
+from huajuan.projections.engine.schemas import create_read_tables
 from huajuan.projections.engine.table import Table
 from huajuan.projections.history import HISTORY
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.rebuild.errors import AlreadyRebuilding, FoldFailed
-from huajuan.projections.rebuild.limits import RebuildLimits
-from huajuan.projections.rebuild.progress import Progress
-from huajuan.projections.rebuild.rebuild import Report, rebuild
-from huajuan.projections.rebuild.records import alone
+from huajuan.projections.rebuild.rebuild import RebuildReport, rebuild_tables
+from huajuan.projections.rebuild.records import RebuildProgress, exclusive
+from huajuan.projections.rebuild.session import RebuildLimits
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.users import USERS
-from tests.projections.gallery import SECONDS_MAX, all_tables, projecting, some_life
+from tests.projections.gallery import SECONDS_MAX, append_history, projecting, read_all_tables
 
 SMALL = RebuildLimits(page_events_max=7, rows_kept_max=4, last_step_events_max=5)
 
 
-def silent(_: Progress) -> None:
-    """Nobody looks."""
+def ignore_progress(_: RebuildProgress) -> None:
+    """A callback that does nothing."""
 
 
-async def rebuilt(
+async def run_rebuild(
     dsn: str, projections: tuple[Projection, ...] = PROJECTIONS, limits: RebuildLimits = SMALL, **more: Any
-) -> Report:
-    return await asyncio.to_thread(rebuild, dsn, projections, limits, silent, **more)
+) -> RebuildReport:
+    return await asyncio.to_thread(rebuild_tables, dsn, projections, limits, ignore_progress, **more)
 
 
 def schemas(dsn: str) -> set[str]:
@@ -42,7 +41,7 @@ def schemas(dsn: str) -> set[str]:
     return {name for (name,) in rows}
 
 
-def notes(dsn: str) -> list[Any]:
+def outcomes(dsn: str) -> list[Any]:
     with psycopg.connect(dsn) as connection:
         return connection.execute("SELECT outcome FROM operations.rebuilds ORDER BY id").fetchall()
 
@@ -53,75 +52,75 @@ LIVE = {projection.schema for projection in PROJECTIONS}
 @pytest.mark.parametrize("limits", [SMALL, RebuildLimits()], ids=["small", "usual"])
 async def test_the_new_tables_equal_the_old_ones(database_url: str, limits: RebuildLimits) -> None:
     async with projecting(database_url) as (store, projector):
-        position = await some_life(store)
-        await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
-        before = all_tables(database_url)
-        report = await rebuilt(database_url, limits=limits)
+        position = await append_history(store)
+        await projector.wait_for_position(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+        before = read_all_tables(database_url)
+        report = await run_rebuild(database_url, limits=limits)
         assert report.differences == []
         assert report.compared == [p.name for p in PROJECTIONS]
-        assert all_tables(database_url) == before
-        assert (schemas(database_url), notes(database_url)) == (LIVE, [("done",)])
-        position = await some_life(store, 1, "later")
-        assert await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+        assert read_all_tables(database_url) == before
+        assert (schemas(database_url), outcomes(database_url)) == (LIVE, [("done",)])
+        position = await append_history(store, 1, "later")
+        assert await projector.wait_for_position(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
 
 
-async def test_a_damaged_row_is_named_and_mended(database_url: str) -> None:
+async def test_a_damaged_row_is_reported_and_repaired(database_url: str) -> None:
     async with projecting(database_url) as (store, projector):
-        position = await some_life(store)
-        await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
-    before = all_tables(database_url)
+        position = await append_history(store)
+        await projector.wait_for_position(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+    before = read_all_tables(database_url)
     with psycopg.connect(database_url, autocommit=True) as connection:
         damage = "UPDATE users_v1.users SET avatar_url = 'x' WHERE id = 1 RETURNING account_id::text"
         (damaged,) = connection.execute(damage).fetchone()  # type: ignore[misc]
         connection.execute("DELETE FROM point_history_v2.point_history WHERE id = 2")
-    report = await rebuilt(database_url)
+    report = await run_rebuild(database_url)
     found = {d.table: (d.rows, d.first) for d in report.differences}
     assert found == {
         "users": (1, {damaged: "changed"}),
         "point_history": (1, {"2": "only in the new table"}),
     }
-    assert all_tables(database_url) == before
+    assert read_all_tables(database_url) == before
 
 
-async def test_only_the_tables_asked_for_are_rebuilt(database_url: str) -> None:
+async def test_only_the_given_tables_are_rebuilt(database_url: str) -> None:
     async with projecting(database_url) as (store, projector):
-        position = await some_life(store)
-        await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
-    report = await rebuilt(database_url, (HISTORY,))
+        position = await append_history(store)
+        await projector.wait_for_position(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+    report = await run_rebuild(database_url, (HISTORY,))
     assert (report.tables, report.differences) == (["history"], [])
 
 
 async def test_a_second_rebuild_of_a_table_is_refused(database_url: str) -> None:
     create_read_tables(database_url, PROJECTIONS)
-    with psycopg.connect(database_url, autocommit=True) as connection, alone(connection, [HISTORY]):
+    with psycopg.connect(database_url, autocommit=True) as connection, exclusive(connection, [HISTORY]):
         with pytest.raises(AlreadyRebuilding, match="history is being rebuilt already"):
-            await rebuilt(database_url)
-        assert (await rebuilt(database_url, (USERS,))).differences == []
-    assert (await rebuilt(database_url)).differences == []
+            await run_rebuild(database_url)
+        assert (await run_rebuild(database_url, (USERS,))).differences == []
+    assert (await run_rebuild(database_url)).differences == []
 
 
 class Tally(msgspec.Struct):
-    """A row that events of its own position begin and later ones change."""
+    """A row with the position of its first event as key, which later events change."""
 
     id: int
     seen: int
 
 
-async def test_a_row_named_by_a_position_may_be_changed_by_later_events(database_url: str) -> None:
+async def test_a_row_with_a_position_as_key_may_be_changed_by_later_events(database_url: str) -> None:
     tallies = Projection(
         "tallies",
         1,
         Table("tallies", Tally, "id"),
         {
-            Account.Registered: Touch(of_position, lambda _, __, position: Tally(position, 0)),
-            Account.CheckedIn: Touch(lambda _, __: 1, lambda row, _, __: Tally(row.id, row.seen + 1)),
+            Account.Registered: Handler(of_position, lambda _, __, position: Tally(position, 0)),
+            Account.CheckedIn: Handler(lambda _, __: 1, lambda row, _, __: Tally(row.id, row.seen + 1)),
         },
     )
     create_read_tables(database_url, (tallies,))
     async with projecting(database_url, (tallies,)) as (store, projector):
-        position = await some_life(store)
-        await projector.reach(position, tallies, seconds_max=SECONDS_MAX)
-        report = await rebuilt(database_url, (tallies,))
+        position = await append_history(store)
+        await projector.wait_for_position(position, tallies, seconds_max=SECONDS_MAX)
+        report = await run_rebuild(database_url, (tallies,))
     assert (report.compared, report.differences) == (["tallies"], [])
     with psycopg.connect(database_url) as connection:
         (most,) = connection.execute("SELECT max(seen) FROM tallies_v1.tallies").fetchone()  # type: ignore[misc]
@@ -132,63 +131,65 @@ def bad(row: Any, event: Any, position: int) -> Any:
     raise ZeroDivisionError
 
 
-async def test_a_fold_that_fails_leaves_the_old_table_and_names_the_event(database_url: str) -> None:
-    failing = Projection("users", 1, USERS.table, {**USERS.touches, Account.CheckedIn: Touch(of_stream, bad)})
+async def test_a_failing_fold_leaves_the_old_table_and_reports_the_event(database_url: str) -> None:
+    failing_projection = Projection(
+        "users", 1, USERS.table, {**USERS.handlers, Account.CheckedIn: Handler(of_stream, bad)}
+    )
     async with projecting(database_url) as (store, projector):
-        position = await some_life(store, 1)
-        await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
-        before = all_tables(database_url)
+        position = await append_history(store, 1)
+        await projector.wait_for_position(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+        before = read_all_tables(database_url)
         with pytest.raises(FoldFailed, match="users cannot fold the event at position 2: ZeroDivisionError"):
-            await rebuilt(database_url, (failing,))
-        assert all_tables(database_url) == before
+            await run_rebuild(database_url, (failing_projection,))
+        assert read_all_tables(database_url) == before
         assert schemas(database_url) == LIVE
-        ((outcome,),) = notes(database_url)
+        ((outcome,),) = outcomes(database_url)
         assert outcome == "failed: users cannot fold the event at position 2: ZeroDivisionError"
         await skip_event(store, "users_v1", 2, "account.checked_in", "it cannot be folded")
-        report = await rebuilt(database_url, (failing,))
+        report = await run_rebuild(database_url, (failing_projection,))
         assert report.differences == []
 
 
-async def test_a_stopped_table_is_rebuilt_to_the_end_and_goes_on(database_url: str) -> None:
+async def test_a_stopped_table_is_rebuilt_to_the_end_of_the_log_and_goes_on(database_url: str) -> None:
     async with projecting(database_url, (POINT_BALANCES,)) as (store, projector):
-        position = await some_life(store, 2)
-        await projector.reach(position, POINT_BALANCES, seconds_max=SECONDS_MAX)
+        position = await append_history(store, 2)
+        await projector.wait_for_position(position, POINT_BALANCES, seconds_max=SECONDS_MAX)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("UPDATE operations.checkpoints SET position = 3, stopped_at = 4")
-    report = await rebuilt(database_url, (POINT_BALANCES,))
+    report = await run_rebuild(database_url, (POINT_BALANCES,))
     assert (report.compared, report.position) == ([], position)
     async with projecting(database_url, (POINT_BALANCES,)) as (store, projector):
-        position = await some_life(store, 1, "later")
-        assert await projector.reach(position, POINT_BALANCES, seconds_max=SECONDS_MAX)
+        position = await append_history(store, 1, "later")
+        assert await projector.wait_for_position(position, POINT_BALANCES, seconds_max=SECONDS_MAX)
 
 
-async def test_cancelling_leaves_nothing_but_a_note(database_url: str) -> None:
+async def test_cancelling_leaves_only_a_record(database_url: str) -> None:
     async with projecting(database_url) as (store, projector):
-        position = await some_life(store)
-        await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
-    before = all_tables(database_url)
+        position = await append_history(store)
+        await projector.wait_for_position(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+    before = read_all_tables(database_url)
 
-    def cancel(progress: Progress) -> None:
+    def cancel(progress: RebuildProgress) -> None:
         if progress.doing == cancelled_at:
             raise KeyboardInterrupt
 
     for cancelled_at in ("folding", "indexing"):  # noqa: B007  the function above reads it
         with pytest.raises(KeyboardInterrupt):
-            rebuild(database_url, PROJECTIONS, SMALL, cancel)
+            rebuild_tables(database_url, PROJECTIONS, SMALL, cancel)
         assert schemas(database_url) == LIVE
-    assert notes(database_url) == [("cancelled",), ("cancelled",)]
-    assert all_tables(database_url) == before
+    assert outcomes(database_url) == [("cancelled",), ("cancelled",)]
+    assert read_all_tables(database_url) == before
 
 
-async def lived(dsn: str) -> None:
+async def populate(dsn: str) -> None:
     async with projecting(dsn) as (store, projector):
-        position = await some_life(store)
-        await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+        position = await append_history(store)
+        await projector.wait_for_position(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
 
 
-async def test_readers_and_writers_notice_nothing(database_url: str) -> None:
+async def test_readers_and_writers_go_on_during_rebuilds(database_url: str) -> None:
     async with projecting(database_url) as (store, projector):
-        await some_life(store)
+        await append_history(store)
         done = asyncio.Event()
         seen: list[int] = []
 
@@ -196,8 +197,8 @@ async def test_readers_and_writers_notice_nothing(database_url: str) -> None:
             number = 0
             while not done.is_set():
                 number += 1
-                position = await some_life(store, 1, f"writer{number}-")
-                assert await projector.reach(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
+                position = await append_history(store, 1, f"writer{number}-")
+                assert await projector.wait_for_position(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
 
         async def read() -> None:
             async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
@@ -211,7 +212,7 @@ async def test_readers_and_writers_notice_nothing(database_url: str) -> None:
         async def rebuild_often() -> None:
             try:
                 for _ in range(5):
-                    assert (await rebuilt(database_url)).differences == []
+                    assert (await run_rebuild(database_url)).differences == []
             finally:
                 done.set()
 

@@ -1,4 +1,4 @@
-"""An account as it was: its profile and its pictures as of any moment, from the log alone."""
+"""The profile and the pictures of an account as of any moment, from the log alone."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -7,26 +7,18 @@ from typing import Any
 
 import msgspec
 import psycopg
-from litestar import Request, Response, get
+from litestar import Request, Response
 from litestar.params import FromPath
 
-from huajuan.audit.as_of import Place, Profile, Shown, gallery_at, profile_at
+from huajuan.audit.as_of import PictureCursor, Profile, ShownPicture, gallery_at, profile_at
 from huajuan.http import messages
-from huajuan.http.links import next_page
-from huajuan.http.openapi.operations import Said, asks_of_path
-from huajuan.http.own_addresses import present
-from huajuan.http.query_params import limit_of, query_of
-from huajuan.http.routes.admin.as_of import (
-    AS_OF,
-    UNKNOWN,
-    AsOf,
-    as_of_in,
-    audit_replies,
-    audited,
-    place_in,
-    position_of,
-)
-from huajuan.http.routes.check_in import NO_STORE
+from huajuan.http.audit_pool import AuditPool
+from huajuan.http.errors import UNKNOWN_USER
+from huajuan.http.openapi.operations import PAGE_PARAMETERS, invalid_parameters, operation, query_params
+from huajuan.http.openapi.responses import MessageResponse
+from huajuan.http.query_params import cursor_in, limit_of, query_of
+from huajuan.http.routes.admin.as_of import AS_OF, AsOf, as_of_in, position_of, resolve_audited_account
+from huajuan.http.routes.points import NO_STORE
 from huajuan.http.serializers import (
     EXAMPLE_IMAGE,
     Address,
@@ -35,14 +27,15 @@ from huajuan.http.serializers import (
     picture_address,
     wire_time,
 )
-from huajuan.http.services import AtDesk
-from huajuan.projections.queries.cursors import cursor_at
+from huajuan.http.urls import current_url, next_page
+from huajuan.projections.queries.cursors import encode_cursor
+from huajuan.settings import Settings
 
-_BEGINNING: Place = (datetime.min.replace(tzinfo=UTC), 0)
+_BEGINNING: PictureCursor = (datetime.min.replace(tzinfo=UTC), 0)
 
 
 class ProfileThen(msgspec.Struct):
-    """`images` are those to be seen, `likes` and `favorites` those that the account gave."""
+    """`images` counts the visible images, `likes` and `favorites` those that the account gave."""
 
     id: int
     account_id: str
@@ -60,10 +53,10 @@ class ProfileThen(msgspec.Struct):
     erased: bool
 
 
-class ProfileReply(Said, kw_only=True):
+class ProfileResponse(MessageResponse, kw_only=True):
     """The account as of `position`.
 
-    `username`, `email` and the address of an avatar are `null` for a person who is erased by now.
+    `username`, `email` and the address of an avatar are `null` if the account is erased by now.
     """
 
     position: int
@@ -71,7 +64,7 @@ class ProfileReply(Said, kw_only=True):
 
 
 class ImageThen(msgspec.Struct):
-    """An image as lists had it, without the words of a person who is erased by now."""
+    """An image as lists had it; texts are null if their author is erased by now."""
 
     id: int
     username: str | None
@@ -88,8 +81,8 @@ class ImageThen(msgspec.Struct):
     generation_id: int
 
 
-class GalleryReply(Said, kw_only=True):
-    """The images to be seen as of `position`, oldest first; a `Link` header leads to later ones."""
+class GalleryResponse(MessageResponse, kw_only=True):
+    """The visible images as of `position`, oldest first; a `Link` header leads to later ones."""
 
     position: int
     images: list[ImageThen]
@@ -102,115 +95,109 @@ _EXAMPLE_PROFILE = {
 }  # fmt: skip
 
 
-@get(
-    "/admin/users/{username:str}/profile",
-    tags=["Admin"],
-    operation_id="GetProfileAsOf",
-    operation_class=asks_of_path(as_of=AS_OF),
-    responses=audit_replies(
-        (ProfileReply, [{"message": messages.WELL, "position": 4711, "profile": _EXAMPLE_PROFILE}]), "as_of"
-    ),
+@operation(
+    "Admin",
+    examples=[{"message": messages.SUCCEEDED, "position": 4711, "profile": _EXAMPLE_PROFILE}],
+    parameters=query_params(as_of=AS_OF),
+    raises=(UNKNOWN_USER, *invalid_parameters("as_of")),
 )
-async def past_profile(
-    request: Request[Any, Any, Any], username: FromPath[str], desk: AtDesk
-) -> Response[ProfileReply]:
-    """Somebody's profile as it was at any moment. 404 before the account was there."""
-    as_of = as_of_in(query_of(request), desk.settings.zone)
-    seconds_max = desk.settings.audit.replay_seconds_max
-    position, found = await desk.auditors.ask(partial(_profile, username, as_of, seconds_max))
-    profile = _profile_on_wire(found, desk.settings.public_addresses)
-    reply = ProfileReply(code=200, message=messages.WELL, position=position, profile=profile)
+async def get_profile_as_of(
+    request: Request[Any, Any, Any], username: FromPath[str], audit_pool: AuditPool, settings: Settings
+) -> Response[ProfileResponse]:
+    """The profile of an account as of any moment. 404 before the account existed."""
+    as_of = as_of_in(query_of(request), settings.zone)
+    seconds_max = audit_pool.limits.replay_seconds_max
+    position, found = await audit_pool.run_in_snapshot(partial(_profile, username, as_of, seconds_max))
+    profile = _profile_on_wire(found, settings.public_addresses)
+    reply = ProfileResponse(code=200, message=messages.SUCCEEDED, position=position, profile=profile)
     return Response(reply, headers=NO_STORE)
 
 
-@get(
-    "/admin/users/{username:str}/gallery",
-    tags=["Admin"],
-    operation_id="GetGalleryAsOf",
-    operation_class=asks_of_path(
-        as_of=AS_OF, limit="how many at most", after="where the `Link` of the page before leads"
-    ),
-    responses=audit_replies(
-        (GalleryReply, [{"message": messages.WELL, "position": 4711, "images": [EXAMPLE_IMAGE]}]),
-        "as_of",
-        "limit",
-        "after",
-    ),
+@operation(
+    "Admin",
+    examples=[{"message": messages.SUCCEEDED, "position": 4711, "images": [EXAMPLE_IMAGE]}],
+    parameters=query_params(as_of=AS_OF, **PAGE_PARAMETERS),
+    raises=(UNKNOWN_USER, *invalid_parameters("as_of", "limit", "after")),
 )
-async def past_gallery(
-    request: Request[Any, Any, Any], username: FromPath[str], desk: AtDesk
-) -> Response[GalleryReply]:
-    """Somebody's pictures as they were to be seen at any moment, with their likes."""
-    given, settings = query_of(request), desk.settings
+async def get_gallery_as_of(
+    request: Request[Any, Any, Any], username: FromPath[str], audit_pool: AuditPool, settings: Settings
+) -> Response[GalleryResponse]:
+    """The pictures of an account that were visible at any moment, with their likes."""
+    given = query_of(request)
     limit, address = limit_of(given, settings.list_rows_max), settings.public_address
-    after, as_of = place_in(given, Place, _BEGINNING), as_of_in(given, settings.zone)
-    asked = partial(_gallery, username, as_of, after, limit + 1, settings.audit.replay_seconds_max)
-    position, owner, found = await desk.auditors.ask(asked)
+    after, as_of = cursor_in(given, PictureCursor, _BEGINNING), as_of_in(given, settings.zone)
+    query = partial(_gallery, username, as_of, after, limit + 1, audit_pool.limits.replay_seconds_max)
+    position, owner, found = await audit_pool.run_in_snapshot(query)
     headers = dict(NO_STORE)
     if len(found) > limit:
         last = found[limit - 1]
-        later = cursor_at((last.time, last.id))
-        # Later pages are of the same moment.
+        later = encode_cursor((last.time, last.id))
+        # Later pages are as of the same position.
         headers |= next_page(request, address, given | {"as_of": str(position)}, later)
     images = [_image_on_wire(image, owner, address) for image in found[:limit]]
-    reply = GalleryReply(code=200, message=messages.WELL, position=position, images=images)
+    reply = GalleryResponse(code=200, message=messages.SUCCEEDED, position=position, images=images)
     return Response(reply, headers=headers)
 
 
 def _profile(
     name: str, as_of: AsOf, seconds_max: float, connection: psycopg.Connection
 ) -> tuple[int, Profile]:
-    account, position = audited(connection, name), position_of(connection, as_of)
+    account, position = resolve_audited_account(connection, name), position_of(connection, as_of)
     found = profile_at(connection, account, position, seconds_max)
     if found is None:
-        raise UNKNOWN
+        raise UNKNOWN_USER
     return position, found
 
 
 def _gallery(
-    name: str, as_of: AsOf, after: Place, most: int, seconds_max: float, connection: psycopg.Connection
-) -> tuple[int, str | None, list[Shown]]:
-    account, position = audited(connection, name), position_of(connection, as_of)
+    name: str,
+    as_of: AsOf,
+    after: PictureCursor,
+    most: int,
+    seconds_max: float,
+    connection: psycopg.Connection,
+) -> tuple[int, str | None, list[ShownPicture]]:
+    account, position = resolve_audited_account(connection, name), position_of(connection, as_of)
     found = gallery_at(connection, account, position, after, most, seconds_max)
     if found is None:
-        raise UNKNOWN
+        raise UNKNOWN_USER
     return position, *found
 
 
 def _profile_on_wire(found: Profile, addresses: Sequence[str]) -> ProfileThen:
-    then = found.account
+    account = found.account
     return ProfileThen(
         id=found.id,
-        account_id=str(then.id),
-        username=then.username,
-        email=then.email,
-        avatar_url=then.avatar_url and present(then.avatar_url, addresses),
+        account_id=str(account.id),
+        username=account.username,
+        email=account.email,
+        avatar_url=account.avatar_url and current_url(account.avatar_url, addresses),
         create_time=wire_time(found.registered_at),
-        score=then.balance,
-        held=sum(then.held.values()),
+        score=account.balance,
+        held=sum(account.held.values()),
         images=found.images,
         likes=found.likes,
         favorites=found.favorites,
-        banned=then.is_banned,
+        banned=account.is_banned,
         admin=found.is_admin,
-        erased=then.is_erased,
+        erased=account.is_erased,
     )
 
 
-def _image_on_wire(image: Shown, username: str | None, address: str) -> ImageThen:
-    asked = image.requested
+def _image_on_wire(image: ShownPicture, username: str | None, address: str) -> ImageThen:
+    requested = image.requested
     return ImageThen(
         id=image.id,
         username=username,
-        params=None if asked.prompt is None else flat_parameters(asked),
+        params=None if requested.prompt is None else flat_parameters(requested),
         likecount=image.likecount,
         picture=picture_address(address, image.drawn.picture),
         create_time=wire_time(image.time),
-        prompt=asked.prompt,
-        width=asked.width,
-        height=asked.height,
-        steps=asked.steps,
-        sampling_method=asked.sampling_method,
-        seed=asked.seed,
+        prompt=requested.prompt,
+        width=requested.width,
+        height=requested.height,
+        steps=requested.steps,
+        sampling_method=requested.sampling_method,
+        seed=requested.seed,
         generation_id=image.generation_id,
     )

@@ -1,4 +1,4 @@
-"""Anybody's points, folded from the log alone as of any moment: why the balance is what it is."""
+"""The points of an account, folded from the log alone as of any moment."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -8,35 +8,34 @@ from uuid import UUID
 
 import msgspec
 import psycopg
-from litestar import Request, Response, get
+from litestar import Request, Response
 from litestar.params import FromPath
 
-from huajuan.audit.event_lookup import drawn_at, requested_at
-from huajuan.audit.events import Reader
+from huajuan.audit.connection import stop_after
+from huajuan.audit.event_lookup import EventReader, drawn_positions, requested_positions
 from huajuan.audit.ledger import POTS
-from huajuan.audit.limits import within
-from huajuan.audit.replay import Entry, Outcome, Replay
-from huajuan.audit.timeline import names_of
+from huajuan.audit.replay import LedgerEntry, Replay, ReplayOutcome
+from huajuan.audit.timeline import usernames_of
 from huajuan.http import messages
-from huajuan.http.csv_replies import FORMAT, csv_reply, format_of, may_be_csv
-from huajuan.http.links import next_page
-from huajuan.http.openapi.operations import Said, asks_of_path
-from huajuan.http.query_params import limit_of, query_of
-from huajuan.http.routes.admin.as_of import (
-    AS_OF,
-    UNKNOWN,
-    AsOf,
-    as_of_in,
-    audit_replies,
-    audited,
-    place_in,
-    position_of,
+from huajuan.http.audit_pool import AuditPool
+from huajuan.http.content_negotiation import csv_response, format_of
+from huajuan.http.errors import UNKNOWN_USER
+from huajuan.http.openapi.operations import (
+    FORMAT,
+    PAGE_PARAMETERS,
+    csv_content,
+    invalid_parameters,
+    operation,
+    query_params,
 )
-from huajuan.http.routes.check_in import NO_STORE
-from huajuan.http.routes.points import Place
+from huajuan.http.openapi.responses import MessageResponse
+from huajuan.http.query_params import cursor_in, limit_of, query_of
+from huajuan.http.routes.admin.as_of import AS_OF, AsOf, as_of_in, position_of, resolve_audited_account
+from huajuan.http.routes.points import NO_STORE, PositionCursor
 from huajuan.http.serializers import EXAMPLE_PICTURE, Address, Moment, picture_address, wire_time
-from huajuan.http.services import AtDesk
-from huajuan.projections.queries.cursors import cursor_at
+from huajuan.http.urls import next_page
+from huajuan.projections.queries.cursors import encode_cursor
+from huajuan.settings import Settings
 
 AuditedHold = Literal["held", "settled", "returned", "forfeited"]
 _HOLDS: Mapping[str, AuditedHold] = {
@@ -49,9 +48,8 @@ _HOLDS: Mapping[str, AuditedHold] = {
 class EntryOnWire(msgspec.Struct):
     """One event. `image` is the picture's id in the log, `image_id` its id in lists, once it was drawn.
 
-    `generation_id` is the picture's job, and `status` what had become of its points when the audit ends.
-
-    `actor` is who else acted, by name, or by the id in the log where they are erased.
+    `generation_id` is the picture's job, and `status` the state of its points at the end of the audit. `actor` is
+    another account that acted, by name, or by its id in the log if it is erased.
     """
 
     position: int
@@ -71,7 +69,7 @@ class EntryOnWire(msgspec.Struct):
 
 
 class Totals(msgspec.Struct):
-    """What became of all points: granted = available + held + spent + deducted + forfeited."""
+    """The sums of all points: granted = available + held + spent + deducted + forfeited."""
 
     granted: int
     available: int
@@ -81,10 +79,10 @@ class Totals(msgspec.Struct):
     forfeited: int
 
 
-class ReplayReply(Said, kw_only=True):
+class ReplayResponse(MessageResponse, kw_only=True):
     """Entries, oldest first, up to `position`; a `Link` header leads to later ones. Totals are of all entries.
 
-    `agrees` is whether the table of balances shows the same, `null` where it has gone on; `verdict` says more.
+    `agrees` is whether the table of balances shows the same, `null` if it stands at another position.
     """
 
     account_id: str
@@ -95,18 +93,18 @@ class ReplayReply(Said, kw_only=True):
     verdict: str
 
 
-class Replayed(msgspec.Struct):
-    """A page of entries with what stands beside them, and what all entries came to.
+class EntryPage(msgspec.Struct):
+    """A page of entries with the names and ids that it needs, and the outcome of all entries.
 
-    `ids` and `jobs` are ids of pictures and of their jobs, `holds` what became of the points of each picture.
+    `ids` and `jobs` are the integer ids of pictures and of their jobs, `holds` the states of the held points.
     """
 
-    entries: list[Entry]
+    entries: list[LedgerEntry]
     ids: dict[UUID, int]
     jobs: dict[UUID, int]
     holds: dict[UUID, AuditedHold]
     names: dict[UUID, str]
-    outcome: Outcome
+    outcome: ReplayOutcome
 
 
 EXAMPLE_ENTRY = {
@@ -116,7 +114,7 @@ EXAMPLE_ENTRY = {
     "status": "settled", "generation_id": 4712,
 }  # fmt: skip
 _EXAMPLE = {
-    "message": messages.WELL,
+    "message": messages.SUCCEEDED,
     "account_id": "0f8a3c2b-1e7d-5f4a-8a3c-2b1e7d9f4a60",
     "position": 4711,
     "entries": [EXAMPLE_ENTRY],
@@ -124,62 +122,58 @@ _EXAMPLE = {
     "agrees": True,
     "verdict": "table agrees (at position 4711)",
 }
-_ASKED = asks_of_path(
-    as_of=AS_OF,
-    limit="how many entries at most",
-    after="where the `Link` of the page before leads",
-    format=f"{FORMAT}: the entries alone",
-)
 
 
-@get(
-    "/admin/users/{username:str}/points",
-    tags=["Admin"],
-    operation_id="ReplayPoints",
-    operation_class=may_be_csv(_ASKED, EXAMPLE_ENTRY),
-    responses=audit_replies((ReplayReply, [_EXAMPLE]), "as_of", "limit", "format"),
+@operation(
+    "Admin",
+    success={200: (ReplayResponse, [_EXAMPLE])},
+    content=csv_content(EXAMPLE_ENTRY),
+    parameters=query_params(as_of=AS_OF, **PAGE_PARAMETERS, format=f"{FORMAT}: the entries alone"),
+    raises=(UNKNOWN_USER, *invalid_parameters("as_of", "limit", "after", "format")),
 )
-async def replayed_points(
-    request: Request[Any, Any, Any], username: FromPath[str], desk: AtDesk
+async def replay_points(
+    request: Request[Any, Any, Any], username: FromPath[str], audit_pool: AuditPool, settings: Settings
 ) -> Response[Any]:
-    """Why somebody has the points they have, from the log alone. Ends with whether the table agrees."""
-    given, settings = query_of(request), desk.settings
+    """The points of an account, computed from the log alone. `agrees` compares the read table."""
+    given = query_of(request)
     format_ = format_of(request, given)
     as_of, limit = as_of_in(given, settings.zone), limit_of(given, settings.list_rows_max)
-    after, seconds_max = place_in(given, Place, 0), settings.audit.replay_seconds_max
-    found = await desk.auditors.ask(partial(_replay, username, as_of, after, limit + 1, seconds_max))
+    after, seconds_max = cursor_in(given, PositionCursor, 0), audit_pool.limits.replay_seconds_max
+    found = await audit_pool.run_in_snapshot(partial(_replay, username, as_of, after, limit + 1, seconds_max))
     headers = dict(NO_STORE) | {"Vary": "Accept"}
     if len(found.entries) > limit:
-        later = cursor_at(found.entries[limit - 1].position)
+        later = encode_cursor(found.entries[limit - 1].position)
         headers |= next_page(request, settings.public_address, given, later)
     entries = [_on_wire(entry, found, settings.public_address) for entry in found.entries[:limit]]
     if format_ != "json":
-        return csv_reply(format_, EntryOnWire, entries, headers)
+        return csv_response(format_, EntryOnWire, entries, headers)
     return Response(_reply(entries, found.outcome), headers=headers)
 
 
 def _replay(
     name: str, as_of: AsOf, after: int, most: int, seconds_max: float, connection: psycopg.Connection
-) -> Replayed:
-    account = audited(connection, name)
+) -> EntryPage:
+    account = resolve_audited_account(connection, name)
     replay = Replay(connection, account, position_of(connection, as_of))
-    entries, holds = _page(within(seconds_max, replay.entries()), after, most)
+    entries, holds = _page(stop_after(seconds_max, replay.entries()), after, most)
     images = [entry.image_id for entry in entries if entry.image_id]
-    names = names_of(Reader(connection), {entry.actor for entry in entries})
-    ids, jobs = (find(connection, images, replay.last) for find in (drawn_at, requested_at))
-    return Replayed(entries, ids, jobs, holds, names, replay.outcome())
+    names = usernames_of(EventReader(connection), {entry.actor for entry in entries})
+    ids, jobs = (find(connection, images, replay.last) for find in (drawn_positions, requested_positions))
+    return EntryPage(entries, ids, jobs, holds, names, replay.outcome())
 
 
-def _page(entries: Iterable[Entry], after: int, most: int) -> tuple[list[Entry], dict[UUID, AuditedHold]]:
-    """All of them are gone through, for the totals and for what became of each hold on the page.
+def _page(
+    entries: Iterable[LedgerEntry], after: int, most: int
+) -> tuple[list[LedgerEntry], dict[UUID, AuditedHold]]:
+    """One page and the states of its holds. All entries are read, because the totals need them.
 
-    Raises `Refusal` where there was nobody yet.
+    Raises `ApiError` if there is no entry: the account did not exist yet.
     """
-    page: list[Entry] = []
+    page: list[LedgerEntry] = []
     holds: dict[UUID, AuditedHold] = {}
-    some = False
+    is_empty = True
     for entry in entries:
-        some = True
+        is_empty = False
         is_on_page = entry.position > after and len(page) < most
         if is_on_page:
             page.append(entry)
@@ -187,12 +181,12 @@ def _page(entries: Iterable[Entry], after: int, most: int) -> tuple[list[Entry],
             holds[entry.image_id] = _HOLDS[entry.what]
         elif entry.what == "erased":
             holds |= {image: "forfeited" for image, hold in holds.items() if hold == "held"}
-    if not some:
-        raise UNKNOWN
+    if is_empty:
+        raise UNKNOWN_USER
     return page, holds
 
 
-def _on_wire(entry: Entry, found: Replayed, address: str) -> EntryOnWire:
+def _on_wire(entry: LedgerEntry, found: EntryPage, address: str) -> EntryOnWire:
     image, actor = entry.image_id, entry.actor
     image_id = found.ids.get(image) if image else None
     changed = {
@@ -209,10 +203,10 @@ def _on_wire(entry: Entry, found: Replayed, address: str) -> EntryOnWire:
     )
 
 
-def _reply(entries: list[EntryOnWire], outcome: Outcome) -> ReplayReply:
-    return ReplayReply(
+def _reply(entries: list[EntryOnWire], outcome: ReplayOutcome) -> ReplayResponse:
+    return ReplayResponse(
         code=200,
-        message=messages.WELL,
+        message=messages.SUCCEEDED,
         account_id=str(outcome.account_id),
         position=outcome.position,
         entries=entries,

@@ -1,33 +1,35 @@
-"""Everything that happened to one account, in sentences."""
+"""The events of an account as sentences."""
 
 from functools import partial
 from typing import Any
 
 import psycopg
-from litestar import Request, Response, get
+from litestar import Request, Response
 from litestar.params import FromPath
 
-from huajuan.audit.timeline import Happening, happenings
+from huajuan.audit.timeline import TimelineEvent, read_timeline
 from huajuan.http import messages
-from huajuan.http.links import next_page
-from huajuan.http.openapi.operations import Said, asks_of_path
-from huajuan.http.query_params import limit_of, query_of
-from huajuan.http.routes.admin.as_of import audit_replies, audited, place_in
-from huajuan.http.routes.check_in import NO_STORE
-from huajuan.http.routes.points import LAST_PLACE, Place
-from huajuan.http.services import AtDesk
-from huajuan.http.timeline_lines import LineOnWire, line_of
-from huajuan.projections.queries.cursors import cursor_at
+from huajuan.http.audit_pool import AuditPool
+from huajuan.http.errors import UNKNOWN_USER
+from huajuan.http.event_messages import LineOnWire, line_of
+from huajuan.http.openapi.operations import PAGE_PARAMETERS, invalid_parameters, operation, query_params
+from huajuan.http.openapi.responses import MessageResponse
+from huajuan.http.query_params import cursor_in, limit_of, query_of
+from huajuan.http.routes.admin.as_of import resolve_audited_account
+from huajuan.http.routes.points import NO_STORE, POSITION_MAX, PositionCursor
+from huajuan.http.urls import next_page
+from huajuan.projections.queries.cursors import encode_cursor
+from huajuan.settings import Settings
 
 
-class TimelineReply(Said, kw_only=True):
-    """What happened, newest first; a `Link` header leads to what was before."""
+class TimelineResponse(MessageResponse, kw_only=True):
+    """Events, newest first; a `Link` header leads to older ones."""
 
     timeline: list[LineOnWire]
 
 
 _EXAMPLE = {
-    "message": messages.WELL,
+    "message": messages.SUCCEEDED,
     "timeline": [
         {
             "position": 4713,
@@ -45,29 +47,26 @@ _EXAMPLE = {
 }
 
 
-@get(
-    "/admin/users/{username:str}/timeline",
-    tags=["Admin"],
-    operation_id="GetTimeline",
-    operation_class=asks_of_path(
-        limit="how many lines at most", after="where the `Link` of the page before leads"
-    ),
-    responses=audit_replies((TimelineReply, [_EXAMPLE]), "limit", "after"),
+@operation(
+    "Admin",
+    examples=[_EXAMPLE],
+    parameters=query_params(**PAGE_PARAMETERS),
+    raises=(UNKNOWN_USER, *invalid_parameters("limit", "after")),
 )
-async def timeline(
-    request: Request[Any, Any, Any], username: FromPath[str], desk: AtDesk
-) -> Response[TimelineReply]:
-    """Everything that happened to an account, newest first. Of an erased person, what the log still tells."""
-    given, settings = query_of(request), desk.settings
-    limit, before = limit_of(given, settings.list_rows_max), place_in(given, Place, LAST_PLACE)
-    found = await desk.auditors.ask(partial(_happenings, username, before, limit + 1))
+async def get_timeline(
+    request: Request[Any, Any, Any], username: FromPath[str], audit_pool: AuditPool, settings: Settings
+) -> Response[TimelineResponse]:
+    """All events of an account, newest first. The personal data of an erased account is missing."""
+    given = query_of(request)
+    limit, before = limit_of(given, settings.list_rows_max), cursor_in(given, PositionCursor, POSITION_MAX)
+    found = await audit_pool.run_in_snapshot(partial(_events, username, before, limit + 1))
     headers = dict(NO_STORE)
     if len(found) > limit:
-        earlier = cursor_at(found[limit - 1].position)
+        earlier = encode_cursor(found[limit - 1].position)
         headers |= next_page(request, settings.public_address, given, earlier)
-    lines = [line_of(happened, settings.public_addresses) for happened in found[:limit]]
-    return Response(TimelineReply(code=200, message=messages.WELL, timeline=lines), headers=headers)
+    lines = [line_of(event, settings.public_addresses) for event in found[:limit]]
+    return Response(TimelineResponse(code=200, message=messages.SUCCEEDED, timeline=lines), headers=headers)
 
 
-def _happenings(name: str, before: int, most: int, connection: psycopg.Connection) -> list[Happening]:
-    return happenings(connection, audited(connection, name), before, most)
+def _events(name: str, before: int, most: int, connection: psycopg.Connection) -> list[TimelineEvent]:
+    return read_timeline(connection, resolve_audited_account(connection, name), before, most)

@@ -1,4 +1,4 @@
-"""Proves to an admin that the log is whole, as far as there is time; the command line takes all the time it needs."""
+"""Verifies the log within a time limit. The command line verifies it without one."""
 
 import time
 from functools import partial
@@ -6,33 +6,35 @@ from typing import Any
 
 import msgspec
 import psycopg
-from litestar import Response, post
+from litestar import Response
 
-from huajuan.audit.connection import newest, one, stream_ids
-from huajuan.audit.gaps import first_gap
-from huajuan.audit.limits import AuditTooLong
-from huajuan.audit.log_pages import log_pages
+from huajuan.audit.connection import AuditTimeout, fetch_one, read_log_head, stream_ids
+from huajuan.audit.hash_chain import log_pages
+from huajuan.audit.stream_gaps import find_first_gap
 from huajuan.audit.tamper_diagnosis import Damage
-from huajuan.audit.verify import Claim, verify
+from huajuan.audit.verify import VerificationTarget
+from huajuan.audit.verify import verify as verify_pages
 from huajuan.http import messages
-from huajuan.http.errors import Refusal
-from huajuan.http.openapi.operations import BUSY, NO_TOKEN, Said, replies
-from huajuan.http.routes.check_in import NO_STORE
-from huajuan.http.services import AtDesk
+from huajuan.http.audit_pool import AuditPool
+from huajuan.http.errors import ApiError
+from huajuan.http.openapi.operations import operation
+from huajuan.http.openapi.responses import MessageResponse
+from huajuan.http.routes.points import NO_STORE
 
-_ALONE = "SELECT pg_try_advisory_lock(hashtext('huajuan verify'))"
+IN_PROGRESS = ApiError(409, message=messages.IN_PROGRESS)
+_TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext('huajuan verify'))"
 
 
 class DamageOnWire(msgspec.Struct):
-    """The first bad position, and what was done there."""
+    """The first bad position, and the kind of damage."""
 
     position: int
     kind: str
     says: str
 
 
-class VerifyReply(Said, kw_only=True):
-    """Whether the log is whole up to `last`; `null` if there was time only for what stands up to `position`."""
+class VerifyResponse(MessageResponse, kw_only=True):
+    """Whether the log is whole up to `last`; `null` if the time was over at `position`."""
 
     whole: bool | None
     position: int
@@ -41,17 +43,17 @@ class VerifyReply(Said, kw_only=True):
 
 
 _EXAMPLES: list[dict[str, Any]] = [
-    {"message": messages.WELL, "whole": True, "position": 4711, "last": 4711, "damage": None},
-    {"message": messages.WELL, "whole": None, "position": 4000, "last": 4711, "damage": None},
+    {"message": messages.SUCCEEDED, "whole": True, "position": 4711, "last": 4711, "damage": None},
+    {"message": messages.SUCCEEDED, "whole": None, "position": 4000, "last": 4711, "damage": None},
     {
-        "message": messages.WELL,
+        "message": messages.SUCCEEDED,
         "whole": False,
         "position": 8,
         "last": 4711,
         "damage": {"position": 9, "kind": "changed", "says": "its content is not what was written"},
     },
     {
-        "message": messages.WELL,
+        "message": messages.SUCCEEDED,
         "whole": False,
         "position": 4711,
         "last": 4711,
@@ -65,58 +67,44 @@ _EXAMPLES: list[dict[str, Any]] = [
 ]
 
 
-@post(
-    "/admin/verify",
-    tags=["Admin"],
-    status_code=200,
-    operation_id="Verify",
-    responses=replies(
-        {
-            200: (VerifyReply, _EXAMPLES),
-            401: (Said, NO_TOKEN),
-            403: (Said, [{"message": messages.NOT_ADMIN}]),
-            409: (Said, [{"message": messages.IN_PROGRESS}]),
-            503: (Said, BUSY),
-        }
-    ),
-)
-async def verify_log(desk: AtDesk) -> Response[VerifyReply]:
-    """Prove that no byte of the log was changed and no stream has a gap.
+@operation("Admin", examples=_EXAMPLES, raises=(IN_PROGRESS,))
+async def verify(audit_pool: AuditPool) -> Response[VerifyResponse]:
+    """Verify that no byte of the log was changed and no stream has a gap.
 
-    One at a time, and only as far as there is time for.
+    One at a time, and only within a time limit.
     """
-    seconds_max = desk.settings.audit.verify_seconds_max
-    return Response(await desk.auditors.walk(partial(_verify, seconds_max)), headers=NO_STORE)
+    seconds_max = audit_pool.limits.verify_seconds_max
+    return Response(await audit_pool.run(partial(_verify, seconds_max)), headers=NO_STORE)
 
 
-def _verify(seconds_max: float, connection: psycopg.Connection) -> VerifyReply:
-    if not one(connection, _ALONE)[0]:
-        raise Refusal(409, message=messages.IN_PROGRESS)
-    last, claim = newest(connection)[0], Claim(str(stream_ids(connection).installation()))
-    clock = _Clock(seconds_max)
+def _verify(seconds_max: float, connection: psycopg.Connection) -> VerifyResponse:
+    if not fetch_one(connection, _TRY_LOCK)[0]:
+        raise IN_PROGRESS
+    last, claim = read_log_head(connection)[0], VerificationTarget(str(stream_ids(connection).installation()))
+    progress = _VerifyProgress(seconds_max)
     try:
-        gap = partial(first_gap, connection, lambda: clock.told(last))
-        verdict = verify(log_pages(connection, last), claim, {}, None, clock.told, gap)
-    except AuditTooLong:
-        return _reply(None, clock.position, last, None)
+        gap = partial(find_first_gap, connection, lambda: progress.report(last))
+        verdict = verify_pages(log_pages(connection, last), claim, {}, None, progress.report, gap)
+    except AuditTimeout:
+        return _reply(None, progress.position, last, None)
     return _reply(verdict.whole, verdict.position, last, verdict.damage)
 
 
-def _reply(whole: bool | None, position: int, last: int, damage: Damage | None) -> VerifyReply:
-    named = DamageOnWire(damage.position, damage.kind, damage.says) if damage else None
-    return VerifyReply(
-        code=200, message=messages.WELL, whole=whole, position=position, last=last, damage=named
+def _reply(whole: bool | None, position: int, last: int, damage: Damage | None) -> VerifyResponse:
+    on_wire = DamageOnWire(damage.position, damage.kind, damage.says) if damage else None
+    return VerifyResponse(
+        code=200, message=messages.SUCCEEDED, whole=whole, position=position, last=last, damage=on_wire
     )
 
 
-class _Clock:
-    """Hears how far it has come, and says when there is no more time."""
+class _VerifyProgress:
+    """Records the position that was reached, and stops after the time limit."""
 
     def __init__(self, seconds_max: float) -> None:
-        self._give_up_at = time.monotonic() + seconds_max
+        self._deadline = time.monotonic() + seconds_max
         self.position = 0
 
-    def told(self, position: int) -> None:
+    def report(self, position: int) -> None:
         self.position = position
-        if time.monotonic() > self._give_up_at:
-            raise AuditTooLong("there is no more time")
+        if time.monotonic() > self._deadline:
+            raise AuditTimeout("the time limit is over")

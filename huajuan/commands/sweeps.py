@@ -1,0 +1,114 @@
+"""Remove the files of deleted pictures and of replaced avatars."""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from uuid import UUID
+
+import structlog
+
+from huajuan.domain.account import Account
+from huajuan.domain.aggregate import AggregateRoot
+from huajuan.domain.image import Image
+from huajuan.event_store.loader import Stream
+from huajuan.event_store.store import EventStore
+from huajuan.runtime.periodic import periodic
+from huajuan.storage.avatar_files import AvatarFiles, DueAvatar
+from huajuan.storage.deletions import DeletedPictures
+from huajuan.storage.pictures import Pictures, StorageUnavailable, picture_key
+
+# A picture enters the trash before its deletion is appended. After this time the deletion never will be.
+APPEND_TIMEOUT = timedelta(minutes=2)
+RETRY_SECONDS = 60.0
+# A sweep ends after so many failed removals: the picture store is assumed to be unavailable.
+FAILURES_MAX = 3
+_logger = structlog.get_logger(__name__)
+
+
+async def run_picture_sweeps(
+    store: EventStore, deleted_pictures: DeletedPictures, pictures: Pictures, most: int, every_seconds: float
+) -> None:
+    """Sweep at start and then periodically."""
+    await periodic(
+        "sweep pictures", partial(sweep_pictures, store, deleted_pictures, pictures, most), every_seconds
+    )
+
+
+async def sweep_pictures(
+    store: EventStore, deleted_pictures: DeletedPictures, pictures: Pictures, most: int
+) -> int:
+    """Remove at most `most` files whose images can no longer be restored; return how many were removed."""
+    removed = failures = 0
+    for image_id in await deleted_pictures.due(store.clock(), most):
+        try:
+            removed += await _sweep_picture(store, deleted_pictures, pictures, image_id)
+        except StorageUnavailable as error:
+            _logger.warning("picture not removed", image_id=str(image_id), reason=str(error))
+            failures += 1
+            if failures >= FAILURES_MAX:
+                break
+    return removed
+
+
+async def _sweep_picture(
+    store: EventStore, deleted_pictures: DeletedPictures, pictures: Pictures, image_id: UUID
+) -> bool:
+    """Append the event before removing the file, so that a restored picture always has its file."""
+    now = store.clock()
+
+    def decide(image: Image | None) -> Iterable[AggregateRoot]:
+        if image:
+            image.sweep(now)
+        return [image] if image else []
+
+    image = next(iter((await store.change(decide, Stream(Image, image_id))).aggregates), None)
+    if not image or not image.is_swept:
+        await deleted_pictures.remove_if_due(image_id, now - APPEND_TIMEOUT)
+        return False
+    await pictures.remove(image.picture)
+    await deleted_pictures.remove_if_due(image_id, now)
+    return True
+
+
+async def run_avatar_sweeps(store: EventStore, avatars: AvatarFiles, most: int, every_seconds: float) -> None:
+    """Sweep at start, periodically, and whenever this process replaced an avatar."""
+
+    async def sweep_all() -> None:
+        while await sweep_avatars(store, avatars, most) >= max(1, most):
+            pass
+
+    await periodic("sweep avatars", sweep_all, every_seconds, wakeup=avatars.wakeup)
+
+
+async def sweep_avatars(store: EventStore, avatars: AvatarFiles, most: int) -> int:
+    """Check at most `most` uploaded avatars and remove those not in use; return how many were checked."""
+    checked = failures = 0
+    for due in await avatars.due(most):
+        try:
+            await _sweep_avatar(store, avatars, due)
+        except StorageUnavailable as error:
+            _logger.warning("avatar not removed", reason=str(error))
+            await avatars.postpone(due, RETRY_SECONDS)
+            failures += 1
+            if failures >= FAILURES_MAX:
+                break
+        checked += 1
+    return checked
+
+
+async def _sweep_avatar(store: EventStore, avatars: AvatarFiles, due: DueAvatar) -> None:
+    """Search the key in the address, because older events contain absolute URLs."""
+    account = await store.find(Account, due.account_id)
+    if account and not account.is_erased and picture_key(due.avatar_id) in (account.avatar_url or ""):
+        await avatars.mark_in_use(due)
+    else:
+        await avatars.remove(due.avatar_id)
+
+
+async def _wait(wakeup: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await wakeup.wait()
+    wakeup.clear()

@@ -1,0 +1,132 @@
+"""Checks of a request that the parser does not make: bytes of head and framing, and the head's content."""
+
+import enum
+
+import httptools
+
+from huajuan.server.protocol.limits import HttpLimits
+from huajuan.server.protocol.replies import Headers, RequestRejected, headers_too_large, malformed
+
+# Method, version and white space of a request line.
+REQUEST_LINE_EXTRA_BYTES = 64
+# Chunk sizes, extensions and trailers of a chunked body, for each byte of content.
+FRAMING_PER_BYTE = 16
+# Colon, space and line end.
+HEADER_EXTRA_BYTES = 4
+_VERSIONS = frozenset({"1.0", "1.1"})
+_SCHEMES = frozenset({b"http", b"https"})
+
+
+class Reading(enum.Enum):
+    """The part of a request that is expected next."""
+
+    START = enum.auto()
+    HEAD = enum.auto()
+    BODY = enum.auto()
+
+
+# Access through the class is slower.
+START, HEAD, BODY = Reading
+
+
+class RequestBytes:
+    """Counts bytes that the parser buffers or skips without a callback; exact to within one slice.
+
+    `body` is the number of content bytes so far.
+    """
+
+    def __init__(self, limits: HttpLimits) -> None:
+        self.body = 0
+        self._max = limits.header_bytes_max
+        self._head = self._slice = 0
+        self._fed = self._run = 0
+        self._has_content = self._has_ended = False
+
+    def begin_slice(self, count: int) -> None:
+        self._slice = count
+        self._has_content = self._has_ended = False
+
+    def begin_head(self) -> None:
+        self._head = 0
+
+    def begin_body(self) -> None:
+        self.body = self._fed = self._run = 0
+
+    def add_content(self, count: int) -> None:
+        self._has_content = True
+        self.body += count
+
+    def end_message(self) -> None:
+        """The rest of the slice is not counted, because the end's offset in the slice is not known."""
+        self._has_ended = True
+        self._head = 0
+
+    def end_slice(self, began_in: Reading, ends_in: Reading, url_bytes: int) -> None:
+        """Raises `RequestRejected`."""
+        if self._has_ended:
+            return
+        if ends_in is not BODY:
+            self._head += self._slice
+            if self._head - url_bytes - REQUEST_LINE_EXTRA_BYTES > self._max:
+                raise headers_too_large("the request head does not end")
+        elif began_in is BODY:
+            self._check_framing()
+
+    def check_headers(self, headers: Headers) -> None:
+        """For a complete head. Raises `RequestRejected`."""
+        if self._head + self._slice <= self._max:
+            return
+        if sum(len(name) + len(value) + HEADER_EXTRA_BYTES for name, value in headers) > self._max:
+            raise headers_too_large("the headers are too large")
+
+    def _check_framing(self) -> None:
+        self._fed += self._slice
+        self._run = 0 if self._has_content else self._run + self._slice
+        if self._run > self._max or self._fed - self.body > self._max + FRAMING_PER_BYTE * self.body:
+            raise headers_too_large("chunk extensions or trailers do not end")
+
+
+def check_head(method: bytes, version: str, headers: Headers) -> None:
+    """Raises `RequestRejected` for a head that proxies could read differently, or that is not HTTP/1."""
+    if version not in _VERSIONS:
+        raise malformed("HTTP version")
+    if method == b"CONNECT":
+        raise malformed("CONNECT")
+    names = [name for name, _ in headers]
+    if names.count(b"host") > 1:
+        raise malformed("two Host headers")
+    if b"transfer-encoding" in names and not _is_chunked(version, headers):
+        raise malformed("Transfer-Encoding")
+
+
+def _is_chunked(version: str, headers: Headers) -> bool:
+    return version != "1.0" and dict(headers)[b"transfer-encoding"].lower() == b"chunked"
+
+
+def origin_form(url: bytes, method: bytes) -> bytes:
+    """Path and query of an absolute URL, as clients send it to a proxy. Raises `RequestRejected`."""
+    if url == b"*" and method == b"OPTIONS":
+        return url
+    try:
+        parsed = httptools.parse_url(url)
+    except httptools.HttpParserInvalidURLError:
+        raise malformed("request target") from None
+    # Each part may be None, whatever its type says.
+    if (parsed.schema or b"").lower() not in _SCHEMES:
+        raise malformed("request target")
+    path = parsed.path or b"/"
+    return b"%b?%b" % (path, parsed.query) if parsed.query else path
+
+
+def without_upgrade(method: bytes, url: bytes, headers: Headers) -> bytes:
+    """The head without its `Upgrade` header."""
+    lines = [b"%b: %b\r\n" % header for header in headers if header[0] != b"upgrade"]
+    return b"".join([b"%b %b HTTP/1.1\r\n" % (method, url), *lines, b"\r\n"])
+
+
+def rejection_of(error: httptools.HttpParserError) -> RequestRejected:
+    """The rejection that a callback raised (the error's context), or a reply to a malformed request."""
+    cause = error.__context__
+    if isinstance(cause, RequestRejected):
+        return cause
+    return malformed(str(error) if cause is None else type(cause).__name__)
