@@ -39,7 +39,6 @@ from huajuan.jobs.runner import JobRunner
 from huajuan.jobs.server_origins import OriginLogger
 from huajuan.jobs.servers import ServerPool, open_server_pool
 from huajuan.jobs.workflows import WorkflowStore, open_workflow_store
-from huajuan.limits import ServiceLimits, limits_of
 from huajuan.observability.health import HealthChecks
 from huajuan.observability.logs import configure_logs
 from huajuan.postgres.pool import open_pool
@@ -62,6 +61,7 @@ from huajuan.response_cache.cache import ResponseCache
 from huajuan.response_cache.versions import CacheVersions, open_versions_file, private_versions
 from huajuan.runtime.periodic import periodic, running
 from huajuan.runtime.shutdown import exit_with_parent, notify_on_shutdown
+from huajuan.server.limits import ServiceLimits, limits_of
 from huajuan.server.server_leases import (
     RENEW_SECONDS,
     ServerIdentity,

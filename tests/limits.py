@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from huajuan.limits import TEST_LIMITS, ServiceLimits, WorkerLimits
+from huajuan.server.limits import TEST_LIMITS, ServiceLimits, WorkerLimits
 from huajuan.settings import PREFIX, declared
 
 _GROUPS = {type(getattr(ServiceLimits(), name)): name for name in ServiceLimits.__struct_fields__}

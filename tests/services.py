@@ -13,10 +13,10 @@ import uvicorn
 from huajuan.bootstrap import open_services
 from huajuan.http.app import create_app
 from huajuan.http.services import Services
-from huajuan.limits import ServiceLimits, limits_of
 from huajuan.server.database import create_tables
+from huajuan.server.limits import ServiceLimits, limits_of
 from huajuan.server.listener import bind_listener
-from huajuan.server.protocol.limits import HttpLimits
+from huajuan.server.protocol.connections import HttpLimits
 from huajuan.server.uvicorn_runner import HttpProtocolFactory, reserved_descriptors
 from huajuan.settings import Settings
 from tests.jobs.fake_server import FakeInferenceServer, opening

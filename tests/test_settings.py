@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from huajuan.limits import TEST_LIMITS, ServiceLimits, limits_of
+from huajuan.server.limits import TEST_LIMITS, ServiceLimits, limits_of
 from huajuan.settings import Settings, SettingsError, declared, from_environment, unknown_variables
 from huajuan.settings.__main__ import page
 from huajuan.settings.environment import OTHER_VARIABLES, RENAMED

@@ -9,10 +9,10 @@ from psycopg_pool import AsyncConnectionPool
 
 from huajuan.audit.connection import open_read_only
 from huajuan.event_store.store import EventStore, after_commit
-from huajuan.limits import limits_of
 from huajuan.postgres.pool import open_pool
 from huajuan.postgres.timelines import Timelines, timelines_folder
 from huajuan.server.database import Database, DatabaseUnusable, open_database, reach_database
+from huajuan.server.limits import limits_of
 from huajuan.server.listener import print_status
 from huajuan.settings import Settings
 

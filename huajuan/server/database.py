@@ -12,7 +12,6 @@ from eventsourcing.persistence import PersistenceError
 
 from huajuan.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 from huajuan.event_store.schema import SchemaUnusable, create_schema
-from huajuan.limits import limits_of
 from huajuan.observability.redaction import DsnMalformed, parsed_dsn, without_dsn_secrets
 from huajuan.postgres.connect import connect_blocking
 from huajuan.postgres.errors import StalePrimary
@@ -21,6 +20,7 @@ from huajuan.postgres.timelines import Timelines, timelines_folder
 from huajuan.projections.rebuild.first_build import build_read_tables
 from huajuan.projections.rebuild.session import RebuildLimits
 from huajuan.projections.registry import PROJECTIONS, SCHEMAS
+from huajuan.server.limits import limits_of
 from huajuan.settings import PREFIX, Settings
 
 CONNECT_SECONDS_MAX = 10

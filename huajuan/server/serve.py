@@ -14,7 +14,6 @@ from huajuan.domain.server_address import without_credentials
 from huajuan.event_store.stream_ids import load_stream_ids_blocking
 from huajuan.jobs.server_origins import find_origins_blocking, server_origins
 from huajuan.jobs.workflows import WorkflowUnusable, check_workflow_setting, store_workflow_blocking
-from huajuan.limits import limits_of
 from huajuan.observability.redaction import address_without_secrets, without_address_secrets
 from huajuan.postgres.connect import connect_blocking
 from huajuan.projections.rebuild.process import GIVEN_DATABASE_URL
@@ -22,6 +21,7 @@ from huajuan.projections.registry import PROJECTIONS
 from huajuan.server.data_folder import creating_data_folder, load_signing_key, missing_folders, shared_files
 from huajuan.server.database import Database, open_database
 from huajuan.server.demo_process import DemoComfyUI, running_demo_comfyui
+from huajuan.server.limits import limits_of
 from huajuan.server.listener import announce_when_ready, bind_listener, print_status
 from huajuan.server.picture_store import claim_picture_store
 from huajuan.server.server_leases import (

@@ -17,9 +17,8 @@ from uvicorn.supervisors import Multiprocess
 
 from huajuan.audit.connection import AuditLimits
 from huajuan.runtime.shutdown import report_stopping, stop_signals
-from huajuan.server.protocol.connections import Connections
+from huajuan.server.protocol.connections import Connections, HttpLimits
 from huajuan.server.protocol.http_protocol import HttpProtocol
-from huajuan.server.protocol.limits import HttpLimits
 from huajuan.settings import Settings, declared
 
 APPLICATION = "huajuan.bootstrap:application"

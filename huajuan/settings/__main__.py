@@ -24,7 +24,7 @@ TAIL = """\
 All other limits are constants beside the code that uses them. Variables that begin with `_HUAJUAN_` are
 internal: processes of this program hand values to each other by them. The tests set constants by
 `_HUAJUAN_TEST_LIMITS`, a JSON object such as `{"jobs": {"lease_seconds": 2}}` (see [the
-limits](../huajuan/limits.py)); it is for tests only.
+limits](../huajuan/server/limits.py)); it is for tests only.
 """
 
 

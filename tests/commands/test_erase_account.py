@@ -27,8 +27,8 @@ from huajuan.domain.image import Image, ImageParameters
 from huajuan.domain.refusals import NotRegistered, UsernameTaken
 from huajuan.event_store.writer import EventStoreLimits
 from huajuan.http.services import Services
-from huajuan.limits import ServiceLimits, WorkerLimits
 from huajuan.projections.registry import PROJECTIONS
+from huajuan.server.limits import ServiceLimits, WorkerLimits
 from tests.commands.people import a_person, a_picture, account_of
 from tests.event_store.helpers import is_whole
 from tests.jobs.fake_server import FakeInferenceServer

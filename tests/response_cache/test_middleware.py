@@ -16,11 +16,11 @@ import pytest
 from huajuan.bootstrap import open_services
 from huajuan.http.app import create_app
 from huajuan.http.services import Services
-from huajuan.limits import limits_of
 from huajuan.projections.registry import SCHEMAS
 from huajuan.projections.users import USERS
 from huajuan.response_cache.versions import create_versions_file, open_versions_file
 from huajuan.server.database import create_tables
+from huajuan.server.limits import limits_of
 from tests.http.conftest import ORDER, body
 from tests.http.test_metrics import scrape
 from tests.jobs.fake_server import FakeInferenceServer, opening

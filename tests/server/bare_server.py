@@ -13,7 +13,7 @@ import uvicorn
 import uvloop
 
 from huajuan.server.listener import bind_listener
-from huajuan.server.protocol.limits import HttpLimits
+from huajuan.server.protocol.connections import HttpLimits
 from huajuan.server.uvicorn_runner import HttpProtocolFactory
 from tests.database import eventually
 

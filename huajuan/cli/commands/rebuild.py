@@ -13,11 +13,11 @@ from huajuan.cli.database import existing_database, open_store
 from huajuan.cli.output import counted_rows, print_done
 from huajuan.cli.progress import progress_of_stages
 from huajuan.commands.operations import request_rebuild
-from huajuan.limits import limits_of
 from huajuan.projections.engine.projection import Projection
 from huajuan.projections.rebuild.compare import Differences
 from huajuan.projections.rebuild.rebuild import RebuildReport, rebuild_tables
 from huajuan.projections.registry import PROJECTIONS
+from huajuan.server.limits import limits_of
 from huajuan.settings import Settings
 
 TABLES_DIFFERED = 2

@@ -19,9 +19,9 @@ from huajuan.inference_client import Graph, InferenceError, not_applied
 from huajuan.inference_client.picture import Comparison, compare
 from huajuan.jobs.redraw import RedrawRefused, RedrawResult, redraw, require_redrawable
 from huajuan.jobs.workflows import WorkflowStore
-from huajuan.limits import limits_of
 from huajuan.postgres.statements import Statements
 from huajuan.server.demo_process import running_demo_comfyui
+from huajuan.server.limits import limits_of
 from huajuan.settings import Settings
 from huajuan.storage.pictures import PictureMissing, Pictures, StorageUnusable
 

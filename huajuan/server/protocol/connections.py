@@ -7,9 +7,8 @@ import termios
 from collections import OrderedDict
 from typing import Protocol
 
+import msgspec
 import structlog
-
-from huajuan.server.protocol.limits import BYTES_A_SECOND_MIN, HttpLimits
 
 CHECK_SECONDS_MAX = 1.0
 CHECK_SECONDS_MIN = 0.02
@@ -20,6 +19,28 @@ REJECTED_AT_ONCE_MAX = 16
 LOG_EVERY_SECONDS = 60.0
 _AN_INT = bytes(struct.calcsize("i"))
 _logger = structlog.get_logger(__name__)
+
+
+class HttpLimits(msgspec.Struct, frozen=True):
+    """Limits of one HTTP connection, and of all connections of a process.
+
+    A request head must arrive within `head_seconds`. A body may take longer than `body_seconds`, and a
+    response longer than `write_stall_seconds`, if it moves at least `BYTES_A_SECOND_MIN` on average in each
+    such period. `connections_max` 0 derives the limit from the open files limit.
+    """
+
+    request_line_bytes_max: int = 16_384
+    header_bytes_max: int = 32_768
+    headers_max: int = 100
+    head_seconds: float = 15
+    body_seconds: float = 30
+    write_stall_seconds: float = 30
+    keep_alive_seconds: float = 75
+    connections_max: int = 0
+    unsent_bytes_max: int = 128 << 20
+
+
+BYTES_A_SECOND_MIN = 4_096
 
 
 class Connection(Protocol):

@@ -10,8 +10,12 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from huajuan.server.protocol.connections import Connections, TransferRate, unacknowledged_bytes
-from huajuan.server.protocol.limits import BYTES_A_SECOND_MIN
+from huajuan.server.protocol.connections import (
+    BYTES_A_SECOND_MIN,
+    Connections,
+    TransferRate,
+    unacknowledged_bytes,
+)
 from huajuan.server.protocol.replies import (
     RejectionReply,
     RequestRejected,

@@ -4,7 +4,7 @@ import enum
 
 import httptools
 
-from huajuan.server.protocol.limits import HttpLimits
+from huajuan.server.protocol.connections import HttpLimits
 from huajuan.server.protocol.replies import Headers, RequestRejected, headers_too_large, malformed
 
 # Method, version and white space of a request line.

@@ -15,7 +15,7 @@ from huajuan.inference_client import ClientLimits
 from huajuan.jobs.queue import DispatchLimits
 from huajuan.projections.engine.projection import ProjectionLimits
 from huajuan.projections.rebuild.session import RebuildLimits
-from huajuan.server.protocol.limits import HttpLimits
+from huajuan.server.protocol.connections import HttpLimits
 from huajuan.settings import INTERNAL_PREFIX, Settings, SettingsError
 
 # Read by the tests' services: a JSON object such as {"jobs": {"lease_seconds": 2}}. No operator sets it.
