@@ -65,7 +65,7 @@ class Environment:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Waits for any other ./run that sets up the same environment, and for the installer of a killed one."""
+        """Waits for other runs that set up the same environment, and for the installer of a killed one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / LOCK).open("a") as lock:
             _wait_for(lock)
@@ -85,7 +85,7 @@ class Environment:
             self._mark(part).write_text(self._stamp(part))
 
     def _make_empty(self) -> None:
-        """Without pip an environment is created quickly, and Debian's python3 can do it without python3-venv."""
+        """Without pip the environment is created quickly, and Debian's python3 needs no python3-venv."""
         self._refuse_foreign()
         for path in self._content():
             if path.is_dir() and not path.is_symlink():

@@ -47,7 +47,7 @@ async def stock_save(dsn: str, clients_max: int) -> AsyncIterator[Variant]:
 
 
 def environment_of(dsn: str, clients_max: int) -> dict[str, str]:
-    """A connection for each thread, and a cache that neither reads nor copies before a decision, like ours."""
+    """A connection a thread, and a cache that neither reads nor copies before a decision, like ours."""
     parts = conninfo_to_dict(dsn)
     return {
         "PERSISTENCE_MODULE": "eventsourcing.postgres",

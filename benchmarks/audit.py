@@ -143,7 +143,8 @@ def _prepared(databases: Databases, events: int) -> str:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")
         rows = connection.execute(
-            "SELECT count(*), count(*) FILTER (WHERE topic LIKE 'account.%'), round(avg(octet_length(state))), "
+            "SELECT count(*), count(*) FILTER (WHERE topic LIKE 'account.%'), "
+            "round(avg(octet_length(state))), "
             "pg_size_pretty(pg_table_size('log.huajuan_events')) FROM log.huajuan_events"
         ).fetchone()
     assert rows

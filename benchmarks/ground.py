@@ -29,7 +29,7 @@ PATIENT = {
 
 @dataclass(frozen=True)
 class Options:
-    """Durations and repetitions; `events` of the generated log, `requests` between two memory measurements."""
+    """Durations and repetitions; `events` in the generated log, `requests` between memory measurements."""
 
     rounds: int
     seconds: float

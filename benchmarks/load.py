@@ -53,7 +53,7 @@ class Order(msgspec.Struct, kw_only=True):
 
 
 class Loaded(msgspec.Struct):
-    """In seconds; `busy` is the load's share of a core, `farthest` the maximum of requests of one connection."""
+    """In seconds; `busy` is the load's share of a core, `farthest` the most requests of one connection."""
 
     per_second: float
     p50: float
@@ -197,7 +197,7 @@ def _length_of(buffer: bytes) -> int:
 
 
 def _messages(order: Order, connection: int) -> Iterator[bytes]:
-    """Endless. Neighbouring connections begin far apart, so that they do not send the same requests at once."""
+    """Endless. Connections start at different targets, so that they do not send the same requests at once."""
     token = order.tokens[connection % len(order.tokens)]
     shared = "Host: bench\r\n" + (f"Authorization: {token}\r\n" if token else "")
     first = order.start + connection * len(order.targets) // order.connections

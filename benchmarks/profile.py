@@ -1,4 +1,4 @@
-"""A flame graph of the server under load, and its most frequent functions: `./run profile "POST /auth/like"`."""
+"""A flame graph of the server under load and its busiest functions: `./run profile "POST /auth/like"`."""
 
 import argparse
 import json

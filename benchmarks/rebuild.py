@@ -31,7 +31,10 @@ from tests.event_store.process import ROOT
 
 STOCK_SECONDS = 10
 ROUNDS = 3
-_COPY = "COPY (SELECT originator_id, originator_version, topic, state, notification_id FROM log.huajuan_events) TO STDOUT"
+_COPY = """
+COPY (SELECT originator_id, originator_version, topic, state, notification_id FROM log.huajuan_events)
+TO STDOUT
+"""
 
 
 def main() -> None:
@@ -71,7 +74,8 @@ def _compare(dsn: str, events: int, options: argparse.Namespace) -> None:
         times = f"{rate / stock:.0f}" if stock else "–"
         equal = "yes" if not report.differences and len(report.compared) == len(report.tables) else "NO"
         print(
-            f"| {number} | {rate:,.0f} | {stock:,.0f} | {times} | {rate / copied:.3f} | {megabytes:.0f} MB | {equal} |",
+            f"| {number} | {rate:,.0f} | {stock:,.0f} | {times} | {rate / copied:.3f} "
+            f"| {megabytes:.0f} MB | {equal} |",
             flush=True,
         )
 
@@ -122,7 +126,8 @@ def _copy_out(dsn: str) -> float:
 def _tell_of_load(load: Load) -> None:
     print(f"\n{len(load.swaps)} swaps; {load.failed} reads failed, {load.went_back} went back in time")
     print(
-        "| under load | quiet p99.9 | quiet longest | p99.9 during rebuilds | longest of all | longest about each swap |"
+        "| under load | quiet p99.9 | quiet longest | p99.9 during rebuilds | longest of all "
+        "| longest about each swap |"
     )
     print("| --- | --- | --- | --- | --- | --- |")
     for what, busy in load.busy.items():
@@ -139,7 +144,8 @@ def _in_ms(seconds: float, quiet_seconds: float) -> str:
 
 def _machine() -> str:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return f"{os.cpu_count()} cores, Python {platform.python_version()}, eventsourcing {version('eventsourcing')}, {memory} MB here"
+    python, eventsourcing = platform.python_version(), version("eventsourcing")
+    return f"{os.cpu_count()} cores, Python {python}, eventsourcing {eventsourcing}, {memory} MB here"
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ async def _open_core(
 async def _server_lease(
     services: Services, statements: Statements, own: ServerIdentity | None
 ) -> AsyncIterator[None]:
-    """Renew the lease. A server releases its own lease; that of a worker without a server is released here."""
+    """Renew the lease. A server releases its own lease; a worker without a server releases it here."""
     identity = own or make_server_identity(services.settings, services.store.stream_ids)
     lease = ServerLease(statements, identity)
     services.health.add(lease.problems)

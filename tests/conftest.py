@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 configure_logs(readable=True)
-# Whoever runs the tests under `nohup` or in the background ignores these, and so would all that the tests start.
+# Under `nohup` or in the background these signals are ignored, and child processes inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)

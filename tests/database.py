@@ -1,4 +1,4 @@
-"""Databases for tests: one server a session, templates with the tables made, and a clone for each who asks."""
+"""Databases for tests: one server a session, templates that contain the tables, and a clone a test."""
 
 import fcntl
 import itertools

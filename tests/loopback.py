@@ -1,4 +1,4 @@
-"""HTTP over loopback, for which nobody needs to read the world's certificates: that takes a twentieth of a second."""
+"""HTTP over loopback without loading the system's CA certificates, which takes 50 ms."""
 
 import ssl
 

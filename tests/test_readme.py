@@ -1,4 +1,4 @@
-"""The documentation: its commands run as written on a fresh service, and its links lead to pages and headings."""
+"""The documentation: its commands run as written on a fresh service, and its links have targets."""
 
 import json
 import os
@@ -25,7 +25,7 @@ HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 NOT_IN_ANCHOR = re.compile(r"[^\w\- ]")
 SOURCE_PATH = re.compile(r"`((?:[\w.]+/)+[\w.]+\.(?:py|sql|json))`")
 CLASS_NAME = re.compile(r"`((?:[A-Z][a-z]+){2,})`")
-CLASS = re.compile(r"^ *class (\w+)", re.MULTILINE)
+CLASS = re.compile(r"^(?: *class )?(\w+)(?:\(|:| = )", re.MULTILINE)
 VARIABLE = re.compile(r"\bHUAJUAN_[A-Z_]+\b")
 # Names what was renamed.
 CHANGELOG = CHECKOUT / "CHANGELOG.md"

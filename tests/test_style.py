@@ -38,14 +38,14 @@ MESSAGES = [ROOT / "huajuan" / "http" / name for name in ("messages.py", "event_
 DEMO = ROOT / "huajuan" / "demo_comfyui"
 # Files that are short by nature: a package's docstring, a command, a read table, a registry.
 SHORT_BY_NATURE = ("__init__.py", "__main__.py", "registry.py", "commands/", "projections/", "cli/commands/")
-# Names of before the glossary; a class or module that is called so again is not found by those who search for it.
+# Names that the glossary replaced: a search for the standard term does not find them.
 RETIRED = {
-    "AtDesk", "Begun", "Desk", "DrawingRoom", "Ear", "Entity", "Estate", "Explained", "Faulty", "Followed", "Followers",
-    "Following", "JobInHand", "NotOurs", "Occasion", "Painter", "Painters", "Portraits", "Reasoned", "Said",
-    "StopAsked", "Teller", "Tenancy", "Touch", "Tried", "Unplanned", "Verb", "act_as", "answering", "belongings",
-    "carry_out", "come_close", "earlier_runs", "endings", "errands", "forgetting", "happenings", "hasty", "heeded",
-    "kept_rows", "lean_events", "leftovers", "made_before", "own_rows", "painters", "phrases",
-    "remembering", "seen_through", "tenancy", "twins", "walking", "whereabouts",
+    "AtDesk", "Begun", "Desk", "DrawingRoom", "Ear", "Entity", "Estate", "Explained", "Faulty", "Followed",
+    "Followers", "Following", "JobInHand", "NotOurs", "Occasion", "Painter", "Painters", "Portraits",
+    "Reasoned", "Said", "StopAsked", "Teller", "Tenancy", "Touch", "Tried", "Unplanned", "Verb", "act_as",
+    "answering", "belongings", "carry_out", "come_close", "earlier_runs", "endings", "errands", "forgetting",
+    "happenings", "hasty", "heeded", "kept_rows", "lean_events", "leftovers", "made_before", "own_rows",
+    "painters", "phrases", "remembering", "seen_through", "tenancy", "twins", "walking", "whereabouts",
 }  # fmt: skip
 
 

@@ -129,7 +129,7 @@ class LoginAttempts:
         return attempt
 
     async def _end(self, attempt: LoginAttempt) -> None:
-        """Raises `DatabaseFailure` if a failure cannot be counted; other results stay as they were decided."""
+        """Raises `DatabaseFailure` if a failure cannot be counted; other results stay as decided."""
         if attempt.has_failed:
             await self._limiter.count(attempt.id, attempt.subjects, self._limits.window_seconds)
             return

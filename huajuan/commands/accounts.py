@@ -47,7 +47,7 @@ class RegistrationForm:
 
 @dataclass(frozen=True)
 class AccountChanges:
-    """The new values; `None` keeps a field. `verified_credential` is the credential whose password was verified."""
+    """The new values; `None` keeps a field. The password of `verified_credential` was verified."""
 
     email: str | None = None
     password: str | None = None

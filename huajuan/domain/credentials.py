@@ -50,7 +50,7 @@ def require_username(username: str) -> None:
 
 
 def check_username(username: str) -> None:
-    """Raises `UsernameInvalid` for a name that is too long, not fully visible, or not usable in a URL path."""
+    """Raises `UsernameInvalid` if the name is too long, not fully visible, or not usable in a URL path."""
     name = normalize_username(username)
     if len(name) > USERNAME_CHARACTERS_MAX or name in _DOT_SEGMENTS or name != name.strip():
         raise UsernameInvalid

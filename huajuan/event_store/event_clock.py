@@ -56,12 +56,10 @@ class EventClock:
 
     def observe(self, times: Iterable[datetime]) -> None:
         """Takes the times of events of the log into account."""
-        observed = list(times)
-        self._newest = max([self._newest, *observed])
-        if later := [moment for moment in observed if moment > self._reference]:
-            now = self._clock()
-            near = (moment for moment in later if moment - now <= self._bound)
-            self._reference = max([self._reference, *near])
+        for moment in times:
+            self._newest = max(self._newest, moment)
+            if moment > self._reference and moment - self._clock() <= self._bound:
+                self._reference = moment
 
     def behind_seconds(self) -> float:
         """How far the clock is behind the newest event."""

@@ -109,7 +109,7 @@ def _preferences(header: str) -> set[str]:
 
 
 def _rank(ranges: Iterable[MediaRange], kind: str) -> tuple[float, int, int] | None:
-    """The quality from the most precise matching range, then its precision and its order; `None` if not acceptable."""
+    """Quality, precision and order of the most precise matching range; `None` if not acceptable."""
     matching = [(found.precision, -n, found.quality) for n, found in enumerate(ranges) if found.matches(kind)]
     precision, order, quality = max(matching, default=(0, 0, 0.0))
     return (quality, precision, order) if quality else None

@@ -153,8 +153,9 @@ def _plain(value: Any) -> Any:
 class LineOnWire(msgspec.Struct):
     """One event, in Chinese and in English; `event` is its kind.
 
-    `actor` is the account that acted, by name, or by its id in the log if it is erased; `null` is the service.
-    `image` is the picture's id in the log, `image_id` its id in lists, once it was drawn, `generation_id` its job.
+    `actor` is the account that acted, by name, or by its id in the log if it is erased; `null` is the
+    service. `image` is the picture's id in the log, `image_id` its id in lists, once it was drawn,
+    `generation_id` its job.
     """
 
     position: int

@@ -187,7 +187,7 @@ def progress_of(
 
 
 def _turns_left(place: QueuePosition) -> float:
-    """Mean durations until the job starts. The mean includes the wait in the queue of the inference server."""
+    """Mean durations until the job starts. The mean includes the wait in the inference server's queue."""
     return 0 if place.is_running else (place.ahead + 1) / place.running_jobs
 
 

@@ -167,7 +167,7 @@ class RebuildOnWire(msgspec.Struct):
 
 
 class ProjectionOnWire(msgspec.Struct):
-    """`lag_seconds`: for how long it has not moved while events waited. `events_per_second`: of late, smoothed."""
+    """`lag_seconds` is how long it has not moved while events waited; `events_per_second` is smoothed."""
 
     name: str
     version: int

@@ -1,4 +1,4 @@
-"""The services of a worker process. A route handler declares the ones it uses as parameters of these names."""
+"""The services of a worker process. A route handler declares those it uses as parameters of these names."""
 
 from dataclasses import dataclass
 

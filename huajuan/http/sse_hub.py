@@ -1,4 +1,4 @@
-"""Connects server-sent event streams with the log: limits their number and wakes those whose stream has moved."""
+"""Server-sent event streams: limits their number, and wakes each one when its log stream has new events."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -70,7 +70,10 @@ class Idempotency:
         self._waiting = 0
 
     async def begin(self, request: IdempotentRequest) -> RequestRun | StoredReply:
-        """The reply of an earlier copy, or a run. Raises `BodyMismatch`, `StillRunning` and `DatabaseFailure`."""
+        """The reply of an earlier copy, or a run.
+
+        Raises `BodyMismatch`, `StillRunning` and `DatabaseFailure`.
+        """
         if self._waiting >= self.limits.waiting_max:
             raise StillRunning
         self._waiting += 1

@@ -1,1 +1,1 @@
-"""The read tables: one table a file, with the folds that build it from the log and the queries on it alone."""
+"""The read tables: one table a file, with the folds that build it from the log and its own queries."""

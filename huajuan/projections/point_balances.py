@@ -99,8 +99,10 @@ SELECT b.available, b.held FROM {POINT_BALANCES.schema}.point_balances b WHERE b
 
 # For each account by itself: sums over all accounts could cancel each other out.
 _UNACCOUNTED = f"""
-SELECT least(coalesce(sum(abs(
-           b.granted::numeric - b.available - b.held - b.spent - b.deducted - b.forfeited)), 0), {INTEGER_MAX})::int8
+SELECT least(
+         coalesce(sum(abs(
+           b.granted::numeric - b.available - b.held - b.spent - b.deducted - b.forfeited)), 0),
+         {INTEGER_MAX})::int8
   FROM {POINT_BALANCES.schema}.point_balances b
 """
 

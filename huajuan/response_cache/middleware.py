@@ -19,8 +19,8 @@ def cache_responses(
 ) -> App:
     """GET requests of the paths in `routes` are cached, all others pass through.
 
-    For the scope of a request, `find_cache` returns the worker's cache and the account, if that is authenticated
-    without a query; `content_coding` returns the coding in which the reply will be sent.
+    For the scope of a request, `find_cache` returns the worker's cache and the account, if that is
+    authenticated without a query; `content_coding` returns the coding in which the reply will be sent.
     """
 
     async def respond(scope: Any, receive: Any, send: Any) -> None:

@@ -64,12 +64,17 @@ def exchanged(columns: str, distance: int) -> str:
     )
 
 
+INSERT = (
+    "INSERT INTO log.huajuan_events "
+    "(originator_id, originator_version, topic, state, notification_id, chain) "
+)
+
+
 def inserted(position: str, chain: str) -> tuple[str, ...]:
     """Inserts a row of another stream at this position; later rows are shifted."""
     return (
         *moved(f">= {position}", "1"),
-        "INSERT INTO log.huajuan_events (originator_id, originator_version, topic, state, notification_id, chain) "
-        f"SELECT gen_random_uuid(), 1, topic, state, {position}, {chain} "
+        f"{INSERT}SELECT gen_random_uuid(), 1, topic, state, {position}, {chain} "
         "FROM log.huajuan_events ORDER BY notification_id DESC LIMIT 1",
     )
 
@@ -77,8 +82,7 @@ def inserted(position: str, chain: str) -> tuple[str, ...]:
 def copied(position: str) -> tuple[str, ...]:
     return (
         *moved(f"> {position}", "1"),
-        "INSERT INTO log.huajuan_events (originator_id, originator_version, topic, state, notification_id, chain) "
-        f"SELECT originator_id, originator_version, topic, state, {position} + 1, chain "
+        f"{INSERT}SELECT originator_id, originator_version, topic, state, {position} + 1, chain "
         f"FROM log.huajuan_events WHERE notification_id = {position}",
     )
 
@@ -155,8 +159,7 @@ TAMPERINGS = {
     "row duplicated": Tampering(run(*copied(P)), "duplicated", bad_at=1, room=0),
     "row duplicated at its own position": Tampering(
         run(
-            "INSERT INTO log.huajuan_events (originator_id, originator_version, topic, state, notification_id, chain) "
-            "SELECT originator_id, originator_version, topic, state, notification_id, chain "
+            f"{INSERT}SELECT originator_id, originator_version, topic, state, notification_id, chain "
             f"FROM log.huajuan_events WHERE notification_id = {P}"
         ),
         "duplicated",
@@ -168,8 +171,9 @@ TAMPERINGS = {
     "row inserted with a fitting link": Tampering(
         run(
             *inserted(P, "''"),
-            "UPDATE log.huajuan_events e SET chain = log.link(coalesce((SELECT o.chain FROM log.huajuan_events o "
-            f"WHERE o.notification_id = {P} - 1), ''), originator_id, originator_version, topic, state) "
+            "UPDATE log.huajuan_events e SET chain = log.link(coalesce((SELECT o.chain "
+            f"FROM log.huajuan_events o WHERE o.notification_id = {P} - 1), ''), "
+            "originator_id, originator_version, topic, state) "
             f"WHERE notification_id = {P}",
         ),
         "changed",
@@ -177,8 +181,8 @@ TAMPERINGS = {
     ),
 }
 BEFORE_THE_FIRST = run(
-    "INSERT INTO log.huajuan_events (originator_id, originator_version, topic, state, notification_id, chain) "
-    f"SELECT gen_random_uuid(), 1, topic, state, {P}, chain FROM log.huajuan_events WHERE notification_id = 1"
+    f"{INSERT}SELECT gen_random_uuid(), 1, topic, state, {P}, chain "
+    "FROM log.huajuan_events WHERE notification_id = 1"
 )
 REWRITTEN = run(at(P, "state = state || ' '"), RELINKED)
 CUT_OFF = run(f"DELETE FROM log.huajuan_events WHERE notification_id > {P}")

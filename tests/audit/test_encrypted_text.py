@@ -158,8 +158,8 @@ async def test_a_reason_moved_to_another_event_is_reported(database_url: str) ->
     with psycopg.connect(database_url) as connection:
         connection.execute("SET session_replication_role = replica")
         connection.execute(
-            "UPDATE log.huajuan_events SET state = (SELECT state FROM log.huajuan_events WHERE notification_id = %s) "
-            "WHERE notification_id = %s",
+            "UPDATE log.huajuan_events SET state = "
+            "(SELECT state FROM log.huajuan_events WHERE notification_id = %s) WHERE notification_id = %s",
             (first, second),
         )
     with (

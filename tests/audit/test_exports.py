@@ -225,7 +225,8 @@ def test_a_state_that_is_not_utf8_is_exported(log: str, tmp_path: Path) -> None:
         connection.execute("UPDATE log.huajuan_events SET state = '\\xff00' WHERE notification_id = 20")
         connection.execute(
             "UPDATE log.huajuan_events SET chain = log.link((SELECT chain FROM log.huajuan_events "
-            "WHERE notification_id = 19), originator_id, originator_version, topic, state) WHERE notification_id = 20"
+            "WHERE notification_id = 19), originator_id, originator_version, topic, state) "
+            "WHERE notification_id = 20"
         )
         path.write_bytes(lines_of(connection))
     assert look(path).whole

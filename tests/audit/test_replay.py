@@ -147,8 +147,8 @@ def test_a_contradiction_in_the_log_is_found_at_its_position(
     position = next(e.position for e in entries if e.what == what)
     spoil(
         lived,
-        "UPDATE log.huajuan_events SET state = convert_to(replace(convert_from(state, 'UTF8'), %s, %s), 'UTF8') "
-        "WHERE notification_id = %s",
+        "UPDATE log.huajuan_events SET state = "
+        "convert_to(replace(convert_from(state, 'UTF8'), %s, %s), 'UTF8') WHERE notification_id = %s",
         before, after, position,
     )  # fmt: skip
     wrong = audited(lived).disagreement

@@ -198,7 +198,10 @@ async def test_an_address_recorded_during_an_erasure_is_removed(database_url: st
         with psycopg.connect(database_url) as erasure:
             erasure.execute("UPDATE operations.personal_keys SET key = NULL WHERE subject_id = %s", (ann,))
             login = asyncio.create_task(log_in(services.attempts))
-            waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%remember_address%'"
+            waits = (
+                "SELECT 1 FROM pg_stat_activity "
+                "WHERE wait_event_type = 'Lock' AND query LIKE '%remember_address%'"
+            )
             await until(lambda: bool(rows(database_url, waits)))
             erasure.commit()
         await login

@@ -50,7 +50,8 @@ def rebuilds_ended(dsn: str, outcome: str, differences: object = None) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(
             "INSERT INTO operations.rebuilds (projections, head, outcome, differences, started_at, ended_at) "
-            "VALUES (ARRAY['likes_v1', 'users_v1'], 9, %s, %s, now() + interval '1 h', '2026-11-24T08:00:00Z')",
+            "VALUES (ARRAY['likes_v1', 'users_v1'], 9, %s, %s, now() + interval '1 h', "
+            "'2026-11-24T08:00:00Z')",
             (outcome, differences and Jsonb(differences)),
         )
 
@@ -156,7 +157,10 @@ def test_differing_settings_are_listed_with_the_servers(type_in: Type, database_
 
 def test_a_newer_schema_is_shown(type_in: Type, database_url: str) -> None:
     create_schema(database_url, SCHEMA_NUMBER + 1, MINIMUM_PROGRAM)
-    line = f"schema        number {SCHEMA_NUMBER + 1}, for programs from number {MINIMUM_PROGRAM} on (this program creates {SCHEMA_NUMBER})"
+    line = (
+        f"schema        number {SCHEMA_NUMBER + 1}, for programs from number {MINIMUM_PROGRAM} on "
+        f"(this program creates {SCHEMA_NUMBER})"
+    )
     assert line in type_in("status").out.splitlines()
 
 

@@ -30,7 +30,7 @@ class Drawn(NamedTuple):
 
 
 class Workshop:
-    """A service's settings, database and inference server, with methods that draw pictures and run commands."""
+    """A service's settings, database and inference server; its methods draw pictures and run commands."""
 
     def __init__(self, dsn: str, folder: Path, painter: RunningDemo, type_in: Callable[..., Ran]) -> None:
         self.dsn, self.folder, self.painter, self._type_in = dsn, folder, painter, type_in

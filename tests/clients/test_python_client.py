@@ -1,4 +1,4 @@
-"""The Python client that is generated from the OpenAPI document: nothing is left out, it is typed, and it works."""
+"""The Python client that is generated from the OpenAPI document: it is complete and typed, and works."""
 
 import asyncio
 import json

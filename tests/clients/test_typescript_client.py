@@ -1,7 +1,7 @@
 """The TypeScript types that are generated from the OpenAPI document: made without a warning, and sound.
 
-`npm ci --prefix tests/clients/typescript` installs what this needs; where it is not installed the tests are skipped,
-but not where the environment says `CI=true`.
+`npm ci --prefix tests/clients/typescript` installs what this needs; where it is not installed the tests are
+skipped, but not where the environment says `CI=true`.
 """
 
 import json

@@ -61,7 +61,10 @@ async def test_the_role_belongs_to_one_account(database_url: str) -> None:
 
 
 SECONDS_MAX = 20
-_LOCKS = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted = %s AND objid = hashtext('huajuan admins')::bit(32)::int8::oid"
+_LOCKS = """
+SELECT pid FROM pg_locks
+ WHERE locktype = 'advisory' AND granted = %s AND objid = hashtext('huajuan admins')::bit(32)::int8::oid
+"""
 
 
 def lockers(dsn: str, *, granted: bool) -> list[int]:

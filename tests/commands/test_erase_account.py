@@ -152,7 +152,8 @@ def _dump(dsn: str) -> str:
             "SELECT topic, convert_from(state, 'UTF8') FROM log.huajuan_events"
         ).fetchall()
         statistics = connection.execute(
-            "SELECT most_common_vals::text, histogram_bounds::text FROM pg_stats WHERE schemaname <> 'pg_catalog'"
+            "SELECT most_common_vals::text, histogram_bounds::text FROM pg_stats "
+            "WHERE schemaname <> 'pg_catalog'"
         ).fetchall()
     return repr((tables, found, states, statistics))
 

@@ -23,8 +23,14 @@ async def test_the_link_in_sql_equals_the_verified_one(database_url: str) -> Non
         assert connection.execute(query.encode()).fetchall() == [(8,)]
 
 
-@pytest.mark.parametrize("change", ["UPDATE log.huajuan_events SET topic = ''", "DELETE FROM log.huajuan_events",
-                                    "TRUNCATE log.huajuan_events"])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE log.huajuan_events SET topic = ''",
+        "DELETE FROM log.huajuan_events",
+        "TRUNCATE log.huajuan_events",
+    ],
+)
 async def test_the_database_refuses_changes_of_the_log(database_url: str, change: str) -> None:
     await eight_events(database_url)
     with psycopg.connect(database_url) as connection, pytest.raises(psycopg.errors.RaiseException):

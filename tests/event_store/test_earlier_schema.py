@@ -1,7 +1,7 @@
-"""A database that the program of schema number 1 made and used is served, verified and rebuilt by this program.
+"""This program serves, verifies and rebuilds a database that the program of schema number 1 used.
 
-`fixtures/schema_1.sql` is its dump: five accounts (小明 drew three pictures, eve is banned, cai is erased), a failed
-picture, likes, a favorite, adjusted points, and requests that were sent with an idempotency key.
+`fixtures/schema_1.sql` is its dump: five accounts (小明 drew three pictures, eve is banned, cai is erased), a
+failed picture, likes, a favorite, adjusted points, and requests that were sent with an idempotency key.
 """
 
 import asyncio

@@ -117,7 +117,8 @@ def test_the_rows_stay_and_a_second_upgrade_changes_nothing(old_database: str) -
         "       i.run_id IS NULL, e.requested_at IS NULL, a.check_at IS NULL, r.requested_at_position,"
         "       encode(o.stream_key, 'escape')"
         "  FROM operations.cache_lease l, operations.job_leases j, operations.idempotency i,"
-        "       operations.erasures e, operations.uploaded_avatars a, operations.rebuilds r, operations.installation o",
+        "       operations.erasures e, operations.uploaded_avatars a, operations.rebuilds r,"
+        "       operations.installation o",
     )
     assert found == [(5, "a server", "http://gpu-1", False, 7, False, False, False, False, 11, "k" * 32)]
 

@@ -30,7 +30,7 @@ class ForkServer:
         )
 
     def start(self, role: str, log: Path, settings: Mapping[str, object], **words: object) -> int:
-        """Return the process id. `settings` are named in lower case, `words` are the arguments of the role."""
+        """Return the process id. Names of `settings` are in lower case; `words` are the role's arguments."""
         assert self._process.stdin
         assert self._process.stdout
         request = {"role": role, "log": str(log), "env": environment(**settings), "words": words}

@@ -1,4 +1,4 @@
-"""The roles of a forked process: the API, a dispatcher, the demo ComfyUI, or a client that ends after one call."""
+"""The roles of a forked process: API, dispatcher, demo ComfyUI, or a client that ends after one call."""
 
 import asyncio
 import os

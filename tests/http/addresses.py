@@ -1,4 +1,4 @@
-"""Clients at addresses of their own: loopback is the proxy, and says where each request came from."""
+"""Clients at different addresses: loopback is a trusted proxy, which forwards the client's address."""
 
 from typing import Any
 

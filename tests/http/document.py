@@ -1,4 +1,4 @@
-"""The OpenAPI document as it is served, and what a test asks of it."""
+"""The OpenAPI document as it is served, and views of it for tests."""
 
 import asyncio
 import copy
@@ -28,7 +28,7 @@ class Documented(NamedTuple):
         return f"{self.method.upper()} {self.path}"
 
     def examples(self, status: str) -> list[Json]:
-        """The bodies that the document gives for a status."""
+        """The example bodies of a status."""
         content = self.says["responses"][status].get("content", {}).get("application/json", {})
         return [example["value"] for example in content.get("examples", {}).values()]
 
@@ -38,7 +38,8 @@ def document() -> Json:
     """Served without a database, which it does not need."""
 
     async def read() -> Json:
-        transport = httpx.ASGITransport(create_app(SETTINGS, lambda: open_services(SETTINGS)))  # type: ignore[arg-type]
+        app = create_app(SETTINGS, lambda: open_services(SETTINGS))
+        transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://nowhere") as client:
             served: Json = (await client.get("/schema/openapi.json")).json()
             return served
@@ -52,7 +53,7 @@ def operations(of: Json | None = None) -> list[Documented]:
 
 
 def closed(of: Json) -> Json:
-    """The same document, whose replies may hold nothing but what it names."""
+    """The same document, but its objects allow no additional properties."""
     strict = copy.deepcopy(of)
     for schema in strict["components"]["schemas"].values():
         if "properties" in schema:
@@ -61,7 +62,7 @@ def closed(of: Json) -> Json:
 
 
 def schemas(of: Any) -> Iterator[Json]:
-    """Every schema that describes the keys of an object, wherever it stands."""
+    """Every schema with properties, at any depth."""
     if isinstance(of, dict):
         if isinstance(of.get("properties"), dict):
             yield of

@@ -1,4 +1,4 @@
-"""Asking for pictures as jobs, and following one as it goes on."""
+"""Pictures as jobs: request them, look them up, and read their event streams."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -19,7 +19,7 @@ Job = dict[str, Any]
 
 
 async def someone(client: httpx.AsyncClient, name: str = "ann", check_in: bool = True) -> Headers:
-    """Registers somebody and returns the headers that they send."""
+    """Registers an account and returns its request headers."""
     form = {"username": name, "email": f"{name}@example.org", "password": "secret"}
     await client.post("/register", json=form)
     who = {"Authorization": (await client.post("/login", json=form)).json()["token"]}
@@ -88,7 +88,7 @@ async def following(
 
 
 async def states_of(client: httpx.AsyncClient, who: Headers, job: int, last: object = None) -> list[Frame]:
-    """All states up to the end."""
+    """All `state` frames until the job ends."""
     async with following(client, who, job, last) as (response, frames):
         assert response.status_code == 200
         return [frame async for frame in frames if frame.event == "state"]
@@ -117,6 +117,6 @@ async def _frames(response: httpx.Response) -> AsyncIterator[Frame]:
 
 @pytest.fixture(autouse=True)
 def gate(host: FakeInferenceServer) -> Iterator[asyncio.Event]:
-    """Holds every drawing while it is closed; open in the end."""
+    """Holds back each drawing while it is closed; it opens at the end of the test."""
     yield host.gate
     host.gate.set()

@@ -1,4 +1,4 @@
-"""Requests with an `Idempotency-Key`, and what the tests of it look at."""
+"""Requests with an `Idempotency-Key`, and queries on their effects."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -27,7 +27,7 @@ async def send(client: httpx.AsyncClient, what: Send, key: str, headers: Headers
 
 
 def fresh(replies: Iterable[httpx.Response]) -> list[httpx.Response]:
-    """Those that are not said to be replayed."""
+    """Replies without the header of a replay."""
     return [reply for reply in replies if REPLAYED not in reply.headers]
 
 
@@ -43,13 +43,13 @@ def facts(dsn: str, topic: str) -> int:
 
 
 def die_before_the_reply(dsn: str) -> None:
-    """As if each process had died after the effect: nothing was stored, and the lease has lapsed."""
+    """As if each process had died after its commit: no reply is stored, and the lease has expired."""
     rows(dsn, "UPDATE operations.idempotency SET reply = NULL, expires_at = now()")
 
 
 @asynccontextmanager
 async def shut(host: FakeInferenceServer) -> AsyncIterator[None]:
-    """Nothing is drawn inside, unless the gate is opened: a server with open requests would never stop."""
+    """Holds back all drawings in the block. The gate opens at its end, so that the server can stop."""
     host.gate.clear()
     try:
         yield

@@ -28,7 +28,7 @@ class Known:
 
 
 class Life:
-    """One person among others; `known` has the live answers after each act."""
+    """One account among others; `known` has the live responses after each request."""
 
     def __init__(
         self, client: httpx.AsyncClient, dsn: str, person: Person, host: FakeInferenceServer

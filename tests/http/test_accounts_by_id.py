@@ -78,7 +78,7 @@ async def test_the_account_whose_name_is_the_word_is_reached_by_its_name(
     "number", ["0", "999999", "-1", "+1", "1.0", "x", "ada", "１", "9" * 19, "9" * 5000, "points", "2"]
 )
 async def test_what_is_nobodys_id_is_nobody(client: httpx.AsyncClient, known: Known, number: str) -> None:
-    """A position of the log where no account was registered is none either."""
+    """A position of the log without a registration is no id of an account."""
     path = f"/admin/users/id/{number}"
     replies = [await client.get(f"{path}/{what}", headers=known.ada) for what in ("profile", "points")]
     replies.append(await client.post(f"{path}/ban", json={"reason": "x"}, headers=known.ada))

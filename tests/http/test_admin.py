@@ -1,4 +1,4 @@
-"""The routes for admins: projections, statistics, erasing others. tests/http/test_routes.py checks who may call them."""
+"""The routes for admins: projections, statistics, erasing others. `test_routes.py` checks the access."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ async def ada(person: Person, module_database_url: str) -> dict[str, str]:
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Rebuilds that are asked for; none is run."""
+    """The tables of requested rebuilds, which run no process."""
     asked: list[str] = []
 
     async def start(_: RebuildProcesses, name: str, record_request: Any) -> bool:

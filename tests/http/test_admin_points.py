@@ -18,8 +18,8 @@ from tests.jobs.fake_server import FakeInferenceServer
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATH = "/admin/users/ann/points"
 KEYS = [
-    "position", "time", "what", "change", "balance", "held", "reason", "image", "image_id", "picture", "actor",
-    "correlation_id", "status", "generation_id",
+    "position", "time", "what", "change", "balance", "held", "reason", "image", "image_id", "picture",
+    "actor", "correlation_id", "status", "generation_id",
 ]  # fmt: skip
 
 

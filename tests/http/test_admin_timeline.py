@@ -37,7 +37,7 @@ async def life(
     ada: Headers,
     module_database_url: str,
 ) -> Life:
-    """An account that had another's former address, and gave its own to another."""
+    """An account whose former e-mail address another account has taken."""
     life = Life(client, module_database_url, person, host)
     await life.live(ada)
     other = await person("heir")
@@ -56,7 +56,7 @@ async def told(client: httpx.AsyncClient, ada: Headers, name: str = "pierre") ->
 
 
 def touching(dsn: str, account: UUID, role: UUID) -> Iterator[int]:
-    """Found by going through the whole log."""
+    """The positions of all events of an account, from a scan of the whole log."""
     owners: dict[UUID, str] = {}
     columns = "notification_id, originator_id, convert_from(state, 'UTF8')"
     for position, stream, state in log_rows(dsn, columns):
@@ -89,8 +89,8 @@ async def test_a_life_in_sentences(client: httpx.AsyncClient, ada: Headers, life
     for sentence in (
         f"had 20 points held for image #{picture}, balance 80",
         f"asked for image #{picture}: sun (220×200, 30 steps, DDIM, seed 7)",
-        f"image #{picture} was drawn", "changed the e-mail address to pierre@example.com", "took the avatar away",
-        f"liked image #{picture}", f"took back the like of image #{picture}",
+        f"image #{picture} was drawn", "changed the e-mail address to pierre@example.com",
+        "took the avatar away", f"liked image #{picture}", f"took back the like of image #{picture}",
         f"added image #{picture} to the favorites", f"removed image #{picture} from the favorites",
         f"restored image #{picture}", "was granted 50 points, balance 110: sorry (by ada)",
         "lost 30 points, balance 80: a mistake (by ada)", "gave an e-mail address up",

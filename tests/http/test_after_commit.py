@@ -29,7 +29,7 @@ REASON = {"reason": "x"}
 
 
 class Faults:
-    """Once a request has appended anything, all that it then asks of the service fails."""
+    """After a request has appended an event, each further call of its service fails."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._patch = monkeypatch
@@ -74,7 +74,7 @@ class Faults:
 
 
 class House:
-    """Ann, who has pictures, and Ada, an admin, at a service that is about to fail."""
+    """A user with pictures and an admin, at a service that will fail."""
 
     def __init__(self, client: httpx.AsyncClient, host: FakeInferenceServer) -> None:
         self.client, self.host = client, host
@@ -128,10 +128,11 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
 
 
 def writes(house: House) -> dict[str, tuple[Send, Callable[[dict[str, Any]], bool]]]:
-    """Every writing route that needs no state of its own, and what its reply must say."""
+    """Each writing route that needs no state of its own, with a check of its reply."""
     first, second, third = house.urls
     form = {"username": "carl", "email": "carl@example.org", "password": "secret"}
     upload = {"files": {"file": ("me.png", png(64, 64), "image/png")}}
+    removed = {"json": {"url": "http://gpu-9:8188", **REASON}}
 
     def well(_: dict[str, Any]) -> bool:
         return True
@@ -158,7 +159,7 @@ def writes(house: House) -> dict[str, tuple[Send, Callable[[dict[str, Any]], boo
             ("POST", "/admin/inference-servers", {"json": {"url": "http://gpu-8:8188", **REASON}}),
             lambda told: told["waiting"] == 0,
         ),
-        "no-painter": (("POST", "/admin/inference-servers/remove", {"json": {"url": "http://gpu-9:8188", **REASON}}), well),
+        "no-painter": (("POST", "/admin/inference-servers/remove", removed), well),
         "rebuild": (
             ("POST", "/admin/projections/likes/rebuild", {"json": REASON}),
             lambda told: told["projection"]["rebuilding"] is False,

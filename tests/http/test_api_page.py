@@ -124,7 +124,7 @@ async def test_a_browser_shows_every_route_and_asks_nobody_else(
 
 
 async def browse(address: str, *options: str) -> tuple[str, str]:
-    """The page as it stands once its scripts have run, and what the browser complains of."""
+    """The page after its scripts have run, and the messages of the browser."""
     process = await asyncio.create_subprocess_exec(
         str(CHROMIUM), *QUIET, *options, "--dump-dom", address,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -139,6 +139,6 @@ async def browse(address: str, *options: str) -> tuple[str, str]:
 
 
 def asked_for(page: str, log: Path) -> set[str]:
-    """Every address that the page asked for; what the browser does on its own account has no such origin."""
+    """Each URL that the page requested, without requests of the browser itself."""
     events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
     return {event["url"] for event in events if event.get("initiator") == page}

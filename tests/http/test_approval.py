@@ -110,7 +110,8 @@ async def test_the_timeline_tells_it_in_two_languages(client: httpx.AsyncClient,
         ("account.approval_requested", "注册待管理员批准，批准后获得 40 欢迎积分",
          "waits for an admin's approval, with 40 welcome points to come"),
         ("email_claim.claimed", "占用了一个邮箱地址", "claimed an e-mail address"),
-        ("account.approved", "注册已获批准：a colleague（操作者：ada）", "was approved: a colleague (by ada)"),
+        ("account.approved", "注册已获批准：a colleague（操作者：ada）",
+         "was approved: a colleague (by ada)"),
     ]  # fmt: skip
 
 
@@ -185,7 +186,7 @@ async def test_the_list_is_paged_by_id(client: httpx.AsyncClient, ada: Headers) 
 async def test_whoever_waits_is_not_stranded_when_the_setting_changes(
     client: httpx.AsyncClient, ada: Headers, module_database_url: str, registration: str
 ) -> None:
-    """The points are those that were promised."""
+    """The account gets the welcome points of the time of its registration."""
     name = f"later-{registration}"
     await apply(client, name)
     async with client_of(module_database_url, registration=registration, welcome_points=7) as changed:

@@ -63,7 +63,7 @@ async def test_what_is_no_upload_is_unfit(client: httpx.AsyncClient, person: Per
 
 
 def of_size(size: int) -> bytes:
-    """A picture with something behind its end."""
+    """A picture, padded to this size."""
     made = picture()
     return made + bytes(size - len(made))
 
@@ -91,7 +91,7 @@ BORDER = "----border"
 
 
 def form(*parts: tuple[str, bytes]) -> bytes:
-    """Parts as they are, each with the words behind `form-data`."""
+    """A body of these parts; the first of each pair follows `form-data` in its header."""
     joined = b"".join(
         f"--{BORDER}\r\nContent-Disposition: form-data{words}\r\n\r\n".encode() + content + b"\r\n"
         for words, content in parts
@@ -156,7 +156,7 @@ async def test_a_copy_with_the_same_key_changes_nothing_though_its_border_is_ano
 
 
 async def test_every_place_is_given_back(client: httpx.AsyncClient, person: Person) -> None:
-    """More uploads than may be received at once, of every kind that ends otherwise."""
+    """More rejected and repeated uploads than may be received at once."""
     ann = await person()
     for number in range(15):
         await upload(client, ann, b"no picture")

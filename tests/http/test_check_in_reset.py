@@ -17,7 +17,7 @@ PATH = "/admin/users/ann/check-in/reset"
 
 
 class Clock:
-    """The machine's, until somebody sets it."""
+    """The system clock plus `ahead`."""
 
     ahead = timedelta()
 

@@ -163,7 +163,7 @@ def test_a_tag_of_other_bytes_is_weak() -> None:
 
 
 async def asked(method: str, body: bytes, *more: bytes) -> list[Any]:
-    """All messages of a reply that comes in these parts."""
+    """All ASGI messages of a reply whose body has these parts."""
     sent: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

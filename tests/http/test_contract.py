@@ -13,8 +13,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 TAKEN = {"username": "taken", "email": "taken@example.org", "password": "secret"}
 FORM = {"username": "new", "email": "new@example.org", "password": "123456"}
 MALFORMED: list[Any] = [
-    b"", b"{", b"[]", b'"x"', b"null", b"\xff", b'{"username":"\\ud800"}', b'{"username":"a\\u0000b"}', b"[" * 5000,
-    b'{"a":' * 5000, b'{"username":NaN}',
+    b"", b"{", b"[]", b'"x"', b"null", b"\xff", b'{"username":"\\ud800"}', b'{"username":"a\\u0000b"}',
+    b"[" * 5000, b'{"a":' * 5000, b'{"username":NaN}',
 ]  # fmt: skip
 
 
@@ -38,7 +38,8 @@ REGISTER = {
         f"a name with {name!a}": (FORM | {"username": name}, 500, failed("名字不合法"))
         for name in (
             "a/b", "a\\b", "a?b", "a#b", "a%b", ".", "..", " a", "a\u3000", "czh0\u2060", "\u3164", "a\ufe0f",
-            "a\u2800b", "a\U000e0041", "a\U000e0fff", "\u0301a", "a\ue000", "e\u0301" * 31, "a\u0315\u0300" * 50_000,
+            "a\u2800b", "a\U000e0041", "a\U000e0fff", "\u0301a", "a\ue000", "e\u0301" * 31,
+            "a\u0315\u0300" * 50_000,
         )
     },
     "another spelling of a name that is taken": (
@@ -46,17 +47,21 @@ REGISTER = {
     ),
     "a short password in many code points": (FORM | {"password": "e\u0301" * 5}, 500, failed("密码少于6位")),
     "a long password in many code points": (
-        {"username": "long", "email": "long@example.org", "password": "e\u0301" * 1024}, 200, {"message": "注册成功"},
+        {"username": "long", "email": "long@example.org", "password": "e\u0301" * 1024}, 200,
+        {"message": "注册成功"},
     ),
     "username a number": (FORM | {"username": 1}, 400, {"message": "请求数据格式错误"}),
     "password a list": (FORM | {"password": []}, 400, {"message": "请求数据格式错误"}),
     "password too long": (FORM | {"password": "x" * 1025}, 400, {"message": "请求数据格式错误"}),
-    "unknown keys are ignored": (FORM | {"id": 3, "score": 9, "deep": {"a": [1]}}, 200, {"message": "注册成功"}),
+    "unknown keys are ignored": (
+        FORM | {"id": 3, "score": 9, "deep": {"a": [1]}}, 200, {"message": "注册成功"},
+    ),
     "64 hex digits as the password": (
         {"username": "hex", "email": "hex@example.org", "password": "e" * 64}, 200, {"message": "注册成功"},
     ),
     "30 characters of Chinese": (
-        {"username": "画" * 30, "email": "hua@例子.广告", "password": "密码密码密码"}, 200, {"message": "注册成功"},
+        {"username": "画" * 30, "email": "hua@例子.广告", "password": "密码密码密码"}, 200,
+        {"message": "注册成功"},
     ),
 }  # fmt: skip
 
@@ -204,6 +209,6 @@ async def test_points(client: httpx.AsyncClient, person: Person) -> None:
     reply = await client.get("/auth/points/history", headers=ann)
     (entry,) = body(reply)["history"]
     assert entry | {"time": ""} == {
-        "time": "", "change": 100, "balance": 100, "reason": "check_in", "image_id": None, "picture": None, "actor": None,
-        "status": None, "generation_id": None,
+        "time": "", "change": 100, "balance": 100, "reason": "check_in", "image_id": None, "picture": None,
+        "actor": None, "status": None, "generation_id": None,
     }  # fmt: skip

@@ -14,7 +14,7 @@ from tests.http.document import document
 MODULE = pytest.mark.asyncio(loop_scope="module")
 KNOWN, UNKNOWN = {"Origin": "http://localhost:8081"}, {"Origin": "http://evil.example"}
 ASKING = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
-# Of these no browser asks first.
+# CORS-safelisted headers, which need no permission.
 ANYBODY_SENDS, ANYBODY_READS = {"accept"}, {"cache-control"}
 SOURCES = [
     file.read_text("utf-8")
@@ -92,8 +92,8 @@ def varies(reply: httpx.Response) -> bool:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/healthz"), ("GET", "/nothing"), ("DELETE", "/healthz"), ("GET", "/auth/user/info"), ("POST", "/login"),
-        ("GET", "/image/all"), ("OPTIONS", "/healthz"),
+        ("GET", "/healthz"), ("GET", "/nothing"), ("DELETE", "/healthz"), ("GET", "/auth/user/info"),
+        ("POST", "/login"), ("GET", "/image/all"), ("OPTIONS", "/healthz"),
     ],
 )  # fmt: skip
 @MODULE

@@ -91,7 +91,11 @@ async def test_somebody_elses_favorite_is_none_of_mine(
 
 
 @pytest.mark.parametrize(
-    "sent", [b"{", b"{}", b'{"id":0}', b'{"id":-1}', b'{"id":"1"}', b'{"url":""}', b'{"url":7}', b'{"id":99999999999999999999}']
+    "sent",
+    [
+        b"{", b"{}", b'{"id":0}', b'{"id":-1}', b'{"id":"1"}', b'{"url":""}', b'{"url":7}',
+        b'{"id":99999999999999999999}',
+    ],
 )  # fmt: skip
 async def test_adding_nothing(client: httpx.AsyncClient, person: Person, sent: bytes) -> None:
     reply = await client.post("/auth/addFavoritedImage", content=sent, headers=await person())

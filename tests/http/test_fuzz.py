@@ -1,6 +1,6 @@
-"""The running service is sent whatever the OpenAPI document allows, and what it forbids: each reply is one it plans.
+"""Valid and invalid requests, generated from the OpenAPI document: each response conforms to the document.
 
-HUAJUAN_FUZZ_CASES is the number of cases of each kind and operation, 20 unless told; the same ones each time.
+`HUAJUAN_FUZZ_CASES` is the number of cases of each kind and operation, 20 by default. They do not vary.
 """
 
 import os
@@ -37,16 +37,16 @@ CONFORM = [
     checks.response_headers_conformance,
     checks.response_schema_conformance,
 ]
-# What any path may say, whatever stands in it.
+# Messages that are possible for any path.
 OF_ANY_PATH = {messages.NO_SUCH_ROUTE, messages.BAD_REQUEST}
-# Most often one's own token, and half of the time what exists in place of what was made up.
+# Most cases use a valid token, and half of them existing values instead of generated ones.
 TOKENS = st.sampled_from([*[""] * 14, "none", "garbage"])
 KNOWN = st.sampled_from([None, None, None, 0, 1, 2])
 PLENTY = LoginAttemptLimits(account_failures_max=10**6, address_failures_max=10**6)
 
 
 class Visitor:
-    """An admin who has points and pictures, and becomes somebody else when the token is worth nothing any more."""
+    """An admin with points and pictures; another account replaces it when its token becomes invalid."""
 
     def __init__(self, client: httpx.Client, promote: Callable[[str], object]) -> None:
         self.client, self.promote = client, promote
@@ -75,13 +75,13 @@ class Visitor:
                 }
         keys = {name: key for name, key in case.headers.items() if _can_be_sent(key)}
         case.headers.clear()
-        # A key that comes again with something else leads no further than to its refusal, so only some have one.
+        # A key that is reused with another body is only rejected, so few cases have a key.
         own = keys if known == 2 else {}
         own |= {"Authorization": token or self.token} if token != "none" else {}
         response = case.call(base_url=str(self.client.base_url), headers=own)
         self.cases[operation.name, response.status_code] += 1
         is_stream = "text/event-stream" in str(response.headers.get("content-type", ""))
-        # The tester takes the text of a stream for one object a frame; frames have tests of their own.
+        # Schemathesis expects one object a frame; frames are tested in `test_generation_events.py`.
         conform = [check for check in CONFORM if check is not checks.response_schema_conformance]
         case.validate_response(response, checks=conform if is_stream else CONFORM)
         if response.content and operation.method != "head" and _is_json(response):
@@ -100,7 +100,7 @@ class Visitor:
         return drawn
 
     def _jobs(self) -> list[int]:
-        """Ended ones: a stream of such a job ends too."""
+        """Jobs that have ended, because the streams of others do not end."""
         own = {"Authorization": self.token}
         return [job["id"] for job in self.client.get("/auth/generations", headers=own).json()["generations"]]
 
@@ -122,7 +122,7 @@ class Visitor:
 
 
 def _can_be_sent(header: str) -> bool:
-    """A made-up header that is no HTTP never gets to the service."""
+    """Whether a generated header is valid HTTP."""
     return header.isascii() and header.isprintable() and header == header.strip()
 
 
@@ -131,7 +131,7 @@ def _is_json(response: Response) -> bool:
 
 
 def examine(operation: Documented, response: Response) -> None:
-    """The envelope, and a text that the document has: nothing unplanned, nothing that nobody wrote down."""
+    """The body has the envelope and a documented message."""
     body, status = response.json(), response.status_code
     assert body["code"] == status
     text = _text(body)
@@ -153,7 +153,7 @@ async def _on_record_alone(_: RebuildProcesses, __: str, record_request: Callabl
 
 @pytest.fixture(scope="module")
 def visitor(module_database_url: str, request: pytest.FixtureRequest) -> Iterator[Visitor]:
-    """The service runs in a thread of its own: the cases are sent from plain tests."""
+    """The service runs in its own thread, because the tests are synchronous."""
     service = client_of(module_database_url, FakeInferenceServer(), welcome_points=10**6, login=PLENTY)
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -173,7 +173,7 @@ def described() -> Any:
     return schemathesis.openapi.from_dict(closed(document()))
 
 
-# What takes nothing cannot be sent anything wrong.
+# Operations without parameters and body have no invalid requests.
 PAIRS = [
     (operation, kind)
     for operation in operations()

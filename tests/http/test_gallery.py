@@ -77,8 +77,8 @@ async def test_nobody_deletes_anybody_elses(
 @pytest.mark.parametrize(
     "sent",
     [
-        b"{", b"{}", b'{"ids":[]}', b'{"urls":[]}', b'{"ids":[1],"urls":["a"]}', b'{"ids":1}', b'{"ids":["1"]}',
-        b'{"ids":[0]}', b'{"ids":[99999999999999999999]}', b'{"ids":null}', b"[1]",
+        b"{", b"{}", b'{"ids":[]}', b'{"urls":[]}', b'{"ids":[1],"urls":["a"]}', b'{"ids":1}',
+        b'{"ids":["1"]}', b'{"ids":[0]}', b'{"ids":[99999999999999999999]}', b'{"ids":null}', b"[1]",
         b'{"ids":[' + b",".join([b"1"] * 101) + b"]}", b'{"urls":[""]}', b'{"urls":["\\u0000"]}',
     ],
     ids=range(14),
@@ -92,8 +92,9 @@ async def test_neither_list_or_both(
 
 
 FEATURES = {
-    "": [], "feature=": [], "feature=,": [], "feature=sun": ["red sun"], "feature=SUN moon": ["red sun", "blue moon"],
-    "feature=日出": ["山水, 日出"], "feature=水日": [], "feature=red&feature=日": ["red sun", "山水, 日出"],
+    "": [], "feature=": [], "feature=,": [], "feature=sun": ["red sun"],
+    "feature=SUN moon": ["red sun", "blue moon"], "feature=日出": ["山水, 日出"], "feature=水日": [],
+    "feature=red&feature=日": ["red sun", "山水, 日出"],
     "feature=sun，moon、水": ["red sun", "山水, 日出", "blue moon"],
 }  # fmt: skip
 

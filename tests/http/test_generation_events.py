@@ -150,7 +150,7 @@ async def test_a_job_asked_for_here_is_followed_there_and_after_a_restart(databa
 async def _one_running(
     dsn: str, connections_max: int = 8, **limits: float
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Headers, int, FakeInferenceServer]]:
-    """A service of its own, and one job that is being drawn for as long as the gate is closed."""
+    """A separate service with one job, which runs while the gate is closed."""
     host = FakeInferenceServer()
     host.gate.clear()
     streams = msgspec.structs.replace(QUICK, **limits)
@@ -249,7 +249,7 @@ NEVER_SECONDS = 600
 
 @pytest.fixture
 def heard() -> Iterator[list[int]]:
-    """uvicorn passes on, at its end, what it heard."""
+    """Signals that uvicorn received and raised again at its end."""
     heard: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
     yield heard

@@ -53,7 +53,7 @@ def test_standing(
         (0.0, 0, 10.0),
         (0.0, 4, 6.0),
         (0.0, 9.5, 1.0),
-        (0.0, 60, 1.0),  # nothing is known of its pace yet: it may be loading its model
+        (0.0, 60, 1.0),  # no progress yet: it may be loading its model
         (0.25, 2.5, 7.5),
         (0.5, 60, 32.5),
         (0.9, 540, 54.1),

@@ -12,7 +12,7 @@ from tests.services import client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 WRITES = "/auth/score"
-# Different from one reply to the next.
+# Headers that differ between two replies.
 OF_ITS_MOMENT = {"date", "x-request-id", "content-length"}
 GETS = sorted(path for path, methods in document()["paths"].items() if "get" in methods and path != WRITES)
 

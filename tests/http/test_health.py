@@ -82,7 +82,8 @@ async def test_the_document_says_what_a_body_must_be(client: httpx.AsyncClient) 
     content = (await document(client))["paths"]["/auth/generate"]["post"]["requestBody"]["content"]
     schema = content["application/json"]["schema"]
     assert schema["properties"]["width"] == {
-        "type": "integer", "minimum": 128, "maximum": 1024, "description": "The width of the picture in pixels.",
+        "type": "integer", "minimum": 128, "maximum": 1024,
+        "description": "The width of the picture in pixels.",
     }  # fmt: skip
     assert set(schema["required"]) == {"prompt", "width", "height", "steps", "seed"}
     assert content["application/json"]["example"]["width"] == 220

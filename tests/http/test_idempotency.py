@@ -140,7 +140,7 @@ async def test_a_browser_may_send_the_key_and_read_the_answer(client: httpx.Asyn
 
 
 async def copies_of(clients: list[httpx.AsyncClient], what: Any, who: dict[str, str]) -> list[httpx.Response]:
-    """All at once, spread over the clients, with one key; all get one reply."""
+    """Sends concurrent requests with one key through all clients; all get the same reply."""
     replies = await asyncio.gather(
         *(send(clients[n % len(clients)], what, "one-key", who) for n in range(COPIES))
     )

@@ -1,4 +1,4 @@
-"""A rerun of a request whose first run removed what it looks up: the log still has it."""
+"""The first run of a request removed the row that its second run looks up: it is found in the log."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -45,7 +45,7 @@ async def test_a_favorite_taken_back_by_its_own_id(
     client: httpx.AsyncClient, ann: Headers, database_url: str
 ) -> None:
     image = await a_picture(client, ann)
-    for again in range(2):  # added, and added again: facts of two kinds
+    for again in range(2):  # two event types: added, and added again
         number = await favorite_of(client, ann, image["id"])
         remove: Send = ("DELETE", "/auth/deleteFavoritedImage", {"params": {"id": number}})
         rows(database_url, "DELETE FROM operations.idempotency")
@@ -59,10 +59,11 @@ async def test_a_favorite_taken_back_by_its_own_id(
 async def test_what_came_after_the_first_run_is_not_undone(
     client: httpx.AsyncClient, ann: Headers, database_url: str
 ) -> None:
-    """Taken back, added once more under another id, and then the first request comes again."""
+    """A favorite is removed and added again with a new id; a repeat of the removal leaves the new one."""
     image = await a_picture(client, ann)
     remove: Send = (
-        "DELETE", "/auth/deleteFavoritedImage", {"params": {"id": await favorite_of(client, ann, image["id"])}},
+        "DELETE", "/auth/deleteFavoritedImage",
+        {"params": {"id": await favorite_of(client, ann, image["id"])}},
     )  # fmt: skip
     assert (await send(client, remove, "k", ann)).status_code == 200
     number = await favorite_of(client, ann, image["id"])
@@ -110,7 +111,7 @@ async def test_a_picture_deleted_since_does_not_change_what_was_done(
 
 
 async def test_one_s_last_points_spent_and_then_no_painter(database_url: str) -> None:
-    """It is drawn and paid: the next run may not say that the points do not do."""
+    """The first run spent the last points; the second one returns its picture, not "insufficient points"."""
     host = FakeInferenceServer()
     async with client_of(database_url, host, dispatch=SWIFT) as client:
         ann = await a_person(client, checked_in=True)
@@ -129,7 +130,7 @@ async def test_one_s_last_points_spent_and_then_no_painter(database_url: str) ->
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Rebuilds that would be processes: which table, and where they were asked for."""
+    """Started rebuilds, which run no process: the table and the position of the request."""
     begun: list[tuple[str, int]] = []
 
     async def start(_: RebuildProcesses, name: str, record_request: Any) -> bool:
@@ -146,11 +147,14 @@ async def test_a_rebuild_is_asked_for_once_and_begun_once(
     await make_admin(database_url, "ann")
     ask: Send = ("POST", "/admin/projections/likes/rebuild", {"json": {"reason": "x"}})
     first = await send(client, ask, "k", ann)
-    # It died before the child kept a note of itself, if there ever was a child: which of them is first, does it.
+    # The process died before a child process recorded the rebuild, so the next run starts the child again.
     die_before_the_reply(database_url)
     second = await send(client, ask, "k", ann)
     assert (first.status_code, second.status_code, launched[0]) == (200, 200, launched[1])
-    note = "INSERT INTO operations.rebuilds (projections, requested_at_position, outcome) VALUES (ARRAY['likes_v1'], %s, 'done')"
+    note = (
+        "INSERT INTO operations.rebuilds (projections, requested_at_position, outcome) "
+        "VALUES (ARRAY['likes_v1'], %s, 'done')"
+    )
     rows(database_url, note, launched[0][1])
     die_before_the_reply(database_url)
     third = await send(client, ask, "k", ann)
@@ -182,7 +186,7 @@ async def test_a_refusal_that_says_when_to_come_back_is_not_kept(
 async def test_logging_in_again_gives_another_token_as_good(
     client: httpx.AsyncClient, database_url: str
 ) -> None:
-    """Nothing was lost with the first one: no fact is stated, and nobody ever held it."""
+    """A login appends no event, so the second run makes a new token."""
     await a_person(client, "ben")
     form = {"username": "ben", "password": "secret"}
     login: Send = ("POST", "/login", {"json": form})
@@ -194,7 +198,7 @@ async def test_logging_in_again_gives_another_token_as_good(
 
 
 async def test_a_job_given_up_is_an_effect_and_its_reply_stays(database_url: str) -> None:
-    """It was asked for, held, given up and returned: all copies are told that, whoever draws again."""
+    """The failed job is in the log and its points were returned: each repeat gets the same error."""
     host = FakeInferenceServer()
     host.gate.clear()
     hasty = DispatchLimits(wait_poll_seconds=0.02, overdue_interval_seconds=0.05, job_seconds_max=1)
@@ -214,7 +218,7 @@ async def test_a_job_given_up_is_an_effect_and_its_reply_stays(database_url: str
 
 
 async def test_that_nobody_draws_is_not_kept(database_url: str) -> None:
-    """Nothing was asked for and nothing held: the same key is drawn once somebody draws."""
+    """No event was appended: a repeat with the same key is drawn as soon as there is a server."""
     host = FakeInferenceServer()
     async with client_of(database_url, host, dispatch=SWIFT) as client:
         ann = await a_person(client, checked_in=True)

@@ -42,7 +42,7 @@ async def client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def twice(client: httpx.AsyncClient, dsn: str, what: Send, who: Headers) -> list[dict[str, Any]]:
-    """The bodies of a run whose reply was lost with its process, and of the next one."""
+    """The response bodies of a run whose stored reply was lost, and of the next run."""
     first = await send(client, what, "k", who)
     die_before_the_reply(dsn)
     second = await send(client, what, "k", who)
@@ -112,7 +112,7 @@ async def test_whatever_else_writes(client: httpx.AsyncClient, database_url: str
 
 
 async def test_what_a_second_run_finds_is_its_own(client: httpx.AsyncClient, database_url: str) -> None:
-    """The same thing done meanwhile by another request is not taken for it."""
+    """A second run does not take the same effect of another request for its own."""
     ann = await a_person(client, checked_in=True)
     url = (await client.post("/auth/generate", json=ORDER, headers=ann)).json()["image_url"]
     like: Send = ("POST", "/auth/like", {"json": {"url": url}})
@@ -123,7 +123,7 @@ async def test_what_a_second_run_finds_is_its_own(client: httpx.AsyncClient, dat
 
 
 async def test_a_process_that_lost_its_claim_does_not_do_it_twice(database_url: str) -> None:
-    """Both draw, ask and tell at once: the lease lapsed although its holder lives."""
+    """The lease expired while its holder still runs, so two processes run the request at once."""
     host = FakeInferenceServer()
     swift = client_of(database_url, host, dispatch=SWIFT)
     async with client_of(database_url, host) as here, swift as there, shut(host):

@@ -77,13 +77,13 @@ async def test_two_admins_who_act_on_each_other_at_once_leave_one(
         ada, ben = [await admin(here, database_url, name) for name in names]
         replies = await asyncio.gather(act(here, names[1], ada), act(there, names[0], ben))
         statuses = sorted(reply.status_code for reply in replies)
-        # The second is refused as the last one, or is no admin any more.
+        # The second ban fails, because its target is the last admin or its sender is banned.
         assert statuses[0] == 200
         assert statuses[1] in {400, 401, 403, 409}
         left = [me for me in (ada, ben) if (await here.get("/auth/user/info", headers=me)).status_code == 200]
         assert len(left) == 1
         async with opened(database_url) as store:
-            # An operator can do what HTTP refuses; the next round begins without an admin.
+            # An operator may ban the last admin; the next round starts without one.
             survivor = names[0] if left[0] is ada else names[1]
             await ban_account(store, store.stream_ids.account(survivor), "on the command line")
 

@@ -23,7 +23,7 @@ PAINTER = "p\u00e0inter%30"
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def painter(client: httpx.AsyncClient, person: Person, module_database_url: str) -> Headers:
-    """An admin of an odd name who has drawn two pictures and likes them; accounts of all odd names."""
+    """An admin with an unusual name and two favorites; accounts with all unusual names exist."""
     await client.get("/user/all")
     await registered_long_ago(module_database_url, PAINTER, *IN_A_SEGMENT, *IN_NO_SEGMENT)
     await person("p\u00e0inter0")
@@ -40,7 +40,7 @@ async def painter(client: httpx.AsyncClient, person: Person, module_database_url
 
 
 async def pages_of(client: httpx.AsyncClient, path: str, rows: str, me: Headers) -> list[Any]:
-    """All rows, one a page."""
+    """All rows, from pages of one row."""
     found = []
     while path:
         reply = await client.get(path, headers=me)
@@ -73,7 +73,7 @@ async def test_a_name_in_a_query_is_found_in_any_spelling(
 async def test_links_stay_at_one_account(
     client: httpx.AsyncClient, painter: Headers, name: str, what: str
 ) -> None:
-    """An account of another name, `czh0` for one, is not led to."""
+    """A link does not lead to an account with a similar name, such as `czh0`."""
     rows = OF_ACCOUNTS[what]
     path = f"/admin/users/{quote(name, safe='')}/{what}"
     await client.post(path.replace(what, "points"), json={"change": 1, "reason": "more"}, headers=painter)

@@ -32,7 +32,7 @@ async def two_workers(dsn: str, **changes: Any) -> AsyncIterator[Clients]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pair(module_database_url: str) -> AsyncIterator[Clients]:
-    """Two workers, for tests that each have people of their own."""
+    """Two workers, shared by tests that use different accounts."""
     async with two_workers(module_database_url) as clients:
         yield clients
 
@@ -43,7 +43,7 @@ async def fail(client: httpx.AsyncClient, address: str, times: int = 10, name: s
 
 
 async def test_right_passwords_at_once_all_get_in_and_count_nowhere(database_url: str) -> None:
-    """More at once than either limit, again and again, in both workers."""
+    """Repeatedly more concurrent logins than either limit, at both workers."""
     limits = LoginAttemptLimits(account_failures_max=3, address_failures_max=5)
     async with two_workers(database_url, login=limits) as clients:
         for _ in range(3):
@@ -67,7 +67,7 @@ async def test_an_attempt_under_way_holds_others_back_for_a_moment_only(
         monkeypatch.setattr(Passwords, "match", slow)
         first = asyncio.create_task(log_in(here, "ann"))
         reply = await log_in(there, "ann")
-        while reply.status_code != 429:  # it came before the first
+        while reply.status_code != 429:  # the other login has not been counted yet
             reply = await log_in(there, "ann")
         assert (body(reply), reply.headers["retry-after"]) == (TOO_MANY, "1")
         release.set()

@@ -12,8 +12,8 @@ from tests.http.document import SETTINGS, Documented, Json, closed, document, op
 
 OPERATIONS = operations(closed(document()))
 each_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
-# Nobody who has a token gets this reply's `error`; a service that is busy as a whole says no `success`.
-# A token comes with a new password alone.
+# Fields that are absent in some replies: `error` with a token, `success` if the whole service is busy, and
+# `token` without a new password.
 SOMETIMES = {
     *(
         ("OptionalErrorResponse", "error"),
@@ -38,7 +38,7 @@ def body_of(name: str) -> Json:
 
 
 def faults(schema: Json, instance: Any) -> list[str]:
-    """Why the instance is not what the schema says."""
+    """Why the instance does not conform to the schema."""
     complete = {**schema, "components": closed(document())["components"]}
     validator = jsonschema_rs.Draft202012Validator(complete, validate_formats=True)
     return [error.message for error in validator.iter_errors(instance)]

@@ -33,8 +33,10 @@ BASES = (
         f"https://pictures.example/gallery{PATH}", f"HTTPS://PICTURES.EXAMPLE:443/gallery{PATH}",
         f"https://pictures.example./gallery{PATH}", f"https://pictures.example/gallery{PATH}?v=2",
         f"https://pictures.example/gallery{PATH}#top", f"https://pictures.example/gallery{PATH}/",
-        f"https://pictures.example/%67allery/im%61ges/{KEY}", f"https://pictures.example/gallery/images/%35{KEY[1:]}",
-        f"http://old.example:8080{PATH}", f"http://画廊.example{PATH}", f"http://xn--mnqy66a.example:80{PATH}".replace("xn--mnqy66a", "画廊".encode("idna").decode()),
+        f"https://pictures.example/%67allery/im%61ges/{KEY}",
+        f"https://pictures.example/gallery/images/%35{KEY[1:]}", f"http://old.example:8080{PATH}",
+        f"http://画廊.example{PATH}",
+        f"http://xn--mnqy66a.example:80{PATH}".replace("xn--mnqy66a", "画廊".encode("idna").decode()),
         f"http://[::1]:8080{PATH}", f"http://x.example/a%20b{PATH}", PATH, f"/gallery{PATH}", f"{PATH}?v=2",
     ],
 )  # fmt: skip
@@ -46,13 +48,16 @@ def test_ours_is_recognised(address: str) -> None:
 @pytest.mark.parametrize(
     "address",
     [
-        "", "x", KEY, f"images/{KEY}", f"//pictures.example/gallery{PATH}", f"http://pictures.example/gallery{PATH}",
-        f"https://pictures.example{PATH}", f"https://pictures.example:8443/gallery{PATH}", f"ftp://old.example:8080{PATH}",
-        f"http://old.example{PATH}", f"http://old.example:8080.evil.example{PATH}", f"http://me@old.example:8080{PATH}",
-        f"http://evil.example{PATH}", f"http://old.example:8080/images/../avatars/{KEY}", f"http://old.example:x{PATH}",
-        f"http://old.example:8080/images/{KEY}x", f"http://old.example:8080/images/{KEY.upper()}", f"http://[::1{PATH}",
-        f"http://old.example:8080/other/{KEY}", f"http://old.example:8080{PATH}\n", f"{PATH}\n", f"/images/{KEY}%00", f" {PATH}",
-        "http://" + "ö" * 70 + f".example{PATH}", f"http://old.example:8080/images%2f{KEY}%2f..",
+        "", "x", KEY, f"images/{KEY}", f"//pictures.example/gallery{PATH}",
+        f"http://pictures.example/gallery{PATH}", f"https://pictures.example{PATH}",
+        f"https://pictures.example:8443/gallery{PATH}", f"ftp://old.example:8080{PATH}",
+        f"http://old.example{PATH}", f"http://old.example:8080.evil.example{PATH}",
+        f"http://me@old.example:8080{PATH}", f"http://evil.example{PATH}",
+        f"http://old.example:8080/images/../avatars/{KEY}", f"http://old.example:x{PATH}",
+        f"http://old.example:8080/images/{KEY}x", f"http://old.example:8080/images/{KEY.upper()}",
+        f"http://[::1{PATH}", f"http://old.example:8080/other/{KEY}", f"http://old.example:8080{PATH}\n",
+        f"{PATH}\n", f"/images/{KEY}%00", f" {PATH}", "http://" + "ö" * 70 + f".example{PATH}",
+        f"http://old.example:8080/images%2f{KEY}%2f..",
     ],
 )  # fmt: skip
 def test_any_other_address_is_not_ours(address: str) -> None:
@@ -71,8 +76,9 @@ def test_a_base_names_a_host(address: str) -> None:
 @pytest.mark.parametrize(
     "address",
     [
-        "", "h.example", "http://", "http:///path", "ftp://h", "http://h/?", "http://h/#", "http://h?x=1", "http://u:p@h",
-        "http://h:99999", "http://h:x", "http://a b", "http://h\n", "http://[::1", "javascript://h",
+        "", "h.example", "http://", "http:///path", "ftp://h", "http://h/?", "http://h/#", "http://h?x=1",
+        "http://u:p@h", "http://h:99999", "http://h:x", "http://a b", "http://h\n", "http://[::1",
+        "javascript://h",
     ],
 )  # fmt: skip
 def test_what_names_no_host_is_no_base(address: str) -> None:
@@ -109,7 +115,7 @@ async def test_addresses_of_before_go_on_and_are_told_as_they_are_now(
 
 
 async def is_known(client: httpx.AsyncClient, me: dict[str, str], url: str, present: str) -> None:
-    """Wherever a picture is named by its address."""
+    """Each route that takes the URL of a picture accepts this one."""
     by_url, named = {"params": {"url": url}, "headers": me}, {"json": {"url": url}, "headers": me}
     several = {"json": {"urls": [url]}, "headers": me}
     found = await client.get("/auth/image", **by_url)  # type: ignore[arg-type]
@@ -129,7 +135,7 @@ async def is_known(client: httpx.AsyncClient, me: dict[str, str], url: str, pres
 
 
 async def told(client: httpx.AsyncClient, me: dict[str, str], form: dict[str, str]) -> set[str]:
-    """Every place where one's avatar is."""
+    """The avatar's URL in each response that contains it."""
     return {
         body(await client.get("/auth/getavatar", headers=me))["data"],
         body(await client.get("/auth/user/info", headers=me))["user"]["avatar_url"],
@@ -141,7 +147,7 @@ async def told(client: httpx.AsyncClient, me: dict[str, str], form: dict[str, st
 async def test_an_avatar_that_was_stored_by_its_whole_address_is_told_as_it_is_now(
     database_url: str, tmp_path: Path
 ) -> None:
-    """In the log of an older version, and in the past and the timeline."""
+    """An event of an older version has the whole URL; profiles and the timeline show the present one."""
     old = "http://old.example"
     async with services_on(database_url) as services:
         ann, ada = await a_person(services, "ann"), await a_person(services, "ada")

@@ -59,7 +59,7 @@ async def test_the_session_goes_on_with_the_token_that_comes_back(clients: Clien
     "form", [{}, {"email": "new@example.org"}, {"password": None}, {"old_password": "x"}]
 )
 async def test_without_a_new_password_there_is_no_new_token(clients: Clients, form: dict[str, Any]) -> None:
-    """An old password is looked at with a new one alone."""
+    """`old_password` without `password` is ignored."""
     here, _ = clients
     ann = await a_person(here)
     reply = await update(here, ann, **form)
@@ -103,7 +103,7 @@ async def test_null_is_no_old_password(clients: Clients) -> None:
 async def test_wrong_old_passwords_count_as_failures_to_log_in(clients: Clients) -> None:
     here, _ = clients
     ann = await a_person(here)
-    # What is wrong with the form alone is no failure.
+    # An invalid form does not count as a failed login.
     for _ in range(5):
         assert body(await update(here, ann, password="x", old_password="wrong"))["error"] == "密码少于6位"
     for _ in range(3):
@@ -113,7 +113,7 @@ async def test_wrong_old_passwords_count_as_failures_to_log_in(clients: Clients)
     assert int(refused.headers["retry-after"]) > 0
     assert await log_in(here, "secret") == 429
     assert await status(here, ann) == 200
-    # Without an old password nothing is guessed.
+    # A change without an old password is not limited.
     assert (await update(here, ann, password="another")).status_code == 200
 
 
@@ -172,7 +172,7 @@ async def test_copies_get_one_token(clients: Clients) -> None:
     good = [reply for reply in replies if reply.status_code == 200]
     assert len(fresh(good)) == 1
     assert len({reply.json()["token"] for reply in good}) == 1
-    # A copy that comes with the dead token is nobody's.
+    # A copy that arrives after the change has a revoked token.
     assert {reply.status_code for reply in replies} - {200} <= {401}
     again = await send(here, what, "k", {"Authorization": good[0].json()["token"]})
     assert again.json() == good[0].json()

@@ -31,7 +31,7 @@ ASKING: dict[str, tuple[str, dict[str, str]]] = {
 
 
 class Gallery:
-    """A person with a picture, and the folder in which its file is."""
+    """An account with a picture, and the folder of the picture's file."""
 
     def __init__(self, client: httpx.AsyncClient, folder: Path, me: dict[str, str], url: str) -> None:
         self.client, self.folder, self.me = client, folder, me

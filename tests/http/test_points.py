@@ -230,7 +230,8 @@ async def test_reasons_are_no_formulas_and_actors_are_named(
             for name in ("formula-ann", "=admin")
         ]
         await connection.execute(
-            "INSERT INTO point_history_v2.point_history VALUES (%s, %s, now(), 5, 5, '=HYPERLINK(1)', %s, %s)",
+            "INSERT INTO point_history_v2.point_history "
+            "VALUES (%s, %s, now(), 5, 5, '=HYPERLINK(1)', %s, %s)",
             (10**9, accounts[0], uuid4(), accounts[1]),
         )
     (entry,) = await history(client, ann)

@@ -14,20 +14,20 @@ from tests.http.test_metrics import scrape
 from tests.services import client_of, until
 
 OFTEN = {"audit_points_every_seconds": 0.02, "welcome_points": 50}
-# What one has too much does not make up for what the other lacks.
+# Opposite errors of two accounts do not cancel each other out.
 ASTRAY = (
     "UPDATE point_balances_v1.point_balances b SET available = available + d.off "
     "FROM (SELECT account_id, CASE row_number() OVER (ORDER BY account_id) WHEN 1 THEN 3 ELSE -3 END AS off "
     "FROM point_balances_v1.point_balances) d WHERE d.account_id = b.account_id"
 )
 SHOUT = "points are unbalanced"
-# Nobody has spent anything.
+# No account has spent points.
 MENDED = "UPDATE point_balances_v1.point_balances SET available = granted"
 UNBALANCED = {"message": "操作成功，但积分账目不平", "points": "unbalanced by 6"}
 
 
 def told(lines: list[Any], event: str) -> list[Any]:
-    """The lines of the log with these words."""
+    """The log lines of this event."""
     return [line for line in lines if line["event"] == event]
 
 

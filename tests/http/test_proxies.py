@@ -18,7 +18,7 @@ Scope = dict[str, Any]
 async def resolved(
     trusted: list[str], *headers: tuple[str, str], peer: tuple[str, int] | None = ("127.0.0.1", 5)
 ) -> Any:
-    """The client that the application gets to see."""
+    """The client address that the application receives."""
     seen: list[Any] = []
 
     async def app(scope: Any, *_: Any) -> None:
@@ -93,7 +93,7 @@ async def test_the_request_log_has_the_clients_address(database_url: str) -> Non
 
 
 async def test_what_a_stranger_says_of_its_address_changes_nothing(database_url: str) -> None:
-    """Neither the server below nor the application believes it."""
+    """Neither uvicorn nor the application uses forwarding headers of an untrusted client."""
     async with client_of(database_url) as client:
         with structlog.testing.capture_logs() as logs:
             for n in range(3):
@@ -119,7 +119,7 @@ async def test_keys_before_logging_in_belong_to_the_clients_address(database_url
 
 
 async def test_headers_as_a_client_sends_them_over_the_wire(database_url: str) -> None:
-    """Several lines, odd case and odd bytes, read by the server itself."""
+    """Repeated headers, mixed case and invalid bytes, parsed by the real server."""
     async with client_of(database_url, trusted_proxies=("127.0.0.1", "::1")) as client:
         with structlog.testing.capture_logs() as logs:
             for lines in (

@@ -88,7 +88,8 @@ async def test_a_blocking_problem_makes_it_unready_and_any_other_degraded(databa
 async def _stopped(dsn: str, table: str, position: int | None) -> None:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         await connection.execute(
-            "UPDATE operations.checkpoints SET stopped_at = %s, stopped_by = 'KeyError' WHERE projection = %s",
+            "UPDATE operations.checkpoints SET stopped_at = %s, stopped_by = 'KeyError' "
+            "WHERE projection = %s",
             (position, table),
         )
 

@@ -31,13 +31,13 @@ async def two_workers(dsn: str, per_hour: int = 3, **changes: Any) -> AsyncItera
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pair(module_database_url: str) -> AsyncIterator[Clients]:
-    """Two workers, for tests that each have an address of their own."""
+    """Two workers, shared by tests that use different addresses."""
     async with two_workers(module_database_url) as clients:
         yield clients
 
 
 def pass_time(dsn: str) -> None:
-    """An hour later."""
+    """Moves the counting windows one hour back."""
     with psycopg.connect(dsn) as connection:
         connection.execute("UPDATE operations.counted_attempts SET ends_at = ends_at - interval '1 hour'")
 
@@ -99,7 +99,7 @@ async def test_a_reply_that_is_replayed_does_not_count_again(pair: Clients, modu
 async def test_a_second_run_finds_its_account_and_counts_once(
     database_url: str, registration: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first died before its reply was kept; since then the address has had its fill, or the service closed."""
+    """The first run stored no reply; then the limit was reached, or registration was closed."""
     key = {"Idempotency-Key": "one"}
     async with two_workers(database_url, per_hour=2) as (here, _):
         with monkeypatch.context() as patch:

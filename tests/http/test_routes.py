@@ -1,4 +1,4 @@
-"""The route table: it matches the OpenAPI document, and each route admits the callers that the table names."""
+"""The route table matches the OpenAPI document, and each route admits the callers that the table names."""
 
 from typing import NamedTuple
 

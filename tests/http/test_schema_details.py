@@ -28,7 +28,7 @@ from tests.projections.test_folds import HISTORY_EVENTS, rows_of
 
 PACKAGE = Path(huajuan.__file__).parent
 SCHEMAS: dict[str, Json] = document()["components"]["schemas"]
-# What somebody typed has no values; of the rest of these names each says one of a few words.
+# Properties of these names list their values, except for free text.
 WORDS = {"reason", "event", "status", "what", "kind", "outcome", "sampling_method", "stopped_event"}
 TYPED = {("SkipOnWire", "reason"), ("InferenceServerOnWire", "reason")}
 
@@ -41,7 +41,7 @@ def bodies() -> Iterator[Json]:
 
 
 def values_of(struct: str, name: str) -> tuple[set[str], bool]:
-    """The values that the document has, and whether there may be others."""
+    """The documented values, and whether others are allowed."""
     part = SCHEMAS[struct]["properties"][name]
     parts = [part, *part.get("oneOf", ()), *part.get("anyOf", ())]
     listed = {value for one in parts for value in one.get("enum", ())}
@@ -130,7 +130,7 @@ def test_causes_are_those_that_the_table_says() -> None:
 
 
 def test_kinds_of_damage_are_those_that_are_named() -> None:
-    """The type checker sees that no other is named; here, that each is named somewhere."""
+    """The type checker rejects other kinds; this test checks that each kind is used."""
     named = {text for path in (PACKAGE / "audit").glob("*.py") for text in _said(path)}
     assert values_of("DamageOnWire", "kind") == (set(get_args(Kind)), False)
     assert set(get_args(Kind)) <= named
@@ -172,6 +172,7 @@ def test_a_picture_is_binary(path: str) -> None:
 def test_a_body_of_several_forms_says_what_each_holds() -> None:
     several = [schema for schema in bodies() if "By" in schema.get("title", "")]
     assert {(schema["title"], *schema["required"]) for schema in several} == {
-        ("ImagesFormByIds", "ids"), ("ImagesFormByUrls", "urls"), ("FavoriteFormByUrl", "url"), ("FavoriteFormById", "id"),
+        ("ImagesFormByIds", "ids"), ("ImagesFormByUrls", "urls"), ("FavoriteFormByUrl", "url"),
+        ("FavoriteFormById", "id"),
     }  # fmt: skip
     assert all(set(schema.get("properties", {})) == set(schema["required"]) for schema in several)

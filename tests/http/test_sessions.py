@@ -19,7 +19,7 @@ Headers = dict[str, str]
 
 @pytest.fixture
 async def clients(database_url: str) -> AsyncIterator[Clients]:
-    """Two workers on one database; both have heard each other once."""
+    """Two workers on one database. A registration has passed between them."""
     async with client_of(database_url) as here, client_of(database_url) as there:
         assert (await here.post("/register", json=ANN)).status_code == 200
         yield here, there
@@ -125,7 +125,7 @@ async def test_an_address_that_fails_with_many_names_is_closed_too(database_url:
     async with client_of(database_url, login=limits) as client:
         await client.post("/register", json=ANN)
         for _ in range(3):
-            await log_in(client)  # a success gives its place back
+            await log_in(client)  # a success is not counted
         replies = [await fail(client, f"nobody{n}") for n in range(7)]
         assert [reply.status_code for reply in replies] == [401] * 5 + [429] * 2
         assert (await client.post("/login", json=ANN)).status_code == 429

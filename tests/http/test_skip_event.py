@@ -82,7 +82,7 @@ async def test_only_that_event_can_be_skipped_and_only_once(service: StoppedServ
 async def test_a_second_run_finds_the_event_skipped_by_the_first(
     service: StoppedService, database_url: str
 ) -> None:
-    """Its process died before the reply was kept, and the table has gone on since."""
+    """Its process died before the reply was stored, and the projection has continued since."""
     await until(service.has_stopped)
     form = {"position": (await service.look())["stopped_at"], "reason": "it is broken"}
     skip: Send = ("POST", "/admin/projections/failing/skip", {"json": form})

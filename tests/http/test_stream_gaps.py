@@ -58,7 +58,7 @@ async def test_a_read_table_ahead_of_the_log_stops_and_the_remedy_is_told(databa
     async with client_of(database_url, check_in_limit="none", read_own_writes_seconds_max=0.01) as client:
         await until(lambda: is_told(client))
         assert "huajuan rebuild" in (await client.get("/readyz")).json()["problems"][0]["detail"]
-        for number in range(9):  # the log grows past the tables, which would pass over what is new
+        for number in range(9):  # the log grows beyond the tables' positions
             form = {**OTHER, "username": f"u{number}", "email": f"u{number}@example.org"}
             assert (await client.post("/register", json=form)).status_code == 200
         assert await is_told(client)

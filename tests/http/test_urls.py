@@ -14,7 +14,7 @@ from tests.http.document import operations
 
 PUBLIC = "http://pictures.example"
 OF_ACCOUNTS = {"timeline": "timeline", "points": "entries", "gallery": "images"}
-# What a page's rows stand under, and what a query may hold beside the page.
+# By path: the key of the rows, and further query parameters.
 PAGED = {
     "/user/all": ("users", {}),
     "/image/all": ("images", {"prompt": "日 +&%=#?\"'🎨", "username": "pa\u0300inter%30"}),
@@ -36,17 +36,17 @@ def test_every_route_that_pages_is_looked_at() -> None:
     paged = {
         one.path for one in operations() if "after" in {p["name"] for p in one.says.get("parameters", ())}
     }
-    # Those who wait for approval are paged in a test of their own, for that needs another setting.
+    # The pages of pending accounts need another setting, and have their own test.
     assert paged - {"/admin/users/pending"} == PAGED.keys()
 
 
 def followed(link: str) -> str:
-    """The path and query of the next page, as they are sent."""
+    """Path and query of the next page, still encoded."""
     assert link.isascii()
     assert link.isprintable()
     address, _, rest = link.removeprefix("<").partition(">")
     assert rest == '; rel="next"'
-    # Clients split at these.
+    # Clients split the header at these characters.
     assert not set(" ,;<>\"'\\") & set(address)
     assert address.startswith(PUBLIC)
     return address.removeprefix(PUBLIC)

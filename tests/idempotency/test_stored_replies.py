@@ -1,4 +1,4 @@
-"""Stored replies of requests with a key: which are stored, that they are encrypted, and when they are deleted."""
+"""Stored replies of requests with a key: which are stored, their encryption, and their deletion."""
 
 from datetime import timedelta
 

@@ -60,7 +60,8 @@ WRONG: dict[str, tuple[Graph, str]] = {
     ),
     "the scheduler for a sampler": (
         with_input("5", sampler_name="{scheduler}"),
-        f"{KSAMPLER}, input sampler_name, placeholder {{scheduler}}: its list has none of ddim_uniform, karras, normal",
+        f"{KSAMPLER}, input sampler_name, placeholder {{scheduler}}: "
+        "its list has none of ddim_uniform, karras, normal",
     ),
     "a number for a choice": (
         with_input("5", sampler_name="{steps}"),
@@ -68,7 +69,8 @@ WRONG: dict[str, tuple[Graph, str]] = {
     ),
     "a placeholder that goes nowhere": (
         with_input("2", promt="{prompt}"),
-        f"{TEXT}, input promt, placeholder {{prompt}}: the server does not know this input, so it would change nothing",
+        f"{TEXT}, input promt, placeholder {{prompt}}: "
+        "the server does not know this input, so it would change nothing",
     ),
     "nothing is kept": (
         own_workflow()

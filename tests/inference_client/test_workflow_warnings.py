@@ -71,7 +71,10 @@ TOLD: dict[str, tuple[Graph, list[str]]] = {
     "one over a link": (latent(width=["1", 0], height=["1", 0]), []),
     "a batch": (
         latent(width="{width}", height="{height}", batch_size=4),
-        ["node 4 (EmptyLatentImage), input batch_size: 4 pictures are drawn at once, the first alone is taken"],
+        [
+            "node 4 (EmptyLatentImage), input batch_size: "
+            "4 pictures are drawn at once, the first alone is taken",
+        ],
     ),
     "a repeated latent": (
         whole(r={"class_type": "RepeatLatentBatch", "inputs": {"samples": ["4", 0], "amount": 2}}),
@@ -80,7 +83,8 @@ TOLD: dict[str, tuple[Graph, list[str]]] = {
     "its own steps and sampler": (
         own_workflow(),
         [
-            "no node has the placeholder {steps}: steps of a request changes nothing, the workflow's own is used",
+            "no node has the placeholder {steps}: steps of a request changes nothing, "
+            "the workflow's own is used",
             "no node has the placeholder {sampler}: sampling_method of a request changes nothing, "
             "the workflow's own is used",
         ],

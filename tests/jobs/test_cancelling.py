@@ -130,7 +130,7 @@ async def test_cancelling_while_the_picture_is_stored_leaves_no_file(
         image_id = await asked(services, ann)
         await begun.wait()
         await cancel_image(services.job_runner, ann, image_id)
-        await asyncio.sleep(0.3)  # it has heard of it by now
+        await asyncio.sleep(0.3)  # it has been notified by now
         may_go_on.set()
         await puts[0]
         await until(lambda: not services.job_runner._jobs and not services.job_runner._background.tasks)

@@ -18,7 +18,7 @@ READABLE = re.compile(r"[a-z][A-Za-z0-9_ ',:.()-]{5,150}")
 
 
 class Case(NamedTuple):
-    """The result of a fault at the only server and beside a healthy one: a picture, or a part of the reason."""
+    """The result of a fault, `alone` and `beside` a healthy server: a picture, or a part of the reason."""
 
     mode: Mode
     alone: str
@@ -39,7 +39,7 @@ CASES = [
     Case(Mode.SUBMIT_GARBAGE_QUEUED, DRAWN, times=1),
     Case(Mode.SUBMIT_FORBIDDEN, LOST),
     Case(Mode.SUBMIT_OTHER_ID, "too old to take our job ids"),
-    # 2 and 3: refused, loudly or with a 200.
+    # 2 and 3: rejected with an error status or with a 200.
     Case(Mode.NODE_ERRORS_WITH_200, "value_not_in_list (CheckpointLoaderSimple.ckpt_name)"),
     Case(Mode.MISSING_MODEL, "value_not_in_list (CheckpointLoaderSimple.ckpt_name)"),
     Case(Mode.MISSING_NODE, "missing_node_type (SuperSampler)"),
@@ -52,16 +52,16 @@ CASES = [
     Case(Mode.SOCKET_FROZEN, DRAWN),
     Case(Mode.SOCKET_HUGE_FRAME, DRAWN),
     Case(Mode.SOCKET_NOISE, DRAWN),
-    # 6 and 7: where is the job?
+    # 6 and 7: lookups fail, or the job is lost.
     Case(Mode.LOOKUP_500, AT_DEADLINE),
     Case(Mode.HISTORY_LATE, DRAWN, times=1, seconds=0.2),
     Case(Mode.HISTORY_LATE, "lost the finished job", times=1, seconds=3600),
     Case(Mode.HISTORY_HUGE, AT_DEADLINE),
     Case(Mode.RESTART, DRAWN, times=1),
     Case(Mode.RESTART, "lost the job"),
-    # 8: somebody at the server stops it, and nobody draws it against their will.
+    # 8: a user of the server interrupts it; it is not drawn again.
     Case(Mode.INTERRUPTED, "the job was stopped", "the job was stopped"),
-    # 9: hung, or dead and still talking.
+    # 9: the process hangs, or its drawing thread is dead while HTTP still works.
     Case(Mode.NEVER_ENDING, TOO_LONG, TOO_LONG),
     Case(Mode.ZOMBIE, TOO_LONG, times=1),
     # 10 to 13 and 15: success without the picture, or with too much of it.
@@ -77,7 +77,7 @@ CASES = [
     # 14: failures that another server may not have.
     Case(Mode.OUT_OF_MEMORY, "out of memory"),
     Case(Mode.EXECUTION_ERROR, "failed while drawing, in SaveImage"),
-    # 17: not alone there; and an old server.
+    # 17: other clients use the server; and an old version of ComfyUI.
     Case(Mode.FOREIGN_JOBS, DRAWN),
     Case(Mode.OLD_SERVER, DRAWN),
 ]

@@ -42,7 +42,7 @@ async def test_another_server_draws_a_failed_job(database_url: str, failure: Inf
             image_id = await asked(services, ann)
             await until(lambda: bool(bad.drawn))
         ended = await outcome(services, ann, image_id)
-        begun = 1 if isinstance(failure, WorkflowRejected) else 2  # a refusal is no attempt
+        begun = 1 if isinstance(failure, WorkflowRejected) else 2  # a rejection uses no attempt
         assert (ended.topic, ended.attempts) == ("image.drawn", begun)
         assert (len(bad.drawn), len(good.drawn)) == (1, 1)
 
@@ -72,7 +72,7 @@ async def test_rejections_use_no_attempts_while_the_other_server_is_busy(
         await until(lambda: bool(good.drawn))
         second = await asked(services, ben)
         await until(lambda: second in {drawing.prompt_id for drawing in bad.drawn})
-        await asyncio.sleep(0.3)  # it would have had it twice more by now
+        await asyncio.sleep(0.3)  # time for two more attempts
         good.gate.set()
         assert (await outcome(services, ben, second, pictures=None)).topic == "image.drawn"
         assert (await outcome(services, ann, first, pictures=1)).topic == "image.drawn"

@@ -64,7 +64,7 @@ async def test_a_cancelled_job_is_deleted_from_the_history_once_it_has_ended(dat
         await asyncio.sleep(0.3)
         assert host.forgotten == []
         host.known[image_id] = JobState.SUCCEEDED
-        # Stopped again by a second look, it is forgotten again, which changes nothing.
+        # A second cleanup may delete the history entry again, which has no effect.
         await until(lambda: set(host.forgotten) == {image_id})
 
 

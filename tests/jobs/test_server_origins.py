@@ -34,7 +34,8 @@ def removed(url: str, at: str = LATER) -> ServerChange:
             [A, B],
             [removed(A)],
             [
-                f"{A} does not draw: removed by an admin on 2026-11-25, although HUAJUAN_COMFYUI_URLS names it",
+                f"{A} does not draw: removed by an admin on 2026-11-25, "
+                "although HUAJUAN_COMFYUI_URLS names it",
                 f"{B} (named by HUAJUAN_COMFYUI_URLS)",
             ],
         ),

@@ -187,7 +187,8 @@ async def test_a_server_that_answered_a_moment_ago_is_waited_for(database_url: s
     async with services_on(database_url, refusing, good, dispatch=ROOMY) as services:
         server = services.job_runner.servers.all["http://fake-1"]
         await until(lambda: bool(server.is_reachable))
-        real, good.check = good.check, UnreachableServer(OutcomeUnknown("silence")).check  # type: ignore[method-assign]
+        real = good.check
+        good.check = UnreachableServer(OutcomeUnknown("silence")).check  # type: ignore[method-assign]
         server.record_unavailable(OutcomeUnknown("silence"), is_reachable=False)
         ann = await a_person(services, check_ins=1)
         image_id = await asked(services, ann)
@@ -262,7 +263,7 @@ async def test_a_job_that_ended_before_it_was_accepted_is_stopped_there(
     async with services_on(database_url, host, dispatch=ROOMY) as services:
         monkeypatch.setattr(
             services.job_runner, "stop", lambda _: None
-        )  # this process does not hear of the end
+        )  # this process does not notice the end
         ann = await a_person(services, check_ins=1)
         image_id = await asked(services, ann)
         await until(lambda: host.sent == [image_id])

@@ -129,7 +129,7 @@ async def test_after_a_failure_a_server_gets_one_job_until_one_succeeds(database
         await until(lambda: len(host.drawn) == 2)
         await asked(services, ann)
         await asked(services, ann)
-        await asyncio.sleep(0.3)  # it would have them by now
+        await asyncio.sleep(0.3)  # time for its jobs
         assert len(host.drawn) == 2
         server = services.job_runner.servers.all["http://fake-0"]
         assert (server.is_reachable, server.is_circuit_closed) == (True, False)

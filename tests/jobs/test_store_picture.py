@@ -25,7 +25,7 @@ from tests.jobs.fake_server import FakeInferenceServer
 from tests.jobs.outcome import BRISK, SMALL, asked, files, image_of, outcome
 from tests.services import services_on, until
 
-# It renews nothing, so that its leases lapse in its hand.
+# It does not renew its leases, so that they expire while it holds them.
 STANDS_STILL = msgspec.structs.replace(BRISK, lease_seconds=0.3, heartbeat_seconds=3600)
 _shades = itertools.count(1)
 
@@ -117,13 +117,13 @@ async def test_a_second_attempt_records_the_picture_of_the_first(database_url: s
         ann = await a_person(services, check_ins=1)
         image_id = await asked(services, ann)
         await until(lambda: bool(host.drawn))
-        assert await services.job_runner.pictures.put_if_absent(image_id, stored)  # and died before it told
+        assert await services.job_runner.pictures.put_if_absent(image_id, stored)  # and died before the event
         host.gate.set()
         assert (await outcome(services, ann, image_id)).topic == "image.drawn"
         image = await image_of(services, image_id)
         assert await services.job_runner.pictures.whole(picture_key(image_id)) == stored
         assert await as_on_record(services, image_id)
-        assert (image.checkpoint, image.painter) == ("", "")  # nobody knows what drew it
+        assert (image.checkpoint, image.painter) == ("", "")  # the server is unknown
 
 
 @pytest.mark.parametrize("torn", [b"", a_picture()[:-9], a_picture(9, 9)], ids=["empty", "cut", "other"])

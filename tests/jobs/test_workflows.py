@@ -168,7 +168,7 @@ def test_layout_and_order_do_not_make_another_workflow(file: Path) -> None:
     assert canonical(with_input("5", steps=7)).digest != canonical(own_workflow()).digest
     assert (
         canonical(with_input("5", cfg=7.0)).digest != canonical(own_workflow()).digest
-    )  # whatever a server makes of it
+    )  # even if a server treats 7 and 7.0 alike
 
 
 @asynccontextmanager

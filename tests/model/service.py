@@ -90,7 +90,10 @@ def assert_tables_match(service: Service, business: Business) -> None:
 
 
 def points_in_table(service: Service, ids: list[UUID]) -> dict[UUID, tuple[int, ...]]:
-    query = "SELECT account_id, granted, available, held, spent, deducted, forfeited FROM point_balances_v1.point_balances"
+    query = (
+        "SELECT account_id, granted, available, held, spent, deducted, forfeited "
+        "FROM point_balances_v1.point_balances"
+    )
     return {row[0]: row[1:] for row in service.rows(query) if row[0] in ids}
 
 

@@ -38,6 +38,8 @@ from tests.event_store.helpers import is_whole
 from tests.model.business import WINDOW, Business, Person, Picture, Refusal
 from tests.model.service import Service, assert_tables_match, running_service
 
+# Enough for several pictures, so that most accounts have some before they are erased.
+WELCOME_POINTS = 65
 STEPS = int(os.environ.get("HUAJUAN_MODEL_STEPS", "1500"))
 STEPS_EACH = 50
 SOME = st.integers(0, 11)
@@ -83,11 +85,14 @@ class EveryCommand(RuleBasedStateMachine):
         expected = self.business.refusal_to_register(name, email)
         services = self.services(worker)
         if decided := self.execute(
-            expected, register(services.store, services.passwords, RegistrationForm(name, email, "secret"), 5)
+            expected,
+            register(
+                services.store, services.passwords, RegistrationForm(name, email, "secret"), WELCOME_POINTS
+            ),
         ):
             person = Person(decided.aggregates[0].id, name, email)
             self.business.people.append(person)
-            self.business.grant(person, 5)
+            self.business.grant(person, WELCOME_POINTS)
 
     @has_people
     @rule(worker=WORKER, some=SOME)
@@ -123,7 +128,7 @@ class EveryCommand(RuleBasedStateMachine):
     @has_people
     @rule(workers=st.tuples(WORKER, WORKER), some=SOME)
     def changes_mind_and_cancels(self, workers: tuple[int, int], some: int) -> None:
-        """A picture is requested at one worker, and cancelled at another while it is queued or in progress."""
+        """Request a picture at one worker, and cancel it at another while it is queued or in progress."""
         person, image_id = self.person(some), uuid4()
         requesting, cancelling = (self.services(worker).job_runner for worker in workers)
         expected = self.business.refusal_to_generate(person)

@@ -19,7 +19,8 @@ JOBS, PAGE = 20_000, 50
 FILL = """
 SET session_replication_role = replica;
 INSERT INTO generations_v1.generations
-    (image_id, account_id, id, asked_at, points, status, attempts, started_at, ended_at, charged, drawn_id, hidden)
+    (image_id, account_id, id, asked_at, points, status, attempts, started_at, ended_at, charged, drawn_id,
+     hidden)
 SELECT gen_random_uuid(), lpad(to_hex(n % 10), 32, '0')::uuid, n, now(), 20,
        CASE WHEN n % 3 = 0 THEN 'succeeded' ELSE 'failed' END, 1, now(), now() + n * interval '1 second', 20,
        CASE WHEN n % 3 = 0 THEN n END, false
@@ -89,7 +90,12 @@ def filled(module_database_url: str) -> Iterator[psycopg.Connection]:
 
 @pytest.mark.parametrize(
     ("query", "rows_max"),
-    [(generations._ONE, 1), (generations._PAGE, PAGE), (generations._PAGE_OF_STATUS, PAGE), (generations._SERVICE_SECONDS, PAGE)],
+    [
+        (generations._ONE, 1),
+        (generations._PAGE, PAGE),
+        (generations._PAGE_OF_STATUS, PAGE),
+        (generations._SERVICE_SECONDS, PAGE),
+    ],
     ids=["one", "page", "page of a status", "service seconds"],
 )  # fmt: skip
 def test_a_query_reads_only_the_rows_that_it_returns(

@@ -21,10 +21,10 @@ SET session_replication_role = replica;
 INSERT INTO users_v1.users
 SELECT lpad(to_hex(n), 32, '0')::uuid, n, 'user' || n, '', '', now() FROM generate_series(1, %(people)s) n;
 INSERT INTO history_v4.history
-    (image_id, account_id, prompt, words, width, height, steps, sampling_method, seed, generation_id, likecount, id, picture,
-     create_time, hidden)
-SELECT gen_random_uuid(), lpad(to_hex(1 + n %% %(people)s), 32, '0')::uuid, p, p, 200, 200, 30, 'DDIM', '7', n, n %% 97,
-       n, n || '.png', '2026-01-01T00:00:00Z'::timestamptz + n * interval '1 second', false
+    (image_id, account_id, prompt, words, width, height, steps, sampling_method, seed, generation_id,
+     likecount, id, picture, create_time, hidden)
+SELECT gen_random_uuid(), lpad(to_hex(1 + n %% %(people)s), 32, '0')::uuid, p, p, 200, 200, 30, 'DDIM', '7',
+       n, n %% 97, n, n || '.png', '2026-01-01T00:00:00Z'::timestamptz + n * interval '1 second', false
   FROM generate_series(1, %(images)s) n, LATERAL (SELECT 'picture number ' || n AS p) words;
 """
 

@@ -1,4 +1,4 @@
-"""Live projections fold each event exactly once, with any batch size, several processes, and after crashes."""
+"""Live projections fold each event exactly once, with any batch size, many processes, and after crashes."""
 
 import asyncio
 import sys
@@ -181,7 +181,8 @@ async def test_unknown_topics_are_passed_over(database_url: str) -> None:
         position = await append_history(store, 1)
         with psycopg.connect(database_url) as connection:
             connection.execute(
-                "SELECT log.append('{0}', ARRAY[gen_random_uuid()], '{1}', '{from.the.future}', ARRAY['{}'::bytea])"
+                "SELECT log.append('{0}', ARRAY[gen_random_uuid()], '{1}', '{from.the.future}', "
+                "ARRAY['{}'::bytea])"
             )
         assert await projector.wait_for_position(position + 1, *PROJECTIONS, seconds_max=SECONDS_MAX)
         position = await append_history(store, 1, "later")

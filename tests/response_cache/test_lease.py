@@ -81,7 +81,8 @@ async def test_no_other_server_folds_during_a_lease(database_url: str) -> None:
     async with projecting(database_url, (USERS,), poll_seconds=0.1) as (store, projector):
         with psycopg.connect(database_url, autocommit=True) as connection:
             connection.execute(
-                "UPDATE operations.cache_lease SET holder = %s, expires_at = clock_timestamp() + interval '1 second'",
+                "UPDATE operations.cache_lease "
+                "SET holder = %s, expires_at = clock_timestamp() + interval '1 second'",
                 (other_server.holder,),
             )
         await register(store, "ann")

@@ -1,4 +1,4 @@
-"""Cached replies are exact: they show one's own writes and never go backwards, with any workers and servers."""
+"""Cached replies are exact: clients read their own writes and never older data, on any worker or server."""
 
 import asyncio
 import itertools

@@ -27,7 +27,7 @@ def free_port() -> int:
 
 
 def environment(**settings: object) -> dict[str, str]:
-    """Settings and limits as `variables` has them; no other HUAJUAN_… variable of the tests' own environment."""
+    """Settings and limits from `variables`; other HUAJUAN_… variables of the tests are not inherited."""
     ours = ("HUAJUAN_", "_HUAJUAN_")
     clean = {n: v for n, v in os.environ.items() if not n.startswith(ours) or n in KEPT}
     return clean | {"PYTHONPATH": str(CHECKOUT), "HUAJUAN_BCRYPT_COST": "4"} | variables(**settings)

@@ -85,7 +85,7 @@ def make_admin(dsn: str, *names: str) -> None:
 
 
 def password_hash(dsn: str, name: str) -> str:
-    """The texts that are readable before the erasure."""
+    """The password hash, which is readable before the erasure."""
 
     async def read() -> str:
         async with opened(dsn) as store:
@@ -110,7 +110,10 @@ def files(folder: Path) -> bytes:
 
 
 def left(dsn: str) -> int:
-    query = "SELECT (SELECT count(*) FROM operations.erasures) + (SELECT count(*) FROM operations.deleted_pictures)"
+    query = (
+        "SELECT (SELECT count(*) FROM operations.erasures) + "
+        "(SELECT count(*) FROM operations.deleted_pictures)"
+    )
     with psycopg.connect(dsn) as connection:
         return int((connection.execute(query).fetchone() or (0,))[0])
 

@@ -251,7 +251,8 @@ def test_an_adopted_store_lets_the_service_start(
     assert (status, out.splitlines()) == (
         0,
         [
-            f"{b.storage_url} holds the pictures of this installation from now on; before, it belonged to no installation",
+            f"{b.storage_url} holds the pictures of this installation from now on; "
+            "before, it belonged to no installation",
             "1 of 2 sampled pictures are in it",
         ],
     )
@@ -277,7 +278,10 @@ def test_another_secret_is_rejected_and_a_stop_deletes_the_lease(
         typed("serve", **secret)
     with psycopg.connect(database_url, autocommit=True) as connection:
         assert connection.execute("SELECT count(*) FROM operations.servers").fetchone() == (0,)
-        insert = "INSERT INTO operations.servers VALUES (gen_random_uuid(), 'gpu-1:7', 1, now(), now() + interval '1 h', '\\x00', '{}')"
+        insert = (
+            "INSERT INTO operations.servers VALUES "
+            "(gen_random_uuid(), 'gpu-1:7', 1, now(), now() + interval '1 h', '\\x00', '{}')"
+        )
         connection.execute(insert.encode())
     monkeypatch.setattr("huajuan.server.server_leases.LEASE_SECONDS", 0.2)
     status, out, err = typed("serve", **secret)

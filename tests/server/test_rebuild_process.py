@@ -20,7 +20,8 @@ SECONDS_MAX = 20
 # Records where and how it was started, then waits until the test ends it.
 CHILD = """
 import json, os, pathlib, sys, time
-told = {"session": os.getsid(0), "pid": os.getpid(), "url": os.environ["HUAJUAN_DATABASE_URL"], "argv": sys.argv[1:]}
+told = {"session": os.getsid(0), "pid": os.getpid(), "argv": sys.argv[1:]}
+told["url"] = os.environ["HUAJUAN_DATABASE_URL"]
 pathlib.Path("told.new").write_text(json.dumps(told))
 os.rename("told.new", "told")
 while not os.path.exists("end"):

@@ -48,7 +48,10 @@ def alive(dsn: str) -> list[str]:
 
 def renewed(dsn: str, own: ServerIdentity, seconds: float) -> None:
     """Renews the lease as its workers would."""
-    statement = "UPDATE operations.servers SET expires_at = clock_timestamp() + make_interval(secs => %(s)s) WHERE id = %(id)s"
+    statement = (
+        "UPDATE operations.servers SET expires_at = clock_timestamp() + make_interval(secs => %(s)s) "
+        "WHERE id = %(id)s"
+    )
     run(dsn, statement, s=seconds, id=own.id)
 
 

@@ -38,7 +38,8 @@ def test_an_invalid_rational_does_not_hide_the_orientation() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     content = bytearray(exif.tobytes())
-    odd = b"\x01\x53\x00\x0a\x00\x00\x00\x01\x00\x00\x00\x26"  # SampleFormat as a signed rational, after the directory
+    # SampleFormat as a signed rational, after the directory.
+    odd = b"\x01\x53\x00\x0a\x00\x00\x00\x01\x00\x00\x00\x26"
     (count,) = struct.unpack_from(">H", content, 14)
     content[14:16] = struct.pack(">H", count + 1)
     content[28:28] = odd

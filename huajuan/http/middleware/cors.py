@@ -6,7 +6,7 @@ from typing import Any
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-# The request headers that we read beyond the safe-listed ones, and the response headers that clients may read.
+# Request headers that we read beyond the safe-listed ones, and response headers that clients may read.
 _ALLOWED_HEADERS = (
     b"Authorization, Content-Type, Idempotency-Key, Prefer, Last-Event-ID, X-Request-Id, "
     b"If-None-Match, If-Range, Range"

@@ -132,7 +132,10 @@ async def claim_key(connection: ASGIConnection[Any, Any, Any, Any], handler: Bas
     A 401 is not stored, so a repeated request with a revoked token is refused like any other.
     """
     recorder: _ResponseRecorder | None = connection.scope.get(_RECORDER)  # type: ignore[assignment]
-    if recorder is None or not is_writing(connection.scope["method"], handler):  # type: ignore[typeddict-item]
+    if recorder is None or not is_writing(
+        connection.scope["method"],  # type: ignore[typeddict-item]
+        handler,
+    ):
         return
     services: Services = connection.app.state.services
     try:

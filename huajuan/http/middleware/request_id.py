@@ -1,4 +1,4 @@
-"""Gives each request an id, which is echoed, logged and written into its events; logs and counts the request."""
+"""Assigns an id to each request, for its response, log lines and events; logs and counts requests."""
 
 import asyncio
 import re

@@ -69,7 +69,7 @@ class ServerMetrics:
             self._drawing_seconds.labels(self._worker, server).observe(seconds)
 
     def refresh(self, servers: Iterable[InferenceServer]) -> None:
-        """Set the state of each server. A series cannot be removed, so that of a removed server becomes NaN."""
+        """Set the state of each server. A series cannot be removed; that of a removed server becomes NaN."""
         found = {server.url: server for server in servers}
         for url, server in found.items():
             self._server_up.labels(self._worker, url).set(server.is_reachable is not False)

@@ -10,7 +10,8 @@ Json = dict[str, Any]
 WIDTH = 118
 HEAD = """# API
 
-Generated from the route table in `huajuan/http/app.py` and the OpenAPI document; do not edit it by hand. A running
+Generated from the route table in `huajuan/http/app.py` and the OpenAPI document; do not edit it by hand. \
+A running
 service shows the same document at `/schema`.
 """
 COMMON = f"""## Errors of many routes
@@ -22,7 +23,8 @@ These are not repeated below. They are in the plain envelope, `code` and `messag
 - **403** of routes for admins: `{messages.NOT_ADMIN}`
 - **413** of routes with a body: `{messages.BODY_TOO_LARGE}`
 - **503**, with `Retry-After`: `{messages.BUSY}`
-- Routes that write take an `Idempotency-Key` header. A request with it may get **400** `{messages.MALFORMED}`,
+- Routes that write take an `Idempotency-Key` header. A request with it may get \
+**400** `{messages.MALFORMED}`,
   **409** `{messages.IN_PROGRESS}` while the first one runs, **413**, and **422** `{messages.KEY_REUSED}`.
 
 Each route on an account, `/admin/users/{{username}}/…`, also exists as `/admin/users/id/{{id}}/…`.

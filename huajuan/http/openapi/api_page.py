@@ -29,8 +29,8 @@ FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"
 _OURS = Path(__file__).parent / "page"
 _START = (_OURS / "start.js").read_text("utf-8")
 _PAGE = (_OURS / "index.html").read_text("utf-8").replace("ASSETS", ASSETS).replace("START", _START)
-# Links are relative, so that the page works behind a proxy that strips a path. The second is for a path with a
-# slash at its end.
+# Links are relative, so that the page works behind a proxy that strips a path. The second is for a path with
+# a slash at its end.
 _FOLDERS = (PATH.lstrip("/"), f"..{PATH}")
 _START_DIGEST = base64.b64encode(hashlib.sha256(_START.encode()).digest()).decode()
 _POLICY = "; ".join(

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 
-_REQUEST = "The `X-Request-Id` of the request that led to the event, which an erasure leaves; null if there was none."
+_REQUEST = (
+    "The `X-Request-Id` of the request that led to the event, which an erasure leaves; "
+    "null if there was none."
+)
 _IMAGE_ID = "The id of the picture in lists; null until it is drawn."
 _ACTOR = (
     "The username of the account that acted, or its id in the log where it is erased; null is the service."
@@ -38,7 +41,9 @@ OF_PROPERTY: Mapping[str, str] = {
     "days": "One element a day on which anything happened, oldest first.",
     "deducted": "Points that admins took from the account.",
     "detail": "One English sentence on the problem.",
-    "differences": "For each table whose rows differed from the old ones: its name, how many, and the first of them.",
+    "differences": (
+        "For each table whose rows differed from the old ones: its name, how many, and the first of them."
+    ),
     "email": "The e-mail address of the account.",
     "en": "The event as an English sentence.",
     "ended_at": "When it ended; null while it runs.",
@@ -71,7 +76,9 @@ OF_PROPERTY: Mapping[str, str] = {
     "isliked": "Whether one likes the image.",
     "issued": "Points that accounts got on the day.",
     "kind": "The kind of damage.",
-    "lag_events": "How many events of the log the table has not read yet; negative if it is ahead of the log.",
+    "lag_events": (
+        "How many events of the log the table has not read yet; negative if it is ahead of the log."
+    ),
     "lag_seconds": "For how many seconds the table has not moved while events waited.",
     "last": "The last position of the log.",
     "last_rebuild": "The last rebuild of the table; null if there was none.",
@@ -85,7 +92,9 @@ OF_PROPERTY: Mapping[str, str] = {
     "outcome": "How the rebuild ended; null while it runs. Other texts say why it failed.",
     "params": "The parameters of the picture in one line.",
     "password": "The password: any text of at least 6 characters.",
-    "picture": "The address of the picture, which `like` and `favorite` take; null where it is not to be seen.",
+    "picture": (
+        "The address of the picture, which `like` and `favorite` take; null where it is not to be seen."
+    ),
     "pictures": "Pictures drawn on the day.",
     "points": "Whether the points of all accounts add up.",
     "position": "The position of the event in the log.",
@@ -121,8 +130,12 @@ OF_PROPERTY: Mapping[str, str] = {
     "url": "The address of the picture.",
     "urls": "The addresses of the images meant.",
     "drawing": "Whether any inference server answers, so that pictures are drawn.",
-    "not_applied": "Parameters that change nothing, because the workflow has its own; absent if there are none.",
-    "state": "`ready`, `cooldown` (a circuit is open or half-open), `unreachable`, or `unfit` for the workflow.",
+    "not_applied": (
+        "Parameters that change nothing, because the workflow has its own; absent if there are none."
+    ),
+    "state": (
+        "`ready`, `cooldown` (a circuit is open or half-open), `unreachable`, or `unfit` for the workflow."
+    ),
     "user": "One's own account.",
     "username": "The username.",
     "users": "The accounts, by id.",
@@ -179,7 +192,9 @@ OF_STRUCT: Mapping[str, Mapping[str, str]] = {
     },
     "ImageResponse": {"image": "The image."},
     "ChangeOnWire": {
-        "reason": "What caused the change: one of the values named, why points came back, or what an admin wrote.",
+        "reason": (
+            "What caused the change: one of the values named, why points came back, or what an admin wrote."
+        ),
         "image_id": _IMAGE_ID,
         "status": _HOLD,
         "generation_id": "The id of the picture's job; null where the change concerns no picture.",

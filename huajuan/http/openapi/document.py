@@ -26,20 +26,24 @@ COMPONENTS = Components(
         )
     }
 )
-ABOUT = """People register, check in for points, spend 20 of them to have a picture drawn, and look at what was drawn.
+ABOUT = """\
+People register, check in for points, spend 20 of them to have a picture drawn, and look at what was drawn.
 
 Every JSON response carries `code`, equal to the HTTP status. An unexpected error is a 500 whose `request_id`
 leads to its lines of the log. An unknown path is 404, a wrong method 405, and both have the same shape.
 
 Some requests do not reach a route. The response has the same shape, and the connection is closed:
 400 `{BAD_REQUEST}` for a request that is not HTTP/1, 408 `{REQUEST_TIMEOUT}` for one that arrives too slowly,
-414 `{REQUEST_LINE_TOO_LONG}` for too long a URL, 431 `{HEADERS_TOO_LARGE}` for too many or too large headers, chunk
+414 `{REQUEST_LINE_TOO_LONG}` for too long a URL, \
+431 `{HEADERS_TOO_LARGE}` for too many or too large headers, chunk
 extensions or trailers, and 503 `{BUSY}` if all connections are in use.
 
-Responses carry `Cache-Control: no-store` unless documented otherwise. Responses to GET are compressed for clients that
+Responses carry `Cache-Control: no-store` unless documented otherwise. \
+Responses to GET are compressed for clients that
 send `Accept-Encoding: gzip`, except pictures and event streams.
 
-A client may send an `X-Request-Id` of its own. It is recorded with every event that the request leads to, and stays
+A client may send an `X-Request-Id` of its own. \
+It is recorded with every event that the request leads to, and stays
 readable there after an account is erased: put nothing personal into it.
 """.format_map(vars(messages))
 TAGS = [
@@ -59,8 +63,8 @@ _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "Any name for this request. Sent again with it, the request changes nothing more and gets the first "
-    "one's reply, for a day.",
+    "description": "Any name for this request. Sent again with it, the request changes nothing more and gets "
+    "the first one's reply, for a day.",
     "schema": {"type": "string", "minLength": 1, "maxLength": KEY_CHARACTERS_MAX, "pattern": "^[!-~]+$"},
 }
 _KEY_ERRORS = {

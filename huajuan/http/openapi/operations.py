@@ -1,7 +1,7 @@
 """Declares an operation of the API beside its handler: what it takes, what it returns, and its error table.
 
-Only what cannot be computed is declared. The summary is the docstring, the operation id the name of the handler, and
-most responses follow from the error table, the body and the access of the route.
+Only what cannot be computed is declared. The summary is the docstring, the operation id the name of the
+handler, and most responses follow from the error table, the body and the access of the route.
 """
 
 import inspect
@@ -47,14 +47,14 @@ LIST_PARAMETERS = {
     "end_time": "the same; a date is the whole day",
     "limit": "how many at most",
     "after": (
-        "where the `Link` of the page before leads. A cursor names the last row seen: what is sorted by time is "
-        "listed once and only once; when likes change while one pages by likes, an image may move across the cursor "
-        "and be seen twice or not at all"
+        "where the `Link` of the page before leads. A cursor names the last row seen: what is sorted by time "
+        "is listed once and only once; when likes change while one pages by likes, an image may move across "
+        "the cursor and be seen twice or not at all"
     ),
 }
 FORMAT = (
-    "`json` (default); `csv`, as `Accept: text/csv` asks for too; or `csv-excel`, the same with a byte order mark, "
-    "without which Excel does not read it as UTF-8"
+    "`json` (default); `csv`, as `Accept: text/csv` asks for too; or `csv-excel`, the same with a byte order "
+    "mark, without which Excel does not read it as UTF-8"
 )
 
 
@@ -71,9 +71,10 @@ class RequestBodySpec:
 class OperationSpec:
     """The declaration of an operation.
 
-    `errors` maps domain errors to responses, `raises` are errors that the handler raises itself. `examples` are
-    bodies of the 200 response. `success` names models that the return type does not, `responses` are not JSON, and
-    `content` holds other media types of the 200 response. An operation with `is_probe` has no common 503.
+    `errors` maps domain errors to responses, `raises` are errors that the handler raises itself. `examples`
+    are bodies of the 200 response. `success` names models that the return type does not, `responses` are not
+    JSON, and `content` holds other media types of the 200 response. An operation with `is_probe` has no
+    common 503.
     """
 
     tag: str

@@ -1,6 +1,7 @@
-"""The responses of an operation in the OpenAPI document, computed from its success, its errors and its access."""
+"""The responses of an operation in the OpenAPI document, computed from its success, errors and access."""
 
 from collections.abc import Iterable, Mapping
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
@@ -80,11 +81,15 @@ def response_specs(by_status: Mapping[int, Documented]) -> dict[int, ResponseSpe
         status: ResponseSpec(
             data_container=model,
             generate_examples=False,
-            description=str(model.__doc__).split("\n", 1)[0],
+            description=_first_paragraph(model),
             examples=[_example(status, body) for body in bodies],
         )
         for status, (model, bodies) in by_status.items()
     }
+
+
+def _first_paragraph(model: type[msgspec.Struct]) -> str:
+    return " ".join(cleandoc(str(model.__doc__)).split("\n\n", 1)[0].split())
 
 
 def _model_of(bodies: list[Body], models: tuple[type[msgspec.Struct], ...]) -> type[msgspec.Struct]:

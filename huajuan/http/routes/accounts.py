@@ -127,7 +127,8 @@ async def register(
 ) -> MessageResponse:
     """Open an account.
 
-    A username has up to 30 characters: no invisible ones, none of `/ \\ ? # %`, no white space at an end. It is neither
+    A username has up to 30 characters: no invisible ones, none of `/ \\ ? # %`, no white space at an end. \
+It is neither
     `.` nor `..`, and does not begin with a combining mark.
     """
     form = await read_form(request, RegisterForm)
@@ -255,7 +256,8 @@ async def erase_account(
 ) -> MessageResponse:
     """Erase an account for good.
 
-    Its pictures, likes and favorites are erased, its points are forfeited, and its name stays taken. The last admin
+    Its pictures, likes and favorites are erased, its points are forfeited, and its name stays taken. \
+The last admin
     cannot be erased.
     """
     name, account_id = await _account_to_erase(query_of(request), claims, store)

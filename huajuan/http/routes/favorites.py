@@ -174,7 +174,7 @@ async def _image_to_add(
 async def _removed_earlier(
     number: int, image_id: UUID | None, account_id: UUID, store: EventStore
 ) -> ChangeResult | None:
-    """The result of an earlier run of the same request, from the log: the tables no longer have the favorite."""
+    """The result of an earlier run, from the log, because the tables no longer have the favorite."""
     favorite_id = None
     if number:
         topics = Favorite.Added.TOPIC, Favorite.AddedAgain.TOPIC

@@ -113,7 +113,8 @@ async def generate(
 ) -> Response[Any]:
     """Draw a picture for 20 points, which are returned if that fails.
 
-    With `Prefer: respond-async` the response does not wait for the picture: it is the job, whose address is in
+    With `Prefer: respond-async` the response does not wait for the picture: it is the job, \
+whose address is in
     `Location`. A client that disconnects while it waits loses nothing: the picture is in its history.
     """
     parameters = read_image_parameters(await read_object(request))

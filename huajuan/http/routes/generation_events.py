@@ -42,9 +42,9 @@ STATES = frozenset(
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 HEARTBEAT = b": still here\n\n"
 FRAMES_DESCRIPTION = (
-    "Frames as the HTML standard has them, each ended by an empty line. `event: state` has an `id` and as `data` "
-    "the job, a `JobOnWire` in JSON; `event: progress` has no `id` and as `data` a `JobProgress`. A line that "
-    "begins with a colon is a heartbeat. The stream ends after the state in which the job ended."
+    "Frames as the HTML standard has them, each ended by an empty line. `event: state` has an `id` and as "
+    "`data` the job, a `JobOnWire` in JSON; `event: progress` has no `id` and as `data` a `JobProgress`. "
+    "A line that begins with a colon is a heartbeat. The stream ends after the state in which the job ended."
 )
 EXAMPLE_FRAMES = (
     f"id: 8\nevent: state\ndata: {msgspec.json.encode(EXAMPLE_QUEUED).decode()}\n\n"
@@ -186,7 +186,8 @@ async def follow_generation(
 ) -> Response[Any]:
     """The states of a job as server-sent events, and its progress in between.
 
-    `state` frames carry their position in the log as `id`: a client that reconnects with `Last-Event-ID` gets the
+    `state` frames carry their position in the log as `id`: \
+a client that reconnects with `Last-Event-ID` gets the
     later states, each once. `progress` frames have no `id`. The stream ends with the job.
     """
     last = _position(request.headers.get("last-event-id", ""))

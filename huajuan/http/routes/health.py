@@ -83,7 +83,10 @@ async def readiness(
     job_runner: JobRunner,
     settings: Settings,
 ) -> Response[ReadyResponse]:
-    """The database answers, and the read tables follow the log. Missing points are shown, but stop nothing."""
+    """The database answers, and the read tables follow the log.
+
+    Missing points are shown, but stop nothing.
+    """
     found, unaccounted = await _checkpoints(tables, projector), points_audit.unaccounted
     problems = [*health.problems(), *_table_problems(found or (), settings)]
     is_ready = found is not None and projector.is_alive() and not any(each.blocking for each in problems)

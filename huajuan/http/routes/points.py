@@ -56,7 +56,7 @@ class PointsResponse(MessageResponse, kw_only=True):
 class ChangeOnWire(msgspec.Struct):
     """One change: `image_id` and `picture` if one was drawn, `actor` if another account made the change.
 
-    For a change that concerns a picture, `generation_id` is its job, and `status` the state of its points now.
+    `generation_id` is the job of the picture concerned, and `status` the present state of its points.
     """
 
     time: Moment

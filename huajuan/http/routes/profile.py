@@ -255,7 +255,8 @@ async def update_user(
 ) -> UpdatedResponse:
     """Change e-mail, password and avatar: all of them or nothing.
 
-    A new password ends every session; the `token` in the response continues this one. An `old_password` that is sent
+    A new password ends every session; the `token` in the response continues this one. \
+An `old_password` that is sent
     with it must be right, and a wrong one counts as a failed login.
     """
     form = await read_form(request, UpdateForm)

@@ -154,7 +154,12 @@ def _endpoint(handler: RouteHandler) -> Any:
 def _resolving_id(fn: Any) -> Any:
     takes_request, takes_store = (name in inspect.signature(fn).parameters for name in (_REQUEST, "store"))
 
-    async def by_id(request: Request[Any, Any, Any], store: EventStore, id: str, **given: Any) -> Any:  # noqa: A002
+    async def by_id(
+        request: Request[Any, Any, Any],
+        store: EventStore,
+        id: str,  # noqa: A002
+        **given: Any,
+    ) -> Any:
         given |= {_REQUEST: request} if takes_request else {}
         given |= {"store": store} if takes_store else {}
         return await fn(**given, username=await _name_of(request, store, id))
@@ -189,7 +194,7 @@ def _with_signature(wrapper: Any, fn: Any, hints: dict[str, Any], name: str = ""
 
 
 async def _name_of(request: Request[Any, Any, Any], store: EventStore, number: str) -> str:
-    """The account's username, or its id in the log if it is erased. Raises `ApiError` if there is no account."""
+    """The account's username, or its id in the log if erased. Raises `ApiError` if there is no account."""
     if _ENCODED_SLASH in request.scope["raw_path"].lower():
         # A username with a slash, decoded before routing: it does not name an account by its id.
         raise ApiError(404, message=messages.NO_SUCH_ROUTE)

@@ -24,13 +24,15 @@ SELECT projection, position, stopped_at, stopped_by FROM operations.checkpoints 
 # The rate is an exponential moving average: events that are `RATE_SECONDS` old count for about a third.
 _MOVE = f"""
 UPDATE operations.checkpoints
-   SET rate = rate * exp(-least(greatest(extract(epoch FROM now() - moved_at)::float8, 0) / {RATE_SECONDS}, 50))
+   SET rate = rate
+              * exp(-least(greatest(extract(epoch FROM now() - moved_at)::float8, 0) / {RATE_SECONDS}, 50))
               + (%b - position) / {RATE_SECONDS}::float8,
        position = %b, moved_at = now(), leader = %b, stopped_at = NULL, stopped_by = NULL
  WHERE projection = ANY(%b)
 """.encode()
 _READ = b"""
-SELECT projection, position, stopped_at, stopped_by, (SELECT coalesce(max(notification_id), 0) FROM log.huajuan_events)
+SELECT projection, position, stopped_at, stopped_by,
+       (SELECT coalesce(max(notification_id), 0) FROM log.huajuan_events)
   FROM operations.checkpoints WHERE projection = ANY(%b)
 """
 _STOP = (
@@ -48,7 +50,8 @@ operations.checkpoints c
 LAG = """
 head.position - c.position,
        CASE WHEN head.position > c.position
-            THEN greatest(extract(epoch FROM now() - greatest(c.moved_at, waiting.at))::float8, 0) ELSE 0 END"""
+            THEN greatest(extract(epoch FROM now() - greatest(c.moved_at, waiting.at))::float8, 0)
+            ELSE 0 END"""
 _LAGS = f"""
 SELECT c.projection, c.position, {LAG}, c.stopped_at, c.stopped_by
   FROM {CHECKPOINTS} WHERE c.projection = ANY(%(schemas)s) ORDER BY c.projection

@@ -16,11 +16,13 @@ SELECT EXISTS (SELECT FROM operations.checkpoints WHERE projection = %s) AND to_
 """
 _CHECKPOINT = "INSERT INTO operations.checkpoints (projection) VALUES (%s) ON CONFLICT DO NOTHING"
 RECORD_USE = """
-INSERT INTO operations.tables_in_use (schema, seen_at) SELECT used, now() FROM unnest(%(schemas)s::text[]) used
+INSERT INTO operations.tables_in_use (schema, seen_at)
+SELECT used, now() FROM unnest(%(schemas)s::text[]) used
 ON CONFLICT (schema) DO UPDATE SET seen_at = now()
 """
 _UNUSED = """
-SELECT c.projection FROM operations.checkpoints c LEFT JOIN operations.tables_in_use u ON u.schema = c.projection
+SELECT c.projection
+  FROM operations.checkpoints c LEFT JOIN operations.tables_in_use u ON u.schema = c.projection
  WHERE c.projection = ANY(%(older)s)
    AND greatest(u.seen_at, c.moved_at) < now() - make_interval(hours => 1) * %(hours)s
 """

@@ -19,7 +19,8 @@ _logger = structlog.get_logger(__name__)
 # Values: `streams`, the ids of the tables' streams, and `topic`.
 SKIPS = """
 SELECT originator_id, originator_version, topic, state FROM log.huajuan_events
- WHERE originator_id = ANY(%(streams)s::uuid[]) AND topic = %(topic)s ORDER BY originator_id, originator_version
+ WHERE originator_id = ANY(%(streams)s::uuid[]) AND topic = %(topic)s
+ ORDER BY originator_id, originator_version
 """
 _STREAMS = "SELECT DISTINCT originator_id FROM log.huajuan_events WHERE notification_id = ANY(%b)"
 _STOPPED_AT = """
@@ -84,7 +85,8 @@ async def held_at_stop(
     """Locks the checkpoint of a projection that is stopped at `position`; yields the topic of the event
     there.
 
-    Raises `NotStoppedAtPosition`, and `DatabaseUnavailable` if the lock cannot be acquired within `seconds_max`.
+    Raises `NotStoppedAtPosition`, and `DatabaseUnavailable` if the lock cannot be acquired within
+    `seconds_max`.
     """
     timeout = f"SET statement_timeout = {round(seconds_max * 1000)}"
     is_done = False

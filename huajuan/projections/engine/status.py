@@ -101,7 +101,8 @@ _IS_REBUILDING = """
 EXISTS (SELECT FROM pg_locks l, (SELECT hashtext('huajuan rebuild ' || c.projection)::int8 AS key) wanted
          WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-           AND l.classid::int8 = (wanted.key >> 32) & 4294967295 AND l.objid::int8 = wanted.key & 4294967295)"""
+           AND l.classid::int8 = (wanted.key >> 32) & 4294967295
+           AND l.objid::int8 = wanted.key & 4294967295)"""
 _STATUSES = f"""
 SELECT c.position, {LAG},
        c.rate * exp(-least(greatest(extract(epoch FROM now() - c.moved_at)::float8, 0) / {RATE_SECONDS}, 50)),

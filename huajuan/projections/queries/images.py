@@ -32,8 +32,8 @@ SELECT {IMAGE_COLUMNS}, f.id, f.favorited_time
 
 
 def _following(comparison: str) -> str:
-    return f"""(SELECT i.image_id, i.id, i.account_id, i.likecount, i.picture, i.create_time, i.prompt, i.width,
-                     i.height, i.steps, i.sampling_method, i.seed, i.generation_id
+    return f"""(SELECT i.image_id, i.id, i.account_id, i.likecount, i.picture, i.create_time, i.prompt,
+                     i.width, i.height, i.steps, i.sampling_method, i.seed, i.generation_id
                 FROM {HISTORY.schema}.history i
                WHERE i.id IS NOT NULL AND NOT i.hidden AND i.image_id {comparison} %(start)s
                ORDER BY i.image_id LIMIT %(most)s)"""

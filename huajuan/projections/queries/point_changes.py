@@ -24,8 +24,8 @@ HOLD_STATUSES: Mapping[str, HoldStatus] = {
     CANCELLED: "returned",
 }
 _CHANGES = f"""
-SELECT p.id, p.time, p.change, p.balance, p.reason, h.id, CASE WHEN NOT h.hidden THEN h.picture END, u.username,
-       g.status, g.id
+SELECT p.id, p.time, p.change, p.balance, p.reason, h.id, CASE WHEN NOT h.hidden THEN h.picture END,
+       u.username, g.status, g.id
   FROM {POINT_HISTORY.schema}.point_history p
   LEFT JOIN {HISTORY.schema}.history h ON h.image_id = p.image_id
   LEFT JOIN {GENERATIONS.schema}.generations g ON g.image_id = p.image_id

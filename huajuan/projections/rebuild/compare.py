@@ -21,7 +21,8 @@ SELECT count(*) OVER (), coalesce(o.{key}, n.{key})::text,
 
 # The columns of a table, or NULL if there is no table.
 _SHAPE = """
-SELECT array_agg(attname::text || ' ' || format_type(atttypid, atttypmod) || ' ' || attnotnull ORDER BY attnum)
+SELECT array_agg(attname::text || ' ' || format_type(atttypid, atttypmod) || ' ' || attnotnull
+                 ORDER BY attnum)
   FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
 """
 

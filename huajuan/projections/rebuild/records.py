@@ -26,9 +26,13 @@ _INSERT = """
 INSERT INTO operations.rebuilds (projections, head, requested_at_position) VALUES (%s, %s, %s) RETURNING id
 """
 _UPDATE = """
-UPDATE operations.rebuilds SET position = %s, head = %s, events_per_second = %s, moved_at = now() WHERE id = %s
+UPDATE operations.rebuilds SET position = %s, head = %s, events_per_second = %s, moved_at = now()
+ WHERE id = %s
 """
-_END = "UPDATE operations.rebuilds SET outcome = %s, differences = %s, moved_at = now(), ended_at = now() WHERE id = %s"
+_END = """
+UPDATE operations.rebuilds SET outcome = %s, differences = %s, moved_at = now(), ended_at = now()
+ WHERE id = %s
+"""
 _DIED = """
 UPDATE operations.rebuilds SET outcome = %s, ended_at = moved_at
  WHERE outcome IS NULL AND projections && %s::text[]

@@ -32,6 +32,7 @@ from huajuan.server.protocol.request_checks import (
     Reading,
     RequestBytes,
     check_head,
+    new_parser,
     origin_form,
     rejection_of,
     without_upgrade,
@@ -395,10 +396,3 @@ class HttpProtocol(HttpToolsProtocol):
             self._receive_rate.pause(elapsed)
         elif self._receive_rate.has_stopped(now, self._bytes.body, self._limits.body_seconds):
             self._reject(timed_out("the request body takes too long"))
-
-
-def new_parser(protocol: HttpProtocol) -> httptools.HttpRequestParser:
-    """With the same leniency as uvicorn's own parser."""
-    parser = httptools.HttpRequestParser(protocol)
-    parser.set_dangerous_leniencies(lenient_data_after_close=True)
-    return parser

@@ -1,6 +1,7 @@
 """Checks of a request that the parser does not make: bytes of head and framing, and the head's content."""
 
 import enum
+from typing import Any
 
 import httptools
 
@@ -130,3 +131,10 @@ def rejection_of(error: httptools.HttpParserError) -> RequestRejected:
     if isinstance(cause, RequestRejected):
         return cause
     return malformed(str(error) if cause is None else type(cause).__name__)
+
+
+def new_parser(protocol: Any) -> httptools.HttpRequestParser:
+    """With the same leniency as uvicorn's own parser."""
+    parser = httptools.HttpRequestParser(protocol)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser

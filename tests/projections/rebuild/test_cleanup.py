@@ -1,4 +1,4 @@
-"""Tables that were dropped or altered by hand, old tables that are still read, and remains of dead rebuilds."""
+"""Tables dropped or altered by hand, old tables that are still read, and remains of dead rebuilds."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""A new version of a read table is built beside the old one, before it is served; an unused one is dropped."""
+"""A new version of a read table is built beside the old one before use; an unused one is dropped."""
 
 import asyncio
 from datetime import datetime

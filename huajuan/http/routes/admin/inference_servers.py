@@ -39,10 +39,11 @@ class InferenceServerForm(msgspec.Struct):
 class InferenceServerOnWire(msgspec.Struct):
     """The state of an inference server, as this process has seen it.
 
-    `answers` is null before the first request to it, `proven` is true if its last job succeeded, and it gets no job
-    for `cooldown_seconds`. `problems` are the parts of the workflow that do not fit it, by node and input; null before
-    the first check. `state` is `ready`, `cooldown` (it gets one job at a time until one succeeds), `unreachable` or
-    `unfit` (it lacks what the workflow needs, or refused it); `reason` says why it is not ready.
+    `answers` is null before the first request to it, `proven` is true if its last job succeeded, and it gets
+    no job for `cooldown_seconds`. `problems` are the parts of the workflow that do not fit it, by node and
+    input; null before the first check. `state` is `ready`, `cooldown` (it gets one job at a time until one
+    succeeds), `unreachable` or `unfit` (it lacks what the workflow needs, or refused it); `reason` is why
+    it is not ready.
     """
 
     url: str

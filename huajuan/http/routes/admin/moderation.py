@@ -211,7 +211,10 @@ async def reject(
     sessions: Sessions,
     read_your_writes: ReadYourWrites,
 ) -> MessageResponse:
-    """Reject an account that waits. It is erased: its e-mail address is free again, and its name stays taken."""
+    """Reject an account that waits.
+
+    It is erased: its e-mail address is free again, and its name stays taken.
+    """
     form = await read_form(request, ReasonForm)
     account_id: UUID = store.stream_ids.account(username)
     decided = await reject_account(store, erasures, account_id, reason_in(form))

@@ -48,8 +48,8 @@ _HOLDS: Mapping[str, AuditedHold] = {
 class EntryOnWire(msgspec.Struct):
     """One event. `image` is the picture's id in the log, `image_id` its id in lists, once it was drawn.
 
-    `generation_id` is the picture's job, and `status` the state of its points at the end of the audit. `actor` is
-    another account that acted, by name, or by its id in the log if it is erased.
+    `generation_id` is the picture's job, and `status` the state of its points at the end of the audit.
+    `actor` is another account that acted, by name, or by its id in the log if it is erased.
     """
 
     position: int
@@ -80,7 +80,8 @@ class Totals(msgspec.Struct):
 
 
 class ReplayResponse(MessageResponse, kw_only=True):
-    """Entries, oldest first, up to `position`; a `Link` header leads to later ones. Totals are of all entries.
+    """Entries, oldest first, up to `position`; a `Link` header leads to later ones. Totals are of all
+    entries.
 
     `agrees` is whether the table of balances shows the same, `null` if it stands at another position.
     """

@@ -84,7 +84,10 @@ async def rebuild(
     tables: ReadTables,
     rebuilds: RebuildProcesses,
 ) -> ProjectionResponse:
-    """Rebuild a read table from the log. The rebuild runs in its own process while the table stays readable."""
+    """Rebuild a read table from the log.
+
+    The rebuild runs in its own process while the table stays readable.
+    """
     projection = _projection(projector, name)
     reason = reason_in(await read_form(request, RebuildForm))
     earlier = await previous_rebuild_request(store, projection.schema)
