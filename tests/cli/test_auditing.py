@@ -228,8 +228,8 @@ def test_a_stop_signal_during_the_start_is_not_a_success(monkeypatch: pytest.Mon
     def stop() -> None:
         raise ShutdownRequested
 
-    monkeypatch.setattr("huajuan.__main__.stop_on_signals", stop)
-    monkeypatch.setattr("huajuan.__main__.stop_no_more", lambda: None)
+    monkeypatch.setattr("huajuan.__main__.raise_on_stop_signals", stop)
+    monkeypatch.setattr("huajuan.__main__.ignore_stop_signals", lambda: None)
     for verb, status in (("serve", 0), ("verify", 130), ("replay", 130)):
         monkeypatch.setattr("sys.argv", ["huajuan", verb])
         assert main() == status

@@ -254,7 +254,9 @@ async def test_a_queued_erasure_without_an_event_is_dropped_after_a_timeout(
         await services.erasures.put(ann)
         assert await clear_erased_accounts(erasure_job(services)) == 0, "its event may still be appended"
         with psycopg.connect(database_url) as connection:
-            connection.execute("UPDATE operations.erasures SET asked_at = asked_at - interval '121 seconds'")
+            connection.execute(
+                "UPDATE operations.erasures SET requested_at = requested_at - interval '121 seconds'"
+            )
         assert await clear_erased_accounts(erasure_job(services)) == 1
         assert not (await account_of(services, ann)).is_erased
         assert await services.store.find(Account, ann)

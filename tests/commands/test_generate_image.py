@@ -130,7 +130,7 @@ async def test_a_picture_that_cannot_be_stored_is_not_paid(
     async def disk_full(*_: object) -> bool:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("huajuan.storage.pictures.Pictures.put_first", disk_full)
+    monkeypatch.setattr("huajuan.storage.pictures.Pictures.put_if_absent", disk_full)
     async with services_on(database_url) as services:
         ann = await a_person(services, check_ins=1)
         ending = await a_picture(services, ann)

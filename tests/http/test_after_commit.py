@@ -49,7 +49,7 @@ class Faults:
         self.fail(Statements, "read", DatabaseUnavailable)
         self.fail(Loader, "update", DatabaseUnavailable)
         self.fail(Projector, "wait_for_position", RuntimeError)
-        self.fail(ServerPool, "become", RuntimeError)
+        self.fail(ServerPool, "update", RuntimeError)
         self.fail(Sessions, "ended", RuntimeError, is_async=False)
         self.fail(Snapshots, "after_append", RuntimeError, is_async=False)
         self.fail(process, "_launch", OSError, is_async=False)
@@ -184,7 +184,7 @@ async def test_every_write_is_told_as_the_success_that_it_is(
         "Snapshots.after_append",
         "Statements.read",
     } <= faults.met
-    assert {"Painters.become", "huajuan.projections.rebuild.process._launch"} <= faults.met
+    assert {"ServerPool.update", "huajuan.projections.rebuild.process._launch"} <= faults.met
 
 
 async def test_a_picture_comes_although_nothing_can_be_read_behind_its_request(
@@ -201,7 +201,7 @@ async def test_a_job_whose_end_cannot_be_learned_is_told_as_asked_for(
     async def fail(*_: Any) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(Completions, "of", fail)
+    monkeypatch.setattr(Completions, "wait", fail)
     faults.begin()
     reply = await house.send(("POST", "/auth/generate", {"json": ORDER}))
     told = reply.json()

@@ -114,12 +114,12 @@ async def test_addresses_of_before_go_on_and_are_told_as_they_are_now(
         assert lost.status_code == 404
 
 
-async def is_known(client: httpx.AsyncClient, me: dict[str, str], url: str, present: str) -> None:
+async def is_known(client: httpx.AsyncClient, me: dict[str, str], url: str, now: str) -> None:
     """Each route that takes the URL of a picture accepts this one."""
     by_url, named = {"params": {"url": url}, "headers": me}, {"json": {"url": url}, "headers": me}
     several = {"json": {"urls": [url]}, "headers": me}
     found = await client.get("/auth/image", **by_url)  # type: ignore[arg-type]
-    assert body(found)["image"]["picture"] == current_url
+    assert body(found)["image"]["picture"] == now
     asked: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", "/auth/like", named),
         ("DELETE", "/auth/like", by_url),
@@ -131,7 +131,7 @@ async def is_known(client: httpx.AsyncClient, me: dict[str, str], url: str, pres
     for method, path, sent in asked:
         assert (await client.request(method, path, **sent)).status_code == 200, path
     reply = await client.post("/auth/setavatar", json={"url": url}, headers=me)
-    assert (reply.status_code, body(reply)["data"]) == (200, current_url)
+    assert (reply.status_code, body(reply)["data"]) == (200, now)
 
 
 async def told(client: httpx.AsyncClient, me: dict[str, str], form: dict[str, str]) -> set[str]:

@@ -122,7 +122,7 @@ async def test_cancelling_while_the_picture_is_stored_leaves_no_file(
         puts.append(asyncio.create_task(slowly(pictures, image_id, content)))
         return await asyncio.shield(puts[0])
 
-    monkeypatch.setattr(Pictures, "put_first", put)
+    monkeypatch.setattr(Pictures, "put_if_absent", put)
     async with services_with_servers(
         database_url, pair[0].url, dispatch=BRISK, painter=IMPATIENT
     ) as services:

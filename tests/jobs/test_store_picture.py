@@ -148,7 +148,7 @@ async def test_a_picture_that_cannot_be_stored_is_not_paid(
 
     async with services_on(database_url, Moody()) as services:
         ann = await a_person(services, check_ins=1)
-        monkeypatch.setattr(Pictures, "put_first", refuse)
+        monkeypatch.setattr(Pictures, "put_if_absent", refuse)
         image_id = await asked(services, ann)
         assert (await outcome(services, ann, image_id)).reason == "the picture could not be made"
         with pytest.raises(PictureNotStored):

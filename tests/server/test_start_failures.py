@@ -86,7 +86,7 @@ WORKFLOWS = {
     "{": "it is no JSON: ",
     "[]": "the workflow is not in API format",
     '{"nodes": [], "links": []}': "the workflow is not in API format but in the editor's own",
-    '{"1": {"class_type": "X", "inputs": {"a": "{b}"}}}': "node 1 (X), input a: unknown hole {b}, there are ",
+    '{"1": {"class_type": "X", "inputs": {"a": "{b}"}}}': "node 1 (X), input a: unknown placeholder {b}, ",
     "[" * 100_000: "it is no JSON: ",
     '"' + "x" * (1 << 20) + '"': "it is longer than 1,048,576 bytes",
 }

@@ -221,7 +221,7 @@ OF_STRUCT: Mapping[str, Mapping[str, str]] = {
         "spent": "Points paid for pictures on the day.",
         "users": "Accounts registered on the day.",
     },
-    "Standing": _TABLE_POSITION | {"projection": "The read table, by name and version."},
+    "CheckpointLag": _TABLE_POSITION | {"projection": "The read table, by name and version."},
     "ProjectionOnWire": _TABLE_POSITION,
     "RebuildOnWire": {"position": "The position of the log that the rebuild has reached."},
     "ReadyResponse": {

@@ -34,7 +34,7 @@ async def test_a_stop_signal_during_the_comparison_waits_for_its_record(
     await populate(database_url)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("UPDATE users_v1.users SET avatar_url = 'x' WHERE id = 1")
-    monkeypatch.setattr(shutdown, "stop_no_more", lambda: None)
+    monkeypatch.setattr(shutdown, "ignore_stop_signals", lambda: None)
 
     def stop(progress: RebuildProgress) -> None:
         if progress.doing == "comparing":
