@@ -14,7 +14,7 @@ SETTING = "HUAJUAN_TRUSTED_PROXIES"
 # Each untrusted peer is logged once, up to so many in a process.
 PEERS_LOGGED_MAX = 100
 _FORWARDED, _X_FORWARDED_FOR = b"forwarded", b"x-forwarded-for"
-_OTHER_HEADERS = (b"x-forwarded-", b"x-real-ip")
+_FORWARDING = (_FORWARDED, b"x-forwarded-", b"x-real-ip")
 _logger = structlog.get_logger(__name__)
 
 
@@ -38,15 +38,13 @@ def client_address(request: Request[Any, Any, Any]) -> str:
 def _client(scope: Any, proxies: TrustedProxies, logged: set[str]) -> tuple[str, int]:
     """The port is 0 if the client is not the peer itself."""
     peer, port = scope["client"]
-    headers = [(name, value) for name, value in scope["headers"] if _is_forwarding(name)]
-    if headers and not proxies.trusts(read_address(peer)):
+    headers = [header for header in scope["headers"] if header[0].startswith(_FORWARDING)]
+    if not headers:
+        return str(read_address(peer) or peer), port
+    if not proxies.trusts(read_address(peer)):
         _log_once(peer, headers[0][0].decode("latin-1"), logged)
     resolved = proxies.client(peer, _values(headers, _FORWARDED), _values(headers, _X_FORWARDED_FOR))
     return resolved, port if resolved == str(read_address(peer) or peer) else 0
-
-
-def _is_forwarding(name: bytes) -> bool:
-    return name == _FORWARDED or name.startswith(_OTHER_HEADERS)
 
 
 def _values(headers: Sequence[tuple[bytes, bytes]], wanted: bytes) -> list[str]:

@@ -1,10 +1,10 @@
 """Assigns an id to each request, for its response, log lines and events; logs and counts requests."""
 
 import asyncio
+import os
 import re
 import time
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import structlog
@@ -106,4 +106,4 @@ def _id_of(scope: Any) -> str:
     for header, value in scope["headers"]:
         if header == _HEADER and _VALID_ID.fullmatch(value):
             return str(value.decode())
-    return uuid4().hex
+    return os.urandom(16).hex()
