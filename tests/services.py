@@ -39,7 +39,7 @@ async def services_on(dsn: str, *hosts: FakeInferenceServer, **changes: Any) -> 
 
 @asynccontextmanager
 async def services_with_servers(dsn: str, *urls: str, **changes: Any) -> AsyncIterator[Services]:
-    """As `desk_on`, with servers at these addresses instead of fake ones."""
+    """As `services_on`, with servers at these addresses instead of fake ones."""
     with _settled(dsn, {"comfyui_urls": urls} | changes) as (complete, limits):
         async with open_services(complete, limits=limits) as services:
             yield services

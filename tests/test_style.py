@@ -1,6 +1,7 @@
 """The house style, as far as it can be counted."""
 
 import ast
+import builtins
 import re
 import statistics
 from collections import Counter
@@ -31,6 +32,9 @@ PROSE_COLUMNS_MAX = 120
 CHINESE = re.compile(r"[\u3400-\u9fff]")
 UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|NotImpl" + r"emented(Error)?)\b")
 RIDDLE = re.compile(r"(^|[.!?]\s+)(Whoever|Who|What|Whose|Nobody|Somebody)\b")
+CLASS_NAME = re.compile(r"`((?:[A-Z][a-z]+){2,})`")
+# Operation ids that docstrings mention as examples.
+OTHERS = frozenset({"ListImages"})
 OUR_NAME = "画卷"
 MAY_HAVE_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 MESSAGES = [ROOT / "huajuan" / "http" / name for name in ("messages.py", "event_messages.py")]
@@ -153,7 +157,32 @@ def test_every_module_states_its_purpose() -> None:
 
 
 def test_no_sentence_of_a_docstring_is_a_riddle() -> None:
-    assert [(str(p), text) for p in SOURCES for text in docstrings(p) if RIDDLE.search(text)] == []
+    descriptions = ROOT / "huajuan" / "http" / "openapi" / "descriptions.py"
+    said = [
+        *((p, text) for p in SOURCES for text in docstrings(p)),
+        *((descriptions, t) for t in texts(descriptions)),
+    ]
+    assert [(str(p), text) for p, text in said if RIDDLE.search(text)] == []
+
+
+def test_names_in_docstrings_exist() -> None:
+    """A class that a docstring names was not renamed or removed since."""
+    defined = {name for path in [*PACKAGE, *SOURCES] for name in names(path)} | set(dir(builtins))
+    imported = {
+        alias.asname or alias.name.split(".")[-1]
+        for path in PACKAGE
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    stale = [
+        (str(path), name)
+        for path in PACKAGE
+        for text in docstrings(path)
+        for name in CLASS_NAME.findall(text)
+        if name not in defined | imported | OTHERS
+    ]
+    assert stale == []
 
 
 def test_no_class_name_is_defined_twice() -> None:

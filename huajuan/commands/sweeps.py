@@ -1,8 +1,6 @@
 """Remove the files of deleted pictures and of replaced avatars."""
 
-import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
@@ -19,7 +17,8 @@ from huajuan.storage.avatar_files import AvatarFiles, DueAvatar
 from huajuan.storage.deletions import DeletedPictures
 from huajuan.storage.pictures import Pictures, StorageUnavailable, picture_key
 
-# A picture enters the trash before its deletion is appended. After this time the deletion never will be.
+# A picture is recorded before its deletion is appended. A deletion that is not appended within this time
+# is abandoned.
 APPEND_TIMEOUT = timedelta(minutes=2)
 RETRY_SECONDS = 60.0
 # A sweep ends after so many failed removals: the picture store is assumed to be unavailable.
@@ -99,16 +98,9 @@ async def sweep_avatars(store: EventStore, avatars: AvatarFiles, most: int) -> i
 
 
 async def _sweep_avatar(store: EventStore, avatars: AvatarFiles, due: DueAvatar) -> None:
-    """Search the key in the address, because older events contain absolute URLs."""
+    """Look for the key in the address, because older events contain absolute URLs."""
     account = await store.find(Account, due.account_id)
     if account and not account.is_erased and picture_key(due.avatar_id) in (account.avatar_url or ""):
         await avatars.mark_in_use(due)
     else:
         await avatars.remove(due.avatar_id)
-
-
-async def _wait(wakeup: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await wakeup.wait()
-    wakeup.clear()

@@ -83,23 +83,23 @@ def _visit(graph: Graph, node: str, ordered: dict[str, None]) -> None:
     ordered[node] = None
 
 
-async def _load(_node: str, inputs: Values, _studio: NodeContext) -> Results:
+async def _load(_node: str, inputs: Values, _context: NodeContext) -> Results:
     return (inputs["ckpt_name"],) * 3
 
 
-async def _encode(_node: str, inputs: Values, _studio: NodeContext) -> Results:
+async def _encode(_node: str, inputs: Values, _context: NodeContext) -> Results:
     return (inputs["text"],)
 
 
-async def _load_one(_node: str, inputs: Values, _studio: NodeContext) -> Results:
+async def _load_one(_node: str, inputs: Values, _context: NodeContext) -> Results:
     return (next(iter(inputs.values())),)
 
 
-async def _latent(_node: str, inputs: Values, _studio: NodeContext) -> Results:
+async def _latent(_node: str, inputs: Values, _context: NodeContext) -> Results:
     return (_empty_latent(inputs, LATENT_PIXELS),)
 
 
-async def _latent_of_flux2(_node: str, inputs: Values, _studio: NodeContext) -> Results:
+async def _latent_of_flux2(_node: str, inputs: Values, _context: NodeContext) -> Results:
     return (_empty_latent(inputs, FLUX2_LATENT_PIXELS),)
 
 
@@ -124,19 +124,19 @@ async def _sample(node: str, inputs: Values, context: NodeContext) -> Results:
     return (msgspec.structs.replace(latent, subject=subject),)
 
 
-async def _decode(_node: str, inputs: Values, _studio: NodeContext) -> Results:
+async def _decode(_node: str, inputs: Values, _context: NodeContext) -> Results:
     latent: Latent = inputs["samples"]
     subject = latent.subject or Subject("", 0, 1, "ddim")
     variants = [subject.variant(number) for number in range(latent.batch)]
     return ([await asyncio.to_thread(paint, each, latent.width, latent.height) for each in variants],)
 
 
-async def _empty(_node: str, inputs: Values, _studio: NodeContext) -> Results:
+async def _empty(_node: str, inputs: Values, _context: NodeContext) -> Results:
     size, colour = (inputs["width"], inputs["height"]), f"#{inputs['color']:06x}"
     return ([Image.new("RGB", size, colour) for _ in range(inputs["batch_size"])],)
 
 
-async def _crop(_node: str, inputs: Values, _studio: NodeContext) -> Results:
+async def _crop(_node: str, inputs: Values, _context: NodeContext) -> Results:
     return ([_cropped(picture, inputs) for picture in inputs["image"]],)
 
 

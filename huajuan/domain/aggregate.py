@@ -50,33 +50,33 @@ class EventMetadata:
     command_id: str | None = None
 
 
-_occasion: ContextVar[EventMetadata] = ContextVar("occasion")
+_metadata: ContextVar[EventMetadata] = ContextVar("event_metadata")
 
 
 @contextmanager
-def with_event_metadata(occasion: EventMetadata) -> Iterator[None]:
+def with_event_metadata(metadata: EventMetadata) -> Iterator[None]:
     """Events created in this block carry this metadata."""
-    token = _occasion.set(occasion)
+    token = _metadata.set(metadata)
     try:
         yield
     finally:
-        _occasion.reset(token)
+        _metadata.reset(token)
 
 
 def _now() -> datetime:
-    return _occasion.get().at
+    return _metadata.get().at
 
 
 def _actor() -> UUID | None:
-    return _occasion.get().actor
+    return _metadata.get().actor
 
 
 def _correlation_id() -> str | None:
-    return _occasion.get().correlation_id
+    return _metadata.get().correlation_id
 
 
 def _command_id() -> str | None:
-    return _occasion.get().command_id
+    return _metadata.get().command_id
 
 
 class AggregateRoot(Aggregate):

@@ -90,7 +90,7 @@ def _limit_receiving(request: Request[Any, Any, Any]) -> Iterator[None]:
 async def receive_spool(request: Request[Any, Any, Any], avatar_maker: AvatarMaker) -> Spool:
     """Receive the body of the request; a second call returns the same spool.
 
-    Raises `TooManyWaiting`, `BodyIncomplete`, `StoreAway` if the disk is full, and Litestar's 413.
+    Raises `TooManyWaiting`, `BodyIncomplete`, `StorageUnavailable` if the disk is full, and Litestar's 413.
     """
     state = request.scope["state"]
     if _SPOOL not in state:
@@ -137,8 +137,8 @@ def digest_without(boundary: bytes, chunks: Iterator[bytes]) -> str:
 def file_in(spool: Spool, boundary: bytes, name: str) -> BinaryIO:
     """The only part of this name, with or without a file name.
 
-    Raises `PortraitUnfit` if there is none, an empty one or several, `ApiError` 413 if it is too large, and
-    `StoreAway` if the disk is full.
+    Raises `InvalidAvatar` if there is none, an empty one or several, `ApiError` 413 if it is too large, and
+    `StorageUnavailable` if the disk is full.
     """
     with ExitStack() as stack:
         file = stack.enter_context(tempfile.SpooledTemporaryFile(MEMORY_BYTES_MAX))

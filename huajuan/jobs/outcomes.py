@@ -64,7 +64,7 @@ def count_nothing(server: str, outcome: str, seconds: float | None) -> None:
 
 
 async def record_started(store: EventStore, image_id: UUID) -> Image:
-    """Append that a server has accepted the job. Raises `AlreadyTold`."""
+    """Append that a server has accepted the job. Raises `ImageAlreadyFinished`."""
 
     def decide(image: Image | None) -> Iterable[AggregateRoot]:
         if image is None:

@@ -241,7 +241,7 @@ class JobRunner:
         return drawn
 
     async def _record_started(self, job: RunningJob) -> None:
-        """Raises `AlreadyTold` if the job has ended meanwhile."""
+        """Raises `ImageAlreadyFinished` if the job has ended meanwhile."""
         await record_started(self.store, job.image_id)
         job.is_started = True
         at("draw.started")

@@ -10,7 +10,7 @@ _IMAGE_ID = "The id of the picture in lists; null until it is drawn."
 _ACTOR = (
     "The username of the account that acted, or its id in the log where it is erased; null is the service."
 )
-_HOLD = "What became of the points of the picture; null where the line concerns no picture."
+_HOLD = "The state of the points of the picture; null where the line concerns no picture."
 _PAGE_POSITION = "The position of the log up to which the reply was computed."
 
 OF_PROPERTY: Mapping[str, str] = {
@@ -50,7 +50,7 @@ OF_PROPERTY: Mapping[str, str] = {
     "ended_time": "When the job ended, in UTC; null until then.",
     "entries": "One element an event that touched the points, oldest first.",
     "erased": "Whether the account was erased.",
-    "error": "What exactly was wrong, or the name of the parameter that was.",
+    "error": "The exact error, or the name of the invalid parameter.",
     "eta_seconds": "Seconds until the job may have ended; null if it has, or before any picture was drawn.",
     "event": "The kind of the event.",
     "events_per_second": "How many events a second it reads.",
@@ -85,9 +85,9 @@ OF_PROPERTY: Mapping[str, str] = {
     "leader": "The process that keeps the table up to date, as host and process id; null if none does.",
     "likecount": "How many accounts like the image.",
     "likes": "How many images the account likes.",
-    "message": "What came of the request, in Chinese; the texts are listed as examples of each status.",
+    "message": "The result of the request, in Chinese; the texts are listed as examples of each status.",
     "moved_at": "When it last moved forward.",
-    "msg": "What came of the request, in Chinese.",
+    "msg": "The result of the request, in Chinese.",
     "name": "The name of the read table.",
     "outcome": "How the rebuild ended; null while it runs. Other texts say why it failed.",
     "params": "The parameters of the picture in one line.",
@@ -98,18 +98,18 @@ OF_PROPERTY: Mapping[str, str] = {
     "pictures": "Pictures drawn on the day.",
     "points": "Whether the points of all accounts add up.",
     "position": "The position of the event in the log.",
-    "problems": "What is wrong at the moment.",
+    "problems": "The current problems.",
     "profile": "The account as it was.",
     "progress": "How much of the picture is drawn, from 0 to 1.",
     "projection": "The read table.",
     "projections": "The read tables.",
-    "prompt": "What the picture shows, in the words of whoever asked for it.",
+    "prompt": "The prompt, as the client sent it.",
     "proven": "Whether the last job of the server succeeded.",
     "reason": "Why; it goes on record.",
     "request_id": "The id of the request, by which its lines of the log are found.",
     "rebuilding": "Whether the table is being rebuilt.",
     "sampling_method": "The sampling method.",
-    "says": "What is known of the damage, in an English sentence.",
+    "says": "A description of the damage, in an English sentence.",
     "score": "The available points of the account.",
     "seed": "The seed, as it was given.",
     "skipped_at": "When the event was left out.",
@@ -126,7 +126,7 @@ OF_PROPERTY: Mapping[str, str] = {
     "time": "When it happened, in UTC.",
     "timeline": "One element an event, newest first.",
     "token": "The token to be sent as `Authorization`.",
-    "totals": "What became of all points of the account.",
+    "totals": "The totals of the account's points.",
     "url": "The address of the picture.",
     "urls": "The addresses of the images meant.",
     "drawing": "Whether any inference server answers, so that pictures are drawn.",
@@ -187,13 +187,13 @@ OF_STRUCT: Mapping[str, Mapping[str, str]] = {
     "ImageThen": {
         "username": f"The username of the account that made the image. {_NULL_IF_ERASED}",
         "params": f"The parameters of the picture in one line. {_NULL_IF_ERASED}",
-        "prompt": f"What the picture shows. {_NULL_IF_ERASED}",
+        "prompt": f"The prompt of the picture. {_NULL_IF_ERASED}",
         "seed": f"The seed, as it was given. {_NULL_IF_ERASED}",
     },
     "ImageResponse": {"image": "The image."},
     "ChangeOnWire": {
         "reason": (
-            "What caused the change: one of the values named, why points came back, or what an admin wrote."
+            "The cause of the change: one of the values named, why points came back, or what an admin wrote."
         ),
         "image_id": _IMAGE_ID,
         "status": _HOLD,
@@ -232,7 +232,7 @@ OF_STRUCT: Mapping[str, Mapping[str, str]] = {
     "Problem": {"name": "A name of the problem that stays the same."},
     "InferenceServerOnWire": {
         "url": "The address of the inference server.",
-        "problems": "What of the workflow the server cannot do; null before that was tried.",
+        "problems": "The parts of the workflow that the server does not support; null before the check.",
         "reason": "Why the server is in its state, in a sentence; null if it is ready.",
     },
     "ProjectionResponse": {"projection": "The read table and how it is doing."},
@@ -245,7 +245,7 @@ OF_STRUCT: Mapping[str, Mapping[str, str]] = {
     "ImageParametersForm": {
         "seed": "Any text or integer. A decimal within 0…2^64−1 is that seed; any other text stands for one.",
         "sampling_method": "The sampling method; `DDIM` if the key is absent.",
-        "prompt": "What the picture is to show.",
+        "prompt": "The prompt of the picture.",
     },
     "UpdateForm": {
         "avator_url": "Another spelling of `avatar_url`.",

@@ -68,7 +68,7 @@ def _image_of(key: str) -> UUID:
 async def picture_response(
     request: Request[Any, Any, Any], key: str, stored: StoredPicture, pictures: Pictures
 ) -> Response[bytes]:
-    """200, 206, 304 or 416. Raises `PictureMissing` and `StoreAway`."""
+    """200, 206, 304 or 416. Raises `PictureMissing` and `StorageUnavailable`."""
     headers = {
         "ETag": stored.etag,
         "Cache-Control": f"public, max-age={CACHE_SECONDS}",

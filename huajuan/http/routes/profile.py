@@ -201,7 +201,7 @@ async def upload_avatar(
 
 
 async def _uploaded_picture(request: Request[Any, Any, Any], avatar_maker: AvatarMaker) -> bytes:
-    """The part `file`, decoded and encoded anew. Raises `PortraitUnfit` for any other body."""
+    """The part `file`, decoded and encoded anew. Raises `InvalidAvatar` for any other body."""
     kind, options = request.content_type
     boundary = options.get("boundary", "").encode("latin-1", "replace")
     if kind != RequestEncodingType.MULTI_PART or not boundary:

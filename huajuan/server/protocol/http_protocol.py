@@ -119,7 +119,7 @@ class HttpProtocol(HttpToolsProtocol):
     def unsent_bytes(self) -> int:
         return self.transport.get_write_buffer_size()
 
-    # What arrives.
+    # Incoming data.
 
     def data_received(self, data: bytes) -> None:
         if self._ignores_input:
