@@ -2,6 +2,8 @@
 
 import signal
 
+import pytest
+
 from huajuan.observability.logs import configure_logs
 from tests.database import (
     bare_database_url,
@@ -24,6 +26,13 @@ __all__ = [
     "postgres_server",
     "template_database",
 ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the files that take longest: parallel processes then end at the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
 
 configure_logs(readable=True)
 # Under `nohup` or in the background these signals are ignored, and child processes inherit that.
