@@ -39,16 +39,15 @@ class InferenceServerForm(msgspec.Struct):
 class InferenceServerOnWire(msgspec.Struct):
     """The state of an inference server, as this process has seen it.
 
-    `answers` is null before the first request to it, `proven` is true if its last job succeeded, and it gets
-    no job for `cooldown_seconds`. `problems` are the parts of the workflow that do not fit it, by node and
-    input; null before the first check. `state` is `ready`, `cooldown` (it gets one job at a time until one
-    succeeds), `unreachable` or `unfit` (it lacks what the workflow needs, or refused it); `reason` is why
-    it is not ready.
+    `reachable` is null before the first request to it. It gets no job for `cooldown_seconds`. `problems` are
+    the parts of the workflow that do not fit it, by node and input; null before the first check. `state` is
+    `ready`, `cooldown` (it gets one job at a time until one succeeds), `unreachable` or `unfit` (it lacks
+    what the workflow needs, or refused it); `reason` is why it is not ready.
     """
 
     url: str
-    answers: bool | None
-    proven: bool
+    reachable: bool | None
+    last_job_succeeded: bool
     cooldown_seconds: float
     problems: list[str] | None
     state: ServerState
@@ -64,8 +63,8 @@ class InferenceServersResponse(MessageResponse, kw_only=True):
 
 EXAMPLE_READY: dict[str, Any] = {
     "url": "http://gpu-2:8188",
-    "answers": True,
-    "proven": True,
+    "reachable": True,
+    "last_job_succeeded": True,
     "cooldown_seconds": 0.0,
     "problems": [],
     "state": "ready",
@@ -73,7 +72,7 @@ EXAMPLE_READY: dict[str, Any] = {
 }
 EXAMPLE_COOLDOWN = EXAMPLE_READY | {
     "url": "http://gpu-3:8188",
-    "proven": False,
+    "last_job_succeeded": False,
     "cooldown_seconds": 3.5,
     "state": "cooldown",
     "reason": "the server failed while drawing, in KSampler",
