@@ -22,6 +22,7 @@ from huajuan.projections.engine.projector import Projector
 from huajuan.projections.engine.status import LogCounts, ProjectionStatus, log_counts, projection_statuses
 from huajuan.projections.engine.table import ReadTables
 from huajuan.projections.queries.points_audit import PointsAudit
+from huajuan.runtime.periodic import periodic
 
 QUERY_SECONDS_MAX = 2.0
 REFRESH_SECONDS = 5.0
@@ -98,9 +99,11 @@ def refresh(metrics: WorkerMetrics, services: Services) -> None:
 
 async def run_metrics_refresh(metrics: WorkerMetrics, services: Services) -> None:
     """Refresh for ever: other workers show the gauges of this one as they were last set."""
-    while True:
+
+    async def refresh_gauges() -> None:
         refresh(metrics, services)
-        await asyncio.sleep(REFRESH_SECONDS)
+
+    await periodic("refresh metrics", refresh_gauges, REFRESH_SECONDS)
 
 
 def _of_database(counted: LogCounts, unaccounted: int | None) -> list[Metric]:
