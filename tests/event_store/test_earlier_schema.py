@@ -1,12 +1,6 @@
-"""This program serves, verifies and rebuilds a database that the program of schema number 1 used.
-
-`fixtures/schema_1.sql` is its dump: five accounts (小明 drew three pictures, eve is banned, cai is erased), a
-failed picture, likes, a favorite, adjusted points, and requests that were sent with an idempotency key.
-"""
+"""A database that the program of schema number 1 made and used is served, verified and rebuilt."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,26 +8,20 @@ import psycopg
 import pytest
 
 from tests.cli.conftest import Huajuan, huajuan
-from tests.database import Databases
 from tests.http.conftest import ORDER
 from tests.services import client_of
 
 __all__ = ["huajuan"]
 
-DUMP = Path(__file__).parent / "fixtures" / "schema_1.sql"
 # The dump's rows are older than they may get.
 _RENEW = "UPDATE operations.idempotency SET claimed_at = now(), lapses_at = now() - interval '1 second'"
 _LOSE_REPLIES = "UPDATE operations.idempotency SET reply = NULL"
 
 
-@pytest.fixture
-def old_database(databases: Databases) -> Iterator[str]:
-    name = databases.create()
-    with psycopg.connect(databases.dsn(name), autocommit=True) as connection:
-        connection.execute(DUMP.read_text("utf-8").encode())
+@pytest.fixture(autouse=True)
+def renewed_requests(old_database: str) -> None:
+    with psycopg.connect(old_database, autocommit=True) as connection:
         connection.execute(_RENEW)
-    yield databases.dsn(name)
-    databases.retire(name)
 
 
 async def logged_in(client: httpx.AsyncClient, name: str) -> dict[str, str]:

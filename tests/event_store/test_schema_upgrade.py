@@ -1,8 +1,6 @@
 """The upgrade of schema number 1: objects are renamed, and older programs must be stopped before."""
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -18,12 +16,14 @@ from huajuan.event_store.schema import (
     installed_schema,
     own_digest,
 )
-from tests.database import Databases
 
-STATEMENTS = Path(__file__).with_name("schema_1.sql").read_text("utf-8")
-RECORDED = """
-INSERT INTO operations.installation (stream_key, schema, schema_number, minimum_program)
-VALUES (%s, 'old', 1, 1)
+# Known values, and no other rows in the tables that the tests write to.
+PREPARE = """
+UPDATE operations.installation
+   SET stream_key = convert_to(repeat('k', 32), 'UTF8'), schema = 'old',
+       schema_number = 1, minimum_program = 1;
+TRUNCATE operations.job_leases, operations.idempotency, operations.erasures, operations.uploaded_avatars,
+         operations.rebuilds, operations.servers;
 """
 OLD_NAMES = (
     "lapses_at",
@@ -74,26 +74,9 @@ def execute(dsn: str, statement: str, *values: object) -> list[tuple[object, ...
         return cursor.fetchall() if cursor.description else []
 
 
-@pytest.fixture
-def old_database(databases: Databases) -> Iterator[str]:
-    """A database of schema number 1."""
-    name = databases.create()
-    dsn = databases.dsn(name)
-    create_schema(dsn)
-    for statement in ("DROP SCHEMA operations CASCADE", "CREATE SCHEMA operations", *dropped_functions(dsn)):
-        execute(dsn, statement)
-    execute(dsn, STATEMENTS)
-    execute(dsn, RECORDED, b"k" * 32)
-    yield dsn
-    databases.retire(name)
-
-
-def dropped_functions(dsn: str) -> list[str]:
-    query = """
-    SELECT 'DROP FUNCTION ' || p.oid::regprocedure || ' CASCADE'
-      FROM pg_proc p WHERE p.pronamespace = 'log'::regnamespace
-    """
-    return [str(statement) for (statement,) in execute(dsn, query)]
+@pytest.fixture(autouse=True)
+def prepared(old_database: str) -> None:
+    execute(old_database, PREPARE)
 
 
 def test_an_upgraded_database_equals_a_new_one(old_database: str, bare_database_url: str) -> None:
