@@ -52,9 +52,10 @@ def operations(of: Json | None = None) -> list[Documented]:
     return [Documented(method, path, says) for path, item in paths.items() for method, says in item.items()]
 
 
-def closed(of: Json) -> Json:
+@cache
+def closed() -> Json:
     """The same document, but its objects allow no additional properties."""
-    strict = copy.deepcopy(of)
+    strict = copy.deepcopy(document())
     for schema in strict["components"]["schemas"].values():
         if "properties" in schema:
             schema["additionalProperties"] = False

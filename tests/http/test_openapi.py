@@ -10,7 +10,7 @@ from huajuan.http.request_body import SAMPLING_METHODS
 from huajuan.projections.queries.image_list import Sort
 from tests.http.document import SETTINGS, Documented, Json, closed, document, operations, schemas
 
-OPERATIONS = operations(closed(document()))
+OPERATIONS = operations(closed())
 each_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 # Fields that are absent in some replies: `error` with a token, `success` if the whole service is busy, and
 # `token` without a new password.
@@ -39,7 +39,7 @@ def body_of(name: str) -> Json:
 
 def faults(schema: Json, instance: Any) -> list[str]:
     """Why the instance does not conform to the schema."""
-    complete = {**schema, "components": closed(document())["components"]}
+    complete = {**schema, "components": closed()["components"]}
     validator = jsonschema_rs.Draft202012Validator(complete, validate_formats=True)
     return [error.message for error in validator.iter_errors(instance)]
 
