@@ -24,7 +24,7 @@ from benchmarks.load import ROOT, LoadFailed
 from benchmarks.noise import Noise
 from benchmarks.report import Report
 from benchmarks.table import Row
-from huajuan.observability.logs import configure_logs
+from huajuan.runtime.logs import configure_logs
 
 PARTS: dict[str, Part] = {
     "append": append_rows.rows,

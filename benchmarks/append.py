@@ -16,7 +16,7 @@ from benchmarks.append_stock import stock_save
 from benchmarks.append_variants import Variant, group_commit, raw_insert, whole_commands
 from huajuan.embedded_postgres import EmbeddedPostgres
 from huajuan.event_store.schema import create_schema
-from huajuan.observability.logs import configure_logs
+from huajuan.runtime.logs import configure_logs
 from tests.database import Databases, passable_folder
 
 # On a disk, even if the temporary folder is in memory.

@@ -19,7 +19,7 @@ from benchmarks.table import Goal, Row
 from huajuan.audit.connection import begin_snapshot, open_read_only, read_log_head, stream_ids
 from huajuan.audit.exports import ExportHeader, export_chunks
 from huajuan.audit.hash_chain import log_pages
-from huajuan.audit.replay_all import replay_all
+from huajuan.audit.replay import replay_all
 from huajuan.audit.verify import VerificationTarget, verify
 from huajuan.embedded_postgres import EmbeddedPostgres
 from huajuan.event_store.schema import create_schema

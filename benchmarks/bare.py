@@ -21,7 +21,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from benchmarks.append_variants import INSERT, a_check_in, make_raw_table
 from benchmarks.load import ROOT
-from huajuan.postgres.pool import open_pool
+from huajuan.postgres.connect import open_pool
 from huajuan.settings import Settings
 from tests.server.service import free_port
 

@@ -22,7 +22,7 @@ from benchmarks.ground import Ground, say
 from benchmarks.measuring import Spread
 from benchmarks.table import NO_GOAL, Goal, Row
 from huajuan.inference_client import Drawing, text_to_image
-from huajuan.inference_client.workflows.fill import fill, values
+from huajuan.inference_client.fill import fill, values
 from tests.loopback import NO_TLS
 from tests.server.person import Person
 from tests.server.service import CHECKOUT, Service, environment

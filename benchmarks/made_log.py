@@ -12,9 +12,8 @@ from eventsourcing.persistence import StoredEvent
 
 from huajuan.domain.account import Account
 from huajuan.domain.aggregate import AggregateRoot, EventMetadata, with_event_metadata
-from huajuan.domain.favorite import Favorite
 from huajuan.domain.image import Image, ImageParameters
-from huajuan.domain.like import Like
+from huajuan.domain.like_and_favorite import Favorite, Like
 from huajuan.event_store.mapper import EventMapper
 from tests.event_store.samples import OneKey
 

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import psycopg
 import uvloop
 
-from huajuan.commands.favorites import favorite_image
+from huajuan.commands.likes_and_favorites import favorite_image
 from huajuan.domain.account import Account, require_account
 from huajuan.domain.aggregate import AggregateRoot
 from huajuan.domain.image import Image

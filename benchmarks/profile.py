@@ -14,7 +14,7 @@ from benchmarks.append import durable_server
 from benchmarks.ground import Ground, Options, say
 from benchmarks.load import LoadFailed, Order, Target, loading
 from benchmarks.people import Town, settle
-from huajuan.observability.logs import configure_logs
+from huajuan.runtime.logs import configure_logs
 from tests.server.person import PASSWORD
 
 SAMPLES_PER_SECOND = 200

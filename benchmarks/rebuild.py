@@ -24,8 +24,8 @@ from benchmarks.rebuild_load import Load, under_load
 from benchmarks.rebuild_stock import stock_rate
 from benchmarks.table import Goal, Row
 from huajuan.event_store.schema import create_schema
-from huajuan.observability.logs import configure_logs
 from huajuan.projections.rebuild.rebuild import RebuildReport
+from huajuan.runtime.logs import configure_logs
 from huajuan.server.database import create_tables
 from tests.event_store.process import ROOT
 

@@ -14,7 +14,7 @@ import psycopg
 from benchmarks.rebuild_readers import PAUSE_SECONDS, Seen
 from benchmarks.rebuild_waits import Waits
 from huajuan.event_store.store import EventStore
-from huajuan.projections.engine.schemas import create_read_tables
+from huajuan.projections.rebuild.schemas import create_read_tables
 from huajuan.projections.registry import PROJECTIONS
 from tests.event_store.helpers import check_in, register
 from tests.event_store.process import ROOT

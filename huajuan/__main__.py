@@ -17,12 +17,11 @@ def main() -> int:
     decode_arguments()
     try:
         raise_on_stop_signals()
-        # Imported after the signal handlers are set, because the import takes a second.
+        # Imported after the signal handlers are set, because imports take a while.
         from huajuan.cli.main import run
 
         return run()
     except ShutdownRequested:
-        # A signal during the import.
         return 0 if sys.argv[1:2] == ["serve"] else EXIT_INTERRUPTED
     finally:
         ignore_stop_signals()

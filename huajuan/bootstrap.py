@@ -13,52 +13,47 @@ from litestar.types import ASGIApp
 from psycopg_pool import AsyncConnectionPool
 
 from huajuan.audit.stream_gaps import GapWatch
-from huajuan.auth.login_attempts import LoginAttempts
 from huajuan.auth.passwords import Passwords
-from huajuan.auth.registrations import RegistrationAttempts
-from huajuan.auth.sessions import CHANNEL, Sessions
-from huajuan.auth.tokens import Tokens
+from huajuan.auth.rate_limits import LoginAttempts, RegistrationAttempts
+from huajuan.auth.sessions import CHANNEL, Sessions, Tokens
 from huajuan.commands.erase_account import ErasureJob, run_erasure_jobs
-from huajuan.commands.sweeps import run_avatar_sweeps, run_picture_sweeps
-from huajuan.event_store.log_reader import StreamReader
+from huajuan.commands.images import run_avatar_sweeps, run_picture_sweeps
+from huajuan.domain.account import PersonalData
 from huajuan.event_store.store import ERASURES_CHANNEL as ERASURES
-from huajuan.event_store.store import ErasureListener, EventStore, open_event_store
-from huajuan.event_store.write_health import run_write_probe
+from huajuan.event_store.store import EventStore, open_event_store
+from huajuan.event_store.writer import run_write_probe
 from huajuan.http.app import create_app
 from huajuan.http.audit_pool import AuditPool
 from huajuan.http.generation_status import JobViews
 from huajuan.http.services import ReadYourWrites, Services
 from huajuan.http.sse_hub import SseHub
-from huajuan.idempotency.keys import IdempotencyKeys
-from huajuan.idempotency.service import Idempotency
+from huajuan.idempotency.service import Idempotency, IdempotencyKeys
 from huajuan.inference_client import ClientLimits
-from huajuan.jobs.compatibility import run_compatibility_checks
 from huajuan.jobs.dispatcher import Dispatcher, dispatching
 from huajuan.jobs.queue import QUEUE_CHANNEL, DispatchLimits, JobQueue
 from huajuan.jobs.runner import JobRunner
 from huajuan.jobs.server_origins import OriginLogger
 from huajuan.jobs.servers import ServerPool, open_server_pool
-from huajuan.jobs.workflows import WorkflowStore, open_workflow_store
-from huajuan.observability.health import HealthChecks
-from huajuan.observability.logs import configure_logs
-from huajuan.postgres.pool import open_pool
+from huajuan.jobs.workflows import WorkflowStore, open_workflow_store, run_compatibility_checks
+from huajuan.postgres.connect import open_pool
 from huajuan.postgres.statements import Statements
 from huajuan.postgres.timelines import Timelines, timelines_folder
 from huajuan.projections.engine.notifications import NotificationSubscriber
-from huajuan.projections.engine.projector import Projector, open_projector
-from huajuan.projections.engine.schemas import maintain_versions
+from huajuan.projections.engine.runner import Projector, open_projector
 from huajuan.projections.engine.table import ReadTables
 from huajuan.projections.favorites import FAVORITES
 from huajuan.projections.generations import GENERATIONS
 from huajuan.projections.history import HISTORY
 from huajuan.projections.likes import LIKES
-from huajuan.projections.queries.personal_data import PersonalData, find_personal_data, vacuum_personal_data
-from huajuan.projections.queries.points_audit import PointsAudit
-from huajuan.projections.rebuild.cleanup import clean_up_rebuilds
+from huajuan.projections.queries.accounts import find_personal_data, vacuum_personal_data
+from huajuan.projections.queries.points import PointsAudit
 from huajuan.projections.rebuild.process import RebuildProcesses
+from huajuan.projections.rebuild.schemas import clean_up_rebuilds, maintain_versions
 from huajuan.projections.registry import PROJECTIONS, SCHEMAS
 from huajuan.response_cache.cache import ResponseCache
 from huajuan.response_cache.versions import CacheVersions, open_versions_file, private_versions
+from huajuan.runtime.health import HealthChecks
+from huajuan.runtime.logs import configure_logs
 from huajuan.runtime.periodic import periodic, running
 from huajuan.runtime.shutdown import exit_with_parent, notify_on_shutdown
 from huajuan.server.limits import ServiceLimits, limits_of
@@ -70,9 +65,8 @@ from huajuan.server.server_leases import (
     make_server_identity,
 )
 from huajuan.settings import INTERNAL_PREFIX, Settings, from_environment
-from huajuan.storage.avatar_files import AvatarFiles
 from huajuan.storage.avatars import AvatarMaker
-from huajuan.storage.deletions import DeletedPictures, Erasures
+from huajuan.storage.deletions import AvatarFiles, DeletedPictures, Erasures
 from huajuan.storage.pictures import Pictures, storage_subfolder
 
 OpenServerPool = Callable[
@@ -166,7 +160,7 @@ async def _open_core(
     dispatcher = Dispatcher(_job_runner(settings, limits.jobs, store, statements, servers, workflows))
     subscribers: dict[str, NotificationSubscriber] = {
         CHANNEL: sessions,
-        ERASURES: ErasureListener(store),
+        ERASURES: store,
         QUEUE_CHANNEL: dispatcher,
     }
     projector = await enter(open_projector(dsn, store, PROJECTIONS, limits.projections, subscribers, changes))
@@ -180,7 +174,7 @@ async def _server_lease(
     """Renew the lease. A server releases its own lease; a worker without a server releases it here."""
     identity = own or make_server_identity(services.settings, services.store.stream_ids)
     lease = ServerLease(statements, identity)
-    services.health.add(lease.problems)
+    services.health.append(lease.problems)
     async with running(periodic("renew server lease", lease.renew, RENEW_SECONDS)):
         yield
     if own is None:
@@ -203,16 +197,15 @@ def _job_runner(
 def _services(settings: Settings, limits: ServiceLimits, core: _Core) -> Services:
     store, statements, projector, worker = core.store, core.statements, core.projector, limits.worker
     job_runner, tables = core.dispatcher.job_runner, ReadTables(statements)
-    streams = StreamReader(statements, store.mapper, store.keys)
     return Services(
         settings=settings,
         store=store,
         read_your_writes=ReadYourWrites(projector, settings.read_own_writes_seconds_max),
         projector=projector,
         tables=tables,
-        streams=streams,
-        job_views=JobViews(settings, streams, tables, job_runner.queue, store.clock),
-        sse_hub=SseHub(streams, partial(projector.wait_for_progress, GENERATIONS), limits.streams),
+        streams=store.streams,
+        job_views=JobViews(settings, store.streams, tables, job_runner.queue, store.clock),
+        sse_hub=SseHub(store.streams, partial(projector.wait_for_progress, GENERATIONS), limits.streams),
         passwords=Passwords(settings.bcrypt_cost, worker.password_threads_max, worker.passwords_waiting_max),
         tokens=Tokens(settings.jwt_secret, settings.token_hours, now, worker.tokens_cached_max),
         sessions=core.sessions,
@@ -243,14 +236,14 @@ def _services(settings: Settings, limits: ServiceLimits, core: _Core) -> Service
 def _log_checks(services: Services, core: _Core, every_seconds: float) -> Coroutine[Any, Any, None]:
     """Find gaps in the streams of the log, and a database of another timeline."""
     gaps = GapWatch(core.statements)
-    services.health.add(core.timelines.problems)
-    services.health.add(gaps.problems)
+    services.health.append(core.timelines.problems)
+    services.health.append(gaps.problems)
     return periodic("check stream gaps", gaps.check, every_seconds)
 
 
 def _server_checks(job_runner: JobRunner, statements: Statements) -> tuple[Coroutine[Any, Any, None], ...]:
     """Check whether the workflow fits each inference server, and log which servers draw and why."""
-    origins = OriginLogger(statements, job_runner.store.stream_ids.studio(), job_runner.servers)
+    origins = OriginLogger(statements, job_runner.store.stream_ids.inference_servers(), job_runner.servers)
     return (
         run_compatibility_checks(
             job_runner.servers, job_runner.workflows, job_runner.limits, job_runner.checkpoint or ""

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from huajuan.observability.logs import configure_logs
+from huajuan.runtime.logs import configure_logs
 from tests.database import (
     bare_database_url,
     bare_template_database,

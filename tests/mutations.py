@@ -64,8 +64,8 @@ def _mutated(content: bytearray, chance: random.Random) -> bytes:
     for _ in range(chance.choice([1, 1, 2, 4, 16])):
         if content:
             # More code reads the beginning of a file than the rest.
-            most = len(content) if chance.random() < 0.5 else min(len(content), 400)
-            _damage(content, chance.randrange(most), chance)
+            limit = len(content) if chance.random() < 0.5 else min(len(content), 400)
+            _damage(content, chance.randrange(limit), chance)
     is_png = content.startswith(b"\x89PNG") and chance.random() < 0.7
     return with_sums(bytes(content)) if is_png else bytes(content)
 

@@ -31,9 +31,9 @@ class FakeS3:
             message = await receive()
             content, more = content + message.get("body", b""), message.get("more_body", False)
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        status, told, reply = self._answer(scope["method"], scope["path"], headers, content)
-        told["content-length"] = told.get("content-length", str(len(reply)))
-        start = [(name.encode(), value.encode()) for name, value in told.items()]
+        status, fields, reply = self._answer(scope["method"], scope["path"], headers, content)
+        fields["content-length"] = fields.get("content-length", str(len(reply)))
+        start = [(name.encode(), value.encode()) for name, value in fields.items()]
         await send({"type": "http.response.start", "status": status, "headers": start})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply})
 
@@ -56,12 +56,12 @@ class FakeS3:
         if path not in self.objects:
             return 404, {}, b""
         found = self.objects[path]
-        told = {"etag": '"1"', "last-modified": "Sun, 29 Nov 2026 10:00:00 GMT"}
+        fields = {"etag": '"1"', "last-modified": "Sun, 29 Nov 2026 10:00:00 GMT"}
         if wanted := headers.get("range"):
             first, last = (int(number) for number in wanted.removeprefix("bytes=").split("-"))
-            told["content-range"] = f"bytes {first}-{min(last, len(found) - 1)}/{len(found)}"
-            return 206, told, found[first : last + 1]
-        return 200, told | {"content-length": str(len(found))}, found
+            fields["content-range"] = f"bytes {first}-{min(last, len(found) - 1)}/{len(found)}"
+            return 206, fields, found[first : last + 1]
+        return 200, fields | {"content-length": str(len(found))}, found
 
 
 @asynccontextmanager

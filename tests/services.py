@@ -1,23 +1,22 @@
 """A complete service on a test database, with fake inference servers."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
-import msgspec
 import uvicorn
 
 from huajuan.bootstrap import open_services
 from huajuan.http.app import create_app
 from huajuan.http.services import Services
+from huajuan.server.connections import HttpLimits
 from huajuan.server.database import create_tables
 from huajuan.server.limits import ServiceLimits, limits_of
-from huajuan.server.listener import bind_listener
-from huajuan.server.protocol.connections import HttpLimits
-from huajuan.server.uvicorn_runner import HttpProtocolFactory, reserved_descriptors
+from huajuan.server.uvicorn_runner import HttpProtocolFactory, bind_listener, reserved_descriptors
 from huajuan.settings import Settings
 from tests.jobs.fake_server import FakeInferenceServer, opening
 from tests.limits import split
@@ -78,7 +77,7 @@ def _settled(dsn: str, changes: dict[str, Any]) -> Iterator[tuple[Settings, Serv
     create_tables(dsn)
     own, limits = split(changes)
     with TemporaryDirectory() as folder:
-        settings = msgspec.structs.replace(QUICK, **{"database_url": dsn, "storage_url": folder, **own})
+        settings = dataclasses.replace(QUICK, **{"database_url": dsn, "storage_url": folder, **own})
         yield settings, limits_of(settings, {}, **limits)
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,6 +10,7 @@ import psycopg
 
 from huajuan.event_store.stream_ids import StreamIds
 from huajuan.postgres.connect import connect_blocking
+from huajuan.runtime.errors import OperatorError
 
 T = TypeVar("T")
 _READ_ONLY = "SET default_transaction_read_only = on"
@@ -30,7 +31,7 @@ class AuditLimits(msgspec.Struct, frozen=True, kw_only=True):
     verify_seconds_max: float = 60
 
 
-class AuditError(Exception):
+class AuditError(OperatorError):
     """The audit cannot be done; the message is one line with the reason."""
 
 
@@ -39,7 +40,11 @@ class AuditTimeout(AuditError):
 
 
 class AuditGap(AuditError):
-    """Events of a stream are missing, so its state cannot be computed."""
+    """Events of a stream are missing before the one at the position, so its state cannot be computed."""
+
+    def __init__(self, position: int) -> None:
+        where = f"events are missing from the stream before the one at position {position}"
+        super().__init__(f"{where}; run verify to find the damage")
 
 
 class UnreadableLine(Exception):
@@ -49,13 +54,6 @@ class UnreadableLine(Exception):
 def unreadable_event(position: int) -> AuditError:
     """The error for an event that this program cannot have written."""
     return AuditError(f"the event at position {position} cannot be read; run verify to find the damage")
-
-
-def gap_before(position: int) -> AuditGap:
-    return AuditGap(
-        f"events are missing from the stream before the one at position {position}; "
-        "run verify to find the damage"
-    )
 
 
 def stop_after(seconds_max: float, items: Iterable[T]) -> Iterator[T]:
@@ -71,7 +69,8 @@ def stop_after(seconds_max: float, items: Iterable[T]) -> Iterator[T]:
 def open_read_only(dsn: str) -> Iterator[psycopg.Connection]:
     """An autocommitting connection. Database errors inside the block are raised as `AuditError`."""
     try:
-        with connect_blocking(dsn, _READ_ONLY) as connection:
+        # Closed without a rollback, which would fail and be logged after a signal in the middle of a query.
+        with closing(connect_blocking(dsn, _READ_ONLY)) as connection:
             yield connection
     except psycopg.errors.UndefinedTable as error:
         raise AuditError("no server was ever started on this database: it has no tables") from error
@@ -98,9 +97,13 @@ def read_log_head(connection: psycopg.Connection) -> tuple[int, bytes]:
     return connection.execute(_HEAD, binary=True).fetchone() or EMPTY_LOG_HEAD
 
 
+def fetch_all(connection: psycopg.Connection, query: str, *values: Any) -> list[Any]:
+    """The rows of the query's result."""
+    return connection.execute(query.encode(), values, prepare=True, binary=True).fetchall()
+
+
 def fetch_one(connection: psycopg.Connection, query: str, *values: Any) -> tuple[Any, ...]:
     """The only row of the query's result."""
-    row = connection.execute(query.encode(), values, prepare=True, binary=True).fetchone()
-    if row is None:
-        raise AuditError("the tables of the log do not exist")
-    return row
+    for row in fetch_all(connection, query, *values):
+        return tuple(row)
+    raise AuditError("the tables of the log do not exist")

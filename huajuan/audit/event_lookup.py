@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.utils import TopicError
 
-from huajuan.audit.connection import gap_before, unreadable_event
+from huajuan.audit.connection import AuditGap, fetch_all, unreadable_event
 from huajuan.event_store.log_reader import RecordedEvent
 from huajuan.event_store.mapper import EventMapper
 
@@ -57,8 +57,7 @@ class EventReader:
 
     def select(self, query: str, values: Sequence[Any]) -> list[RecordedEvent]:
         """The query must select `COLUMNS`."""
-        found = self.connection.execute(query.encode(), values, prepare=True, binary=True)
-        rows: list[EventRow] = found.fetchall()
+        rows: list[EventRow] = fetch_all(self.connection, query, *values)
         for row in rows:
             self._load_keys(row)
         return [RecordedEvent(row[4], self._event(row)) for row in rows]
@@ -69,7 +68,7 @@ class EventReader:
         while page := self.select(_STREAM, (stream, version, last)):
             for recorded in page:
                 if recorded.event.originator_version != version + 1:
-                    raise gap_before(recorded.position)
+                    raise AuditGap(recorded.position)
                 version += 1
                 yield recorded
 
@@ -80,11 +79,8 @@ class EventReader:
     def _load_keys(self, row: EventRow) -> None:
         missing = self._subjects(row) - self._keys.keys()
         if missing:
-            found = self.connection.execute(_KEYS, (list(missing),), prepare=True, binary=True)
-            keys: dict[UUID, bytes | None] = dict(found.fetchall())
-            self._keys |= {
-                subject: AESGCM(key) if (key := keys.get(subject)) else None for subject in missing
-            }
+            keys: dict[UUID, bytes | None] = dict(fetch_all(self.connection, _KEYS, list(missing)))
+            self._keys |= {each: AESGCM(key) if (key := keys.get(each)) else None for each in missing}
 
     def _subjects(self, row: EventRow) -> set[UUID]:
         try:
@@ -101,20 +97,14 @@ class EventReader:
 
 def requested_images(connection: psycopg.Connection, account: UUID, last: int) -> list[UUID]:
     """Streams of all images that the account requested: each has a `points_held` event of the account."""
-    rows = connection.execute(_IMAGES.encode(), (account, last), prepare=True, binary=True)
-    return [row[0] for row in rows.fetchall()]
+    return [image for (image,) in fetch_all(connection, _IMAGES, account, last)]
 
 
 def drawn_positions(connection: psycopg.Connection, images: list[UUID], last: int) -> dict[UUID, int]:
     """The position of each drawn image's `image.drawn`, which is its id in the API."""
-    return _positions(connection, images, "image.drawn", last)
+    return dict(fetch_all(connection, _POSITIONS, images, "image.drawn", last))
 
 
 def requested_positions(connection: psycopg.Connection, images: list[UUID], last: int) -> dict[UUID, int]:
     """The position of each image's `image.requested`, which is the id of its job in the API."""
-    return _positions(connection, images, "image.requested", last)
-
-
-def _positions(connection: psycopg.Connection, images: list[UUID], topic: str, last: int) -> dict[UUID, int]:
-    rows = connection.execute(_POSITIONS, (images, topic, last), prepare=True, binary=True)
-    return dict(rows.fetchall())
+    return dict(fetch_all(connection, _POSITIONS, images, "image.requested", last))

@@ -16,9 +16,9 @@ from zlib import error as ZlibError  # noqa: N812  the library's name
 import msgspec
 import psycopg
 
-from huajuan.audit.connection import AuditError, UnreadableLine
+from huajuan.audit.connection import AuditError, UnreadableLine, fetch_all
 from huajuan.audit.hash_chain import Page, Row, content_of, position_ranges
-from huajuan.audit.signed_heads import Chain, Position
+from huajuan.audit.verify import Chain, Position
 
 PAGE_EVENTS = 2_000
 PAGE_BYTES_MAX = 4 << 20
@@ -78,18 +78,16 @@ def chain_before(connection: psycopg.Connection, first: int) -> bytes:
     """The link of the row before `first`. Raises `AuditError` if there is no such row."""
     if first == 1:
         return b""
-    row = connection.execute(_CHAIN_AT, (first - 1,), binary=True).fetchone()
-    if row is None:
-        raise AuditError(f"the log has no event at {first - 1}")
-    return bytes(row[0] or b"")
+    for (chain,) in fetch_all(connection, _CHAIN_AT, first - 1):
+        return bytes(chain or b"")
+    raise AuditError(f"the log has no event at {first - 1}")
 
 
 def export_chunks(connection: psycopg.Connection, header: ExportHeader) -> Iterator[tuple[int, bytes]]:
     """The file in chunks of complete lines, each with its last position."""
     yield header.first - 1, _encode(header) + b"\n"
     for first, upto in position_ranges(connection, header.first, header.last, PAGE_EVENTS):
-        values = (first, upto, PAGE_EVENTS + 1)
-        rows = connection.execute(_ROWS.encode(), values, prepare=True, binary=True)
+        rows = fetch_all(connection, _ROWS, first, upto, PAGE_EVENTS + 1)
         yield upto, b"".join(_encode(_line(*row)) + b"\n" for row in rows)
 
 
@@ -99,11 +97,10 @@ def _line(
     """Values that a damaged row lacks are missing in its line too."""
     link = (chain or b"").hex()
     try:
-        return ExportLine(
-            position, stream, version, topic, None if state is None else state.decode(), None, link
-        )
+        text = None if state is None else state.decode()
     except UnicodeDecodeError:
         return ExportLine(position, stream, version, topic, None, state, link)
+    return ExportLine(position, stream, version, topic, text, None, link)
 
 
 def read_header(file: IO[bytes], path: str) -> ExportHeader:
@@ -123,7 +120,7 @@ def read_header(file: IO[bytes], path: str) -> ExportHeader:
 def read_pages(file: IO[bytes]) -> Iterator[Page]:
     """The rows after the header. Raises `UnreadableLine` after the last readable row."""
     rows: list[Row] = []
-    size = 0
+    size, unreadable = 0, None
     try:
         for row in _rows(file):
             rows.append(row)
@@ -131,12 +128,12 @@ def read_pages(file: IO[bytes]) -> Iterator[Page]:
             if len(rows) == PAGE_EVENTS or size > PAGE_BYTES_MAX:
                 yield Page.of(rows)
                 rows, size = [], 0
-    except UnreadableLine:
-        if rows:
-            yield Page.of(rows)
-        raise
+    except UnreadableLine as error:
+        unreadable = error
     if rows:
         yield Page.of(rows)
+    if unreadable:
+        raise unreadable
 
 
 def _rows(file: IO[bytes]) -> Iterator[Row]:

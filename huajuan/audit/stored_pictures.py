@@ -8,7 +8,7 @@ from uuid import UUID
 
 import psycopg
 
-from huajuan.audit.connection import AuditError
+from huajuan.audit.connection import AuditError, fetch_all
 from huajuan.audit.event_lookup import COLUMNS, EventReader
 from huajuan.audit.hash_chain import LOWEST, position_ranges
 from huajuan.domain.image import Image
@@ -56,7 +56,7 @@ def check_pictures(
         try:
             for first, upto in position_ranges(connection, LOWEST, last, PAGE_POSITIONS):
                 drawn = reader.select(_DRAWN, (first, upto))
-                changes = _last_changes(connection, drawn)
+                changes = _last_changes(connection, [each.event.originator_id for each in drawn])
                 for check in pool.map(partial(_check, pictures, changes), drawn):
                     unreadable = unreadable + 1 if check.fault == "unreadable" else 0
                     if unreadable >= UNREADABLE_MAX:
@@ -67,10 +67,9 @@ def check_pictures(
             pool.shutdown(cancel_futures=True)
 
 
-def _last_changes(connection: psycopg.Connection, drawn: list[RecordedEvent]) -> dict[UUID, str]:
+def _last_changes(connection: psycopg.Connection, images: list[UUID]) -> dict[UUID, str]:
     """The topic of the last deletion, restoration, sweep or erasure of each picture that has one."""
-    streams = [recorded.event.originator_id for recorded in drawn]
-    return dict(connection.execute(_LAST_CHANGES.encode(), (streams, _CHANGES), binary=True).fetchall())
+    return dict(fetch_all(connection, _LAST_CHANGES, images, _CHANGES))
 
 
 def _check(pictures: Pictures, changes: dict[UUID, str], drawn: RecordedEvent) -> PictureCheck:
@@ -82,9 +81,8 @@ def _check(pictures: Pictures, changes: dict[UUID, str], drawn: RecordedEvent) -
     try:
         is_same = pictures.digest(event.picture, event.size) == event.digest
     except PictureMissing:
-        if change in _MAY_BE_MISSING:
-            return check._replace(is_gone=True)
-        return check._replace(fault="missing")
+        is_gone = change in _MAY_BE_MISSING
+        return check._replace(is_gone=is_gone, fault=None if is_gone else "missing")
     except StorageUnavailable as error:
         return check._replace(fault="unreadable", detail=str(error))
     return check if is_same else check._replace(fault="changed")
@@ -94,8 +92,7 @@ def _recheck_changes(connection: psycopg.Connection, check: PictureCheck) -> Pic
     """The picture may have been deleted or erased since its changes were read."""
     if check.fault is None:
         return check
-    query = _LAST_CHANGES.encode()
-    found = connection.execute(query, ([UUID(check.picture[:32])], _CHANGES), binary=True).fetchone()
-    if found and found[1] in (_MAY_BE_MISSING if check.fault == "missing" else _REMOVED):
-        return check._replace(fault=None, is_gone=True)
-    return check
+    image = UUID(check.picture[:32])
+    change = _last_changes(connection, [image]).get(image)
+    is_gone = change in (_MAY_BE_MISSING if check.fault == "missing" else _REMOVED)
+    return check._replace(fault=None, is_gone=True) if is_gone else check

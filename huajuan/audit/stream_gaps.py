@@ -7,9 +7,9 @@ from uuid import UUID
 import psycopg
 import structlog
 
-from huajuan.audit.tamper_diagnosis import Damage
-from huajuan.observability.health import Problem
+from huajuan.audit.hash_chain import Damage
 from huajuan.postgres.statements import Statements
+from huajuan.runtime.health import Problem
 
 PAGE_EVENTS = 20_000
 # A page of the background check takes some milliseconds; the pause limits the first check to a part of one
@@ -62,16 +62,10 @@ def find_first_gap(
             return lowest
         stream, version, position, *gap = row
         if position is not None and (lowest is None or position < lowest.position):
-            lowest = _damage(position, *gap)
+            broken, found, before = gap
+            text = f"stream {broken} goes on with version {found} after {before}: events between are missing"
+            lowest = Damage(position, "gap", text)
         on_page()
-
-
-def _damage(position: int, stream: str, found: int, before: int) -> Damage:
-    return Damage(
-        position,
-        "gap",
-        f"stream {stream} goes on with version {found} after {before}: events between are missing",
-    )
 
 
 class GapWatch:
@@ -84,7 +78,7 @@ class GapWatch:
 
     async def check(self) -> None:
         """Checks the whole log at the first call, and new events at later calls."""
-        head = await self._head()
+        ((head,),) = await self._statements.run(_HEAD)
         if self._checked_until is None:
             await self._check_all()
             self._checked_until = head
@@ -96,10 +90,6 @@ class GapWatch:
             where = f"the stream of the event at position {self.gap}"
             detail = f"events are missing from {where}: run `huajuan verify`"
             yield Problem("stream_gap", detail, blocking=False)
-
-    async def _head(self) -> int:
-        ((head,),) = await self._statements.run(_HEAD)
-        return int(head)
 
     async def _check_all(self) -> None:
         stream, version = FIRST_PAGE

@@ -1,17 +1,96 @@
-"""Verifies the hash chain of a log or an export, and compares it with published heads."""
+"""Verifies the hash chain of a log or an export, and compares it with heads.
+
+A head is the log's last position and link, published so that the log can be compared with it later.
+The signature covers exactly these bytes, in UTF-8, each line ended by a line feed:
+
+    huajuan-head/1
+    <installation>
+    <position>
+    <chain, in hexadecimal>
+    <time, as in the file>
+"""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
+from pathlib import Path
+from typing import Annotated, Literal, get_args
 
-from huajuan.audit.connection import UnreadableLine
-from huajuan.audit.hash_chain import Page, Row, follow
-from huajuan.audit.signed_heads import Head, signature_fault
-from huajuan.audit.tamper_diagnosis import ChainBreak, Damage, diagnose_damage
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from huajuan.audit.connection import AuditError, UnreadableLine
+from huajuan.audit.hash_chain import ChainBreak, Damage, Page, Row, diagnose_damage, follow
+
+HEAD_BYTES_MAX = 10_000
+HeadFormat = Literal["huajuan-head/1"]
+Chain = Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")]
+Line = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z:.+-]{1,64}$")]
+PublicKey = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Signature = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{128}$")]
+Position = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 # How many rows after a break are searched for the row that belongs there.
 ROWS_SEARCHED_MAX = 4_000
 OnProgress = Callable[[int], None]
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """`chain` is empty before the first event. `installation` is an id that reveals nothing of the key."""
+
+    format: HeadFormat = get_args(HeadFormat)[0]
+    installation: Line
+    position: Position
+    chain: Chain
+    time: Line
+    public_key: PublicKey | None = None
+    signature: Signature | None = None
+
+
+def make_head(installation: object, position: int, chain: bytes, at: datetime) -> Head:
+    return Head(installation=str(installation), position=position, chain=chain.hex(), time=at.isoformat())
+
+
+def sign_head(head: Head, secret: bytes) -> Head:
+    """`secret` is an Ed25519 private key of 32 bytes."""
+    key = Ed25519PrivateKey.from_private_bytes(secret)
+    public = key.public_key().public_bytes_raw().hex()
+    return msgspec.structs.replace(head, public_key=public, signature=key.sign(signed_bytes(head)).hex())
+
+
+def signed_bytes(head: Head) -> bytes:
+    parts = (head.format, head.installation, head.position, head.chain, head.time)
+    return "".join(f"{part}\n" for part in parts).encode()
+
+
+def signature_fault(head: Head, public_key: str | None) -> str | None:
+    """Why the signature is not accepted, or `None`. Without `public_key`, an unsigned head is accepted."""
+    if head.signature is None or head.public_key is None:
+        return "it is not signed" if public_key or head.signature or head.public_key else None
+    if public_key and head.public_key != public_key:
+        return "it is signed with another key"
+    try:
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(head.public_key))
+        key.verify(bytes.fromhex(head.signature), signed_bytes(head))
+    except (InvalidSignature, ValueError):
+        return "its signature is not valid"
+    return None
+
+
+def encode_head(head: Head) -> bytes:
+    """The content of a head's file: JSON without absent fields."""
+    present = {name: value for name, value in msgspec.structs.asdict(head).items() if value is not None}
+    return msgspec.json.format(msgspec.json.encode(present), indent=2) + b"\n"
+
+
+def read_head(path: str) -> Head:
+    """Raises `AuditError` if the file is not a head."""
+    try:
+        with Path(path).open("rb") as file:
+            return msgspec.json.decode(file.read(HEAD_BYTES_MAX), type=Head)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise AuditError(f"{path} is not a head: {error}") from None
 
 
 @dataclass
@@ -67,16 +146,20 @@ def verify(
     on_progress: OnProgress = lambda _: None,
     find_gap: Callable[[], Damage | None] = lambda: None,
 ) -> Verdict:
-    """`heads` by the names of their files.
-
-    With `public_key`, in hexadecimal, only signatures of that key count.
+    """`heads` by the names of their files. With a `public_key` only its signatures count.
 
     `find_gap` searches for a gap in a stream, which an intact chain does not exclude.
     """
     positions = {head.position for head in heads.values()}
     walk = walk_chain(pages, target.position, target.chain, positions, on_progress)
     damage = walk.damage or _wrong_end(walk, target)
-    checks = list(_check_heads(walk, damage, target, heads, public_key))
+    checks: list[HeadCheck] = []
+    matching = target.position
+    # In the order of positions: a head that matches bounds the range in which a later one may differ.
+    for name, head in sorted(heads.items(), key=lambda named: named[1].position):
+        holds, says = _check_head(walk, damage, target, head, public_key, matching)
+        matching = head.position if holds else matching
+        checks.append(HeadCheck(name, head.position, holds, says))
     confirmed = not heads or any(check.holds for check in checks)
     damage = damage or find_gap()
     whole = damage is None and confirmed and all(check.holds is not False for check in checks)
@@ -138,27 +221,10 @@ def _wrong_end(walk: ChainWalk, target: VerificationTarget) -> Damage | None:
     if target.last is None or walk.position == target.last:
         return None
     if walk.position > target.last:
-        return Damage(
-            target.last + 1, "inserted", f"there are rows after {target.last}, its stated last position"
-        )
-    return Damage(
-        walk.position + 1, "truncated", f"it ends here, and its stated last position is {target.last}"
-    )
-
-
-def _check_heads(
-    walk: ChainWalk,
-    damage: Damage | None,
-    target: VerificationTarget,
-    heads: Mapping[str, Head],
-    public_key: str | None,
-) -> Iterator[HeadCheck]:
-    """In the order of positions: a head that matches bounds the range in which a later one may differ."""
-    confirmed = target.position
-    for name, head in sorted(heads.items(), key=lambda named: named[1].position):
-        holds, says = _check_head(walk, damage, target, head, public_key, confirmed)
-        confirmed = head.position if holds else confirmed
-        yield HeadCheck(name, head.position, holds, says)
+        text = f"there are rows after {target.last}, its stated last position"
+        return Damage(target.last + 1, "inserted", text)
+    text = f"it ends here, and its stated last position is {target.last}"
+    return Damage(walk.position + 1, "truncated", text)
 
 
 def _check_head(
@@ -167,30 +233,22 @@ def _check_head(
     target: VerificationTarget,
     head: Head,
     public_key: str | None,
-    confirmed: int,
+    matching: int,
 ) -> tuple[bool | None, str]:
     if fault := signature_fault(head, public_key):
         return False, f"{fault}: it proves nothing"
     if head.installation != target.installation:
         return False, "it belongs to another log"
-    if _is_outside(head, target):
+    if head.position < target.position or (target.last is not None and head.position > target.last):
         return None, "it is outside of the verified range"
-    if head.position <= walk.position:
-        return _compare(walk.links[head.position], head, public_key, confirmed)
-    if damage:
-        return None, f"the chain breaks before it, at {damage.position}"
-    gone = f"positions {walk.position + 1} to {head.position} are gone"
-    return False, f"truncated: the log ends at {walk.position}, {gone}"
-
-
-def _is_outside(head: Head, target: VerificationTarget) -> bool:
-    return head.position < target.position or (target.last is not None and head.position > target.last)
-
-
-def _compare(chain: bytes, head: Head, public_key: str | None, confirmed: int) -> tuple[bool, str]:
-    if chain.hex() == head.chain:
+    if head.position > walk.position:
+        if damage:
+            return None, f"the chain breaks before it, at {damage.position}"
+        gone = f"positions {walk.position + 1} to {head.position} are gone"
+        return False, f"truncated: the log ends at {walk.position}, {gone}"
+    if walk.links[head.position].hex() == head.chain:
         return True, f"the log matches it; {_signer(head, public_key)}"
-    return False, f"rewritten: an event between positions {confirmed + 1} and {head.position} was changed"
+    return False, f"rewritten: an event between positions {matching + 1} and {head.position} was changed"
 
 
 def _signer(head: Head, public_key: str | None) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import bcrypt
 
 from huajuan.domain.credentials import normalize_password, password_normal_forms
-from huajuan.runtime.threads import Threads
+from huajuan.runtime.periodic import Threads
 
 
 class Passwords:
@@ -27,19 +27,15 @@ class Passwords:
     async def match(self, password: str, password_hash: str | None) -> bool:
         """Whether they match. Without a hash the same work is done, so that the time reveals nothing.
 
-        Hashes from before NFC was used are of the password as it was sent, so up to three normal forms are
-        tried.
+        Older hashes are of the password as it was sent, so up to three normal forms are tried.
         """
         stored = password_hash.encode() if password_hash else self._dummy_hash
-        same = await self._threads.run(lambda: _matches_in_some_form(password, stored))
+        forms = map(_digest, password_normal_forms(password))
+        same = await self._threads.run(lambda: any(bcrypt.checkpw(form, stored) for form in forms))
         return same and password_hash is not None
 
     def close(self) -> None:
         self._threads.close()
-
-
-def _matches_in_some_form(password: str, stored: bytes) -> bool:
-    return any(bcrypt.checkpw(_digest(form), stored) for form in password_normal_forms(password))
 
 
 def _digest(password: str) -> bytes:

@@ -13,7 +13,7 @@ from typing import IO
 from uuid import uuid4
 
 from huajuan.cli.arguments import require_file_name
-from huajuan.cli.command import CommandError
+from huajuan.runtime.errors import OperatorError
 
 LINKS_MAX = 40
 _DESCRIPTOR_PATH = re.compile(r"/proc/(?P<process>[0-9]{1,9})(/task/[0-9]{1,9})?/fd/(?P<number>[0-9]{1,9})")
@@ -24,7 +24,7 @@ def file_to_write(name: str) -> Iterator[IO[bytes]]:
     """The file appears when it is complete, or not at all; symbolic links are followed.
 
     An existing file that is not regular is written directly, and so is an open file of this process, named
-    for example `/dev/fd/3`. Raises `CommandError` if the file cannot be written.
+    for example `/dev/fd/3`. Raises `OperatorError` if the file cannot be written.
     """
     status, descriptor = _status_of(require_file_name(name)), _descriptor(name)
     if status and _is_standard_output(status):
@@ -48,7 +48,7 @@ def _status_of(name: str) -> os.stat_result | None:
         except FileNotFoundError:
             return None
     if stat.S_ISDIR(status.st_mode):
-        raise CommandError(f"cannot write {name}: it is a folder")
+        raise OperatorError(f"cannot write {name}: it is a folder")
     return status
 
 
@@ -75,15 +75,12 @@ def _descriptor(name: str) -> int | None:
     return None
 
 
-@contextmanager
-def _open_descriptor(name: str, descriptor: int) -> Iterator[IO[bytes]]:
+def _open_descriptor(name: str, descriptor: int) -> IO[bytes]:
     """Writes at the position of the open file. The descriptor stays open for its other users."""
     with _errors_for(name):
         if not fcntl.fcntl(descriptor, fcntl.F_GETFL) & (os.O_WRONLY | os.O_RDWR):
-            raise CommandError(f"cannot write {name}: it is open for reading only")
-        file = os.fdopen(os.dup(descriptor), "wb")
-    with file:
-        yield file
+            raise OperatorError(f"cannot write {name}: it is open for reading only")
+        return os.fdopen(os.dup(descriptor), "wb")
 
 
 @contextmanager
@@ -113,4 +110,4 @@ def _errors_for(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise CommandError(f"cannot write {name}: {getattr(error, 'strerror', None) or error}") from None
+        raise OperatorError(f"cannot write {name}: {getattr(error, 'strerror', None) or error}") from None

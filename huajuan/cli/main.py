@@ -1,75 +1,52 @@
-"""Parses the command line and runs the command; each expected error is printed in one line."""
+"""Parses the command line and runs the command; each expected error is printed in one line.
+
+The help and a wrong argument need little more than this module. Everything else is imported when it is used.
+"""
 
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn
+from importlib import import_module
+from typing import Any, NamedTuple, NoReturn
 
-import psycopg
-import structlog
-
-from huajuan.audit.connection import AuditError
 from huajuan.cli.arguments import check_utf8
-from huajuan.cli.command import CliCommand, CommandError
-from huajuan.cli.commands.admin import ADMIN
-from huajuan.cli.commands.export import EXPORT
-from huajuan.cli.commands.head import HEAD
-from huajuan.cli.commands.points import POINTS
-from huajuan.cli.commands.rebuild import REBUILD
-from huajuan.cli.commands.redraw import REDRAW
-from huajuan.cli.commands.replay import REPLAY
-from huajuan.cli.commands.serve import SERVE
-from huajuan.cli.commands.status import STATUS
-from huajuan.cli.commands.storage import STORAGE
-from huajuan.cli.commands.timeline import TIMELINE
-from huajuan.cli.commands.users import USERS
-from huajuan.cli.commands.verify import VERIFY
 from huajuan.cli.stdio import EXIT_BROKEN_PIPE, discard_unwritable_output, use_utf8_output
-from huajuan.embedded_postgres import EmbeddedPostgresError
-from huajuan.event_store.errors import Conflict, DatabaseBusy, DatabaseFailure
-from huajuan.observability.logs import configure_logs
-from huajuan.projections.rebuild.errors import RebuildFailed
-from huajuan.runtime.shutdown import EXIT_INTERRUPTED, ShutdownRequested
-from huajuan.server.database import DatabaseUnusable
-from huajuan.server.demo_process import DemoDidNotStart
-from huajuan.server.listener import AddressUnusable
-from huajuan.server.uvicorn_runner import WorkersDidNotStart
-from huajuan.settings import SettingsError, from_environment, unknown_variables
+from huajuan.runtime.errors import OperatorError
 
-_logger = structlog.get_logger(__name__)
 
-COMMANDS = (
-    SERVE,
-    STATUS,
-    REBUILD,
-    VERIFY,
-    HEAD,
-    EXPORT,
-    REPLAY,
-    TIMELINE,
-    POINTS,
-    ADMIN,
-    USERS,
-    REDRAW,
-    STORAGE,
-)
-_ONE_LINE_ERRORS = (
-    AddressUnusable,
-    AuditError,
-    CommandError,
-    DatabaseUnusable,
-    EmbeddedPostgresError,
-    OSError,
-    DemoDidNotStart,
-    RebuildFailed,
-    SettingsError,
-    WorkersDidNotStart,
-)
-_DATABASE_ERRORS = (DatabaseFailure, psycopg.OperationalError)
-_DATABASE_ERROR_TEXTS: dict[type[Exception], str] = {
-    DatabaseBusy: "the database is too busy; try again",
-    Conflict: "another process changed the same data at the same time; try again",
+class CliCommand(NamedTuple):
+    """A command. `module` of `huajuan.cli.commands` has its functions `run_NAME` and `add_NAME_arguments`.
+
+    `run_NAME` gets the settings and the arguments, and returns the exit status: 0 only on success.
+    """
+
+    module: str
+    help: str
+
+    def function(self, name: str) -> Callable[..., Any]:
+        _import_structlog()
+        function: Callable[..., Any] = getattr(import_module(f"huajuan.cli.commands.{self.module}"), name)
+        return function
+
+
+COMMANDS = {
+    "serve": CliCommand(
+        "serve", "serve the REST API (settings are HUAJUAN_… variables, see docs/settings.md)"
+    ),
+    "status": CliCommand("status", "print the state of servers and read tables"),
+    "rebuild": CliCommand("rebuild", "build read tables again from the log, while the old ones are in use"),
+    "verify": CliCommand("verify", "prove that no byte of the log, or of an export, was changed"),
+    "head": CliCommand("export", "print the log's last position and link as JSON, optionally signed"),
+    "export": CliCommand("export", "write a part of the log with its hash chain as JSON Lines"),
+    "replay": CliCommand("replay", "explain an account's points from the log alone, or check all accounts"),
+    "timeline": CliCommand("timeline", "print all events of an account"),
+    "points": CliCommand("accounts", "add points to an account, or deduct them, with a reason"),
+    "admin": CliCommand("accounts", "grant or revoke the admin role"),
+    "users": CliCommand("accounts", "approve, reject, ban or unban an account, or reset its check-in"),
+    "redraw": CliCommand("redraw", "draw a recorded picture again, and compare the pixels"),
+    "storage": CliCommand("storage", "decide which store holds the pictures"),
 }
 
 
@@ -80,28 +57,53 @@ def run() -> int:
         return _run(_parser().parse_args())
     except BrokenPipeError:
         return EXIT_BROKEN_PIPE
-    except _DATABASE_ERRORS as error:
-        return _fail(_DATABASE_ERROR_TEXTS.get(type(error), "the database does not answer"))
-    except _ONE_LINE_ERRORS as error:
+    except (OperatorError, OSError) as error:
         return _fail(error)
+    except Exception as error:
+        if message := _describe_database_error(error):
+            return _fail(message)
+        raise
     finally:
         discard_unwritable_output()
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    command: CliCommand = arguments.cli_command
+    from huajuan.runtime.logs import configure_logs
+    from huajuan.settings import from_environment, unknown_variables
+
     configure_logs()
     if getattr(arguments, "json", False) or getattr(arguments, "form", None):
         use_utf8_output()
-    try:
-        settings = from_environment(os.environ)
-        for sentence in unknown_variables(os.environ):
-            _logger.warning(sentence)
-        status = command.run(settings, arguments)
-        sys.stdout.flush()
-        return status
-    except ShutdownRequested:
-        return 0 if command.runs_until_stopped else EXIT_INTERRUPTED
+    settings = from_environment(os.environ)
+    for sentence in unknown_variables(os.environ):
+        import_module("structlog").get_logger(__name__).warning(sentence)
+    status: int = COMMANDS[arguments.command].function(f"run_{arguments.command}")(settings, arguments)
+    sys.stdout.flush()
+    return status
+
+
+def _import_structlog() -> None:
+    """Without rich, which it imports for tracebacks that we do not use: a tenth of a second."""
+    if "structlog" not in sys.modules and "rich" not in sys.modules:
+        sys.modules["rich"] = None  # type: ignore[assignment]
+        try:
+            import_module("structlog")
+        finally:
+            del sys.modules["rich"]
+
+
+def _describe_database_error(error: Exception) -> str | None:
+    """`None` for any other error."""
+    from psycopg import OperationalError
+
+    from huajuan.event_store.errors import Conflict, DatabaseBusy, DatabaseFailure
+
+    texts: dict[type[Exception], str] = {
+        DatabaseBusy: "the database is too busy; try again",
+        Conflict: "another process changed the same data at the same time; try again",
+    }
+    is_expected = isinstance(error, DatabaseFailure | OperationalError)
+    return texts.get(type(error), "the database does not answer") if is_expected else None
 
 
 def _fail(reason: object) -> int:
@@ -119,10 +121,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Only the command of this command line has its arguments."""
     parser = _Parser(prog="huajuan", description="画卷 huajuan: text to image on an event log.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        subparser = commands.add_parser(command.name, help=command.help, description=command.help)
-        command.add_arguments(subparser)
-        subparser.set_defaults(cli_command=command)
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    used = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    for name, command in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=command.help, description=command.help)
+        if name == used:
+            command.function(f"add_{name}_arguments")(subparser)
     return parser

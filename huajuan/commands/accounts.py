@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from huajuan.auth.passwords import Passwords
-from huajuan.domain.account import Account, require_account
+from huajuan.domain.account import Account, decide_on_account, require_account
 from huajuan.domain.aggregate import AggregateRoot
 from huajuan.domain.credentials import (
     AuthenticatedAccount,
@@ -33,7 +33,6 @@ from huajuan.event_store.request_context import with_request_context
 from huajuan.event_store.store import ChangeResult, EventStore
 
 TRIES_MAX = 5
-ChangeAccount = Callable[[Account | None], Account]
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,11 @@ async def register(
 
     The result of an earlier run of the same command is returned without regard to `limit`.
     """
-    _check_form(form)
+    require_username(form.username)
+    if not form.email:
+        raise EmailMissing
+    check_password(form.password)
+    check_email(form.email)
     account_id = store.stream_ids.account(form.username)
     with with_request_context(actor=account_id):
         earlier = await store.previous_result(Stream(Account, account_id))
@@ -102,14 +105,6 @@ async def _register(
         return [account, _claim_email(claim, claim_id, account_id)]
 
     return await store.change(decide, Stream(Account, account_id), Stream(EmailClaim, claim_id))
-
-
-def _check_form(form: RegistrationForm) -> None:
-    require_username(form.username)
-    if not form.email:
-        raise EmailMissing
-    check_password(form.password)
-    check_email(form.email)
 
 
 def _check_available(form: RegistrationForm, account: Account | None, claim: EmailClaim | None) -> None:
@@ -158,12 +153,7 @@ def _authenticated(account: Account) -> AuthenticatedAccount:
 async def set_avatar(store: EventStore, account_id: UUID, url: str) -> ChangeResult:
     """An empty `url` removes the avatar. Raises `AvatarUrlInvalid` or `NotRegistered`."""
     check_avatar(url)
-
-    def decide(found: Account | None) -> Iterable[AggregateRoot]:
-        account = require_account(found)
-        account.change_avatar(url)
-        return [account]
-
+    decide = decide_on_account(lambda account: account.change_avatar(url))
     return await store.change(decide, Stream(Account, account_id))
 
 
@@ -211,43 +201,29 @@ def check_changes(changes: AccountChanges) -> None:
 
 
 async def _update(
-    store: EventStore, account_id: UUID, email: str | None, change: ChangeAccount
+    store: EventStore, account_id: UUID, email: str | None, change: Callable[[Account | None], Account]
 ) -> ChangeResult:
-    old_email = require_account(await store.find(Account, account_id)).email or ""
-    if email is None or fold_email(email) == fold_email(old_email):
-        return await _keep_claim(store, account_id, None if email is None else old_email, change)
-    return await _move_claim(store, account_id, old_email, email, change)
+    """A new address is claimed, and the old one released, in the same append.
 
+    The account must still have the address that it had before.
+    """
+    old = require_account(await store.find(Account, account_id)).email or ""
+    claims: list[UUID] = []
+    if email is not None and fold_email(email) != fold_email(old):
+        claims = [store.stream_ids.email_claim(address) for address in (email, old)]
 
-async def _keep_claim(
-    store: EventStore, account_id: UUID, email: str | None, change: ChangeAccount
-) -> ChangeResult:
-    """Change the account only. If `email` is given, the account must still have that address."""
-
-    def decide(account: Account | None) -> Iterable[AggregateRoot]:
-        if email is not None and require_account(account).email != email:
+    def decide(account: Account | None, *found: EmailClaim | None) -> Iterable[AggregateRoot]:
+        if email is not None and require_account(account).email != old:
             raise EmailChangedConcurrently
-        return [change(account)]
-
-    return await store.change(decide, Stream(Account, account_id))
-
-
-async def _move_claim(
-    store: EventStore, account_id: UUID, old: str, new: str, change: ChangeAccount
-) -> ChangeResult:
-    """Claim the new address and release the old one in the same append."""
-    new_id, old_id = store.stream_ids.email_claim(new), store.stream_ids.email_claim(old)
-
-    def decide(
-        account: Account | None, claim: EmailClaim | None, released: EmailClaim | None
-    ) -> Iterable[AggregateRoot]:
-        if require_account(account).email != old:
-            raise EmailChangedConcurrently
-        changed: list[AggregateRoot] = [change(account), _claim_email(claim, new_id, account_id)]
-        if released:
-            released.release()
-            changed.append(released)
+        changed: list[AggregateRoot] = [change(account)]
+        if claims:
+            claim, released = found
+            changed.append(_claim_email(claim, claims[0], account_id))
+            if released:
+                released.release()
+                changed.append(released)
         return changed
 
-    streams = Stream(Account, account_id), Stream(EmailClaim, new_id), Stream(EmailClaim, old_id)
-    return await store.change(decide, *streams)
+    return await store.change(
+        decide, Stream(Account, account_id), *(Stream(EmailClaim, claim) for claim in claims)
+    )

@@ -1,11 +1,9 @@
 """Check in: grant the reward for a visit, by default once a day."""
 
-from collections.abc import Iterable
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from huajuan.domain.account import Account, require_account
-from huajuan.domain.aggregate import AggregateRoot
+from huajuan.domain.account import Account, decide_on_account
 from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import ChangeResult, EventStore
 
@@ -16,10 +14,5 @@ async def check_in(store: EventStore, account_id: UUID, zone: ZoneInfo, *, once_
     Raises `NotRegistered`, `AlreadyCheckedIn` or `BalanceOutOfRange`.
     """
     today = store.clock().astimezone(zone).date()
-
-    def decide(found: Account | None) -> Iterable[AggregateRoot]:
-        account = require_account(found)
-        account.check_in(today, once_a_day=once_a_day)
-        return [account]
-
+    decide = decide_on_account(lambda account: account.check_in(today, once_a_day=once_a_day))
     return await store.change(decide, Stream(Account, account_id))

@@ -4,24 +4,21 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 from uuid import UUID
 
 import structlog
 
-from huajuan.domain.account import Account, require_account
+from huajuan.domain.account import Account, PersonalData, require_account
 from huajuan.domain.aggregate import AggregateRoot
 from huajuan.domain.email_claim import EmailChangedConcurrently, EmailClaim
-from huajuan.domain.favorite import Favorite
 from huajuan.domain.image import Image
-from huajuan.domain.like import Like
+from huajuan.domain.like_and_favorite import Favorite, Like
 from huajuan.domain.rules import check_reason
 from huajuan.event_store.errors import DatabaseBusy
 from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import ChangeResult, EventStore, after_commit
 from huajuan.runtime.periodic import periodic
-from huajuan.storage.avatar_files import AvatarFiles
-from huajuan.storage.deletions import DeletedPictures, Erasures, PendingErasure
+from huajuan.storage.deletions import AvatarFiles, DeletedPictures, Erasures, PendingErasure
 from huajuan.storage.pictures import StorageUnavailable
 
 TRIES_MAX = 5
@@ -84,20 +81,6 @@ async def _append(store: EventStore, account_id: UUID, change: Change) -> Change
     return await store.change(decide, Stream(Account, account_id), Stream(EmailClaim, claim_id))
 
 
-class ErasableData(Protocol):
-    """Data of a person that the read tables still show; `unfinished` counts pictures in progress."""
-
-    @property
-    def images(self) -> list[UUID]: ...
-    @property
-    def likes(self) -> list[UUID]: ...
-    @property
-    def favorites(self) -> list[UUID]: ...
-    @property
-    def unfinished(self) -> int: ...
-    def __len__(self) -> int: ...
-
-
 @dataclass(frozen=True)
 class ErasureJob:
     """The services that clear erased accounts, handed in because commands import no read tables.
@@ -113,7 +96,7 @@ class ErasureJob:
     erasures: Erasures
     deleted_pictures: DeletedPictures
     avatars: AvatarFiles
-    personal_data: Callable[[UUID, int, int], Awaitable[ErasableData]]
+    personal_data: Callable[[UUID, int, int], Awaitable[PersonalData]]
     forget_replies: Callable[[UUID, int], Awaitable[int]]
     forget_statistics: Callable[[], Awaitable[None]]
     batch_max: int

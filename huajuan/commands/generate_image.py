@@ -58,14 +58,10 @@ async def _wait(job_runner: JobRunner, image_id: UUID, wait_seconds_max: float) 
         async with asyncio.timeout(wait_seconds_max):
             return await job_runner.completions.wait(image_id)
     except TimeoutError:
-        return await _cancel_overdue(job_runner, image_id)
-
-
-async def _cancel_overdue(job_runner: JobRunner, image_id: UUID) -> JobOutcome:
-    image = await job_runner.store.find(Image, image_id)
-    if image is None:
-        raise DatabaseBusy
-    return await job_runner.cleanup.cancel(image, WAITED_TOO_LONG)
+        image = await job_runner.store.find(Image, image_id)
+        if image is None:
+            raise DatabaseBusy from None
+        return await job_runner.cleanup.cancel(image, WAITED_TOO_LONG)
 
 
 async def cancel_image(job_runner: JobRunner, account_id: UUID, image_id: UUID) -> JobOutcome:
@@ -104,7 +100,9 @@ async def _request_and_queue(
         # A job of an earlier run of the same command is in the queue already.
         if earlier := await job_runner.store.previous_result(Stream(Account, account_id)):
             return _request_position(earlier)
-        await _require_points(job_runner, account_id)
+        # Too few points are reported before a full queue or missing servers.
+        if require_account(await job_runner.store.find(Account, account_id)).balance < PICTURE_COST:
+            raise NotEnoughPoints from None
         raise
     try:
         decided = await _append_request(job_runner, account_id, image_id, parameters, deadline)
@@ -121,12 +119,6 @@ async def _request_and_queue(
 def _request_position(earlier: ChangeResult) -> int:
     """An earlier run's result has only the account; the request follows its hold in the same append."""
     return earlier.position + 1
-
-
-async def _require_points(job_runner: JobRunner, account_id: UUID) -> None:
-    """Too few points are reported before a full queue or missing servers. Raises `NotEnoughPoints`."""
-    if require_account(await job_runner.store.find(Account, account_id)).balance < PICTURE_COST:
-        raise NotEnoughPoints
 
 
 async def _append_request(

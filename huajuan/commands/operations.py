@@ -2,26 +2,23 @@
 
 from collections.abc import Callable, Iterable
 
-from huajuan.domain.aggregate import AggregateRoot
 from huajuan.domain.inference_servers import InferenceServers
 from huajuan.domain.read_table import ReadTable
 from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import ChangeResult, EventStore
 
 
-async def previous_rebuild_request(store: EventStore, projection: str) -> ChangeResult | None:
-    """Return the request of an earlier run of the command; its rebuild may not have started."""
-    return await _previous_result(store, projection)
+async def previous_act(store: EventStore, projection: str) -> ChangeResult | None:
+    """Return the request or the skip of an earlier run of the command.
+
+    The rebuild may not have started, or the table may have advanced since.
+    """
+    return await store.previous_result(Stream(ReadTable, store.stream_ids.read_table(projection)))
 
 
 async def request_rebuild(store: EventStore, projection: str, reason: str) -> ChangeResult:
     """Record a request, rebuild nothing. `projection` is a name with its version, such as `history_v1`."""
     return await _change_table(store, projection, lambda table: table.request_rebuild(reason))
-
-
-async def previous_skip(store: EventStore, projection: str) -> ChangeResult | None:
-    """Return the skip of an earlier run of the command, after which the table may have advanced."""
-    return await _previous_result(store, projection)
 
 
 async def skip_event(
@@ -31,16 +28,12 @@ async def skip_event(
     return await _change_table(store, projection, lambda table: table.skip(position, topic, reason))
 
 
-async def _previous_result(store: EventStore, projection: str) -> ChangeResult | None:
-    return await store.previous_result(Stream(ReadTable, store.stream_ids.read_table(projection)))
-
-
 async def _change_table(
     store: EventStore, projection: str, change: Callable[[ReadTable], None]
 ) -> ChangeResult:
     table_id = store.stream_ids.read_table(projection)
 
-    def decide(found: ReadTable | None) -> Iterable[AggregateRoot]:
+    def decide(found: ReadTable | None) -> list[ReadTable]:
         table = found or ReadTable.begin(table_id, projection)
         change(table)
         return [table]
@@ -69,9 +62,9 @@ async def remove_inference_server(
 
 
 async def _change_servers(store: EventStore, change: Callable[[InferenceServers], None]) -> ChangeResult:
-    stream_id = store.stream_ids.studio()
+    stream_id = store.stream_ids.inference_servers()
 
-    def decide(found: InferenceServers | None) -> Iterable[AggregateRoot]:
+    def decide(found: InferenceServers | None) -> list[InferenceServers]:
         servers = found or InferenceServers.begin(stream_id)
         change(servers)
         return [servers]

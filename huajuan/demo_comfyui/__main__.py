@@ -69,19 +69,14 @@ async def serve(options: argparse.Namespace) -> None:
     """Serve until a signal, or until the end of stdin."""
     # The port first, so that a failure leaves no folder behind.
     with listening_socket(options.host, options.port) as listening:
-        running = uvicorn_server(
-            DemoServer(step_seconds=options.step_seconds, faults=Faults(enabled=options.faults))
-        )
-        _stop_on_signals(running, options)
+        faults = Faults(enabled=options.faults)
+        running = uvicorn_server(DemoServer(step_seconds=options.step_seconds, faults=faults))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, running.stop)
+        if options.exit_with_stdin:
+            _watch_stdin(lambda: loop.call_soon_threadsafe(running.stop))
         await running.serve([listening])
-
-
-def _stop_on_signals(running: DemoUvicorn, options: argparse.Namespace) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.stop)
-    if options.exit_with_stdin:
-        _watch_stdin(lambda: loop.call_soon_threadsafe(running.stop))
 
 
 def _print_url(listening: socket.socket) -> None:

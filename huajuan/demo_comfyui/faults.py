@@ -1,7 +1,4 @@
-"""Faults for tests.
-
-Each was seen in real servers. They are disabled unless the server is started with `--faults`.
-"""
+"""Faults for tests, each seen in real servers. They are disabled unless `--faults` is given."""
 
 import enum
 

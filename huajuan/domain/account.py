@@ -1,5 +1,7 @@
 """The account aggregate: a person's name, credentials and points."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Annotated, NotRequired, Self, TypedDict
 from uuid import UUID
@@ -13,7 +15,7 @@ from huajuan.domain.aggregate import (
     Personal,
     PersonalText,
     ReasonedEvent,
-    were_plain,
+    mark_unencrypted,
 )
 from huajuan.domain.refusals import (
     AlreadyBanned,
@@ -83,7 +85,7 @@ class Account(AggregateRoot):
         class_version = 2
         url: PersonalText | None
 
-        upcast_v1_v2 = were_plain("url")
+        upcast_v1_v2 = mark_unencrypted("url")
 
     class PointsGranted(ReasonedEvent):
         TOPIC = "account.points_granted"
@@ -173,10 +175,6 @@ class Account(AggregateRoot):
             cls.Registered, id=account_id, username=username, email=email, password_hash=password_hash
         )
 
-    def change_password(self, password_hash: str) -> None:
-        """Invalidates every token issued for an older `credential`."""
-        self._change_password(password_hash)
-
     def change_email(self, email: str) -> None:
         if email != self.email:
             self._change_email(email)
@@ -218,9 +216,6 @@ class Account(AggregateRoot):
         """Whether the account waits for an admin's approval."""
         return self.promised_points is not None
 
-    def request_approval(self, welcome_points: int) -> None:
-        self._request_approval(welcome_points)
-
     def check_pending(self) -> int:
         """Return the promised welcome points. Raises `NotPending`."""
         if self.promised_points is None:
@@ -244,9 +239,6 @@ class Account(AggregateRoot):
         self._check_total(CHECK_IN_REWARD)
         self._check_in(day, CHECK_IN_REWARD, self.balance + CHECK_IN_REWARD)
 
-    def reset_check_in(self, reason: str) -> None:
-        self._reset_check_in(reason)
-
     def hold(self, image_id: UUID, points: int) -> None:
         if self.balance < points:
             raise NotEnoughPoints
@@ -269,13 +261,13 @@ class Account(AggregateRoot):
         check_balance_max(self.balance + sum(self.held.values()) + points)
 
     def _held_for(self, image_id: UUID) -> int:
-        try:
-            return self.held[image_id]
-        except KeyError:
-            raise NoPointsHeld from None
+        if image_id not in self.held:
+            raise NoPointsHeld
+        return self.held[image_id]
 
     @event(PasswordChanged)
-    def _change_password(self, password_hash: str | None) -> None:
+    def change_password(self, password_hash: str | None) -> None:
+        """Invalidates every token issued for an older `credential`."""
         self.password_hash = password_hash
         self.credential += 1
 
@@ -304,7 +296,7 @@ class Account(AggregateRoot):
         self.is_banned = False
 
     @event(ApprovalRequested)
-    def _request_approval(self, welcome_points: int) -> None:
+    def request_approval(self, welcome_points: int) -> None:
         self.promised_points = welcome_points
 
     @event(Approved)
@@ -321,7 +313,7 @@ class Account(AggregateRoot):
         self.last_check_in = day
 
     @event(CheckInReset)
-    def _reset_check_in(self, reason: str | None) -> None:
+    def reset_check_in(self, reason: str | None) -> None:
         self.last_check_in = None
 
     @event(PointsHeld)
@@ -349,8 +341,36 @@ class Account(AggregateRoot):
         self.is_erased = True
 
 
+@dataclass(frozen=True)
+class PersonalData:
+    """The ids of an account's other streams; `images` contains deleted ones too.
+
+    `unfinished` is the number of images being drawn.
+    """
+
+    images: list[UUID]
+    likes: list[UUID]
+    favorites: list[UUID]
+    unfinished: int
+
+    def __len__(self) -> int:
+        """The number of streams to withdraw now."""
+        return len(self.images) + len(self.likes) + len(self.favorites)
+
+
 def require_account(account: Account | None) -> Account:
     """Return the account unless it is missing or erased. Raises `NotRegistered`."""
     if account is None or account.is_erased:
         raise NotRegistered
     return account
+
+
+def decide_on_account(change: Callable[[Account], object]) -> Callable[[Account | None], list[Account]]:
+    """The decision of a command that changes one account. It raises `NotRegistered`."""
+
+    def decide(found: Account | None) -> list[Account]:
+        account = require_account(found)
+        change(account)
+        return [account]
+
+    return decide

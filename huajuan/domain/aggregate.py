@@ -22,17 +22,17 @@ class Personal:
 PersonalText = Annotated[str, Personal]
 
 
-class Plain(str):
+class Unencrypted(str):
     """A personal text that was stored before its field was encrypted."""
 
     __slots__ = ()
 
 
-def were_plain(*fields: str) -> "staticmethod[[dict[str, Any]], None]":
+def mark_unencrypted(*fields: str) -> "staticmethod[[dict[str, Any]], None]":
     """Returns the upcast to the event version that encrypts these fields and changes nothing else."""
 
     def upcast(state: dict[str, Any]) -> None:
-        state.update({name: Plain(state[name]) for name in fields})
+        state.update({name: Unencrypted(state[name]) for name in fields})
 
     return staticmethod(upcast)
 
@@ -51,6 +51,7 @@ class EventMetadata:
 
 
 _metadata: ContextVar[EventMetadata] = ContextVar("event_metadata")
+_current = _metadata.get
 
 
 @contextmanager
@@ -61,22 +62,6 @@ def with_event_metadata(metadata: EventMetadata) -> Iterator[None]:
         yield
     finally:
         _metadata.reset(token)
-
-
-def _now() -> datetime:
-    return _metadata.get().at
-
-
-def _actor() -> UUID | None:
-    return _metadata.get().actor
-
-
-def _correlation_id() -> str | None:
-    return _metadata.get().correlation_id
-
-
-def _command_id() -> str | None:
-    return _metadata.get().command_id
 
 
 class AggregateRoot(Aggregate):
@@ -90,13 +75,13 @@ class AggregateRoot(Aggregate):
 
         subject = "originator_id"
 
-        actor: UUID | None = field(default_factory=_actor, kw_only=True)
-        correlation_id: str | None = field(default_factory=_correlation_id, kw_only=True)
-        command_id: str | None = field(default_factory=_command_id, kw_only=True)
+        actor: UUID | None = field(default_factory=lambda: _current().actor, kw_only=True)
+        correlation_id: str | None = field(default_factory=lambda: _current().correlation_id, kw_only=True)
+        command_id: str | None = field(default_factory=lambda: _current().command_id, kw_only=True)
 
         @staticmethod
         def create_timestamp() -> datetime:
-            return _now()
+            return _current().at
 
 
 class CreatedEvent(AggregateRoot.Event, Aggregate.Created):
@@ -109,7 +94,7 @@ class ReasonedEvent(AggregateRoot.Event):
     class_version = 2
     reason: PersonalText | None
 
-    upcast_v1_v2 = were_plain("reason")
+    upcast_v1_v2 = mark_unencrypted("reason")
 
 
 # The library copies an inherited `Created` into each subclass. That copy would have no topic.

@@ -1,35 +1,4 @@
-"""The business errors: each is a rule that a command would break. A refused command appends nothing.
-
-Refused
-├── NotRegistered
-├── WrongPassword
-├── AccountBanned
-├── AccountPending
-├── FormInvalid
-│   ├── UsernameMissing  UsernameInvalid  UsernameTaken
-│   ├── AvatarUrlInvalid
-│   ├── EmailMissing  EmailMalformed  EmailTaken
-│   ├── PasswordTooShort
-│   └── ServerAddressInvalid
-│       └── ServerAddressHasCredentials
-├── AlreadyCheckedIn
-├── NotEnoughPoints
-├── PointsInvalid
-├── BalanceOutOfRange
-├── ReasonInvalid
-│   └── ReasonMissing  ReasonTooLong  ReasonUnprintable
-├── AlreadyBanned  NotBanned
-├── NotPending
-├── NoPointsHeld
-├── ImageAlreadyFinished
-├── ImageNotFound
-├── AlreadyLiked  NotLiked
-├── AlreadyFavorite  NotFavorite
-├── AlreadyAdmin  NotAdmin
-├── LastAdmin
-├── ServerAlreadyAdded  ServerNotFound
-└── AlreadySkipped
-"""
+"""The business errors: each is a rule that a command would break. A refused command appends nothing."""
 
 
 class Refused(Exception):

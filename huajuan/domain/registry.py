@@ -4,10 +4,9 @@ from huajuan.domain.account import Account
 from huajuan.domain.admin import Admin
 from huajuan.domain.aggregate import AggregateRoot
 from huajuan.domain.email_claim import EmailClaim
-from huajuan.domain.favorite import Favorite
 from huajuan.domain.image import Image
 from huajuan.domain.inference_servers import InferenceServers
-from huajuan.domain.like import Like
+from huajuan.domain.like_and_favorite import Favorite, Like
 from huajuan.domain.read_table import ReadTable
 
 AGGREGATES: tuple[type[AggregateRoot], ...] = (

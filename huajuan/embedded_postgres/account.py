@@ -40,14 +40,10 @@ class SystemAccount:
 
     def succeeds(self, *command: str | Path) -> bool:
         """Whether the account can run the command, and it exits with 0."""
-        try:
-            return self._run(*command).returncode == 0
-        except OSError:
-            return False
-
-    def _run(self, *command: str | Path) -> "subprocess.CompletedProcess[bytes]":
-        arguments = self.process_arguments(Path("/"))
-        return subprocess.run(command, capture_output=True, check=False, timeout=COMMAND_SECONDS, **arguments)
+        arguments = self.process_arguments(Path("/")) | {"capture_output": True, "timeout": COMMAND_SECONDS}
+        with suppress(OSError):
+            return subprocess.run(command, check=False, **arguments).returncode == 0
+        return False
 
     def can_enter(self, folder: Path) -> bool:
         """Whether the account can pass through all folders down to this one."""
@@ -60,8 +56,7 @@ class SystemAccount:
 
 
 def choose_account(data: Path, on_status: Callable[[str], None]) -> SystemAccount:
-    """The current account; as root the owner of existing data, else the service account, which is added if
-    missing.
+    """The current account. As root: the owner of existing data, else the service account, which may be added.
 
     Calls `on_status` when it adds an account. Raises `EmbeddedPostgresError`.
     """
@@ -102,12 +97,10 @@ def _existing(name: str) -> pwd.struct_passwd | None:
 
 
 def _add_account(on_status: Callable[[str], None]) -> pwd.struct_passwd | None:
-    for command in _ADD_COMMANDS:
-        if shutil.which(command[0]):
-            on_status(
-                f"adding the system account {SERVICE_ACCOUNT!r}, because PostgreSQL refuses to run as root"
-            )
-            subprocess.run(command, capture_output=True, check=False, timeout=COMMAND_SECONDS)
-            if entry := _existing(SERVICE_ACCOUNT):
-                return entry
+    reason = "because PostgreSQL refuses to run as root"
+    for command in filter(lambda command: shutil.which(command[0]), _ADD_COMMANDS):
+        on_status(f"adding the system account {SERVICE_ACCOUNT!r}, {reason}")
+        subprocess.run(command, capture_output=True, check=False, timeout=COMMAND_SECONDS)
+        if entry := _existing(SERVICE_ACCOUNT):
+            return entry
     return None

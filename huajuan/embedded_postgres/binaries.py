@@ -31,18 +31,14 @@ def _candidates() -> Iterator[Path]:
         # An explicit folder is used, or is an error; there is no fallback.
         yield Path(os.path.expanduser(override)).absolute()
         return
-    yield from _in_wheels()
-    yield from sorted(_DEBIAN.glob("*/bin"), key=_debian_major, reverse=True)
-    if on_path := shutil.which("postgres"):
-        yield Path(os.path.realpath(on_path)).parent
-
-
-def _in_wheels() -> Iterator[Path]:
-    """Does not import the wheels: an import has the side effects of their own launchers."""
+    # The wheels are not imported: an import has the side effects of their own launchers.
     for module, folder in _WHEELS:
         spec = importlib.util.find_spec(module)
         if spec and spec.origin:
             yield Path(spec.origin).parent / folder / "bin"
+    yield from sorted(_DEBIAN.glob("*/bin"), key=_debian_major, reverse=True)
+    if on_path := shutil.which("postgres"):
+        yield Path(os.path.realpath(on_path)).parent
 
 
 def _debian_major(folder: Path) -> int:
@@ -70,7 +66,9 @@ def binaries_for(account: SystemAccount, root: Path) -> Path:
 
 
 def _copy_once(found: Path, root: Path) -> Path:
-    copy = root / f"programs-{_fingerprint(found)}"
+    status = (found / "postgres").stat()
+    text = f"{found} {status.st_size} {status.st_mtime_ns}"
+    copy = root / f"programs-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     if not copy.exists():
         for old in root.glob("programs-*"):
             shutil.rmtree(old)
@@ -78,12 +76,6 @@ def _copy_once(found: Path, root: Path) -> Path:
         _copy(found.parent, unfinished)
         unfinished.rename(copy)
     return copy / "wheel" / "install" / "bin"
-
-
-def _fingerprint(found: Path) -> str:
-    status = (found / "postgres").stat()
-    text = f"{found} {status.st_size} {status.st_mtime_ns}"
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _copy(install: Path, target: Path) -> None:

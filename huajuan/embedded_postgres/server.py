@@ -10,29 +10,10 @@ from typing import Self
 
 from psycopg.conninfo import make_conninfo
 
-from huajuan.embedded_postgres import data_folder
+from huajuan.embedded_postgres import folders, processes
 from huajuan.embedded_postgres.account import choose_account, own_name
 from huajuan.embedded_postgres.binaries import binaries_for, find_binaries, version_of
-from huajuan.embedded_postgres.folders import ensure_access, make_root, make_socket_folder, socket_folder
-from huajuan.embedded_postgres.launch import (
-    READY_SECONDS,
-    Log,
-    OnStatus,
-    launch,
-    poll,
-    reap,
-    stop_server,
-    wait_until_ready,
-)
-from huajuan.embedded_postgres.processes import (
-    EmbeddedPostgresError,
-    held,
-    open_lock,
-    read_pid_file,
-    serves,
-    share,
-    try_exclusive,
-)
+from huajuan.embedded_postgres.processes import READY_SECONDS, EmbeddedPostgresError, OnStatus, held
 
 # Another process may first create the database, or recover it.
 START_LOCK_SECONDS = 500
@@ -101,15 +82,15 @@ class EmbeddedPostgres:
 
     def dsn(self, database: str = "postgres") -> str:
         """A libpq connection string for a database, as the superuser of this server."""
-        entry = read_pid_file(self._pid_file)
+        entry = processes.read_pid_file(self._pid_file)
         folder = (entry and entry.socket_folder) or self._socket_folder
-        parts = {"host": str(folder), "port": PORT, "user": data_folder.SUPERUSER, "dbname": database}
+        parts = {"host": str(folder), "port": PORT, "user": folders.SUPERUSER, "dbname": database}
         return make_conninfo(**parts, **_LIBPQ_OVERRIDES)
 
     def running(self) -> int | None:
         """The pid of this folder's live server, started by any process."""
-        entry = read_pid_file(self._pid_file)
-        return entry.pid if entry and serves(entry.pid, self.data) else None
+        entry = processes.read_pid_file(self._pid_file)
+        return entry.pid if entry and processes.serves(entry.pid, self.data) else None
 
     def start(self) -> Self:
         """Creates the database if there is none, recovers it after a crash, or uses the running server.
@@ -120,8 +101,8 @@ class EmbeddedPostgres:
             # Fail before any folder is created.
             find_binaries()
             own_name()
-        make_root(self.root)
-        reap()
+        folders.make_root(self.root)
+        processes.reap()
         with held(self.root / "start.lock", START_LOCK_SECONDS):
             was_user = self._users_lock is not None
             self._join()
@@ -139,10 +120,16 @@ class EmbeddedPostgres:
             return
         try:
             with held(self.root / "start.lock", START_LOCK_SECONDS):
-                if try_exclusive(self._users_lock[0]):
-                    self._stop_server()
+                if processes.try_exclusive(self._users_lock[0]) and (pid := self.running()):
+                    processes.stop_server(pid, lambda: self.running() == pid, self._on_status)
+                    self._remove_temporary_folder()
         finally:
             self._leave()
+
+    def _remove_temporary_folder(self) -> None:
+        if self._socket_folder.parent != self.root:
+            with suppress(OSError):
+                self._socket_folder.rmdir()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -158,13 +145,13 @@ class EmbeddedPostgres:
 
     @cached_property
     def _socket_folder(self) -> Path:
-        return socket_folder(self.root, os.geteuid())
+        return folders.socket_folder(self.root, os.geteuid())
 
     def _join(self) -> None:
         """Takes the shared lock of all users, which the kernel releases even after kill -9."""
         if self._users_lock is None:
-            self._users_lock = (open_lock(self.root / "users.lock"), os.getpid())
-            share(self._users_lock[0])
+            self._users_lock = (processes.open_lock(self.root / "users.lock"), os.getpid())
+            processes.share(self._users_lock[0])
 
     def _leave(self) -> None:
         if self._users_lock:
@@ -173,13 +160,12 @@ class EmbeddedPostgres:
 
     def _wait_until_settled(self) -> bool:
         """Whether a server is running and ready; waits for one that is starting or stopping."""
-        for _ in poll(
-            READY_SECONDS, self._on_status, "waiting for the database that another process started"
-        ):
-            if self.running() is None:
+        activity = "waiting for the database that another process started"
+        for _ in processes.poll(READY_SECONDS, self._on_status, activity):
+            entry = processes.read_pid_file(self._pid_file)
+            if not entry or not processes.serves(entry.pid, self.data):
                 return False
-            entry = read_pid_file(self._pid_file)
-            if entry and entry.ready:
+            if entry.ready:
                 return True
         raise EmbeddedPostgresError(
             f"the server of {self.root} is neither ready nor stopped after {READY_SECONDS} s."
@@ -194,36 +180,25 @@ class EmbeddedPostgres:
 
     def _start_server(self) -> None:
         account = choose_account(self.data, self._on_status)
-        ensure_access(self.root, account)
+        folders.ensure_access(self.root, account)
         binaries = binaries_for(account, self.root)
         with held(self.root / "server.lock", ORPHAN_SECONDS) as lock:
             if not (self.data / "PG_VERSION").exists():
                 self._on_status("creating the database")
-                data_folder.create_data(self.data, binaries, account, durable=self._durable, lock=lock)
-            data_folder.check_version(self.data, binaries)
-            data_folder.claim_ownership(self.data, account)
-            make_socket_folder(self._socket_folder, account)
+                folders.create_data(self.data, binaries, account, durable=self._durable, lock=lock)
+            folders.check_version(self.data, binaries)
+            folders.claim_ownership(self.data, account)
+            folders.make_socket_folder(self._socket_folder, account)
             is_recovery = self._pid_file.exists()
             activity = "recovering the database after a crash" if is_recovery else "starting the database"
-            data_folder.remove_stale_lock_files(self.data, self._socket_folder)
+            folders.remove_stale_lock_files(self.data, self._socket_folder)
             self._on_status(activity)
-            log = Log(self.root / "postgres.log")
-            child = launch(
-                self._command(binaries), account, log, lock=lock, die_with_parent=self._die_with_parent
+            log, arguments = processes.Log(self.root / "postgres.log"), account.process_arguments(self.root)
+            child = processes.launch(
+                self._command(binaries), arguments, log, lock=lock, die_with_parent=self._die_with_parent
             )
-            wait_until_ready(child, self._pid_file, log, self._on_status, activity)
+            processes.wait_until_ready(child, self._pid_file, log, self._on_status, activity)
 
     def _command(self, binaries: Path) -> list[str | Path]:
         settings = [f"-c{name}={value}" for name, value in self._settings.items()]
         return [binaries / "postgres", "-D", self.data, "-k", self._socket_folder, "-p", PORT, *settings]
-
-    def _stop_server(self) -> None:
-        if pid := self.running():
-            stop_server(pid, lambda: self.running() == pid, self._on_status)
-            self._remove_socket_folder()
-
-    def _remove_socket_folder(self) -> None:
-        """Removes it if it is in the temporary folder."""
-        if self._socket_folder.parent != self.root:
-            with suppress(OSError):
-                self._socket_folder.rmdir()

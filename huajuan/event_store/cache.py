@@ -14,10 +14,10 @@ class AggregateCache:
     """Use a cached aggregate only while its lock is held: it may have events that are not appended yet."""
 
     def __init__(self, cached_max: int, lock_seconds_max: float) -> None:
+        self.lock_seconds_max = lock_seconds_max
+        self.locks: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
         self._cached_max = cached_max
-        self._lock_seconds_max = lock_seconds_max
         self._aggregates: OrderedDict[UUID, AggregateRoot] = OrderedDict()
-        self._locks: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
     def exclusive(self, ids: Iterable[UUID]) -> "_Exclusive":
         """Holds the locks of these aggregates. They are acquired in sorted order, which excludes deadlocks.
@@ -47,23 +47,6 @@ class AggregateCache:
     def drop_matching(self, matches: Callable[[AggregateRoot], bool]) -> None:
         self.drop([i for i, aggregate in self._aggregates.items() if matches(aggregate)])
 
-    async def lock(self, ids: Iterable[UUID], held: list[asyncio.Lock]) -> None:
-        """Adds each lock to `held` as soon as it is acquired."""
-        if all(i not in self._locks for i in ids):  # no lock is in use, so no timeout is needed
-            await self._acquire(ids, held)
-            return
-        try:
-            async with asyncio.timeout(self._lock_seconds_max):
-                await self._acquire(ids, held)
-        except TimeoutError:
-            raise DatabaseBusy from None
-
-    async def _acquire(self, ids: Iterable[UUID], held: list[asyncio.Lock]) -> None:
-        for i in ids:
-            lock = self._locks.setdefault(i, asyncio.Lock())
-            await lock.acquire()
-            held.append(lock)
-
 
 class _Exclusive:
     """The context manager of `AggregateCache.exclusive`. A class costs less than a generator here."""
@@ -77,10 +60,22 @@ class _Exclusive:
 
     async def __aenter__(self) -> None:
         try:
-            await self._cache.lock(self._ids, self._held)
-        except BaseException:
+            if any(i in self._cache.locks for i in self._ids):
+                async with asyncio.timeout(self._cache.lock_seconds_max):
+                    await self._acquire()
+            else:  # no lock is in use, and a timeout would cost time
+                await self._acquire()
+        except BaseException as error:
             self._release()
+            if isinstance(error, TimeoutError):
+                raise DatabaseBusy from None
             raise
+
+    async def _acquire(self) -> None:
+        for i in self._ids:
+            lock = self._cache.locks.setdefault(i, asyncio.Lock())
+            await lock.acquire()
+            self._held.append(lock)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, at: object) -> None:
         if kind is not None:

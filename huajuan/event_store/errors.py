@@ -1,16 +1,16 @@
-"""Errors of the event store. Those of the database are in `huajuan.postgres.errors`.
+"""Errors of the event store.
 
 DatabaseFailure
 ├── Conflict             optimistic concurrency: the stream has another version by now
 │   └── PersonErased     a personal field cannot be encrypted, because its person has no key
 ├── StreamBroken         events are missing in a stream
-├── DatabaseBusy
-└── DatabaseUnavailable
+├── DatabaseBusy         a bound was exceeded; nothing was written
+└── DatabaseUnavailable  Postgres did not answer in time; the outcome of a write is unknown
 """
 
-from huajuan.postgres.errors import DatabaseBusy as DatabaseBusy
-from huajuan.postgres.errors import DatabaseFailure as DatabaseFailure
-from huajuan.postgres.errors import DatabaseUnavailable as DatabaseUnavailable
+from huajuan.postgres.retry import DatabaseBusy as DatabaseBusy
+from huajuan.postgres.retry import DatabaseFailure as DatabaseFailure
+from huajuan.postgres.retry import DatabaseUnavailable as DatabaseUnavailable
 
 
 class Conflict(DatabaseFailure):

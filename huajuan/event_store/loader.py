@@ -1,20 +1,26 @@
-"""Loads aggregates: the newest snapshot, then the events after it."""
+"""Loads aggregates: the newest snapshot, then the events after it; writes snapshots in the background."""
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
+import psycopg
 import structlog
 from eventsourcing.domain import OriginatorVersionError
 from eventsourcing.persistence import StoredEvent
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from huajuan.domain.aggregate import AggregateRoot
-from huajuan.event_store.errors import StreamBroken
+from huajuan.event_store.errors import PersonErased, StreamBroken
 from huajuan.event_store.mapper import EventMapper
 from huajuan.event_store.personal_keys import KeyRing
+from huajuan.event_store.writer import EventStoreLimits
 from huajuan.postgres.statements import QueryBatcher
+from huajuan.runtime.periodic import periodic
 
 E = TypeVar("E", bound=AggregateRoot)
 
@@ -42,13 +48,27 @@ SELECT known.stream, e.originator_version, e.topic, e.state
                 WHERE k.originator_id = known.stream AND k.originator_version = known.version
                   AND position(known.event_time IN k.state) > 0) IS NULL) e
 """
-
-
+# The last event must be in the log with the same time: a failover may have lost it, or another one took its
+# version.
+_STORE_SNAPSHOT = """
+WITH older AS (
+    DELETE FROM log.huajuan_snapshots s WHERE s.originator_id = %(originator_id)s
+       AND (s.originator_version < %(originator_version)s
+            OR NOT EXISTS (SELECT FROM log.huajuan_events e WHERE e.originator_id = %(originator_id)s
+                              AND e.originator_version = s.originator_version)))
+INSERT INTO log.huajuan_snapshots (originator_id, originator_version, topic, state)
+SELECT %(originator_id)s, %(originator_version)s, %(topic)s, %(state)s
+ WHERE EXISTS (SELECT FROM log.huajuan_events e
+                WHERE e.originator_id = %(originator_id)s AND e.originator_version = %(originator_version)s
+                  AND position(%(event_time)s::bytea IN e.state) > 0)
+    ON CONFLICT (originator_id, originator_version)
+    DO UPDATE SET topic = EXCLUDED.topic, state = EXCLUDED.state
+"""
 _encode = msgspec.json.Encoder().encode
 _logger = structlog.get_logger(__name__)
 
 
-def timestamp_of(aggregate: AggregateRoot) -> bytes:
+def _event_time(aggregate: AggregateRoot) -> bytes:
     """The time of the last event as stored. Two events of one version never have the same time."""
     return _encode(aggregate.modified_on)
 
@@ -73,10 +93,7 @@ class Loader:
     async def update(
         self, streams: Iterable[Stream[Any]], known: dict[UUID, AggregateRoot]
     ) -> dict[UUID, int]:
-        """Adds to `known`, or updates in it, each stream that has events.
-
-        Returns the number of events by stream.
-        """
+        """Adds to `known`, or updates in it, each stream that has events. Returns the events of each."""
         wanted = {stream.id: stream for stream in streams}
         cold = [stream for stream in wanted.values() if stream.id not in known]
         await self._start_from_snapshots(cold, known)
@@ -85,8 +102,8 @@ class Loader:
     async def _start_from_snapshots(self, cold: list[Stream[Any]], known: dict[UUID, AggregateRoot]) -> None:
         topics = {s.id: t for s in cold if (t := getattr(s.kind.Snapshot, "TOPIC", None))}
         if topics:
-            columns = (list(topics), list(topics.values()))
-            for snapshot in await self._select(_SNAPSHOTS, columns):
+            rows = await self._reads.run(_SNAPSHOTS, (list(topics), list(topics.values())))
+            for snapshot in await self._decode(rows):
                 if snapshot.state is not None:  # the snapshot of an erased person cannot be decrypted
                     known[snapshot.originator_id] = snapshot.mutate(None)
 
@@ -94,25 +111,22 @@ class Loader:
         added, trusted = dict.fromkeys(ids, 0), set[UUID]()
         while True:
             versions = [known[i].version if i in known else 0 for i in ids]
-            timestamps = [timestamp_of(known[i]) if i in known and i not in trusted else b"" for i in ids]
-            rows = await self._reads.run(_EVENTS, (ids, versions, timestamps, self._page_events_max))
+            times = [_event_time(known[i]) if i in known and i not in trusted else b"" for i in ids]
+            rows = await self._reads.run(_EVENTS, (ids, versions, times, self._page_events_max))
             lost = {stream for stream, _, topic, _ in rows if topic is None}
             if lost:
                 _logger.warning("cached states ahead of the log are dropped", streams=len(lost))
                 for stream in lost:
                     known.pop(stream, None)
             trusted |= lost
-            page = await self._events(row for row in rows if row[0] not in lost)
+            page = await self._decode(row for row in rows if row[0] not in lost)
             for event in page:
                 known[event.originator_id] = _apply(known.get(event.originator_id), event)
                 added[event.originator_id] += 1
             if len(page) < self._page_events_max and not lost:
                 return added
 
-    async def _select(self, query: bytes, columns: Sequence[Any]) -> list[Any]:
-        return await self._events(await self._reads.run(query, columns))
-
-    async def _events(self, found: Iterable[tuple[Any, ...]]) -> list[Any]:
+    async def _decode(self, found: Iterable[tuple[Any, ...]]) -> list[Any]:
         rows = [StoredEvent(*row) for row in found]
         await self._keys.load(self._mapper.subjects(rows))
         return [self._mapper.to_domain_event(row) for row in rows]
@@ -131,3 +145,56 @@ def _apply(aggregate: AggregateRoot | None, event: Any) -> Any:
             "stream has a gap", stream=stream, version=found, expected=expected, find_with="huajuan verify"
         )
         raise StreamBroken(stream) from error
+
+
+class Snapshots:
+    """The queue is bounded and drops the oldest snapshot: a lost one only costs loading time."""
+
+    def __init__(self, pool: AsyncConnectionPool, mapper: EventMapper, limits: EventStoreLimits) -> None:
+        self._pool = pool
+        self._mapper = mapper
+        self._limits = limits
+        self._waiting: OrderedDict[UUID, tuple[StoredEvent, bytes]] = OrderedDict()
+        self._wake = asyncio.Event()
+
+    def after_append(self, aggregate: AggregateRoot, events: int) -> None:
+        """Takes a snapshot where these events crossed a multiple of the interval. Call it after a commit."""
+        every = self._limits.snapshot_every_events
+        if aggregate.version // every > (aggregate.version - events) // every:
+            self._enqueue(aggregate)
+
+    def after_load(self, aggregate: AggregateRoot, events: int) -> None:
+        """Takes a snapshot where a load had to read many events."""
+        if events >= self._limits.snapshot_after_events_read:
+            self._enqueue(aggregate)
+
+    def _enqueue(self, aggregate: AggregateRoot) -> None:
+        if not hasattr(aggregate.Snapshot, "TOPIC"):
+            return
+        try:
+            row = self._mapper.to_stored_event(aggregate.Snapshot.take(aggregate))
+        except PersonErased:
+            return
+        except Exception as error:  # noqa: BLE001  the events are committed; often the key is not cached
+            _logger.warning("snapshot not stored", error=type(error).__name__)
+            return
+        self._waiting[aggregate.id] = row, _event_time(aggregate)
+        self._waiting.move_to_end(aggregate.id)
+        while len(self._waiting) > self._limits.snapshots_waiting_max:
+            self._waiting.popitem(last=False)
+        self._wake.set()
+
+    async def run(self) -> None:
+        await periodic("snapshots", self.write_waiting, 0, trigger=self._wake)
+
+    async def write_waiting(self) -> None:
+        while self._waiting:
+            _, (row, event_time) = self._waiting.popitem(last=False)
+            try:
+                async with self._pool.connection() as connection:
+                    await connection.execute(_STORE_SNAPSHOT, {**vars(row), "event_time": event_time})
+            except (psycopg.Error, PoolTimeout) as error:
+                _logger.warning("snapshot not stored", error=type(error).__name__)
+
+    def clear(self) -> None:
+        self._waiting.clear()

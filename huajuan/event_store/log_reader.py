@@ -1,25 +1,18 @@
-"""Reads the log: pages in order, single streams, events by position, accounts that ever were admins."""
+"""Reads the log: single streams, events by position, accounts that ever were admins."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import psycopg
 from eventsourcing.persistence import StoredEvent
-from psycopg import AsyncConnection, AsyncCursor
 
-from huajuan.event_store.event_clock import EventClock
 from huajuan.event_store.mapper import EventMapper
 from huajuan.event_store.personal_keys import KeyRing
 from huajuan.postgres.connect import connect
-from huajuan.postgres.errors import OUTAGES, DatabaseBusy, DatabaseUnavailable
+from huajuan.postgres.retry import failures_mapped
 from huajuan.postgres.statements import Statements
 
-_PAGE = """
-SELECT originator_id, originator_version, topic, state, notification_id
-  FROM log.huajuan_events WHERE notification_id > %b ORDER BY notification_id LIMIT %b
-"""
 # The sum keeps the planner from the index on positions, which would scan the whole log behind one position.
 _AFTER = """
 SELECT e.originator_id, e.originator_version, e.topic, e.state, e.notification_id
@@ -66,55 +59,8 @@ class RecordedEvent(NamedTuple):
     event: Any
 
 
-class LogReader:
-    """Reads pages of the log.
-
-    Positions have no gaps and appear in commit order, so a reader misses no event.
-    """
-
-    def __init__(self, mapper: EventMapper, keys: KeyRing, clock: EventClock | None = None) -> None:
-        self._mapper = mapper
-        self._keys = keys
-        self._clock = clock
-
-    async def select_page(self, connection: AsyncConnection, after: int, events_max: int) -> AsyncCursor:
-        """Sends the query of the next page. In a pipeline the rows are available later."""
-        return await connection.execute(_PAGE, (after, events_max), prepare=True, binary=True)
-
-    async def rows(self, connection: AsyncConnection, after: int, events_max: int) -> Rows:
-        return await (await self.select_page(connection, after, events_max)).fetchall()
-
-    async def decode(
-        self,
-        connection: AsyncConnection,
-        rows: Rows,
-        topics: frozenset[str],
-        left_out: frozenset[int] = frozenset(),
-    ) -> list[RecordedEvent]:
-        """Decodes the rows of these topics, except those at the positions `left_out`.
-
-        The other rows are not decoded, because a newer program may have written them. Their event is `None`.
-        """
-        wanted = (row for row in rows if row[2] in topics and row[4] not in left_out)
-        stored = [(row[4], StoredEvent(*row[:4])) for row in wanted]
-        await self._keys.load(self._mapper.subjects(event for _, event in stored), connection)
-        to_event = self._mapper.to_domain_event
-        read = [RecordedEvent(position, to_event(event)) for position, event in stored]
-        if self._clock:
-            self._clock.observe(recorded.event.timestamp for recorded in read)
-        return read if len(read) == len(rows) else _with_gaps(read, [row[4] for row in rows])
-
-
-def _with_gaps(read: list[RecordedEvent], positions: list[int]) -> list[RecordedEvent]:
-    known = {recorded.position: recorded for recorded in read}
-    return [known.get(position, RecordedEvent(position, None)) for position in positions]
-
-
 class StreamReader:
-    """Reads single streams and events.
-
-    Holds no connection between two calls. Raises `DatabaseUnavailable`.
-    """
+    """Reads single streams and events, in one query a call. Raises `DatabaseUnavailable`."""
 
     def __init__(self, statements: Statements, mapper: EventMapper, keys: KeyRing) -> None:
         self._statements = statements
@@ -157,20 +103,11 @@ async def locked_admin_ids(dsn: str, seconds_max: float) -> AsyncIterator[list[U
     Raises `DatabaseBusy` where the lock was not acquired in time, and `DatabaseUnavailable`.
     """
     timeout = f"SET statement_timeout = {round(seconds_max * 1000)}"
-    try:
+    with failures_mapped():
         connection = await connect(dsn, 2 * seconds_max, timeout, _ADMINS_LOCK)
-    except OUTAGES as error:
-        raise _as_failure(error) from error
     try:
-        try:
+        with failures_mapped():
             accounts = [row[0] for row in await (await connection.execute(_EVER_ADMINS)).fetchall()]
-        except OUTAGES as error:
-            raise _as_failure(error) from error
         yield accounts
     finally:
-        # The lock ends with the connection.
-        await connection.close()
-
-
-def _as_failure(error: Exception) -> DatabaseBusy | DatabaseUnavailable:
-    return DatabaseBusy() if isinstance(error, psycopg.errors.QueryCanceled) else DatabaseUnavailable()
+        await connection.close()  # and with it the lock ends

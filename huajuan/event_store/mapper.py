@@ -1,10 +1,7 @@
-"""Encodes events as rows of the log and decodes them:
-
-JSON, upcasts of older versions, encrypted personal fields.
-"""
+"""Encodes events as rows of the log and decodes them: JSON, upcasts, encrypted personal fields."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, NotRequired, Protocol, TypedDict, get_args, get_origin, get_type_hints
 from uuid import UUID
 
@@ -15,7 +12,7 @@ from eventsourcing.persistence import Mapper, StoredEvent
 from eventsourcing.utils import get_topic, resolve_topic
 
 import huajuan.domain.registry  # noqa: F401  registers the class of each topic
-from huajuan.domain.aggregate import Personal, Plain
+from huajuan.domain.aggregate import Personal, Unencrypted
 from huajuan.event_store.errors import PersonErased, Unstorable
 from huajuan.event_store.personal_keys import associated_data, decrypt_field, encrypt_field
 
@@ -30,13 +27,6 @@ class Keys(Protocol):
     """The personal keys in memory: `None` for an erased person."""
 
     def __getitem__(self, subject: UUID, /) -> AESGCM | None: ...
-
-
-class _Version(msgspec.Struct):
-    class_version: int = 1
-
-
-_version_of = msgspec.json.Decoder(_Version).decode
 
 
 class EventSpec:
@@ -69,14 +59,12 @@ def _is_personal(hint: Any) -> bool:
 
 
 def _stored_type(name: str, hints: Mapping[str, Any], fields: Mapping[str, "dataclasses.Field[Any]"]) -> Any:
-    types: dict[str, Any] = {
-        n: NotRequired[hints[n]] if _has_default(f) else hints[n] for n, f in fields.items()
-    }
-    return TypedDict(name, types | {"class_version": NotRequired[int]})  # type: ignore[operator]
-
-
-def _has_default(field: "dataclasses.Field[Any]") -> bool:
-    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+    """The type of the stored JSON: a field with a default may be absent."""
+    types: dict[str, Any] = {"class_version": NotRequired[int]}
+    for n, f in fields.items():
+        has_default = not (f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING)
+        types[n] = NotRequired[hints[n]] if has_default else hints[n]
+    return TypedDict(name, types)  # type: ignore[operator]
 
 
 def _subject_reader(subject: str) -> Callable[[StoredEvent], UUID]:
@@ -113,23 +101,13 @@ class EventMapper(Mapper[UUID]):
         return StoredEvent(stream, version, spec.topic, _encode(state))
 
     def to_domain_event(self, stored_event: StoredEvent) -> Any:
-        stream: UUID = stored_event.originator_id  # type: ignore[assignment]
-        version, topic = stored_event.originator_version, stored_event.topic
-        spec, state = self.decode(stream, version, topic, stored_event.state)
-        return self.make(spec, state)
-
-    def decode(self, stream: UUID, version: int, topic: str, raw: bytes) -> tuple[EventSpec, dict[str, Any]]:
-        """The event's fields. Personal fields are still encrypted."""
-        spec = self._by_topic.get(topic) or self._spec(resolve_topic(topic))
-        state = spec.decode(raw) if spec.version == 1 else _decode(spec, raw)
-        state["originator_id"], state["originator_version"] = stream, version
+        spec = self._spec_of_topic(stored_event.topic)
+        state = spec.decode(stored_event.state) if spec.version == 1 else _upcast(spec, stored_event.state)
+        state["originator_id"] = stored_event.originator_id
+        state["originator_version"] = stored_event.originator_version
         # An event that lacks such a field is older than the field: its value is unknown.
         for name in spec.unknown_when_absent:
             state.setdefault(name, None)
-        return spec, state
-
-    def make(self, spec: EventSpec, state: dict[str, Any]) -> Any:
-        """The event with its personal fields decrypted. The event takes over the dictionary `state`."""
         if spec.personal:
             self._decrypt(spec, state)
         event = object.__new__(spec.cls)
@@ -160,7 +138,7 @@ class EventMapper(Mapper[UUID]):
             value = state.get(name)
             if value is None or key is None:
                 state[name] = None
-            elif type(value) is Plain:
+            elif type(value) is Unencrypted:
                 state[name] = str(value)
             else:
                 data = associated_data(state["originator_id"], state["originator_version"], name)
@@ -184,25 +162,18 @@ def _is_storable(name: str, value: Any) -> bool:
     return type(value) is not str or "\0" not in value
 
 
-def _decode(spec: EventSpec, raw: bytes) -> dict[str, Any]:
-    if spec.version == 1:
-        return spec.decode(raw)
-    state = (
-        spec.decode(raw)
-        if raw.endswith(spec.newest_suffix)
-        else _upcast(spec, _version_of(raw).class_version, raw)
-    )
+def _upcast(spec: EventSpec, raw: bytes) -> dict[str, Any]:
+    """Applies the upcasts to the plain JSON values, then converts them to the types of the current fields."""
+    if raw.endswith(spec.newest_suffix):
+        state = spec.decode(raw)
+    else:
+        plain = msgspec.json.decode(raw, type=dict[str, Any])
+        stored = msgspec.convert(plain.get("class_version", 1), int)
+        for version in range(stored, spec.version):
+            getattr(spec.cls, f"upcast_v{version}_v{version + 1}")(plain)
+        state = msgspec.convert(plain, spec.type)
     state.pop("class_version", None)
     return state
-
-
-def _upcast(spec: EventSpec, stored: int, raw: bytes) -> dict[str, Any]:
-    """Applies the upcasts to the plain JSON values, then converts them to the types of the current fields."""
-    state = msgspec.json.decode(raw)
-    for version in range(stored, spec.version):
-        getattr(spec.cls, f"upcast_v{version}_v{version + 1}")(state)
-    state.pop("class_version", None)
-    return msgspec.convert(state, spec.type)  # type: ignore[no-any-return]
 
 
 class StructDecoder:
@@ -228,13 +199,10 @@ class StructDecoder:
 
 
 def _struct(spec: EventSpec) -> type[msgspec.Struct]:
-    fields = [("originator_id", UUID | None, None), ("originator_version", int, 0), *_stored_fields(spec)]
-    return msgspec.defstruct(spec.cls.__name__, fields, gc=False, kw_only=True)
-
-
-def _stored_fields(spec: EventSpec) -> Iterator[tuple[str, Any] | tuple[str, Any, Any]]:
+    fields: list[Any] = [("originator_id", UUID | None, None), ("originator_version", int, 0)]
     for name, hint in get_type_hints(spec.type).items():
         if name in spec.type.__required_keys__:
-            yield name, hint
+            fields.append((name, hint))
         elif name != "class_version":
-            yield name, hint, None if name in spec.unknown_when_absent else getattr(spec.cls, name)
+            fields.append((name, hint, None if name in spec.unknown_when_absent else getattr(spec.cls, name)))
+    return msgspec.defstruct(spec.cls.__name__, fields, gc=False, kw_only=True)

@@ -1,7 +1,4 @@
-"""The personal keys: made once per account, cached, deleted by erasure.
-
-Encrypts personal fields with them.
-"""
+"""The personal keys: made once per account, cached, deleted by erasure; they encrypt personal fields."""
 
 import os
 from binascii import a2b_base64, b2a_base64
@@ -13,9 +10,8 @@ from uuid import UUID
 import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 
-from huajuan.postgres.retry import retry_query
+from huajuan.postgres.statements import Statements
 
 NONCE_BYTES = 12
 # Replaces a text that cannot be decrypted any more.
@@ -27,9 +23,8 @@ _INSERT = "INSERT INTO operations.personal_keys (subject_id, key) VALUES (%b, %b
 class KeyRing:
     """Call `load` first, then read `[subject]`: an AES key, or `None` for an erased person."""
 
-    def __init__(self, pool: AsyncConnectionPool, cached_max: int, outage_seconds_max: float) -> None:
-        self._pool = pool
-        self._outage_seconds_max = outage_seconds_max
+    def __init__(self, statements: Statements, cached_max: int) -> None:
+        self._statements = statements
         self._cached_max = cached_max
         self._keys: OrderedDict[UUID, AESGCM | None] = OrderedDict()
 
@@ -44,15 +39,15 @@ class KeyRing:
         """
         wanted = list(set(subjects))
         if missing := self._missing(wanted):
-            await self._get(missing, connection)
-        # Other tasks may have evicted some of the rest meanwhile. Keys that are fetched at once are kept
-        # together.
-        if missing and self._missing(wanted):
-            await self._get(wanted, connection)
+            await self._fetch(missing, connection)
+            # Other tasks may have evicted some of the rest meanwhile. Keys that are fetched at once are kept
+            # together.
+            if self._missing(wanted):
+                await self._fetch(wanted, connection)
 
     async def make(self, subject: UUID) -> None:
         """Inserts a key for a new account. An existing key or the row of an erased person is not changed."""
-        await retry_query(lambda: self._insert(subject), self._outage_seconds_max)
+        await self._statements.run(_INSERT, (subject, AESGCM.generate_key(256)))
         self._keys.pop(subject, None)
         await self.load([subject])
 
@@ -63,41 +58,25 @@ class KeyRing:
     def clear(self) -> None:
         self._keys.clear()
 
-    async def _get(self, wanted: list[UUID], connection: AsyncConnection | None) -> None:
-        if connection:
-            self._add(wanted, await self._fetch(connection, wanted))
-        else:
-            fetched = retry_query(lambda: self._fetch_with_pool(wanted), self._outage_seconds_max)
-            self._add(wanted, await fetched)
-
     def _missing(self, subjects: list[UUID]) -> list[UUID]:
-        missing = []
-        for subject in subjects:
-            if subject in self._keys:
-                self._keys.move_to_end(subject)
-            else:
-                missing.append(subject)
-        return missing
+        for known in self._keys.keys() & subjects:
+            self._keys.move_to_end(known)
+        return [subject for subject in subjects if subject not in self._keys]
 
-    async def _insert(self, subject: UUID) -> None:
-        async with self._pool.connection() as connection:
-            await connection.execute(_INSERT, (subject, AESGCM.generate_key(256)))
-
-    def _add(self, wanted: list[UUID], found: dict[UUID, AESGCM | None]) -> None:
+    async def _fetch(self, wanted: list[UUID], connection: AsyncConnection | None) -> None:
         """Exceeds the bound only while more keys than that are wanted at once."""
+        if connection:
+            cursor = await connection.execute(_SELECT, (wanted,), prepare=True, binary=True)
+            rows = await cursor.fetchall()
+        else:
+            rows = await self._statements.run(_SELECT, (wanted,))
+        found: dict[UUID, bytes | None] = dict(rows)
         for subject in wanted:
-            self._keys.setdefault(subject, found.get(subject))
+            key = found.get(subject)
+            self._keys.setdefault(subject, AESGCM(key) if key else None)
             self._keys.move_to_end(subject)
         while len(self._keys) > max(self._cached_max, len(wanted)):
             self._keys.popitem(last=False)
-
-    async def _fetch_with_pool(self, subjects: list[UUID]) -> dict[UUID, AESGCM | None]:
-        async with self._pool.connection() as connection:
-            return await self._fetch(connection, subjects)
-
-    async def _fetch(self, connection: AsyncConnection, subjects: list[UUID]) -> dict[UUID, AESGCM | None]:
-        cursor = await connection.execute(_SELECT, (subjects,), prepare=True, binary=True)
-        return {subject: key and AESGCM(key) for subject, key in await cursor.fetchall()}
 
 
 def encrypt_field(key: AESGCM, data: bytes, value: Any) -> str:

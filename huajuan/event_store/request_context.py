@@ -1,20 +1,17 @@
 """The request context that is written into events, and the detection of commands that already ran."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any
 from uuid import UUID, uuid4
 
-from psycopg_pool import AsyncConnectionPool
-
-from huajuan.postgres.retry import retry_query
+from huajuan.postgres.statements import Statements
 
 # Events that an older program appended carry the id at the end of `correlation_id`, followed by the quotation
 # mark that ends the JSON string. A text cannot imitate it: a quotation mark in a text is escaped.
-_FIND_CHANGE = b"""
+_FIND_CHANGE = """
 SELECT e.originator_id, max(e.notification_id) FROM log.huajuan_events e
  WHERE e.originator_id = ANY(%(streams)s) AND e.notification_id > %(since)s
    AND (convert_from(e.state, 'UTF8')::json ->> 'command_id' = %(command_id)s
@@ -24,8 +21,7 @@ SELECT e.originator_id, max(e.notification_id) FROM log.huajuan_events e
 
 
 class IdempotentCommand:
-    """A command that may be executed again. Each of its changes has an id, so that a repetition finds the
-    first one.
+    """A command that may run again. Each of its changes has an id, so that a repetition finds the first one.
 
     `since` is a position of the log before the first execution. Changes are numbered in the order of the
     code, which is the same in each execution.
@@ -104,29 +100,15 @@ def new_id(purpose: str) -> UUID:
     return command.derive_id(purpose) if command else uuid4()
 
 
-class CommandDedup:
-    """Finds the changes that an earlier execution of a command has appended."""
-
-    def __init__(self, pool: AsyncConnectionPool, outage_seconds_max: float) -> None:
-        self._pool = pool
-        self._outage_seconds_max = outage_seconds_max
-
-    async def find_change(self, command: IdempotentCommand, streams: Iterable[UUID]) -> dict[UUID, int]:
-        """The last position of the command's next change, by stream. Empty where it was not made yet.
-
-        Raises `DatabaseUnavailable`.
-        """
-        change_id = command.change_id
-        values = {
-            "streams": list(streams),
-            "since": command.since,
-            "command_id": change_id,
-            "suffix": f'#{change_id}"'.encode(),
-        }
-        return dict(await retry_query(lambda: self._execute(values), self._outage_seconds_max))
-
-    async def _execute(self, values: Mapping[str, Any]) -> list[Any]:
-        async with self._pool.connection() as connection:
-            # Never prepared: the better index depends on how far `since` is behind the end of the log.
-            cursor = await connection.execute(_FIND_CHANGE, values, prepare=False, binary=True)
-            return await cursor.fetchall()
+async def find_change(
+    statements: Statements, command: IdempotentCommand, streams: Iterable[UUID]
+) -> dict[UUID, int]:
+    """The last position of the command's next change, by stream. Empty where it was not made yet."""
+    values = {
+        "streams": list(streams),
+        "since": command.since,
+        "command_id": command.change_id,
+        "suffix": f'#{command.change_id}"'.encode(),
+    }
+    # Never prepared: the better index depends on how far `since` is behind the end of the log.
+    return dict(await statements.run(_FIND_CHANGE, values, prepare=False))

@@ -5,6 +5,7 @@ import os
 import time
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import msgspec
 import psycopg
@@ -61,20 +62,6 @@ class SchemaUnusable(Exception):
     """This program must not use or upgrade the schema. The message has one line."""
 
 
-class SchemaTooNew(SchemaUnusable):
-    """A newer program has created a schema that this program must not use."""
-
-
-class OlderServerRunning(SchemaUnusable):
-    """A server of an older program must be stopped before this program upgrades the schema."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"the server {name} of an older version is connected to the database: stop all servers of the "
-            "older version before the start of this one, which upgrades the database"
-        )
-
-
 class InstalledSchema(msgspec.Struct, frozen=True):
     """The schema of a database. `minimum_program` is the lowest program number that may use it."""
 
@@ -86,9 +73,8 @@ class InstalledSchema(msgspec.Struct, frozen=True):
 def create_schema(dsn: str, number: int = SCHEMA_NUMBER, minimum_program: int = MINIMUM_PROGRAM) -> None:
     """Creates or upgrades the schema. Any number of processes may call this at once.
 
-    A schema with a higher number is not changed. Raises `SchemaTooNew` where it does not allow this program,
-    and `OlderServerRunning` where an upgrade that older programs cannot use is due while one of them is
-    connected.
+    A schema with a higher number is not changed. Raises `SchemaUnusable` where it does not allow this
+    program, or where a server is connected that could not use the upgraded schema.
     """
     with connect_blocking(dsn) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (_SCHEMA_LOCK,))
@@ -98,7 +84,7 @@ def create_schema(dsn: str, number: int = SCHEMA_NUMBER, minimum_program: int = 
                 _refuse_beside_older_server(connection)
             _make(connection, dsn, number, minimum_program)
         elif made.minimum_program > number:
-            raise SchemaTooNew(
+            raise SchemaUnusable(
                 f"the schema has the number {made.number} and needs a program of number "
                 f"{made.minimum_program} or higher, this one is {number}: start the newer program"
             )
@@ -106,14 +92,18 @@ def create_schema(dsn: str, number: int = SCHEMA_NUMBER, minimum_program: int = 
 
 def installed_schema(connection: psycopg.Connection) -> InstalledSchema | None:
     """None where there is no schema yet. The number of a schema from before numbers is 0."""
-    exists = connection.execute("SELECT to_regclass('operations.installation') IS NOT NULL").fetchone()
-    row = connection.execute(_MADE).fetchone() if exists and exists[0] else None
+    row = _first_row(connection, "operations.installation", _MADE)
     return InstalledSchema(*row) if row else None
 
 
+def _first_row(connection: psycopg.Connection, table: str, query: str) -> tuple[Any, ...] | None:
+    """`None` also where the table does not exist."""
+    ((exists,),) = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchall()
+    return connection.execute(query.encode()).fetchone() if exists else None
+
+
 def _own_statements() -> str:
-    folder = files("huajuan")
-    return "\n".join(folder.joinpath(name).read_text("utf-8") for name in _FILES)
+    return "\n".join(files("huajuan").joinpath(name).read_text("utf-8") for name in _FILES)
 
 
 @cache
@@ -127,15 +117,16 @@ def _refuse_beside_older_server(connection: psycopg.Connection) -> None:
     deadline = time.monotonic() + _OLDER_LEASE_SECONDS_MAX
     while name := _running_server(connection):
         if name.startswith(_SERVING) or time.monotonic() > deadline:
-            raise OlderServerRunning(name.split()[-1])
+            raise SchemaUnusable(
+                f"the server {name.split()[-1]} of an older version is connected to the database: stop all "
+                "servers of the older version before the start of this one, which upgrades the database"
+            )
         time.sleep(_POLL_SECONDS)
 
 
 def _running_server(connection: psycopg.Connection) -> str | None:
-    if row := connection.execute(_CONNECTED_SERVER).fetchone():
-        return str(row[0])
-    exists = connection.execute("SELECT to_regclass('operations.servers') IS NOT NULL").fetchone()
-    row = connection.execute(_LIVE_SERVER).fetchone() if exists and exists[0] else None
+    connected = connection.execute(_CONNECTED_SERVER).fetchone()
+    row = connected or _first_row(connection, "operations.servers", _LIVE_SERVER)
     return str(row[0]) if row else None
 
 
@@ -158,14 +149,9 @@ class _Datastore(PostgresDatastore):
         self.pool = ConnectionPool[psycopg.Connection[DictRow]](
             dsn,
             connection_class=psycopg.Connection[DictRow],
-            kwargs={"row_factory": dict_row, **PARAMETERS},
+            kwargs={"autocommit": True, "row_factory": dict_row, **PARAMETERS},
             min_size=1,
             max_size=2,
             open=False,
-            configure=_configure,
+            configure=prepare_blocking,
         )
-
-
-def _configure(connection: psycopg.Connection[DictRow]) -> None:
-    connection.autocommit = True
-    prepare_blocking(connection)

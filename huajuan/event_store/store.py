@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import structlog
@@ -16,23 +16,19 @@ from huajuan.domain.refusals import Refused
 from huajuan.event_store.cache import AggregateCache
 from huajuan.event_store.errors import Conflict
 from huajuan.event_store.event_clock import EventClock
-from huajuan.event_store.loader import Loader, Stream
+from huajuan.event_store.loader import Loader, Snapshots, Stream
 from huajuan.event_store.log_reader import StreamReader
 from huajuan.event_store.mapper import EventMapper
 from huajuan.event_store.personal_keys import KeyRing
-from huajuan.event_store.request_context import CommandDedup, IdempotentCommand, current_context
-from huajuan.event_store.snapshots import Snapshots
+from huajuan.event_store.request_context import IdempotentCommand, current_context, find_change
 from huajuan.event_store.stream_ids import StreamIds, load_stream_ids
-from huajuan.event_store.write_health import WriteHealth
-from huajuan.event_store.writer import EventStoreLimits, Writer
+from huajuan.event_store.writer import EventStoreLimits, WriteHealth, Writer
 from huajuan.postgres.retry import retry_query
 from huajuan.postgres.statements import QueryBatcher, Statements
 from huajuan.postgres.timelines import Timelines
 from huajuan.runtime.periodic import cancel_tasks, periodic
 
 A = TypeVar("A", bound=AggregateRoot)
-B = TypeVar("B", bound=AggregateRoot)
-C = TypeVar("C", bound=AggregateRoot)
 Saved = Iterable[AggregateRoot]
 Streams = Sequence[Stream[Any]]
 READ_HEAD_SECONDS_MIN = 0.1
@@ -75,17 +71,16 @@ class EventStore:
         self.event_clock = EventClock(limits.clock_behind_seconds_max, lambda: self.clock())
         self.stream_ids: StreamIds
         self.on_appended: list[Callable[[int], None]] = []
-        self.keys = KeyRing(pool, limits.keys_cached_max, limits.reconnect_seconds_max)
-        self.mapper = EventMapper(keys=self.keys)
         self.reads = QueryBatcher(pool)
-        statements = Statements(pool, limits.reconnect_seconds_max, self.reads)
-        self.streams = StreamReader(statements, self.mapper, self.keys)
+        self._statements = Statements(pool, limits.reconnect_seconds_max, self.reads)
+        self.keys = KeyRing(self._statements, limits.keys_cached_max)
+        self.mapper = EventMapper(keys=self.keys)
+        self.streams = StreamReader(self._statements, self.mapper, self.keys)
         self.write_health = WriteHealth()
         self._limits = limits
         self._pool = pool
         self._timelines = timelines or Timelines()
         self._timelines.on_change.append(self.drop_all)
-        self._dedup = CommandDedup(pool, limits.reconnect_seconds_max)
         self._writer = Writer(dsn, limits, self._notify_appended, self.write_health, self._timelines)
         self._cache = AggregateCache(limits.aggregates_cached_max, limits.lock_seconds_max)
         self._loader = Loader(self.reads, self.mapper, self.keys, limits.page_events_max)
@@ -124,27 +119,6 @@ class EventStore:
             await self._load([Stream(kind, stream)], known)
             return known.get(stream)
 
-    @overload
-    async def change(self, decide: Callable[[A | None], Saved], a: Stream[A], /) -> ChangeResult: ...
-    @overload
-    async def change(
-        self, decide: Callable[[A | None, B | None], Saved], a: Stream[A], b: Stream[B], /
-    ) -> ChangeResult: ...
-    @overload
-    async def change(
-        self,
-        decide: Callable[[A | None, B | None, C | None], Saved],
-        a: Stream[A],
-        b: Stream[B],
-        c: Stream[C],
-        /,
-    ) -> ChangeResult: ...
-    @overload
-    async def change(
-        self, decide: Callable[[A | None, B | None], Saved], a: Stream[A], /, *, read_only: Stream[B]
-    ) -> ChangeResult: ...
-    @overload
-    async def change(self, decide: Callable[..., Saved], /, *streams: Stream[Any]) -> ChangeResult: ...
     async def change(
         self, decide: Callable[..., Saved], /, *streams: Stream[Any], read_only: Stream[Any] | None = None
     ) -> ChangeResult:
@@ -159,8 +133,18 @@ class EventStore:
 
         Raises the errors of `decide`, and `DatabaseFailure`.
         """
-        async with self._cache.exclusive([stream.id for stream in streams]):
-            decided = await self._change(decide, streams, [read_only] if read_only else [])
+        ids, decided = [stream.id for stream in streams], None
+        async with self._cache.exclusive(ids):
+            give_up_at = asyncio.get_running_loop().time() + self._limits.conflict_seconds_max
+            while decided is None:
+                try:
+                    decided = await self._decide_and_append(decide, streams, [read_only] if read_only else [])
+                except Conflict:
+                    # A process with a warm cache may win many times in a row over one that must load, so
+                    # the time is bounded and not the number of tries.
+                    self._cache.drop(ids)
+                    if asyncio.get_running_loop().time() > give_up_at:
+                        raise
         if command := current_context().command:
             command.count_change()
         return decided
@@ -193,55 +177,44 @@ class EventStore:
         self._snapshots.clear()
         self._cache.drop_matching(lambda _: True)
 
+    def on_notification(self, account_id: str) -> None:
+        """Another process has erased this account."""
+        self.drop_account(UUID(account_id))
+
+    def on_listening(self, is_listening: bool) -> None:
+        """Erasures may have been missed while the channel was not connected."""
+        self.drop_all()
+
     def _notify_appended(self, position: int) -> None:
         for listener in self.on_appended:
             with after_commit("listener of appends"):
                 listener(position)
 
-    async def _change(
-        self, decide: Callable[..., Saved], streams: Streams, read_only: Streams
-    ) -> ChangeResult:
-        give_up_at = asyncio.get_running_loop().time() + self._limits.conflict_seconds_max
-        while True:
-            try:
-                return await self._decide_and_append(decide, streams, read_only)
-            except Conflict:
-                # A process with a warm cache may win many times in a row over one that must load, so
-                # the time is bounded and not the number of tries.
-                self._cache.drop(stream.id for stream in streams)
-                if asyncio.get_running_loop().time() > give_up_at:
-                    raise
-
     async def _decide_and_append(
         self, decide: Callable[..., Saved], streams: Streams, read_only: Streams
     ) -> ChangeResult:
         ids, generation = [stream.id for stream in streams], self._timelines.generation
+        command = current_context().command
         known = self._cache.get(ids)
-        is_cached = current_context().command is None and not read_only and len(known) == len(ids)
+        is_cached = command is None and not read_only and len(known) == len(ids)
         # Optimistic: the primary key of the log rejects a decision on an outdated state.
         if is_cached and (optimistic := self._decide_on_cached(decide, ids, known)):
             return await self._append(optimistic, generation)
-        decided = await self._decide_on_newest(decide, streams, read_only)
-        return decided if isinstance(decided, ChangeResult) else await self._append(decided, generation)
-
-    async def _decide_on_newest(
-        self, decide: Callable[..., Saved], streams: Streams, read_only: Streams
-    ) -> list[AggregateRoot] | ChangeResult:
-        """The aggregates to save, or the result of an earlier execution of the command."""
-        wanted, command = [*streams, *read_only], current_context().command
-        ids = [stream.id for stream in wanted]
+        wanted = [*streams, *read_only]
         async with self._cache.exclusive([stream.id for stream in read_only]):
-            known = self._cache.get(ids)
+            known = self._cache.get(all_ids := [stream.id for stream in wanted])
             await self._load(wanted, known)
             # Searched after the load: the primary key rejects the append where the change is made later.
-            made = await self._previous_result(command, streams, known) if command else None
-            return made or self._decide(decide, ids, known)
+            if command and (made := await self._previous_result(command, streams, known)):
+                return made
+            decided = self._decide(decide, all_ids, known)
+        return await self._append(decided, generation)
 
     async def _previous_result(
         self, command: IdempotentCommand, streams: Streams, known: dict[UUID, AggregateRoot]
     ) -> ChangeResult | None:
         ids = [stream.id for stream in streams]
-        positions = await self._dedup.find_change(command, ids)
+        positions = await find_change(self._statements, command, ids)
         if not positions:
             return None
         await self._load(streams, known)
@@ -252,8 +225,7 @@ class EventStore:
     ) -> list[AggregateRoot]:
         """The aggregates to save. Empty where `decide` refuses, or where an aggregate has no new event.
 
-        The primary key of the log checks only aggregates with new events, so a refusal or an aggregate
-        without a new event needs the newest state.
+        These need the newest state: the primary key of the log checks only aggregates with new events.
         """
         try:
             saved = self._decide(decide, ids, known)
@@ -267,7 +239,10 @@ class EventStore:
     def _decide(
         self, decide: Callable[..., Saved], ids: list[UUID], known: dict[UUID, AggregateRoot]
     ) -> list[AggregateRoot]:
-        with with_event_metadata(_event_metadata(self.event_clock.next_timestamp())):
+        context, at = current_context(), self.event_clock.next_timestamp()
+        with with_event_metadata(
+            EventMetadata(at, context.actor, context.correlation_id, context.command_id)
+        ):
             return list(decide(*(known.get(i) for i in ids)))
 
     async def _append(self, saved: list[AggregateRoot], generation: int) -> ChangeResult:
@@ -308,11 +283,6 @@ class EventStore:
             self._snapshots.after_load(known[i], added[i])
 
 
-def _event_metadata(at: datetime) -> EventMetadata:
-    context = current_context()
-    return EventMetadata(at, context.actor, context.correlation_id, context.command_id)
-
-
 @asynccontextmanager
 async def open_event_store(
     dsn: str,
@@ -328,22 +298,6 @@ async def open_event_store(
         yield store
     finally:
         await store.close()
-
-
-class ErasureListener:
-    """Handles the notifications of erasures in other processes.
-
-    A gap in the notifications drops all cached data.
-    """
-
-    def __init__(self, store: EventStore) -> None:
-        self._store = store
-
-    def on_notification(self, words: str) -> None:
-        self._store.drop_account(UUID(words))
-
-    def on_listening(self, is_hearing: bool) -> None:
-        self._store.drop_all()
 
 
 async def account_registered_at(store: EventStore, position: int) -> Account | None:

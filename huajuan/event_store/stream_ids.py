@@ -38,8 +38,8 @@ class StreamIds:
     def admin(self, account_id: UUID) -> UUID:
         return self._derive("admin", str(account_id))
 
-    def studio(self) -> UUID:
-        return self._derive("studio", "")
+    def inference_servers(self) -> UUID:
+        return self._derive("studio", "")  # an older name, which the stored id depends on
 
     def read_table(self, projection: str) -> UUID:
         """`projection` is the name with its version."""

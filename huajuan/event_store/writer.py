@@ -2,26 +2,31 @@
 
 import asyncio
 import contextlib
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import msgspec
 import psycopg
 import structlog
 from eventsourcing.persistence import StoredEvent
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from huajuan.event_store.errors import Conflict, DatabaseBusy, DatabaseFailure, DatabaseUnavailable
-from huajuan.event_store.write_health import WriteHealth
 from huajuan.postgres.connect import connect
-from huajuan.postgres.errors import OUTAGES
-from huajuan.postgres.retry import Backoff
+from huajuan.postgres.retry import OUTAGES, Backoff
 from huajuan.postgres.timelines import Timelines
+from huajuan.runtime.health import Problem
+from huajuan.runtime.periodic import periodic
 
-_APPEND = "SELECT base, refused FROM log.append(%b::int[], %b::uuid[], %b::bigint[], %b::text[], %b::bytea[])"
+_APPEND = b"""
+SELECT base, refused FROM log.append(%b::int[], %b::uuid[], %b::bigint[], %b::text[], %b::bytea[])
+"""
 # Finds, after an outage, whether the rows of a save were appended before the connection was lost.
-_COMMITTED = """
+_COMMITTED = b"""
 SELECT n.i, e.notification_id
   FROM unnest(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[])
        WITH ORDINALITY AS n(stream, version, topic, state, i)
@@ -29,6 +34,15 @@ SELECT n.i, e.notification_id
        AND e.topic = n.topic AND e.state = n.state
  ORDER BY n.i
 """
+FAILURES_MAX = 3
+PROBE_AFTER_SECONDS = 10.0
+PROBE_AGAIN_SECONDS = 1.0
+_PROBE = """
+INSERT INTO operations.write_probe (written_at) VALUES (now())
+ON CONFLICT (one) DO UPDATE SET written_at = excluded.written_at
+"""
+# Errors of the content of one write.
+_OF_CONTENT = (psycopg.DataError, psycopg.IntegrityError)
 _logger = structlog.get_logger(__name__)
 
 
@@ -53,21 +67,65 @@ class EventStoreLimits(msgspec.Struct, frozen=True):
     page_events_max: int = 1_000
 
 
+class WriteHealth:
+    """Counts failed writes: a database that is read-only, or whose disk is full, may still answer reads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._tried_at = clock()
+        self._failures = 0
+        self._reason = ""
+
+    def succeeded(self) -> None:
+        self._tried_at = self._clock()
+        self._failures = 0
+
+    def failed(self, error: Exception) -> None:
+        if not isinstance(error, _OF_CONTENT):
+            self._tried_at = self._clock()
+            self._failures += 1
+            self._reason = type(error).__name__
+
+    def problems(self) -> Iterable[Problem]:
+        if self._failures >= FAILURES_MAX:
+            detail = f"The last {self._failures} writes to the database failed: {self._reason}."
+            yield Problem("database_refuses_writes", detail, blocking=True)
+
+    @property
+    def probe_due_in_seconds(self) -> float:
+        """The time until a probe is due, because nothing else was written. After a failure it is short."""
+        wait = PROBE_AGAIN_SECONDS if self._failures else PROBE_AFTER_SECONDS
+        return self._tried_at + wait - self._clock()
+
+
+async def run_write_probe(health: WriteHealth, pool: AsyncConnectionPool) -> None:
+    """Writes one row whenever nothing else was written for a while, until the task is cancelled."""
+
+    async def probe() -> None:
+        if health.probe_due_in_seconds > 0:
+            return
+        try:
+            async with pool.connection() as connection:
+                await connection.execute(_PROBE)
+            health.succeeded()
+        except (psycopg.Error, PoolTimeout, TimeoutError) as error:
+            health.failed(error)
+
+    await periodic("write probe", probe, PROBE_AGAIN_SECONDS)
+
+
 @dataclass(slots=True, eq=False)
 class Save:
     """The rows of one save, which are appended all or not at all. `done` gets their positions.
 
-    `generation` is that of the database server on whose state the decision was made.
-    A save is in doubt after an outage during its append: it is unknown whether it was committed.
+    `generation` is that of the database server on whose state the decision was made. A save is in doubt
+    after an outage during its append: it is unknown whether it was committed.
     """
 
     rows: Sequence[StoredEvent]
     done: asyncio.Future[list[int]]
     generation: int = 0
     in_doubt: bool = False
-
-    def keys(self) -> set[tuple[UUID | str, int]]:
-        return {(row.originator_id, row.originator_version) for row in self.rows}
 
     def resolve(self, positions: list[int]) -> None:
         if not self.done.done():
@@ -79,10 +137,7 @@ class Save:
 
 
 class Writer:
-    """One per process, with one connection and one task.
-
-    A batch has the saves that arrived during the last commit.
-    """
+    """One per process, with one connection and one task. A batch has the saves of the last commit's time."""
 
     def __init__(
         self,
@@ -122,11 +177,9 @@ class Writer:
         return self._connection.info.backend_pid if self._connection and not self._connection.closed else 0
 
     async def append(self, rows: Sequence[StoredEvent], generation: int | None = None) -> list[int]:
-        """Appends `rows` and returns their positions. `generation` is that of the decision, `None` for the
-        current one.
+        """Returns the positions of `rows`. `generation` is that of the decision, `None` the current one.
 
-        Raises `Conflict` or `DatabaseBusy` where nothing was appended, `DatabaseUnavailable` where that is
-        unknown.
+        Raises `Conflict` or `DatabaseBusy` where nothing was appended, `DatabaseUnavailable` if unknown.
         """
         if self._closing or len(self._waiting) >= self._limits.queue_saves_max:
             raise DatabaseBusy
@@ -153,7 +206,8 @@ class Writer:
             save = self._waiting.popleft()
             if save.done.done():  # the caller was cancelled before anything was sent
                 continue
-            if taken.isdisjoint(keys := save.keys()):
+            keys = {(row.originator_id, row.originator_version) for row in save.rows}
+            if taken.isdisjoint(keys):
                 taken |= keys
                 batch.append(save)
             else:
@@ -161,22 +215,20 @@ class Writer:
         return batch
 
     async def _write_or_reject(self, batch: list[Save]) -> None:
+        """Survives any error. One save that Postgres rejects must not fail the others of its batch."""
         try:
             await self._write_with_retry(batch)
         except DatabaseUnavailable as error:
-            _reject_all(batch, error)
-        except Exception as error:  # noqa: BLE001  the writer survives any error of a batch
-            await self._write_separately(batch, error)
-
-    async def _write_separately(self, batch: list[Save], error: Exception) -> None:
-        """One save that Postgres rejects must not fail the others of its batch."""
-        if len(batch) > 1:
             for save in batch:
-                await self._write_or_reject([save])
-        else:
-            self._health.failed(error)
-            _logger.error("save failed", exc_info=error)
-            _reject_all(batch, DatabaseFailure(type(error).__name__))
+                save.reject(error)
+        except Exception as error:
+            if len(batch) > 1:
+                for save in batch:
+                    await self._write_or_reject([save])
+            else:
+                self._health.failed(error)
+                _logger.error("save failed", exc_info=error)
+                batch[0].reject(DatabaseFailure(type(error).__name__))
 
     async def _write_with_retry(self, batch: list[Save]) -> None:
         backoff = Backoff(
@@ -187,9 +239,11 @@ class Writer:
         while open_saves := [save for save in batch if not save.done.done()]:
             try:
                 present = self._timelines.generation
-                if outdated := [save for save in open_saves if save.generation != present]:
-                    await self._resolve_outdated(outdated)
-                else:
+                # Decided on a server that was replaced: the new one may lack the events they depend on.
+                outdated = [save for save in open_saves if save.generation != present]
+                for save in outdated:
+                    await self._resolve_rejected(save)
+                if not outdated:
                     await self._write(open_saves)
             except OUTAGES as error:
                 self._health.failed(error)
@@ -209,37 +263,23 @@ class Writer:
                 await self._resolve_rejected(save)
         self._on_appended(base)
 
-    async def _resolve_outdated(self, saves: list[Save]) -> None:
-        """Their decisions were made on a server that was replaced.
-
-        The new one may lack the events they depend on.
-        """
-        for save in saves:
-            await self._resolve_rejected(save)
-
     async def _resolve_rejected(self, save: Save) -> None:
-        """After an outage the conflict may be with our own first attempt. Then the save was appended."""
-        positions = await self._find_committed(save) if save.in_doubt else None
-        if positions:
-            save.resolve(positions)
+        """After an outage the conflict may be with our own first attempt: then its rows are stored."""
+        found = await self._execute(_COMMITTED, _columns([save])[1:]) if save.in_doubt else []
+        if len(found) == len(save.rows):
+            save.resolve([position for _, position in found])
         else:
             save.reject(Conflict())
 
-    async def _find_committed(self, save: Save) -> list[int] | None:
-        """The positions of the rows if each is stored byte for byte, else `None`."""
-        columns = _columns([save])[1:]
-        async with asyncio.timeout(self._limits.append_seconds_max):
-            cursor = await self._live_connection().execute(_COMMITTED, columns, prepare=True)
-            found = await cursor.fetchall()
-        return [position for _, position in found] if len(found) == len(save.rows) else None
-
     async def _send(self, batch: list[Save]) -> tuple[int, set[int]]:
-        async with asyncio.timeout(self._limits.append_seconds_max):
-            cursor = await self._live_connection().execute(_APPEND, _columns(batch), prepare=True)
-            row = await cursor.fetchone()
+        ((base, refused),) = await self._execute(_APPEND, _columns(batch))
         self._live_connection()  # raises where the answer came from a server that was replaced meanwhile
-        base, refused = row or (0, None)
         return base, set(refused or ())
+
+    async def _execute(self, query: bytes, columns: tuple[list[object], ...]) -> list[tuple[Any, ...]]:
+        async with asyncio.timeout(self._limits.append_seconds_max):
+            cursor = await self._live_connection().execute(query, columns, prepare=True)
+            return await cursor.fetchall()
 
     def _live_connection(self) -> psycopg.AsyncConnection:
         if self._connection is None:
@@ -259,13 +299,7 @@ class Writer:
         raise DatabaseUnavailable
 
     async def _connect(self) -> psycopg.AsyncConnection:
-        connection = await connect(self._dsn, self._limits.append_seconds_max)
-        try:
-            async with asyncio.timeout(self._limits.append_seconds_max):
-                await self._timelines.check(connection)
-        except BaseException:
-            await connection.close()
-            raise
+        connection = await connect(self._dsn, self._limits.append_seconds_max, timelines=self._timelines)
         self._connected_in = self._timelines.generation
         return connection
 
@@ -274,11 +308,6 @@ class Writer:
             with contextlib.suppress(psycopg.Error):
                 await self._connection.close()
         self._connection = None
-
-
-def _reject_all(batch: list[Save], error: DatabaseFailure) -> None:
-    for save in batch:
-        save.reject(error)
 
 
 def _columns(batch: list[Save]) -> tuple[list[object], ...]:

@@ -16,7 +16,7 @@ from huajuan.audit.connection import (
     open_read_only,
 )
 from huajuan.event_store.errors import DatabaseBusy, DatabaseUnavailable, StreamBroken
-from huajuan.runtime.threads import Threads
+from huajuan.runtime.periodic import Threads
 
 T = TypeVar("T")
 

@@ -6,13 +6,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from huajuan.audit.timeline import TimelineEvent
+from huajuan.audit.past import TimelineEvent
 from huajuan.domain.account import Account
 from huajuan.domain.admin import Admin
 from huajuan.domain.email_claim import EmailClaim
-from huajuan.domain.favorite import Favorite
 from huajuan.domain.image import Image
-from huajuan.domain.like import Like
+from huajuan.domain.like_and_favorite import Favorite, Like
 from huajuan.event_store import personal_keys
 from huajuan.http.serializers import Moment, wire_time
 from huajuan.http.urls import current_url

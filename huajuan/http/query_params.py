@@ -11,8 +11,8 @@ from litestar import Request
 from huajuan.domain.credentials import normalize_username
 from huajuan.http.errors import ErrorTable, invalid_parameter, mapped_errors
 from huajuan.http.request_body import SAMPLING_METHODS
-from huajuan.projections.queries.cursors import InvalidCursor, decode_cursor
-from huajuan.projections.queries.image_list import ImageFilter, Sort
+from huajuan.projections.queries import InvalidCursor, decode_cursor
+from huajuan.projections.queries.images import ImageFilter, Sort
 
 T = TypeVar("T")
 WHOLE_NUMBER_MAX = 2**63 - 1

@@ -11,7 +11,8 @@ from msgspec.structs import asdict
 
 from huajuan.domain.image import Image
 from huajuan.http.urls import current_url, own_path
-from huajuan.projections.engine.status import ProjectionStatus, RebuildStatus, SkippedEvent
+from huajuan.projections.engine.checkpoints import SkippedEvent
+from huajuan.projections.engine.status import ProjectionStatus, RebuildStatus
 from huajuan.projections.queries.accounts import OwnProfile, PublicProfile
 from huajuan.projections.queries.images import DrawnImage, FavoriteImage
 

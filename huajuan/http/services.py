@@ -2,32 +2,28 @@
 
 from dataclasses import dataclass
 
-from huajuan.auth.login_attempts import LoginAttempts
 from huajuan.auth.passwords import Passwords
-from huajuan.auth.registrations import RegistrationAttempts
-from huajuan.auth.sessions import Sessions
-from huajuan.auth.tokens import Tokens
+from huajuan.auth.rate_limits import LoginAttempts, RegistrationAttempts
+from huajuan.auth.sessions import Sessions, Tokens
 from huajuan.event_store.log_reader import StreamReader
 from huajuan.event_store.store import EventStore, after_commit
 from huajuan.http.audit_pool import AuditPool
 from huajuan.http.generation_status import JobViews
 from huajuan.http.sse_hub import SseHub
-from huajuan.idempotency.keys import IdempotencyKeys
-from huajuan.idempotency.service import Idempotency
+from huajuan.idempotency.service import Idempotency, IdempotencyKeys
 from huajuan.jobs.dispatcher import Dispatcher
 from huajuan.jobs.queue import JobQueue
 from huajuan.jobs.runner import JobRunner
-from huajuan.observability.health import HealthChecks
 from huajuan.projections.engine.projection import Projection
-from huajuan.projections.engine.projector import Projector
+from huajuan.projections.engine.runner import Projector
 from huajuan.projections.engine.table import ReadTables
-from huajuan.projections.queries.points_audit import PointsAudit
+from huajuan.projections.queries.points import PointsAudit
 from huajuan.projections.rebuild.process import RebuildProcesses
 from huajuan.response_cache.cache import ResponseCache
+from huajuan.runtime.health import HealthChecks
 from huajuan.settings import Settings
-from huajuan.storage.avatar_files import AvatarFiles
 from huajuan.storage.avatars import AvatarMaker
-from huajuan.storage.deletions import DeletedPictures, Erasures
+from huajuan.storage.deletions import AvatarFiles, DeletedPictures, Erasures
 from huajuan.storage.pictures import Pictures
 
 

@@ -17,7 +17,7 @@ from multipart import (  # type: ignore[import-untyped]
 )
 
 from huajuan.http.errors import BODY_TOO_LARGE
-from huajuan.runtime.threads import TooManyWaiting
+from huajuan.runtime.periodic import TooManyWaiting
 from huajuan.storage.avatars import UPLOAD_BYTES_MAX, AvatarMaker, InvalidAvatar
 from huajuan.storage.pictures import StorageUnavailable
 

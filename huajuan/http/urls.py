@@ -1,20 +1,21 @@
 """Our own URLs: picture addresses, and the `Link` and `Location` headers."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
-
-from litestar import Request
 
 from huajuan.domain.rules import OWN_PATH
 from huajuan.net.urls import ascii_address, base_of, is_plain, origin_of, unquoted_path
+
+if TYPE_CHECKING:
+    from litestar import Request
 
 # Some clients split a `Link` header at every comma and semicolon, so nothing else stays unquoted.
 _PATH_SAFE = "/"
 
 
 def next_page(
-    request: Request[Any, Any, Any], public_address: str, given: Mapping[str, str], after: str
+    request: "Request[Any, Any, Any]", public_address: str, given: Mapping[str, str], after: str
 ) -> dict[str, str]:
     """The `Link` header to the next page. `given` are the query parameters of this page."""
     query = urlencode({**given, "after": after}, quote_via=quote, safe="")

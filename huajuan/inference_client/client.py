@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
@@ -11,20 +11,16 @@ from uuid import UUID, uuid4
 
 import msgspec
 
+from huajuan.inference_client.checks import find_problems
 from huajuan.inference_client.discovery import Discovery, ServerInfo
 from huajuan.inference_client.errors import JobCancelled, OutcomeUnknown, ServerUnavailable, WorkflowRejected
-from huajuan.inference_client.jobs import Jobs, JobState
-from huajuan.inference_client.models import ClientLimits, Clock, Drawing, Drawn
-from huajuan.inference_client.polling import JobPoller, OnProgress
-from huajuan.inference_client.results import ResultFetcher
-from huajuan.inference_client.socket import JobWatch, JobWatches, SocketListener
-from huajuan.inference_client.submission import JobSubmitter
+from huajuan.inference_client.fill import WorkflowResolver, checkpoint_of, text_to_image
+from huajuan.inference_client.jobs import UNCLEAR, Jobs, JobState
+from huajuan.inference_client.models import ClientLimits, Drawing, Drawn
+from huajuan.inference_client.placeholders import Graph, WorkflowError, summarize
+from huajuan.inference_client.results import JobPoller, OnProgress, ResultFetcher
+from huajuan.inference_client.socket import JobWatch, SocketListener
 from huajuan.inference_client.transport import Transport, TransportError
-from huajuan.inference_client.workflows.checks import check_workflow
-from huajuan.inference_client.workflows.compatibility import find_problems
-from huajuan.inference_client.workflows.fill import checkpoint_of, text_to_image
-from huajuan.inference_client.workflows.placeholders import Graph, WorkflowError, summarize
-from huajuan.inference_client.workflows.resolve import WorkflowResolver
 
 OnAccepted = Callable[[], Awaitable[None]]
 
@@ -32,40 +28,25 @@ OnAccepted = Callable[[], Awaitable[None]]
 class ComfyUI:
     """One server at `url` (http or https, optionally with a path). Use as an async context manager.
 
-    `workflow` is a graph in API format with placeholders, by default the built-in text-to-image. Raises
-    `WorkflowError` if it lacks a required placeholder, or if the node that saves the picture is ambiguous.
     Methods raise the exceptions of `errors`. Cancelling a task inside `draw` leaves the job on the server:
     `finish` it later.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        limits: ClientLimits | None = None,
-        workflow: Graph | None = None,
-        client_id: str | None = None,
-    ) -> None:
+    def __init__(self, url: str, limits: ClientLimits | None = None) -> None:
         self._limits = limits or ClientLimits()
-        self._workflow = workflow or text_to_image()
-        check_workflow(self._workflow)
-        self._client_id = client_id or str(uuid4())
+        self._client_id = str(uuid4())
         self._url = url.rstrip("/")
         # One lock per job, so that of two calls for one id only one submits it.
         self._submit_locks: weakref.WeakValueDictionary[UUID, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
-        self._clock: Clock = asyncio.get_running_loop().time
         self._transport = Transport(self._url, self._limits)
-        self._jobs = Jobs(self._transport)
-        self._submitter = JobSubmitter(self._transport, self._jobs, self._client_id, self._limits)
-        self._discovery = Discovery(self._transport, self._limits, self._clock)
+        self._jobs = Jobs(self._transport, self._client_id, self._limits)
+        self._discovery = Discovery(self._transport, self._limits)
         self._resolver = WorkflowResolver(self._discovery)
-        self._fetcher = ResultFetcher(
-            self._transport, self._jobs, self._limits, self._clock, self._resolver.size_of
-        )
-        self._watches = JobWatches(self._clock, self._limits.jobs_watched_max)
-        self._listener = SocketListener(socket_url(self._url, self._client_id), self._watches, self._limits)
+        self._fetcher = ResultFetcher(self._transport, self._jobs, self._limits, self._resolver.size_of)
+        self._listener = SocketListener(socket_url(self._url, self._client_id), self._limits)
+        self._watches = self._listener.watches
         return self
 
     async def __aexit__(
@@ -75,17 +56,14 @@ class ComfyUI:
         await self._transport.aclose()
 
     async def draw(
-        self,
-        drawing: Drawing,
-        on_progress: OnProgress | None = None,
-        on_accepted: OnAccepted | None = None,
+        self, drawing: Drawing, on_progress: OnProgress | None = None, on_accepted: OnAccepted | None = None
     ) -> Drawn:
         """Submit the drawing, unless the server knows its job already, and return its picture.
 
         `on_progress` gets increasing fractions from 0 to 1. `on_accepted` is awaited once the server has the
         job; an exception from it ends the call and leaves the job on the server. Raises any of `errors`.
         """
-        drawing = self._with_workflow(drawing)
+        drawing = _with_workflow(drawing)
         with self._watches.watch(drawing.prompt_id) as watch:
             self._listener.wake()
             expects_events = await self._submit_once(drawing, watch)
@@ -98,39 +76,33 @@ class ComfyUI:
 
     async def finish(self, drawing: Drawing, on_progress: OnProgress | None = None) -> Drawn:
         """As `draw`, for a job submitted before. Raises `JobLost` if the server does not know it."""
-        drawing = self._with_workflow(drawing)
+        drawing = _with_workflow(drawing)
         with self._watches.watch(drawing.prompt_id) as watch:
             return await self._collect(drawing, watch, on_progress)
 
     async def find(self, prompt_id: UUID) -> JobState:
         """The present state of the job. Raises `OutcomeUnknown`."""
-        try:
+        with _unknown():
             return await self._jobs.find(prompt_id)
-        except TransportError as error:
-            raise OutcomeUnknown("the server does not answer clearly", str(error)) from error
 
     async def cancel(self, prompt_id: UUID) -> None:
         """Request a stop of a queued or running job. The job may end before it takes effect."""
         self._watches.mark_cancelled(prompt_id)
-        try:
+        with _unknown():
             await self._jobs.cancel(prompt_id)
-        except TransportError as error:
-            raise OutcomeUnknown("the server does not answer clearly", str(error)) from error
 
     async def forget(self, prompt_id: UUID) -> None:
         """Delete an ended job from the server's history. Best effort, raises nothing."""
-        try:
+        with contextlib.suppress(TransportError):
             await self._transport.post("/history", {"delete": [str(prompt_id)]})
-        except TransportError:
-            return
 
     async def checkpoints(self, workflow: Graph | None = None) -> list[str]:
         """The models that may replace `{checkpoint}`. Raises `ServerUnavailable`."""
-        return await self._resolver.models(workflow or self._workflow)
+        return await self._resolver.models(workflow or text_to_image())
 
     async def uses_default_grid(self, drawing: Drawing) -> bool:
         """Whether `default_grid` would not change the size of the drawing. Raises `ServerUnavailable`."""
-        return await self._resolver.uses_default_grid(self._with_workflow(drawing))
+        return await self._resolver.uses_default_grid(_with_workflow(drawing))
 
     async def check(self) -> ServerInfo:
         """The server's version. Raises `ServerUnavailable`. The server's worker may be dead nevertheless."""
@@ -143,9 +115,6 @@ class ComfyUI:
         """
         classes = (node["class_type"] for node in workflow.values())
         return find_problems(workflow, await self._discovery.descriptions(classes))
-
-    def _with_workflow(self, drawing: Drawing) -> Drawing:
-        return msgspec.structs.replace(drawing, workflow=drawing.workflow or self._workflow)
 
     async def _submit_once(self, drawing: Drawing, watch: JobWatch) -> bool:
         """Returns whether this call submitted the job while the socket was open: then events are expected."""
@@ -174,26 +143,21 @@ class ComfyUI:
             await self._submit(drawing.prompt_id, current, watch)
 
     async def _explained(self, rejected: WorkflowRejected, drawing: Drawing) -> WorkflowRejected:
-        """Name the incompatible nodes of the workflow in the reason, if there are any.
-
-        Details are for the log.
-        """
-        try:
-            problems = await self.check_compatibility(drawing.workflow or self._workflow)
-        except ServerUnavailable:
-            return rejected
+        """Name the incompatible nodes of the workflow in the reason, if there are any."""
+        problems: list[str] = []
+        with contextlib.suppress(ServerUnavailable):
+            problems = await self.check_compatibility(drawing.workflow or {})
         if not problems:
             return rejected
         nodes = summarize([problem.partition(": ")[0] for problem in problems])
-        return WorkflowRejected(
-            f"the workflow does not fit the server: {nodes}", f"{summarize(problems)}; {rejected.detail}"
-        )
+        reason = f"the workflow does not fit the server: {nodes}"
+        return WorkflowRejected(reason, f"{summarize(problems)}; {rejected.detail}")
 
     async def _submit(self, prompt_id: UUID, graph: Graph, watch: JobWatch) -> None:
         if watch.must_stop():
             raise JobCancelled("the job was stopped")
         try:
-            await self._submitter.submit(prompt_id, graph)
+            await self._jobs.submit(prompt_id, graph)
         except WorkflowRejected:
             # The model may have been removed since the models were listed.
             self._discovery.clear_cache()
@@ -215,30 +179,23 @@ class ComfyUI:
 
     async def _graph(self, drawing: Drawing) -> Graph:
         try:
-            return await self._resolver.graph(self._with_workflow(drawing))
+            return await self._resolver.graph(_with_workflow(drawing))
         except WorkflowError as problem:
             raise WorkflowRejected("the picture cannot be drawn so", str(problem)) from problem
 
     async def _collect(self, drawing: Drawing, watch: JobWatch, on_progress: OnProgress | None) -> Drawn:
-        state = await self._poller(drawing.prompt_id, watch, on_progress).wait_for_end()
+        poller = JobPoller(drawing.prompt_id, self._jobs, self._listener, watch, self._limits, on_progress)
+        state = await poller.wait_for_end()
         content, graph = await self._fetcher.fetch(drawing, state)
-        checkpoint = checkpoint_of(graph, drawing.workflow or self._workflow)
+        checkpoint = checkpoint_of(graph, drawing.workflow or {})
         drawn = Drawn(content, checkpoint, await self._discovery.version())
         if on_progress is not None:
             on_progress(1.0)
         return drawn
 
-    def _poller(self, prompt_id: UUID, watch: JobWatch, on_progress: OnProgress | None) -> JobPoller:
-        return JobPoller(
-            prompt_id,
-            jobs=self._jobs,
-            listener=self._listener,
-            watch=watch,
-            watches=self._watches,
-            limits=self._limits,
-            clock=self._clock,
-            on_progress=on_progress,
-        )
+
+def _with_workflow(drawing: Drawing) -> Drawing:
+    return msgspec.structs.replace(drawing, workflow=drawing.workflow or text_to_image())
 
 
 def sampler_nodes(graph: Graph) -> frozenset[str]:
@@ -252,3 +209,11 @@ def socket_url(url: str, client_id: str) -> str:
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     query = "&".join(filter(None, (parts.query, f"clientId={client_id}")))
     return urlunsplit((scheme, parts.netloc, f"{parts.path.rstrip('/')}/ws", query, ""))
+
+
+@contextlib.contextmanager
+def _unknown() -> Iterator[None]:
+    try:
+        yield
+    except TransportError as error:
+        raise OutcomeUnknown(UNCLEAR, str(error)) from error

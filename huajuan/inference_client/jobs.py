@@ -1,10 +1,32 @@
-"""Looks up and cancels jobs: by /api/jobs, or on older servers by queue and history."""
+"""The jobs of a server: submitted exactly once, looked up and cancelled."""
 
+import asyncio
+import contextlib
 import enum
 from typing import Any
 from uuid import UUID
 
-from huajuan.inference_client.transport import NoUsableResponse, Transport
+from huajuan.inference_client.errors import (
+    InferenceError,
+    OutcomeUnknown,
+    ServerUnavailable,
+    WorkflowRejected,
+    messages,
+    rejection,
+)
+from huajuan.inference_client.models import ClientLimits, mapping
+from huajuan.inference_client.placeholders import Graph
+from huajuan.inference_client.transport import (
+    NoUsableResponse,
+    RequestNotSent,
+    Response,
+    ServerErrorResponse,
+    Transport,
+    TransportError,
+)
+
+REJECTED_STATUSES = {400, 413, 422}
+UNCLEAR = "the server does not answer clearly"
 
 
 class JobState(enum.Enum):
@@ -32,15 +54,87 @@ STATES = {
 
 
 class Jobs:
-    """The jobs of one server. Methods raise `TransportError`."""
+    """Jobs under our own ids and client id. Methods other than `submit` raise `TransportError`.
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    They are looked up by /api/jobs, or on older servers by queue and history.
+    """
+
+    def __init__(self, transport: Transport, client_id: str, limits: ClientLimits) -> None:
+        self._transport, self._client_id, self._limits = transport, client_id, limits
         self._has_jobs_route = True
 
+    async def submit(self, prompt_id: UUID, graph: Graph) -> None:
+        """Ends when the server has it. Raises `WorkflowRejected`, `ServerUnavailable` or `OutcomeUnknown`."""
+        ambiguous: list[NoUsableResponse] = []
+        for _ in range(self._limits.submit_attempts_max):
+            try:
+                return await self._post(prompt_id, graph)
+            except RequestNotSent as error:
+                raise self._failure(ambiguous, error) from error
+            except NoUsableResponse as error:
+                ambiguous.append(error)
+                if await self._has_arrived(prompt_id):
+                    return None
+        raise self._failure(ambiguous, ambiguous[-1])
+
+    def _failure(self, ambiguous: list[NoUsableResponse], last: TransportError) -> InferenceError:
+        # After a clear error and several lookups without a result, the server does not have the job.
+        if not all(isinstance(error, ServerErrorResponse) for error in ambiguous):
+            return OutcomeUnknown(UNCLEAR, str(last))
+        return ServerUnavailable(last.reason, str(last))
+
+    async def _post(self, prompt_id: UUID, graph: Graph) -> None:
+        # Without a client id some versions leave the outputs empty, so it is sent even without a socket.
+        request = {"prompt": graph, "prompt_id": str(prompt_id), "client_id": self._client_id}
+        request |= {"extra_data": {"preview_method": "none"}}
+        response = await self._transport.post("/prompt", request)
+        if response.status in REJECTED_STATUSES:
+            raise rejection(_decode_or_text(response), self._limits.detail_characters_max)
+        if response.status != 200:
+            raise ServerUnavailable(f"{response.reason}: it takes no jobs from us", response.text)
+        await self._check_accepted(prompt_id, response.document())
+
+    async def _check_accepted(self, prompt_id: UUID, accepted: dict[str, Any]) -> None:
+        if accepted.get("node_errors"):
+            # Despite the status 200: the valid part of the graph was queued.
+            await self._withdraw(prompt_id)
+            rejected = rejection(accepted, self._limits.detail_characters_max)
+            # Not `is_unlisted`: a second submission could not be distinguished from the withdrawn one.
+            raise WorkflowRejected(rejected.reason, rejected.detail)
+        if (theirs := accepted.get("prompt_id")) != str(prompt_id):
+            with contextlib.suppress(ValueError):
+                await self._withdraw(UUID(str(theirs)))
+            reason = "the server is too old to take our job ids"
+            raise WorkflowRejected(reason, f"it answered {str(theirs)[:60]!r}")
+
+    async def _withdraw(self, prompt_id: UUID) -> None:
+        with contextlib.suppress(TransportError):
+            await self.cancel(prompt_id)
+
+    async def _has_arrived(self, prompt_id: UUID) -> bool:
+        """Look the job up several times. Raises `OutcomeUnknown` if the last lookup is ambiguous."""
+        state, problem = None, ""
+        for _ in range(self._limits.looks_before_resending):
+            try:
+                state = await self.find(prompt_id)
+            except TransportError as trouble:
+                state, problem = None, str(trouble)
+            if state not in {None, JobState.UNKNOWN}:
+                return True
+            await asyncio.sleep(self._limits.retry_seconds)
+        if state is None:
+            raise OutcomeUnknown(UNCLEAR, problem)
+        return False
+
     async def find(self, prompt_id: UUID) -> JobState:
-        state = await self._find_by_route(prompt_id) if self._has_jobs_route else None
-        return state or await self._find_in_lists(prompt_id)
+        if self._has_jobs_route and (state := await self._find_by_route(prompt_id)) is not None:
+            return state
+        if (state := await self._find_in_queue(prompt_id)) is not JobState.UNKNOWN:
+            return state
+        if (entry := await self.record(prompt_id)) is not None:
+            return final_state(entry)
+        # Once more: the job may move to the history between these requests.
+        return await self._find_in_queue(prompt_id)
 
     async def record(self, prompt_id: UUID) -> dict[str, Any] | None:
         """The job's history entry; `None` if the job has not ended or is unknown."""
@@ -51,7 +145,7 @@ class Jobs:
     async def remaining(self) -> int:
         """The number of unfinished jobs on the server, of all clients."""
         info = (await self._transport.get("/prompt")).document().get("exec_info")
-        if not isinstance(info, dict) or not isinstance(count := info.get("queue_remaining"), int):
+        if not isinstance(count := mapping(info).get("queue_remaining"), int):
             raise NoUsableResponse("the response has no queue length")
         return count
 
@@ -72,14 +166,10 @@ class Jobs:
         if response.status in {404, 405}:
             self._has_jobs_route = response.is_json
             return JobState.UNKNOWN if response.is_json else None
-        return _state(response.document())
-
-    async def _find_in_lists(self, prompt_id: UUID) -> JobState:
-        # The queue twice: the job may move to the history between the first two requests.
-        for find in (self._find_in_queue, self._find_in_history, self._find_in_queue):
-            if (state := await find(prompt_id)) is not JobState.UNKNOWN:
-                return state
-        return JobState.UNKNOWN
+        status = str(response.document().get("status"))
+        if status not in STATES:
+            raise NoUsableResponse(f"a job's status is {status[:60]!r}")
+        return STATES[status]
 
     async def _find_in_queue(self, prompt_id: UUID) -> JobState:
         queue = (await self._transport.get("/queue")).document()
@@ -87,42 +177,22 @@ class Jobs:
             return JobState.RUNNING
         return JobState.QUEUED if _contains(queue.get("queue_pending"), prompt_id) else JobState.UNKNOWN
 
-    async def _find_in_history(self, prompt_id: UUID) -> JobState:
-        entry = await self.record(prompt_id)
-        return JobState.UNKNOWN if entry is None else final_state(entry)
-
 
 def final_state(entry: dict[str, Any]) -> JobState:
     """The final state in a history entry. Failed and interrupted jobs differ only in their messages."""
-    if _status(entry).get("status_str") == "success":
+    if mapping(entry.get("status")).get("status_str") == "success":
         return JobState.SUCCEEDED
     return JobState.CANCELLED if "execution_interrupted" in dict(messages(entry)) else JobState.FAILED
-
-
-def messages(entry: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The events of a history entry as (type, data), oldest first, without malformed ones."""
-    listed = _status(entry).get("messages")
-    pairs = [pair for pair in listed if _is_message(pair)] if isinstance(listed, list) else []
-    return [(str(kind), data) for kind, data in pairs]
-
-
-def _is_message(pair: object) -> bool:
-    return isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], dict)
-
-
-def _status(entry: dict[str, Any]) -> dict[str, Any]:
-    status = entry.get("status")
-    return status if isinstance(status, dict) else {}
-
-
-def _state(job: dict[str, Any]) -> JobState:
-    state = STATES.get(str(job.get("status")))
-    if state is None:
-        raise NoUsableResponse(f"a job's status is {str(job.get('status'))[:60]!r}")
-    return state
 
 
 def _contains(items: object, prompt_id: UUID) -> bool:
     if not isinstance(items, list):
         raise NoUsableResponse("the queue is no list")
     return any(isinstance(item, list) and len(item) > 1 and item[1] == str(prompt_id) for item in items)
+
+
+def _decode_or_text(response: Response) -> Any:
+    try:
+        return response.decoded()
+    except NoUsableResponse:
+        return {"error": None, "body": response.text}

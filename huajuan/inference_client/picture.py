@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import reduce
 
 import msgspec
 from PIL import Image, ImageChops
@@ -108,10 +109,7 @@ def _damaged(detail: str) -> InvalidPicture:
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """`size` is (width, height) in pixels.
-
-    `difference_max` is the largest difference of a channel, 0 to 255.
-    """
+    """`size` in pixels (width, height), and the largest difference of a channel, 0 to 255."""
 
     size: tuple[int, int]
     pixels_differing: int
@@ -127,20 +125,12 @@ def compare(png: bytes, other_png: bytes) -> Comparison:
     one, other = _open(png), _open(other_png)
     if one.size != other.size:
         return Comparison(one.size, one.width * one.height, 255)
-    largest = _largest_difference(ImageChops.difference(one, other))
+    largest = reduce(ImageChops.lighter, ImageChops.difference(one, other).split())
     pixels_by_difference = largest.histogram()
     found = [difference for difference, pixels in enumerate(pixels_by_difference) if pixels]
-    return Comparison(one.size, sum(pixels_by_difference[1:]), max(found, default=0))
+    return Comparison(one.size, sum(pixels_by_difference[1:]), max(found))
 
 
 def _open(png: bytes) -> Image.Image:
     with Image.open(io.BytesIO(png), formats=("PNG",)) as picture:
         return picture.convert("RGBA")
-
-
-def _largest_difference(difference: Image.Image) -> Image.Image:
-    """For each pixel the largest difference of a channel."""
-    first, *others = difference.split()
-    for channel in others:
-        first = ImageChops.lighter(first, channel)
-    return first

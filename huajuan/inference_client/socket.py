@@ -5,6 +5,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidURI, WebSocketException
 
 from huajuan.inference_client.errors import ServerUnavailable
-from huajuan.inference_client.models import ClientLimits, Clock
+from huajuan.inference_client.models import ClientLimits
 from huajuan.inference_client.transport import parse_address
 
 # The server accepts it only as the first message of a connection.
@@ -34,8 +35,7 @@ class SocketEvent(msgspec.Struct, frozen=True):
 class JobWatch:
     """The events of one job, for its poller. The socket's reader only stores them here."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._sampler_nodes: frozenset[str] = frozenset()
         self.changed = asyncio.Event()
         self.progress = 0.0
@@ -49,11 +49,12 @@ class JobWatch:
         self._sampler_nodes = sampler_nodes
 
     def record(self, event: SocketEvent) -> None:
-        self.event_at = self._clock()
+        self.event_at = monotonic()
         if event.type in {"progress", "progress_state", "executing", "executed"}:
             self.progressed_at = self.event_at
-        if event.type == "progress":
-            self._record_progress(event.data)
+        counts = not self._sampler_nodes or event.data.get("node") in self._sampler_nodes
+        if event.type == "progress" and counts:
+            self.progress = max(self.progress, _fraction(event.data.get("value"), event.data.get("max")))
         if event.type in LAST_EVENTS or (event.type == "executing" and event.data.get("node") is None):
             self.may_have_ended = True
         self.changed.set()
@@ -66,20 +67,11 @@ class JobWatch:
         """Whether the job was cancelled. It may change at each await."""
         return self.is_cancelled
 
-    def _record_progress(self, data: dict[str, Any]) -> None:
-        if self._sampler_nodes and data.get("node") not in self._sampler_nodes:
-            return
-        self.progress = max(self.progress, _fraction(data.get("value"), data.get("max")))
-
 
 class JobWatches:
-    """The watched jobs of one socket, at most `jobs_max`.
+    """The watched jobs of one socket. `progressed_at` is when any of them last progressed."""
 
-    `progressed_at` is when any of them last progressed.
-    """
-
-    def __init__(self, clock: Clock, jobs_max: int) -> None:
-        self._clock = clock
+    def __init__(self, jobs_max: int) -> None:
         self._jobs_max = jobs_max
         self._by_job: dict[str, list[JobWatch]] = {}
         self.progressed_at = float("-inf")
@@ -89,12 +81,14 @@ class JobWatches:
         """Watch a job during the block. Raises `ServerUnavailable` if too many jobs are watched."""
         if sum(map(len, self._by_job.values())) >= self._jobs_max:
             raise ServerUnavailable("too many pictures are being drawn")
-        watch = JobWatch(self._clock)
+        watch = JobWatch()
         self._by_job.setdefault(str(prompt_id), []).append(watch)
         try:
             yield watch
         finally:
-            self._remove(str(prompt_id), watch)
+            self._by_job[str(prompt_id)].remove(watch)
+            if not self._by_job[str(prompt_id)]:
+                del self._by_job[str(prompt_id)]
 
     def record(self, event: SocketEvent) -> None:
         """Store an event with its job. Events without a watched job are dropped."""
@@ -110,23 +104,14 @@ class JobWatches:
     def __bool__(self) -> bool:
         return bool(self._by_job)
 
-    def _remove(self, prompt_id: str, watch: JobWatch) -> None:
-        self._by_job[prompt_id].remove(watch)
-        if not self._by_job[prompt_id]:
-            del self._by_job[prompt_id]
-
 
 class SocketListener:
     """Reads the events of `watches`. Connects at the first `wake`, and is idle without watched jobs."""
 
-    def __init__(self, url: str, watches: JobWatches, limits: ClientLimits) -> None:
-        address = parse_address(url)
-        self._url = f"{address.url}?{address.query}"
-        self._headers = address.headers
-        self._watches = watches
-        self._limits = limits
-        self._wanted = asyncio.Event()
-        self._attempted = asyncio.Event()
+    def __init__(self, url: str, limits: ClientLimits) -> None:
+        self._address, self._limits = parse_address(url), limits
+        self.watches = JobWatches(limits.jobs_watched_max)
+        self._wanted, self._attempted = asyncio.Event(), asyncio.Event()
         self._socket: ClientConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -171,27 +156,22 @@ class SocketListener:
         pause = self._limits.socket_retry_seconds_min
         while True:
             await self._wanted.wait()
-            was_connected = await self._listen_once()
-            self._idle_if_unwatched()
-            pause = self._next_pause(pause, was_connected)
+            started = monotonic()
+            await self._listen_once()
+            if not self.watches:
+                self._wanted.clear()
+            # A connection that breaks at once doubles the pause too: the server may accept and drop each one.
+            was_useful = monotonic() - started > self._limits.socket_useful_seconds
+            least, most = self._limits.socket_retry_seconds_min, self._limits.socket_retry_seconds_max
+            pause = least if was_useful else min(most, pause * 2)
             await asyncio.sleep(pause)
 
-    def _next_pause(self, pause: float, was_connected: bool) -> float:
-        # A connection that breaks at once doubles the pause too: the server may accept and drop each one.
-        least, most = self._limits.socket_retry_seconds_min, self._limits.socket_retry_seconds_max
-        return least if was_connected else min(most, pause * 2)
-
-    def _idle_if_unwatched(self) -> None:
-        if not self._watches:
-            self._wanted.clear()
-
-    async def _listen_once(self) -> bool:
-        """Returns whether the connection lasted long enough to reset the pause."""
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+    async def _listen_once(self) -> None:
         try:
             async with self._connection() as socket:
-                await self._send_feature_flags(socket)
+                await socket.send(FEATURE_FLAGS)
+                self._socket = socket
+                self._attempted.set()
                 await self._drain(socket)
         except (OSError, TimeoutError, WebSocketException, InvalidURI) as problem:
             # The text of InvalidURI contains the address, which may have a token.
@@ -200,28 +180,19 @@ class SocketListener:
         finally:
             self._socket = self._closing = None
             self._attempted.set()
-        return loop.time() - started > self._limits.socket_useful_seconds
-
-    async def _send_feature_flags(self, socket: ClientConnection) -> None:
-        await socket.send(FEATURE_FLAGS)
-        self._socket = socket
-        self._attempted.set()
 
     async def _drain(self, socket: ClientConnection) -> None:
         """Read without delay: a slow reader blocks the server's events to all clients."""
         async for frame in socket:
             if isinstance(frame, str) and len(frame) <= self._limits.socket_event_bytes_max:
-                self._dispatch(frame)
-
-    def _dispatch(self, frame: str) -> None:
-        with contextlib.suppress(msgspec.DecodeError, msgspec.ValidationError, RecursionError):
-            self._watches.record(msgspec.json.decode(frame, type=SocketEvent))
+                with contextlib.suppress(msgspec.DecodeError, msgspec.ValidationError, RecursionError):
+                    self.watches.record(msgspec.json.decode(frame, type=SocketEvent))
 
     def _connection(self) -> connect:
         limits = self._limits
         return connect(
-            self._url,
-            additional_headers=self._headers,
+            f"{self._address.url}?{self._address.query}",
+            additional_headers=self._address.headers,
             open_timeout=limits.socket_open_seconds_max,
             close_timeout=limits.socket_close_seconds_max,
             ping_interval=limits.socket_ping_seconds,

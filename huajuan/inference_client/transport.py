@@ -1,14 +1,10 @@
-"""HTTP requests to one ComfyUI server, with limits of size and time.
-
-Failures are of two kinds: sent, or not sent.
-"""
+"""HTTP requests to one ComfyUI server, with limits of size and time. A failed one was sent, or was not."""
 
 import asyncio
 import ssl
 from base64 import b64encode
 from collections.abc import Mapping
 from functools import cache
-from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -17,39 +13,30 @@ import msgspec
 
 from huajuan.inference_client.models import ClientLimits
 
-NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 # Statuses of the server itself. 502 and 504 come from a proxy, behind which the request may go on.
 ENDED_WITH_ERROR = {500, 501, 503}
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
 class Address(NamedTuple):
-    """The parts of a server URL. `url` has no user, password, query, fragment or trailing slash."""
+    """The parts of a server URL, its user and password as a header.
+
+    `url` has no user, password, query, fragment or trailing slash.
+    """
 
     url: str
-    user: str
-    password: str
+    headers: dict[str, str]
     query: str
-
-    @property
-    def auth(self) -> tuple[str, str] | None:
-        return (self.user, self.password) if self.user or self.password else None
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The header of basic authentication."""
-        if self.auth is None:
-            return {}
-        return {"Authorization": f"Basic {b64encode(':'.join(self.auth).encode()).decode()}"}
 
 
 def parse_address(url: str) -> Address:
     """Parse a configured URL, whose user and password are percent-encoded."""
     parts = urlsplit(url)
     user_info, _, host = parts.netloc.rpartition("@")
-    user, _, password = user_info.partition(":")
+    user, _, password = map(unquote, user_info.partition(":"))
     public_url = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
-    return Address(public_url, unquote(user), unquote(password), parts.query)
+    basic = b64encode(f"{user}:{password}".encode()).decode()
+    return Address(public_url, {"Authorization": f"Basic {basic}"} if user or password else {}, parts.query)
 
 
 class TransportError(Exception):
@@ -146,33 +133,34 @@ class Transport:
         address = parse_address(url)
         self._http = httpx.AsyncClient(
             base_url=address.url,
-            auth=address.auth,
             params=address.query,
-            timeout=_timeout(limits),
-            limits=_pool(limits),
+            timeout=httpx.Timeout(limits.read_seconds_max, connect=limits.connect_seconds_max),
+            limits=httpx.Limits(
+                max_connections=limits.connections_max, keepalive_expiry=limits.idle_connection_seconds_max
+            ),
             # HTTP_PROXY is meant for the internet, not for a server on the same network.
             trust_env=False,
             verify=_ssl_context(),
-            headers={"Accept-Encoding": "identity", "User-Agent": "huajuan"},
+            headers={"Accept-Encoding": "identity", "User-Agent": "huajuan", **address.headers},
         )
 
     async def aclose(self) -> None:
         await self._http.aclose()
 
-    async def get(self, path: str, params: Mapping[str, str] = NO_PARAMS) -> Response:
-        return await self._whole("GET", path, self._limits.json_bytes_max, params=dict(params))
+    async def get(self, path: str) -> Response:
+        return await self._whole("GET", path)
 
     async def post(self, path: str, body: object) -> Response:
-        return await self._whole("POST", path, self._limits.json_bytes_max, json=body)
+        return await self._whole("POST", path, json=body)
 
     async def picture(self, params: Mapping[str, str]) -> Response:
         """GET /view without a time limit. Raises `ResponseTooLarge` beyond `picture_bytes_max`."""
         return await self._send("GET", "/view", self._limits.picture_bytes_max, params=dict(params))
 
-    async def _whole(self, method: str, path: str, bytes_max: int, **request: Any) -> Response:
+    async def _whole(self, method: str, path: str, **request: Any) -> Response:
         try:
             async with asyncio.timeout(self._limits.request_seconds_max):
-                return await self._send(method, path, bytes_max, **request)
+                return await self._send(method, path, self._limits.json_bytes_max, **request)
         except TimeoutError as problem:
             raise ResponseTimeout(f"{method} {path} took too long") from problem
 
@@ -186,7 +174,13 @@ class Transport:
             raise ResponseTimeout(_described(problem)) from problem
         except (httpx.HTTPError, httpx.StreamError) as problem:
             raise NoUsableResponse(_described(problem)) from problem
-        return _check_status(Response(response.status_code, _media_type(response), body))
+        media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        received = Response(response.status_code, media_type, body)
+        if received.status in ENDED_WITH_ERROR:
+            raise ServerErrorResponse(received)
+        if received.status >= 500:
+            raise UnusableResponse(received)
+        return received
 
 
 async def _bounded_body(response: httpx.Response, bytes_max: int) -> bytes:
@@ -198,32 +192,8 @@ async def _bounded_body(response: httpx.Response, bytes_max: int) -> bytes:
     return bytes(body)
 
 
-def _check_status(response: Response) -> Response:
-    if response.status in ENDED_WITH_ERROR:
-        raise ServerErrorResponse(response)
-    if response.status >= 500:
-        raise UnusableResponse(response)
-    return response
-
-
-def _media_type(response: httpx.Response) -> str:
-    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
-
-
-@cache
-def _ssl_context() -> ssl.SSLContext:
-    """Cached, since reading all certificates takes tens of milliseconds."""
-    return ssl.create_default_context()
-
-
-def _timeout(limits: ClientLimits) -> httpx.Timeout:
-    return httpx.Timeout(limits.read_seconds_max, connect=limits.connect_seconds_max)
-
-
-def _pool(limits: ClientLimits) -> httpx.Limits:
-    return httpx.Limits(
-        max_connections=limits.connections_max, keepalive_expiry=limits.idle_connection_seconds_max
-    )
+# Reading all certificates takes tens of milliseconds.
+_ssl_context = cache(ssl.create_default_context)
 
 
 def _described(problem: Exception) -> str:

@@ -1,7 +1,6 @@
 """The circuit breaker of an inference server: which failures count, and how long it gets no job."""
 
 import asyncio
-from collections import OrderedDict
 from uuid import UUID
 
 from huajuan.jobs.queue import DispatchLimits
@@ -25,7 +24,7 @@ class CircuitBreaker:
         self._until = 0.0
         self._opened_at = self._succeeded_at = float("-inf")
         # Failed jobs since the last success, and those that opened the circuit, with their accounts.
-        self._streak: OrderedDict[UUID, UUID | None] = OrderedDict()
+        self._streak: dict[UUID, UUID | None] = {}
         self._opened_by: dict[UUID, UUID | None] = {}
 
     @property
@@ -34,8 +33,7 @@ class CircuitBreaker:
 
     def record_success(self) -> None:
         self.failures, self._succeeded_at = 0, _now()
-        self._streak.clear()
-        self._opened_by = {}
+        self._streak, self._opened_by = {}, {}
 
     def open(self, seconds_max: float) -> float:
         """Returns the cooldown in seconds."""
@@ -43,8 +41,7 @@ class CircuitBreaker:
         self.failures += 1
         self._opened_at = _now()
         self._until = self._opened_at + seconds
-        self._streak.clear()
-        self._opened_by = {}
+        self._streak, self._opened_by = {}, {}
         return seconds
 
     def half_open(self) -> None:
@@ -58,10 +55,10 @@ class CircuitBreaker:
             return False
         self._streak[image_id] = account_id
         while len(self._streak) > STREAK_MAX:
-            self._streak.popitem(last=False)
+            del self._streak[next(iter(self._streak))]
         if _accounts(self._streak) < 2:
             return False
-        streak = dict(self._streak)
+        streak = self._streak
         self.open(self._limits.cooldown_seconds_max)
         self._opened_by = streak
         return True
@@ -79,7 +76,7 @@ class CircuitBreaker:
                 self.failures, self._until, self._opened_by = max(0, self.failures - 1), 0.0, {}
 
 
-def _accounts(jobs: "OrderedDict[UUID, UUID | None] | dict[UUID, UUID | None]") -> int:
+def _accounts(jobs: dict[UUID, UUID | None]) -> int:
     return len({account for account in jobs.values() if account})
 
 

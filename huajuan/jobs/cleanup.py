@@ -1,8 +1,8 @@
 """Cleanup after a job: waiters are woken, stored files without an event removed, servers cleaned up."""
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -41,10 +41,7 @@ class BackgroundTasks:
 
 
 class JobCleanup:
-    """Cancels and closes jobs.
-
-    The row in the queue is deleted last, so that a crash leaves it for the next holder.
-    """
+    """Cancels and closes jobs. A row is deleted last, so that a crash leaves it for the next holder."""
 
     def __init__(
         self,
@@ -56,13 +53,9 @@ class JobCleanup:
         background: BackgroundTasks,
         seconds_max: float,
     ) -> None:
-        self._store = store
-        self._queue = queue
-        self._pictures = pictures
-        self._servers = servers
+        self._store, self._queue, self._pictures, self._servers = store, queue, pictures, servers
+        self._completions, self._background = completions, background
         self._aliases = ServerAliases(servers)
-        self._completions = completions
-        self._background = background
         self._seconds_max = seconds_max
 
     async def cancel(self, image: Image, reason: str) -> JobOutcome:
@@ -123,14 +116,11 @@ class ServerAliases:
     async def check(self, drew: InferenceServer, image_id: UUID, seconds_max: float) -> None:
         """Best effort. The job was sent to `drew` alone and is still in its history."""
         for other in self.unchecked(drew):
-            with suppress(InferenceError, TimeoutError):
-                async with asyncio.timeout(seconds_max):
-                    state = await other.client.find(image_id)
-                self._checked.add(_pair(drew, other))
+            async with _best_effort(seconds_max):
+                state, pair = await other.client.find(image_id), _pair(drew, other)
+                self._checked.add(pair)
                 if state is not JobState.UNKNOWN:
-                    _logger.error(
-                        "one inference server has two addresses", servers=sorted(_pair(drew, other))
-                    )
+                    _logger.error("one inference server has two addresses", servers=sorted(pair))
         present = self._servers.all.keys()
         self._checked = {pair for pair in self._checked if pair <= present}
 
@@ -139,26 +129,27 @@ def _pair(one: InferenceServer, other: InferenceServer) -> frozenset[str]:
     return frozenset((one.url, other.url))
 
 
-async def stop_job(server: InferenceServer, image_id: UUID, seconds_max: float) -> None:
-    """Best effort. A job that has ended or is unknown there is left alone."""
+@asynccontextmanager
+async def _best_effort(seconds_max: float) -> AsyncIterator[None]:
     with suppress(InferenceError, TimeoutError):
         async with asyncio.timeout(seconds_max):
-            await server.client.cancel(image_id)
+            yield
+
+
+async def stop_job(server: InferenceServer, image_id: UUID, seconds_max: float) -> None:
+    """Best effort. A job that has ended or is unknown there is left alone."""
+    async with _best_effort(seconds_max):
+        await server.client.cancel(image_id)
 
 
 async def forget_stopped_job(server: InferenceServer, image_id: UUID, seconds_max: float) -> None:
-    """Delete a stopped job from the server's history, which holds its prompt, once it has ended there.
-
-    Best effort.
-    """
-    with suppress(InferenceError, TimeoutError):
-        async with asyncio.timeout(seconds_max):
-            while await server.client.find(image_id) in UNFINISHED:  # noqa: ASYNC110 - a remote state
-                await asyncio.sleep(POLL_SECONDS)
-            await server.client.forget(image_id)
+    """Delete a stopped job from the server's history, which holds its prompt, once it has ended there."""
+    async with _best_effort(seconds_max):
+        while await server.client.find(image_id) in UNFINISHED:  # noqa: ASYNC110 - a remote state
+            await asyncio.sleep(POLL_SECONDS)
+        await server.client.forget(image_id)
 
 
 async def _forget_job(server: InferenceServer, image_id: UUID, seconds_max: float) -> None:
-    with suppress(InferenceError, TimeoutError):
-        async with asyncio.timeout(seconds_max):
-            await server.client.forget(image_id)
+    async with _best_effort(seconds_max):
+        await server.client.forget(image_id)

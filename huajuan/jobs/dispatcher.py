@@ -65,7 +65,7 @@ class Dispatcher:
         """Read which servers admins have added and removed."""
         servers, store = self.job_runner.servers, self.job_runner.store
         try:
-            recorded = await store.find(InferenceServers, store.stream_ids.studio())
+            recorded = await store.find(InferenceServers, store.stream_ids.inference_servers())
         except DatabaseFailure as error:
             _logger.warning("inference servers not refreshed", error=type(error).__name__)
             return
@@ -94,20 +94,16 @@ class Dispatcher:
         """Claim jobs for the server until it is removed."""
         while self.job_runner.servers.all.get(server.url) is server:
             await asyncio.sleep(server.cooldown_seconds)
+            claimed = False
             try:
                 if not self.job_runner.has_job_at(server):
                     await server.check_while_idle()
-                claimed = (
-                    not server.cooldown_seconds
-                    and await server.ensure_reachable()
-                    and await self._claim(server)
-                )
+                if not server.cooldown_seconds and await server.ensure_reachable():
+                    claimed = await self._claim(server)
             except DatabaseFailure as error:
                 _logger.warning("no job claimed", server=server.url, error=type(error).__name__)
-                claimed = False
             except Exception as error:  # the loop of the server goes on
                 _logger.error("no job claimed", server=server.url, exc_info=error)
-                claimed = False
             if not claimed:
                 await self._pause(server.url)
 
@@ -133,22 +129,15 @@ class Dispatcher:
         wakeup.clear()
 
     async def fail_overdue_jobs(self) -> int:
-        """Fail the waiting jobs that are past their deadline, or all while no server answers.
-
-        Returns how many.
-        """
-        unavailable = (
-            self.job_runner.servers.seconds_without_server() > self._limits.no_server_timeout_seconds
-        )
-        overdue = await self.job_runner.queue.claim_overdue(
-            self.job_runner.store.clock(), self._limits.overdue_batch_max, all_waiting=unavailable
-        )
+        """Fail the waiting jobs past their deadline, or all while no server answers. Returns how many."""
+        runner, limits = self.job_runner, self._limits
+        unavailable = runner.servers.seconds_without_server() > limits.no_server_timeout_seconds
+        now, batch_max = runner.store.clock(), limits.overdue_batch_max
+        overdue = await runner.queue.claim_overdue(now, batch_max, all_waiting=unavailable)
         for claimed in overdue:
             at("give_up.claimed")
             try:
-                await self.job_runner.fail(claimed, NO_SERVER_AVAILABLE if unavailable else TOO_LONG)
-            except (
-                StorageUnavailable
-            ) as error:  # the failure is recorded; the next holder of the job removes its file
+                await runner.fail(claimed, NO_SERVER_AVAILABLE if unavailable else TOO_LONG)
+            except StorageUnavailable as error:  # recorded; the next holder of the job removes its file
                 _logger.warning("picture not removed", image_id=str(claimed.image_id), reason=str(error))
         return len(overdue)

@@ -1,9 +1,10 @@
-"""Records in the log how a job ended (picture and payment together, or neither), and waits for that end."""
+"""The end of a job: its picture is stored, the log records it with the payment, and waiters are woken."""
 
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
@@ -14,30 +15,18 @@ from huajuan.domain.refusals import ImageAlreadyFinished
 from huajuan.event_store.errors import DatabaseFailure
 from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
-from huajuan.inference_client import (
-    Drawn,
-    InferenceError,
-    JobCancelled,
-    JobLost,
-    JobTimeout,
-    OutcomeUnknown,
-    ServerUnavailable,
-    WorkflowRejected,
-)
+from huajuan.inference_client import Drawn, InvalidPicture
+from huajuan.inference_client.picture import verify
+from huajuan.postgres.retry import Backoff, retry
+from huajuan.storage.pictures import PictureMissing, Pictures, StorageUnavailable, picture_key
 
 OWNER_GONE = "the account was erased"
 RECORDED_CHARACTERS_MAX = 500
+STORE_TRIES_MAX = 5
+STORE_PAUSE_SECONDS = 0.5
 # For metrics: the server's address, a label, and the seconds since this process sent the job.
 CountOutcome = Callable[[str, str, float | None], None]
-DRAWN, CANCELLED = "drawn", "cancelled"
-_LABELS: tuple[tuple[type[InferenceError], str], ...] = (
-    (WorkflowRejected, "refused"),
-    (JobCancelled, CANCELLED),
-    (JobLost, "lost"),
-    (JobTimeout, "timed_out"),
-    (ServerUnavailable, "unavailable"),
-    (OutcomeUnknown, "unknown"),
-)
+DRAWN = "drawn"
 
 
 class JobOutcome(NamedTuple):
@@ -52,15 +41,6 @@ class JobOutcome(NamedTuple):
     balance: int
     position: int
     requested_at: int = 0
-
-
-def failure_label(failure: InferenceError) -> str:
-    """The label of a failure in metrics."""
-    return next((label for kind, label in _LABELS if isinstance(failure, kind)), "failed")
-
-
-def count_nothing(server: str, outcome: str, seconds: float | None) -> None:
-    """`CountOutcome` of a process without metrics."""
 
 
 async def record_started(store: EventStore, image_id: UUID) -> Image:
@@ -99,21 +79,20 @@ def recordable(text: str) -> str:
 
 async def record_failed(store: EventStore, image: Image, reason: str) -> JobOutcome:
     """Return the points and record the failure, in one append."""
-
-    def decide(image: Image, account: Account) -> None:
-        image.fail(reason)
-        if not account.is_erased:  # an erasure has forfeited the hold
-            account.return_points(image.id, reason)
-
-    return await _record_end(store, image, decide)
+    return await _record_without_picture(store, image, Image.fail, reason)
 
 
 async def record_cancelled(store: EventStore, image: Image, reason: str) -> JobOutcome:
     """Return the points and record the cancellation, in one append."""
+    return await _record_without_picture(store, image, Image.cancel, reason)
 
+
+async def _record_without_picture(
+    store: EventStore, image: Image, end: Callable[[Image, str], None], reason: str
+) -> JobOutcome:
     def decide(image: Image, account: Account) -> None:
-        image.cancel(reason)
-        if not account.is_erased:
+        end(image, reason)
+        if not account.is_erased:  # an erasure has forfeited the hold
             account.return_points(image.id, reason)
 
     return await _record_end(store, image, decide)
@@ -147,11 +126,46 @@ async def recorded_outcome(store: EventStore, image: Image) -> JobOutcome:
     return JobOutcome(image.picture, image.failure, account.balance if account else 0, position)
 
 
-class Completions:
-    """Waiters for the ends of jobs.
+class PictureNotStored(Exception):
+    """The file under the image's key appeared and vanished at every try."""
 
-    They are woken by this process, by the queue's channel, or by polling the log.
+
+async def store_picture(pictures: Pictures, image: Image, drawn: Drawn, seconds_max: float) -> Drawn:
+    """As `store_first_picture`. While the store is unavailable it is retried for `seconds_max`."""
+    backoff = Backoff(seconds_max, STORE_PAUSE_SECONDS, STORE_PAUSE_SECONDS)
+    return await retry(partial(store_first_picture, pictures, image, drawn), backoff, (StorageUnavailable,))
+
+
+async def store_first_picture(pictures: Pictures, image: Image, drawn: Drawn) -> Drawn:
+    """The stored picture, which is the one to record: `drawn`, or that of an earlier attempt.
+
+    The checkpoint and version of an earlier attempt's picture are unknown, so they are empty.
+    Raises `PictureNotStored`, and what the store raises.
     """
+    for _ in range(STORE_TRIES_MAX):
+        if await pictures.put_if_absent(image.id, drawn.content):
+            return drawn
+        with suppress(PictureMissing):  # removed meanwhile
+            stored = await pictures.whole(picture_key(image.id))
+            if stored == drawn.content:
+                return drawn
+            if await asyncio.to_thread(_is_whole, stored, image):
+                return Drawn(stored)
+            # A crash truncated the file. No event names it: only a whole picture is recorded.
+            await pictures.remove(picture_key(image.id))
+    raise PictureNotStored
+
+
+def _is_whole(stored: bytes, image: Image) -> bool:
+    try:
+        verify(stored, image.width, image.height)
+    except InvalidPicture:
+        return False
+    return True
+
+
+class Completions:
+    """Waiters for the ends of jobs, woken by this process, by the queue's channel, or by polling the log."""
 
     def __init__(self, store: EventStore, poll_seconds: float) -> None:
         self._store = store

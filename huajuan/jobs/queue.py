@@ -16,16 +16,12 @@ SERVERS_OF_JOB_MAX = 100
 
 
 class DispatchLimits(msgspec.Struct, frozen=True):
-    """Limits of the job queue and of dispatch.
-
-    `job_seconds_max` is from the request of a picture to its end.
-    """
+    """Limits of queue and dispatch. `job_seconds_max` is from the request of a picture to its end."""
 
     job_seconds_max: float = 3600
     jobs_per_account_max: int = 10
     jobs_waiting_max: int = 1000
-    # The value of Retry-After when the queue is full.
-    queue_full_retry_seconds: int = 10
+    queue_full_retry_seconds: int = 10  # the value of Retry-After when the queue is full
     # Of all processes together. With 2 a server is not idle between two pictures; the second job waits in the
     # server's own queue, where no other job can overtake it.
     jobs_per_server_max: int = 2
@@ -38,21 +34,17 @@ class DispatchLimits(msgspec.Struct, frozen=True):
     orphan_lease_pause_seconds: float = 1
     overdue_batch_max: int = 50
     overdue_interval_seconds: float = 5
-    # Waiting jobs fail once no server has answered for so long.
-    no_server_timeout_seconds: float = 30
+    no_server_timeout_seconds: float = 30  # waiting jobs fail once no server has answered for so long
     # Readiness reports a problem once no server has answered for so long.
     no_server_problem_seconds: float = 5
     wait_poll_seconds: float = 1
     stop_seconds_max: float = 5
     # A drawn picture waits for so long for an unavailable picture store; then its job fails.
     store_seconds_max: float = 60
-    # The cooldown of a server after a failure, doubled with each further one.
-    cooldown_seconds_min: float = 1
+    cooldown_seconds_min: float = 1  # the cooldown of a server after a failure, doubled with each further one
     cooldown_seconds_max: float = 60
-    # The longest cooldown of a server that does not answer.
-    unreachable_cooldown_seconds_max: float = 10
-    # The interval of health checks of a server without a job.
-    server_check_seconds: float = 10
+    unreachable_cooldown_seconds_max: float = 10  # the longest cooldown of a server that does not answer
+    server_check_seconds: float = 10  # the interval of health checks of a server without a job
     # The pause between compatibility checks of a server, doubled while it does not answer them.
     compatibility_retry_seconds: float = 10
     compatibility_retry_seconds_max: float = 600
@@ -214,19 +206,14 @@ class JobQueue:
 
     async def open(self, image_id: UUID, account_id: UUID, deadline: datetime) -> None:
         """Insert the job, leased to this process, before its request is appended. Raises `QueueFull`."""
+        job = {"image": image_id, "account": account_id, "deadline": deadline}
         limits = {"own_max": self._limits.jobs_per_account_max, "all_max": self._limits.jobs_waiting_max}
-        request = current_context().correlation_id
-        ((result,),) = await self._run(
-            _OPEN, limits, image=image_id, account=account_id, deadline=deadline, request=request
-        )
+        ((result,),) = await self._run(_OPEN, **job, **limits, request=current_context().correlation_id)
         if result != "open":
             raise QueueFull(self._limits.queue_full_retry_seconds)
 
     async def ready(self, image_id: UUID, workflow: str | None = None) -> None:
-        """Let any process claim the job: its request is in the log.
-
-        `workflow` is the digest of its workflow.
-        """
+        """Let any process claim the job: its request is in the log. `workflow` is its workflow's digest."""
         await self._run(_READY, image=image_id, workflow=workflow)
 
     async def withdraw(self, image_id: UUID) -> None:
@@ -248,7 +235,7 @@ class JobQueue:
         incompatible with the workflow `checked`.
         """
         servers = {"others": list(others), "lacking": list(lacking), "checked": checked}
-        found = await self._run(_CLAIM, servers, server=server, most=jobs_max)
+        found = await self._run(_CLAIM, **servers, server=server, most=jobs_max)
         return ClaimedJob(*found[0]) if found else None
 
     async def claim_overdue(self, now: datetime, most: int, *, all_waiting: bool = False) -> list[ClaimedJob]:
@@ -260,12 +247,8 @@ class JobQueue:
         return [ClaimedJob(*row) for row in rows]
 
     async def renew(self, progress: Mapping[UUID, float]) -> set[UUID]:
-        """Renew the leases on these jobs and store their progress.
-
-        Returns the jobs still leased to this process.
-        """
-        images = list(progress)
-        rows = await self._run(_RENEW, images=images, progress=[progress[image] for image in images])
+        """Renew the leases on these jobs and store their progress. Returns the jobs still leased to us."""
+        rows = await self._run(_RENEW, images=list(progress), progress=list(progress.values()))
         return {image_id for (image_id,) in rows}
 
     async def requeue(
@@ -284,9 +267,8 @@ class JobQueue:
         or would fail in it again.
         """
         servers = {"avoid": avoid, "excluded": excluded, "failed": failed, "servers_max": SERVERS_OF_JOB_MAX}
-        await self._run(
-            _REQUEUE, servers, image=image_id, avoid_seconds=avoid_seconds, pause_seconds=pause_seconds
-        )
+        pauses = {"avoid_seconds": avoid_seconds, "pause_seconds": pause_seconds}
+        await self._run(_REQUEUE, **servers, **pauses, image=image_id)
 
     async def close(self, image_id: UUID) -> None:
         """Delete a job that has ended or was never requested, and notify its waiters."""
@@ -318,7 +300,5 @@ class JobQueue:
         """Delete obsolete turns of accounts."""
         await self._run(_DELETE_OLD_TURNS)
 
-    async def _run(
-        self, statement: str, more: Mapping[str, object] | None = None, **values: object
-    ) -> list[tuple[Any, ...]]:
-        return await self._statements.run(statement, self._common | values | dict(more or {}))
+    async def _run(self, statement: str, **values: object) -> list[tuple[Any, ...]]:
+        return await self._statements.run(statement, self._common | values)

@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from huajuan.domain.image import Image
-from huajuan.domain.server_address import without_credentials
+from huajuan.domain.inference_servers import without_credentials
 from huajuan.inference_client import (
     ClientLimits,
     ComfyUI,
@@ -110,31 +110,26 @@ async def _most_similar(image: Image, workflow: Graph, clients: dict[str, ComfyU
     answers = await asyncio.gather(*(c.check() for c in clients.values()), return_exceptions=True)
     found = {u: a for u, a in zip(clients, answers, strict=True) if isinstance(a, ServerInfo)}
     if not found:
-        raise ServerUnavailable(_unavailable(answers))
-    models = {url: await _models(clients[url], workflow) for url in found}
+        reasons = {answer.reason for answer in answers if isinstance(answer, ServerUnavailable)} - {
+            UNREACHABLE
+        }
+        why = f": {', '.join(sorted(reasons))}" if reasons else ""
+        raise ServerUnavailable(f"no inference server could be reached{why}")
+    models: dict[str, list[str]] = {url: [] for url in found}
+    for url in found:
+        with suppress(ServerUnavailable):
+            models[url] = await clients[url].checkpoints(workflow)
     return max(found, key=lambda url: (image.checkpoint in models[url], found[url].version == image.painter))
 
 
-def _unavailable(answers: Sequence[object]) -> str:
-    reasons = {answer.reason for answer in answers if isinstance(answer, ServerUnavailable)} - {UNREACHABLE}
-    return ": ".join(["no inference server could be reached", *filter(None, [", ".join(sorted(reasons))])])
-
-
-async def _models(client: ComfyUI, workflow: Graph) -> list[str]:
-    try:
-        return await client.checkpoints(workflow)
-    except ServerUnavailable:
-        return []
-
-
 def _differences(image: Image, drawn: Drawn) -> list[str]:
-    pairs = {
-        "checkpoint": (image.checkpoint, drawn.checkpoint),
-        "server version": (image.painter, drawn.version),
-    }
+    pairs = (
+        ("checkpoint", image.checkpoint, drawn.checkpoint),
+        ("server version", image.painter, drawn.version),
+    )
     differences = [
         f"{what} is {now or 'unknown'}, was {before or 'not recorded'}"
-        for what, (before, now) in pairs.items()
+        for what, before, now in pairs
         if before != now
     ]
     if not image.workflow:

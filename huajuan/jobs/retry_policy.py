@@ -31,12 +31,9 @@ def report_failure(server: InferenceServer, failure: InferenceError, image: Imag
 
 def is_server_failure(failure: InferenceError) -> bool:
     """Whether the server failed in the job: it was neither stopped nor rejected."""
-    is_stopped = isinstance(failure, JobTimeout) and not failure.worker_stuck
-    return (
-        isinstance(failure, DrawingFailed)
-        and not is_stopped
-        and not isinstance(failure, WorkflowRejected | JobCancelled)
-    )
+    if isinstance(failure, JobTimeout):
+        return failure.worker_stuck
+    return isinstance(failure, DrawingFailed) and not isinstance(failure, WorkflowRejected | JobCancelled)
 
 
 def may_resume(failure: InferenceError) -> bool:
@@ -64,8 +61,3 @@ def should_retry(
     if now >= image.deadline or image.attempts >= limits.attempts_max:
         return False
     return may_resume(failure) or (servers_left > 0 and not isinstance(failure, JobCancelled | JobTimeout))
-
-
-def avoid_seconds(server: InferenceServer, limits: DispatchLimits) -> float:
-    """The time for which a requeued job avoids the server while no other one answers."""
-    return max(server.cooldown_seconds, limits.cooldown_seconds_min)

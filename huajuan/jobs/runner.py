@@ -24,20 +24,17 @@ from huajuan.inference_client import (
 )
 from huajuan.jobs.cleanup import BackgroundTasks, JobCleanup, forget_stopped_job, stop_job
 from huajuan.jobs.outcomes import (
-    CANCELLED,
     DRAWN,
     OWNER_GONE,
     Completions,
     CountOutcome,
-    count_nothing,
-    failure_label,
     record_drawn,
     record_failed,
     record_started,
+    store_picture,
 )
 from huajuan.jobs.queue import ClaimedJob, DispatchLimits, JobQueue
 from huajuan.jobs.retry_policy import (
-    avoid_seconds,
     counts_as_attempt,
     is_server_failure,
     may_resume,
@@ -46,10 +43,9 @@ from huajuan.jobs.retry_policy import (
 )
 from huajuan.jobs.running_job import RunningJob
 from huajuan.jobs.servers import InferenceServer, ServerPool
-from huajuan.jobs.store_picture import store_picture
 from huajuan.jobs.workflows import WorkflowStore, drawing_for
-from huajuan.observability.health import Problem
 from huajuan.runtime.fail_points import at
+from huajuan.runtime.health import Problem
 from huajuan.runtime.periodic import cancel_tasks
 from huajuan.storage.pictures import Pictures, StorageUnavailable, picture_key
 
@@ -73,17 +69,13 @@ class JobRunner:
         workflows: WorkflowStore,
         checkpoint: str = "",
     ) -> None:
-        self.store, self.queue = store, queue
-        self.servers = servers
-        self.limits = limits
-        self.workflows = workflows
+        self.store, self.queue, self.pictures = store, queue, pictures
+        self.servers, self.workflows, self.limits = servers, workflows, limits
         self.completions = Completions(store, limits.wait_poll_seconds)
-        self.pictures = pictures
         self.checkpoint = checkpoint or None
         self._jobs: dict[UUID, RunningJob] = {}
         self._background = BackgroundTasks()
-        # Replaced where there are metrics.
-        self.count_outcome: CountOutcome = count_nothing
+        self.count_outcome: CountOutcome | None = None  # set where there are metrics
         self.cleanup = JobCleanup(
             store, queue, pictures, servers, self.completions, self._background, limits.stop_seconds_max
         )
@@ -123,7 +115,11 @@ class JobRunner:
         """Renew the leases on the running jobs, and stop those that another process has taken."""
         if jobs := dict(self._jobs):
             ours = await self.queue.renew({job.image_id: job.progress for job in jobs.values()})
-            self._stop_lost([job for job in jobs.values() if job.image_id not in ours])
+            for job in (job for job in jobs.values() if job.image_id not in ours):
+                # A job requeued during the renewal may have been claimed here again.
+                if self._jobs.get(job.image_id) is job and not (job.is_ending or job.is_requeued):
+                    _logger.warning("job taken by another process", image_id=str(job.image_id))
+                    self.stop(job.image_id)
 
     async def close(self) -> None:
         """Release the unfinished jobs to other processes. The servers go on drawing them."""
@@ -132,13 +128,6 @@ class JobRunner:
             await self.queue.release_all()
         except DatabaseFailure as error:
             _logger.warning("job leases not released", error=type(error).__name__)
-
-    def _stop_lost(self, lost: list[RunningJob]) -> None:
-        for job in lost:
-            # A job requeued during the renewal may have been claimed here again.
-            if self._jobs.get(job.image_id) is job and not (job.is_ending or job.is_requeued):
-                _logger.warning("job taken by another process", image_id=str(job.image_id))
-                self.stop(job.image_id)
 
     def _remove(self, job: RunningJob, task: "asyncio.Task[None]") -> None:
         if self._jobs.get(job.image_id) is job:
@@ -163,7 +152,7 @@ class JobRunner:
         image = await self.store.find(Image, job.image_id)
         if image is None or image.is_open:  # another process runs it
             return
-        self._count(job, CANCELLED)
+        self._count(job, JobCancelled.label)
         await stop_job(job.server, image.id, self.limits.stop_seconds_max)
         at("stop.asked")
         await self.cleanup.remove_leftovers(image.id, image.picture)
@@ -193,10 +182,7 @@ class JobRunner:
                 await self._store_and_record(job, image, drawn)
 
     async def _open_image(self, claimed: ClaimedJob) -> Image | None:
-        """The image if it is still to be drawn.
-
-        The row of an unrequested or ended job is put back or deleted.
-        """
+        """The image if it is to be drawn. The row of an unrequested or ended job is put back or deleted."""
         image = await self.store.find(Image, claimed.image_id)
         if image is None and claimed.age_seconds < self.limits.orphan_lease_seconds_max:
             await self.queue.requeue(claimed.image_id, pause_seconds=self.limits.orphan_lease_pause_seconds)
@@ -248,7 +234,7 @@ class JobRunner:
 
     async def _handle_failure(self, job: RunningJob, failure: InferenceError) -> None:
         """Retry the job, here or at another server, or record its failure."""
-        if job.is_sent and not job.is_started and counts_as_attempt(failure):
+        if job.seconds is not None and not job.is_started and counts_as_attempt(failure):
             with suppress(ImageAlreadyFinished):
                 await self._record_started(job)
         if (image := await self._open_image(job.claimed)) is None:
@@ -263,13 +249,12 @@ class JobRunner:
     def _record_server_failure(self, job: RunningJob, image: Image, failure: InferenceError) -> None:
         if job.was_at_server or not isinstance(failure, DrawingFailed):
             report_failure(job.server, failure, image)
-            self._count(job, failure_label(failure))
+            self._count(job, failure.label)
         if job.was_at_server and is_server_failure(failure) and {*job.claimed.failed} - {job.server.url}:
             for server in self.servers.all.values():
                 server.record_failure_elsewhere(image.id)
-        if isinstance(failure, DrawingFailed) or (
-            job.is_resumed and self.servers.has_other_reachable(job.server)
-        ):
+        is_given_up = job.is_resumed and self.servers.has_other_reachable(job.server)
+        if isinstance(failure, DrawingFailed) or is_given_up:
             job.server.exclude_job(image.id)
 
     def _servers_left(self, job: RunningJob, failure: InferenceError) -> int:
@@ -286,23 +271,18 @@ class JobRunner:
         await self.queue.requeue(
             job.image_id,
             avoid=url,
-            avoid_seconds=avoid_seconds(job.server, self.limits),
+            avoid_seconds=max(job.server.cooldown_seconds, self.limits.cooldown_seconds_min),
             excluded=None if may_resume(failure) else url,
             failed=None if is_rejected else url,
         )
         at("draw.put_back")
 
     def _log(self, event: str, job: RunningJob, failure: InferenceError) -> None:
-        _logger.warning(
-            event,
-            image_id=str(job.image_id),
-            server=job.server.url,
-            reason=failure.reason,
-            detail=failure.detail,
-        )
+        job_and_server = {"image_id": str(job.image_id), "server": job.server.url}
+        _logger.warning(event, **job_and_server, reason=failure.reason, detail=failure.detail)
 
     def _count(self, job: RunningJob, outcome: str) -> None:
-        if job.was_at_server:
+        if job.was_at_server and self.count_outcome:
             self.count_outcome(job.server.url, outcome, job.seconds)
 
     async def _store_and_record(self, job: RunningJob, image: Image, drawn: Drawn) -> None:

@@ -46,13 +46,9 @@ class RunningJob:
         at("draw.progressed")
 
     @property
-    def is_sent(self) -> bool:
-        return self._sent_at is not None
-
-    @property
     def was_at_server(self) -> bool:
         """Whether the outcome is evidence about the server."""
-        return self.is_sent or self.is_resumed
+        return self.is_resumed or self.seconds is not None
 
     @property
     def seconds(self) -> float | None:

@@ -2,25 +2,28 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 import msgspec
 import structlog
 
-from huajuan.domain.inference_servers import InferenceServers
-from huajuan.domain.server_address import deduplicate_servers, server_key, without_credentials
+from huajuan.domain.inference_servers import (
+    InferenceServers,
+    deduplicate_servers,
+    server_key,
+    without_credentials,
+)
 from huajuan.event_store.stream_ids import load_stream_ids_blocking
-from huajuan.jobs.servers import ServerPool
 from huajuan.postgres.connect import connect_blocking
 from huajuan.postgres.statements import Statements
 
+if TYPE_CHECKING:
+    from huajuan.jobs.servers import ServerPool
+
 SETTING, ADMIN = "setting", "admin"
 VARIABLE = "HUAJUAN_COMFYUI_URLS"
-_TOPICS = {
-    "added": InferenceServers.ServerAdded.TOPIC,
-    "removed": InferenceServers.ServerRemoved.TOPIC,
-}
+_TOPICS = {"added": InferenceServers.ServerAdded.TOPIC, "removed": InferenceServers.ServerRemoved.TOPIC}
 _CHANGES = """
 SELECT e.topic = %(added)s, fields ->> 'url', fields ->> 'timestamp', fields ->> 'reason'
   FROM log.huajuan_events e, LATERAL (SELECT convert_from(e.state, 'UTF8')::json AS fields) AS state
@@ -54,17 +57,11 @@ class ServerOrigin(msgspec.Struct, frozen=True):
 
     @property
     def sentence(self) -> str:
+        date = (self.changed_at or "")[:10]
         if not self.draws:
-            return (
-                f"{self.url} does not draw: removed by an admin on {self._date}, although {VARIABLE} names it"
-            )
-        if self.source == ADMIN:
-            return f"{self.url} (added by an admin on {self._date})"
-        return f"{self.url} (named by {VARIABLE})"
-
-    @property
-    def _date(self) -> str:
-        return (self.changed_at or "")[:10]
+            return f"{self.url} does not draw: removed by an admin on {date}, although {VARIABLE} names it"
+        how = f"added by an admin on {date}" if self.source == ADMIN else f"named by {VARIABLE}"
+        return f"{self.url} ({how})"
 
 
 def server_origins(configured: Iterable[str], changes: Iterable[ServerChange]) -> list[ServerOrigin]:
@@ -84,41 +81,31 @@ def _origin(url: str, is_named: bool, change: ServerChange | None) -> ServerOrig
     if not change.is_added and not is_named:
         return None
     source = SETTING if is_named else ADMIN
-    return ServerOrigin(public_url, change.is_added, source, _in_utc(change.at), change.reason)
-
-
-def _in_utc(text: str) -> str:
-    return datetime.fromisoformat(text).astimezone(UTC).isoformat()
+    changed_at = datetime.fromisoformat(change.at).astimezone(UTC).isoformat()
+    return ServerOrigin(public_url, change.is_added, source, changed_at, change.reason)
 
 
 async def find_origins(
     statements: Statements, studio_id: UUID, configured: Iterable[str]
 ) -> list[ServerOrigin]:
     """Raises `DatabaseUnavailable`."""
-    return server_origins(
-        configured, _changes(await statements.run(_CHANGES, {"studio": studio_id, **_TOPICS}))
-    )
+    rows = await statements.run(_CHANGES, {"studio": studio_id, **_TOPICS})
+    return server_origins(configured, (ServerChange(*row) for row in rows))
 
 
 def find_origins_blocking(dsn: str, configured: Iterable[str]) -> list[ServerOrigin]:
     """As `find_origins`, without an event loop. Raises `psycopg.Error`."""
     with connect_blocking(dsn) as connection:
-        values = {"studio": load_stream_ids_blocking(connection).studio(), **_TOPICS}
+        values = {"studio": load_stream_ids_blocking(connection).inference_servers(), **_TOPICS}
         rows = connection.execute(_CHANGES.encode(), values).fetchall()
-    return server_origins(configured, _changes(rows))
-
-
-def _changes(rows: list[tuple[Any, ...]]) -> list[ServerChange]:
-    return [ServerChange(*row) for row in rows]
+    return server_origins(configured, (ServerChange(*row) for row in rows))
 
 
 class OriginLogger:
     """Logs the origins of the servers at the start and whenever they change."""
 
-    def __init__(self, statements: Statements, studio_id: UUID, servers: ServerPool) -> None:
-        self._statements = statements
-        self._studio_id = studio_id
-        self._servers = servers
+    def __init__(self, statements: Statements, studio_id: UUID, servers: "ServerPool") -> None:
+        self._statements, self._studio_id, self._servers = statements, studio_id, servers
         self._urls: set[str] | None = None
         self._logged: list[ServerOrigin] | None = None
 

@@ -2,22 +2,19 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
 
-from huajuan.domain.server_address import deduplicate_servers, without_credentials
+from huajuan.domain.inference_servers import deduplicate_servers, without_credentials
 from huajuan.inference_client import (
     ClientLimits,
     ComfyUI,
-    Drawing,
     DrawingFailed,
-    Drawn,
-    Graph,
     InferenceError,
     JobState,
 )
@@ -30,8 +27,6 @@ SERVERS_NAMED_MAX = 5
 STATES_BY_PREFERENCE = (
     JobState.SUCCEEDED, JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED,
 )  # fmt: skip
-OnProgress = Callable[[float], None]
-OnAccepted = Callable[[], Awaitable[None]]
 _logger = structlog.get_logger(__name__)
 
 
@@ -44,23 +39,6 @@ class ServerState(StrEnum):
     UNFIT = "unfit"
 
 
-class ServerClient(Protocol):
-    """The client of one server: see `inference_client.ComfyUI`."""
-
-    async def draw(
-        self,
-        drawing: Drawing,
-        on_progress: OnProgress | None = None,
-        on_accepted: OnAccepted | None = None,
-    ) -> Drawn: ...
-    async def finish(self, drawing: Drawing, on_progress: OnProgress | None = None) -> Drawn: ...
-    async def find(self, prompt_id: UUID) -> JobState: ...
-    async def cancel(self, prompt_id: UUID) -> None: ...
-    async def forget(self, prompt_id: UUID) -> None: ...
-    async def check(self) -> object: ...
-    async def check_compatibility(self, workflow: Graph) -> list[str]: ...
-
-
 class InferenceServer:
     """One server and its health.
 
@@ -69,7 +47,7 @@ class InferenceServer:
     before the check.
     """
 
-    def __init__(self, url: str, client: ServerClient, limits: DispatchLimits) -> None:
+    def __init__(self, url: str, client: ComfyUI, limits: DispatchLimits) -> None:
         self.url = url
         self.client = client
         self.is_reachable: bool | None = None
@@ -107,12 +85,10 @@ class InferenceServer:
     @property
     def reason(self) -> str | None:
         """Why it is not ready, for admins."""
-        state = self.state
-        if state is ServerState.READY:
-            return None
-        if state is ServerState.UNFIT and self.problems:
+        if self.state is ServerState.UNFIT and self.problems:
             return self.problems[0]
-        error = self._rejection if state is ServerState.UNFIT else self._last_failure
+        unfit = {ServerState.UNFIT: self._rejection, ServerState.READY: None}
+        error = unfit.get(self.state, self._last_failure)
         return error.reason if error else None
 
     @property
@@ -176,13 +152,8 @@ class InferenceServer:
 
     def _log_cooldown(self, seconds: float, error: InferenceError) -> None:
         self._last_failure = error
-        _logger.warning(
-            "inference server in cooldown",
-            server=self.url,
-            seconds=seconds,
-            reason=error.reason,
-            detail=error.detail,
-        )
+        event, why = "inference server in cooldown", {"reason": error.reason, "detail": error.detail}
+        _logger.warning(event, server=self.url, seconds=seconds, **why)
 
     def exclude_job(self, image_id: UUID) -> None:
         """Ignore what the server has of this job from now on."""
@@ -222,7 +193,7 @@ class JobLookup(NamedTuple):
     unreachable: set[str]
 
 
-OpenClient = Callable[[str], AbstractAsyncContextManager[ServerClient]]
+OpenClient = Callable[[str], AbstractAsyncContextManager[ComfyUI]]
 
 
 class ServerPool:
@@ -290,9 +261,8 @@ class ServerPool:
                 unreachable.add(server.url)
             else:
                 raise answer
-        return JobLookup(
-            next((known[state] for state in STATES_BY_PREFERENCE if state in known), None), unreachable
-        )
+        furthest = next((known[state] for state in STATES_BY_PREFERENCE if state in known), None)
+        return JobLookup(furthest, unreachable)
 
     def expected(self) -> set[str]:
         """The addresses of the servers that a job may wait for."""
@@ -305,10 +275,7 @@ class ServerPool:
     def record_drawn_elsewhere(
         self, drew: InferenceServer, failed_servers: Iterable[str], failed_at: float
     ) -> None:
-        """A job was drawn that failed before.
-
-        If it failed at a single other server, it counts against that one.
-        """
+        """A job was drawn that failed before. If it failed at a single other server, it counts there."""
         failed = set(failed_servers)
         if len(failed) == 1 and drew.url not in failed:
             for server in self.all.values():

@@ -1,5 +1,6 @@
-"""The workflow store: workflows by the digest that events name."""
+"""The workflow store (by the digest that events name), and checks of the servers for the current workflow."""
 
+import asyncio
 import hashlib
 import os
 import re
@@ -16,17 +17,22 @@ from huajuan.inference_client import (
     DrawingFailed,
     Graph,
     OutcomeUnknown,
+    ServerUnavailable,
     WorkflowError,
     check_workflow,
     not_applied,
     text_to_image,
+    with_checkpoint,
     workflow_warnings,
 )
+from huajuan.jobs.queue import DispatchLimits
+from huajuan.jobs.servers import InferenceServer, ServerPool
 from huajuan.postgres.connect import connect_blocking
 from huajuan.postgres.statements import Statements
 
 FILE_BYTES_MAX = 1 << 20
 CACHED_MAX = 16
+NOT_STORED = "no workflow of this digest is stored"
 _logger = structlog.get_logger(__name__)
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _INSERT = """
@@ -51,11 +57,10 @@ class WorkflowStore:
     """`current` is the digest of the workflow of new jobs."""
 
     def __init__(self, statements: Statements, current: str = "", workflow: Graph | None = None) -> None:
-        self._statements = statements
+        self._statements, self.current = statements, current
         self._cache = {"": text_to_image()}
         if workflow is not None:
             self._cache[current] = workflow
-        self.current = current
 
     @property
     def not_applied(self) -> list[str]:
@@ -75,14 +80,10 @@ class WorkflowStore:
                 raise OutcomeUnknown("the workflow cannot be read now", type(error).__name__) from error
             if found is None:
                 raise DrawingFailed("its workflow is not kept any more", digest)
-            self._cache_workflow(digest, found)
+            if len(self._cache) >= CACHED_MAX:
+                del self._cache[next(known for known in self._cache if known not in {self.current, ""})]
+            self._cache[digest] = found
         return self._cache[digest]
-
-    def _cache_workflow(self, digest: str, workflow: Graph) -> None:
-        if len(self._cache) >= CACHED_MAX:
-            oldest = next(known for known in self._cache if known not in {self.current, ""})
-            del self._cache[oldest]
-        self._cache[digest] = workflow
 
 
 def drawing_for(image: Image, workflow: Graph, checkpoint: str | None) -> Drawing:
@@ -141,20 +142,17 @@ def canonical(workflow: Graph) -> StoredWorkflow:
 async def open_workflow_store(statements: Statements, setting: str) -> WorkflowStore:
     """Store the workflow of a file, or find a stored one by `sha256:…`. Raises `WorkflowUnusable`."""
     if named := _DIGEST.fullmatch(setting):
-        found = await _fetch(statements, named[1])
-        if found is None:
-            raise WorkflowUnusable("no workflow of this digest is stored")
-        _log_warnings(found)
-        return WorkflowStore(statements, named[1], found)
-    workflow = read_workflow(setting)
-    await statements.run(_INSERT, canonical(workflow)._asdict())
-    _log_warnings(workflow)
-    return WorkflowStore(statements, canonical(workflow).digest, workflow)
-
-
-def _log_warnings(workflow: Graph) -> None:
+        digest, workflow = named[1], await _fetch(statements, named[1])
+        if workflow is None:
+            raise WorkflowUnusable(NOT_STORED)
+    else:
+        workflow = read_workflow(setting)
+        stored = canonical(workflow)
+        digest = stored.digest
+        await statements.run(_INSERT, stored._asdict())
     if found := workflow_warnings(workflow):
         _logger.warning("workflow: pictures may differ from the request", warnings=found)
+    return WorkflowStore(statements, digest, workflow)
 
 
 def store_workflow_blocking(dsn: str, setting: str) -> str:
@@ -163,7 +161,7 @@ def store_workflow_blocking(dsn: str, setting: str) -> str:
         with connect_blocking(dsn) as connection:
             found = connection.execute(_FIND, {"digest": named[1]}).fetchone()
         if not found:
-            raise WorkflowUnusable("no workflow of this digest is stored")
+            raise WorkflowUnusable(NOT_STORED)
         read_graph(found[0].encode())
         return setting
     stored = canonical(read_workflow(setting))
@@ -175,3 +173,58 @@ def store_workflow_blocking(dsn: str, setting: str) -> str:
 async def _fetch(statements: Statements, digest: str) -> Graph | None:
     rows = await statements.run(_FIND, {"digest": digest})
     return msgspec.json.decode(rows[0][0]) if rows else None
+
+
+async def run_compatibility_checks(
+    servers: ServerPool, workflows: WorkflowStore, limits: DispatchLimits, checkpoint: str = ""
+) -> None:
+    """Check each server as soon as it answers, with `checkpoint` if it is given. Runs until cancelled.
+
+    An incompatible server gets jobs of other workflows, and jobs of this one only while no better server
+    answers.
+    """
+    workflow = with_checkpoint(await workflows.find(workflows.current), checkpoint)
+    servers.checked_workflow = workflows.current
+    checked: set[InferenceServer] = set()
+    async with asyncio.TaskGroup() as group:
+        while True:
+            servers.added.clear()
+            present = set(servers.all.values())
+            for server in present - checked:
+                group.create_task(_check_until_compatible(server, servers, workflow, limits))
+            checked = present
+            await servers.added.wait()
+
+
+async def _check_until_compatible(
+    server: InferenceServer, servers: ServerPool, workflow: Graph, limits: DispatchLimits
+) -> None:
+    """Repeat the check until the server is compatible (its models may be installed later) or removed."""
+    is_logged, pause_seconds = False, limits.compatibility_retry_seconds
+    while servers.all.get(server.url) is server:
+        try:
+            problems = await server.client.check_compatibility(workflow)
+        except ServerUnavailable as unavailable:
+            if not is_logged:
+                event, why = "workflow not checked: inference server unavailable", unavailable
+                _logger.warning(event, server=server.url, reason=why.reason, detail=why.detail)
+            is_logged = True
+            # The pauses grow: behind a proxy the server may never describe its nodes.
+            next_seconds = min(pause_seconds * 2, limits.compatibility_retry_seconds_max)
+        else:
+            _record_problems(server, problems)
+            if not problems:
+                return
+            pause_seconds = next_seconds = limits.compatibility_retry_seconds
+        await asyncio.sleep(pause_seconds)
+        pause_seconds = next_seconds
+
+
+def _record_problems(server: InferenceServer, problems: list[str]) -> None:
+    """Store the result, and log it if it has changed."""
+    before = server.problems
+    server.record_problems(problems)
+    if problems and problems != before:
+        _logger.error("workflow incompatible with the inference server", server=server.url, problems=problems)
+    elif before and not problems:
+        _logger.info("workflow compatible with the inference server now", server=server.url)

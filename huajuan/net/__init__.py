@@ -1,1 +1,1 @@
-"""Network addresses of clients and origins of web pages."""
+"""Network addresses of clients, URLs, and origins of web pages."""

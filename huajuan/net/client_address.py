@@ -23,10 +23,7 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 def read_address(text: str) -> Address | None:
-    """The canonical address: an IPv4-mapped one is IPv4, and a zone is dropped.
-
-    `None` if it is no address.
-    """
+    """The canonical address, or `None`: an IPv4-mapped one is IPv4, and a zone is dropped."""
     return _read_address(text) if len(text) <= ADDRESS_CHARACTERS_MAX else None
 
 
@@ -49,14 +46,6 @@ def read_network(text: str) -> Network:
     return network
 
 
-def is_network(text: str) -> bool:
-    try:
-        read_network(text)
-    except ValueError:
-        return False
-    return True
-
-
 def is_loopback(text: str) -> bool:
     address = read_address(text)
     return address is not None and address.is_loopback
@@ -71,7 +60,7 @@ def rate_limit_key(text: str) -> str:
 
 
 class TrustedProxies:
-    """The proxies whose forwarding headers are trusted."""
+    """The proxies whose forwarding headers are trusted. Raises `ValueError` for what is no network."""
 
     def __init__(self, networks: Iterable[str]) -> None:
         self._networks = [read_network(network) for network in networks]
@@ -88,23 +77,15 @@ class TrustedProxies:
         if not self.trusts(address):
             return str(address or peer)
         client = address
-        for hop in _hops(forwarded) or _hops_of_list(x_forwarded_for):
+        # The last hop first; `None` is a hop without an address. Elements of `X-Forwarded-For` are addresses.
+        hops = [_hop_of(element) for element in _elements(forwarded)]
+        for hop in hops or [_node(element) for element in _elements(x_forwarded_for)]:
             if hop is None:
                 return str(address)
             client = hop
             if not self.trusts(hop):
                 break
         return str(client)
-
-
-def _hops(lines: Sequence[str]) -> list[Address | None]:
-    """The hops of `Forwarded` headers, the last one first. `None` is a hop without an address."""
-    return [_hop_of(element) for element in _elements(lines)]
-
-
-def _hops_of_list(lines: Sequence[str]) -> list[Address | None]:
-    """The same for `X-Forwarded-For`, whose elements are addresses."""
-    return [_node(element) for element in _elements(lines)]
 
 
 def _elements(lines: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
-"""Parses the http(s) URLs below which this service is reached: validity, normal form, ASCII form."""
+"""The normal form of the http(s) URLs below which this service is reached, and of origins of web pages."""
 
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
@@ -17,14 +18,9 @@ class BaseUrl(NamedTuple):
     path: str
 
 
-def is_base(url: str) -> bool:
-    """Whether this is an http(s) URL with a host and without user, query and fragment."""
-    return base_of(url) is not None
-
-
 @lru_cache(BASES_CACHED_MAX)
 def base_of(url: str) -> BaseUrl | None:
-    """The normal form of a base URL, or `None` if it is not one."""
+    """The normal form of an http(s) URL with a host and without user, query and fragment, else `None`."""
     if not is_plain(url) or "?" in url or "#" in url:
         return None
     try:
@@ -57,11 +53,34 @@ def unquoted_path(parts: SplitResult) -> str:
 def ascii_address(url: str) -> str:
     """The URL percent-encoded and with an ASCII host. Raises `ValueError` for an invalid host."""
     parts = urlsplit(url)
-    return urlunsplit((parts.scheme, _ascii_host(parts), quote(parts.path, safe=_ADDRESS_SAFE), "", ""))
-
-
-def _ascii_host(parts: SplitResult) -> str:
-    port = "" if parts.port is None else f":{parts.port}"
     if not parts.hostname:
         raise ValueError(parts.netloc)
-    return parts.netloc if parts.netloc.isascii() else parts.hostname.encode("idna").decode() + port
+    port = "" if parts.port is None else f":{parts.port}"
+    host = parts.netloc if parts.netloc.isascii() else parts.hostname.encode("idna").decode() + port
+    return urlunsplit((parts.scheme, host, quote(parts.path, safe=_ADDRESS_SAFE), "", ""))
+
+
+def normalized_origin(text: str) -> str:
+    """The form of the `Origin` header of browsers, such as `http://localhost:3000`. Raises `ValueError`."""
+    if text in ("*", "null"):  # any origin, and that of a local file
+        return text
+    parts = urlsplit(text)
+    has_more = parts.path not in ("", "/") or "?" in text or "#" in text or "@" in parts.netloc
+    if not parts.scheme or not parts.hostname or has_more or not text.isprintable() or set(text) & set(" *"):
+        raise ValueError(text)
+    port = f":{parts.port}" if parts.port not in (None, _DEFAULT_PORTS.get(parts.scheme)) else ""
+    return f"{parts.scheme}://{_origin_host(parts.hostname)}{port}"
+
+
+def _origin_host(name: str) -> str:
+    """The form of browsers: IP addresses shortened, international names in ASCII."""
+    if ":" in name:
+        return f"[{ip_address(name)}]"
+    if name.rpartition(".")[2].isdecimal():
+        return str(ip_address(name))
+    if name.isascii():
+        return name
+    encoded = name.encode("idna")
+    if encoded.decode("idna") != name:  # browsers encode such a name differently
+        raise ValueError(name)
+    return encoded.decode()

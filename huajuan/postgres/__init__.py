@@ -1,4 +1,1 @@
-"""Connections to Postgres: opening, pooling, retries, and checks of the server.
-
-Imports nothing of the service.
-"""
+"""Connections to Postgres, pools, retries and checks of the server; knows nothing of the service."""

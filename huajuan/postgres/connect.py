@@ -1,12 +1,18 @@
-"""Opens connections to Postgres with the session settings that the code relies on."""
+"""Opens connections and pools with the session settings that the code relies on."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
-from psycopg import sql
+from psycopg import AsyncConnection, sql
 from psycopg.sql import Composed
+from psycopg_pool import AsyncConnectionPool
 
+from huajuan.postgres.timelines import Timelines
+
+RECONNECT_SECONDS_MAX = 0.5
 # In the startup message, so that errors during the startup have this encoding, too.
 PARAMETERS: dict[str, Any] = {"client_encoding": "UTF8"}
 # They override settings of the role, the database, the DSN and the environment. Older servers lack some of
@@ -44,23 +50,29 @@ SELECT pg_catalog.set_config('synchronous_commit', 'on', false)
 ).format(sql.SQL(", ").join(sql.SQL("({}, {})").format(*pair) for pair in SESSION_SETTINGS.items()))
 
 
-async def connect(dsn: str, seconds_max: float, *session: str | Composed) -> psycopg.AsyncConnection:
+async def connect(
+    dsn: str, seconds_max: float, *session: str | Composed, timelines: Timelines | None = None
+) -> AsyncConnection:
     """An autocommitting connection on which the `session` statements were executed. Closed on any error."""
     async with asyncio.timeout(seconds_max):
-        connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True, **PARAMETERS)
-        try:
-            await prepare(connection)
-            for statement in session:
-                await connection.execute(statement.encode() if isinstance(statement, str) else statement)
-        except BaseException:
-            await connection.close()
-            raise
+        connection = await AsyncConnection.connect(dsn, autocommit=True, **PARAMETERS)
+        await _prepare(connection, *session, timelines=timelines)
     return connection
 
 
-async def prepare(connection: psycopg.AsyncConnection) -> None:
-    """Sets the session settings of a connection that was opened with `PARAMETERS`."""
-    await connection.execute(_PREPARE)
+async def _prepare(
+    connection: AsyncConnection, *session: str | Composed, timelines: Timelines | None
+) -> None:
+    """Closes the connection on any error, because a pool would leave it open."""
+    try:
+        await connection.execute(_PREPARE)
+        for statement in session:
+            await connection.execute(statement.encode() if isinstance(statement, str) else statement)
+        if timelines:
+            await timelines.check(connection)
+    except BaseException:
+        await connection.close()
+        raise
 
 
 def connect_blocking(
@@ -80,5 +92,45 @@ def connect_blocking(
 
 
 def prepare_blocking(connection: psycopg.Connection[Any]) -> None:
-    """The same for code without an event loop."""
+    """Sets the session settings of a connection that was opened with `PARAMETERS`."""
     connection.execute(_PREPARE)
+
+
+@asynccontextmanager
+async def open_pool(
+    dsn: str,
+    connections_max: int,
+    wait_seconds_max: float = 2,
+    statement_seconds_max: float = 5,
+    timelines: Timelines | None = None,
+) -> AsyncIterator[AsyncConnectionPool]:
+    """A pool of autocommitting connections. A caller waits at most `wait_seconds_max` for one.
+
+    After a failover its connections are replaced, even while the old server still answers.
+    """
+    limit = f"SET statement_timeout = {round(statement_seconds_max * 1000)}"
+    pool = AsyncConnectionPool(
+        dsn,
+        min_size=1,
+        max_size=connections_max,
+        open=False,
+        timeout=wait_seconds_max,
+        # The pool's own backoff takes minutes. With a short timeout the next caller tries again at once.
+        reconnect_timeout=RECONNECT_SECONDS_MAX,
+        kwargs={"autocommit": True, **PARAMETERS},
+        configure=lambda connection: _prepare(connection, limit, timelines=timelines),
+    )
+    renewals: set[asyncio.Task[None]] = set()
+
+    def renew() -> None:
+        task = asyncio.get_running_loop().create_task(pool.drain(), name="renew connections")
+        renewals.add(task)
+        task.add_done_callback(renewals.discard)
+
+    listeners = timelines.on_change if timelines else []
+    async with pool:
+        listeners.append(renew)
+        try:
+            yield pool
+        finally:
+            listeners.remove(renew)

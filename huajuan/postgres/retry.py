@@ -1,20 +1,60 @@
-"""Retries with exponential backoff, bounded by a deadline."""
+"""Errors of the database layer, and retries with exponential backoff, bounded by a deadline."""
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import psycopg
 import structlog
+from psycopg.errors import QueryCanceled, ReadOnlySqlTransaction
 from psycopg_pool import PoolClosed
-
-from huajuan.postgres.errors import OUTAGES, DatabaseBusy, DatabaseUnavailable
 
 T = TypeVar("T")
 PAUSE_SECONDS = 0.02
 PAUSE_SECONDS_MAX = 0.5
+# After any of these during a write it is unknown whether the write happened. The work may be retried.
+OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError, ReadOnlySqlTransaction, TimeoutError)
+# Operational errors that no retry mends.
+_NO_OUTAGES = (QueryCanceled, PoolClosed)
 _logger = structlog.get_logger(__name__)
+
+
+class DatabaseFailure(Exception):
+    """The database could not execute the work."""
+
+
+class DatabaseBusy(DatabaseFailure):
+    """Too much work is waiting, or a statement exceeded its time limit. Nothing was written."""
+
+
+class DatabaseUnavailable(DatabaseFailure):
+    """Postgres did not answer within the time limit. The outcome of a write is unknown."""
+
+
+class StalePrimary(psycopg.OperationalError):
+    """This server was replaced: its timeline is lower than one seen before. Lasts until another answers."""
+
+    def __init__(self, found: tuple[str, int], highest: int, folder: Path | None) -> None:
+        system, timeline = found
+        remedy = f"; if it is to be used again on purpose, remove {system}-* in {folder}" if folder else ""
+        super().__init__(
+            f"the database is an old primary: it writes timeline {timeline}, and timeline {highest} of the "
+            f"same system was seen before; what it holds may be out of date{remedy}"
+        )
+
+
+@contextmanager
+def failures_mapped() -> Iterator[None]:
+    """Raises `DatabaseUnavailable` instead of `OUTAGES`, or `DatabaseBusy` after a statement's time limit."""
+    try:
+        yield
+    except QueryCanceled as error:
+        raise DatabaseBusy from error
+    except OUTAGES as error:
+        raise DatabaseUnavailable from error
 
 
 class Backoff:
@@ -50,6 +90,8 @@ async def retry(
     while True:
         try:
             return await work()
+        except _NO_OUTAGES:
+            raise
         except retry_on as error:
             _logger.warning("retrying after an error", error=type(error).__name__)
             if not await backoff.pause():
@@ -64,15 +106,8 @@ async def retry_query(work: Callable[[], Awaitable[T]], seconds_max: float) -> T
     backoff = Backoff(seconds_max)
 
     async def attempt() -> T:
-        try:
-            async with asyncio.timeout_at(backoff.deadline):
-                return await work()
-        except psycopg.errors.QueryCanceled as error:  # an OperationalError that is no outage
-            raise DatabaseBusy from error
-        except PoolClosed as error:  # likewise
-            raise DatabaseUnavailable from error
+        async with asyncio.timeout_at(backoff.deadline):
+            return await work()
 
-    try:
+    with failures_mapped():
         return await retry(attempt, backoff)
-    except OUTAGES as error:
-        raise DatabaseUnavailable from error

@@ -1,7 +1,4 @@
-"""Checks at start whether a database meets the requirements.
-
-An error message names the remedy in one line.
-"""
+"""Checks at start whether a database meets the requirements. An error names the remedy in one line."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -58,10 +55,7 @@ def check_readable(connection: psycopg.Connection) -> None:
 
 
 def check_writable(connection: psycopg.Connection, schemas: Sequence[str]) -> None:
-    """Checks what a server needs besides.
-
-    `schemas` are the names of our schemas. Raises `UnsupportedDatabase`.
-    """
+    """Checks what a server needs besides, with our own `schemas`. Raises `UnsupportedDatabase`."""
     is_standby, is_read_only, replication_role, name, role, may_create, has_plpgsql = _row(connection, _STATE)
     database, role = _quoted(name), _quoted(role)
     if is_standby:
@@ -86,7 +80,11 @@ def check_writable(connection: psycopg.Connection, schemas: Sequence[str]) -> No
             f"the role {role} may not create schemas: GRANT CREATE ON DATABASE {database} TO {role}"
         )
     _check_owners(connection, schemas, role)
-    _check_listen(connection)
+    try:
+        connection.execute("LISTEN huajuan_check")
+    except psycopg.Error as error:
+        reason = str(error).splitlines()[0]
+        raise UnsupportedDatabase(f"LISTEN does not work here, and is needed: {reason}") from None
 
 
 def _check_owners(connection: psycopg.Connection, schemas: Sequence[str], role: str) -> None:
@@ -98,15 +96,6 @@ def _check_owners(connection: psycopg.Connection, schemas: Sequence[str], role: 
             f"{name} belongs to the role {_quoted(owner)}: connect as that role, "
             f"or GRANT {_quoted(owner)} TO {role}"
         )
-
-
-def _check_listen(connection: psycopg.Connection) -> None:
-    try:
-        connection.execute("LISTEN huajuan_check")
-    except psycopg.Error as error:
-        raise UnsupportedDatabase(
-            f"LISTEN does not work here, and is needed: {str(error).splitlines()[0]}"
-        ) from None
 
 
 def _row(connection: psycopg.Connection, query: str) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -23,6 +23,14 @@ class _Read(NamedTuple):
     statement: bytes
     values: Values
     rows: asyncio.Future[Rows]
+
+    def resolve(self, rows: Rows) -> None:
+        if not self.rows.done():
+            self.rows.set_result(rows)
+
+    def reject(self, error: Exception) -> None:
+        if not self.rows.done():
+            self.rows.set_exception(error)
 
 
 class QueryBatcher:
@@ -54,7 +62,8 @@ class QueryBatcher:
                     await _execute_batch(connection, batch)
                 is_open, self._serving = False, self._serving - 1
         except Exception as error:  # noqa: BLE001  raised to the callers
-            self._reject_all(error)
+            while self._waiting:
+                self._waiting.popleft().reject(error)
         finally:
             if is_open:
                 self._serving -= 1
@@ -67,46 +76,26 @@ class QueryBatcher:
                 batch.append(read)
         return batch
 
-    def _reject_all(self, error: Exception) -> None:
-        while self._waiting:
-            _reject(self._waiting.popleft(), error)
-
 
 async def _execute_batch(connection: AsyncConnection, batch: Sequence[_Read]) -> None:
     """Where one read fails, the rest of a pipeline is not executed. Then each is executed separately."""
     if len(batch) > 1:
         with suppress(psycopg.Error):
-            await _execute_pipeline(connection, batch)
+            async with connection.pipeline():
+                cursors = [await _execute(connection, read) for read in batch]
+            for read, cursor in zip(batch, cursors, strict=True):
+                read.resolve(await cursor.fetchall())
     for read in batch:
         if not read.rows.done():
-            await _execute_one(connection, read)
+            try:
+                cursor = await _execute(connection, read)
+                read.resolve(await cursor.fetchall())
+            except Exception as error:  # noqa: BLE001  raised to the caller
+                read.reject(error)
 
 
-async def _execute_pipeline(connection: AsyncConnection, batch: Sequence[_Read]) -> None:
-    async with connection.pipeline():
-        cursors = [
-            await connection.execute(read.statement, read.values, prepare=True, binary=True) for read in batch
-        ]
-    for read, cursor in zip(batch, cursors, strict=True):
-        _resolve(read, await cursor.fetchall())
-
-
-async def _execute_one(connection: AsyncConnection, read: _Read) -> None:
-    try:
-        cursor = await connection.execute(read.statement, read.values, prepare=True, binary=True)
-        _resolve(read, await cursor.fetchall())
-    except Exception as error:  # noqa: BLE001  raised to the caller
-        _reject(read, error)
-
-
-def _resolve(read: _Read, rows: Rows) -> None:
-    if not read.rows.done():
-        read.rows.set_result(rows)
-
-
-def _reject(read: _Read, error: Exception) -> None:
-    if not read.rows.done():
-        read.rows.set_exception(error)
+def _execute(connection: AsyncConnection, read: _Read) -> Awaitable[psycopg.AsyncCursor]:
+    return connection.execute(read.statement, read.values, prepare=True, binary=True)
 
 
 class Statements:
@@ -122,16 +111,17 @@ class Statements:
         self._reads = reads or QueryBatcher(pool)
         self._outage_seconds_max = outage_seconds_max
 
-    async def run(self, statement: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    async def run(self, statement: str, values: Values = None, *, prepare: bool = True) -> Rows:
         """The rows of the statement, empty if it returns none."""
-        return await retry_query(lambda: self._run(statement, values), self._outage_seconds_max)
 
-    async def read(self, statement: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        async def work() -> Rows:
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(statement.encode(), values, prepare=prepare, binary=True)
+                return await cursor.fetchall() if cursor.description else []
+
+        return await retry_query(work, self._outage_seconds_max)
+
+    async def read(self, statement: str, values: Values = None) -> Rows:
         """The rows of a fast SELECT, which is batched with others."""
         text = statement.encode()
         return await retry_query(lambda: self._reads.run(text, values), self._outage_seconds_max)
-
-    async def _run(self, statement: str, values: Mapping[str, Any] | None) -> list[tuple[Any, ...]]:
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(statement.encode(), values, prepare=True, binary=True)
-            return await cursor.fetchall() if cursor.description else []

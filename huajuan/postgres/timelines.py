@@ -1,15 +1,15 @@
 """Detects failovers and old primaries by the highest timeline that was seen of each database system."""
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import psycopg
 import structlog
 
-from huajuan.observability.health import Problem
-from huajuan.postgres.errors import StalePrimary
+from huajuan.postgres.retry import StalePrimary
+from huajuan.runtime.health import Problem
 
 # The name of the current WAL file begins with the timeline. The control file names the new timeline only
 # after a checkpoint. Every role of a standard PostgreSQL may call both functions.
@@ -18,11 +18,7 @@ SELECT (SELECT system_identifier FROM pg_control_system())::text,
        CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END
 """
 # The role may lack the privilege, or a managed database may lack the functions.
-_UNREADABLE = (
-    psycopg.errors.ProgrammingError,
-    psycopg.errors.NotSupportedError,
-    psycopg.errors.InternalError_,
-)
+_UNREADABLE = (psycopg.ProgrammingError, psycopg.NotSupportedError, psycopg.errors.InternalError_)
 _logger = structlog.get_logger(__name__)
 
 
@@ -51,30 +47,28 @@ class Timelines:
 
     async def check(self, connection: psycopg.AsyncConnection) -> None:
         """Checks a new connection. Raises `StalePrimary`."""
-        try:
-            row = await (await connection.execute(_IDENTITY)).fetchone()
-        except _UNREADABLE as error:
-            self._report_unreadable(error)
-        else:
-            self._check(row)
+        with self._unreadable_reported():
+            self._check(await (await connection.execute(_IDENTITY)).fetchone())
 
     def check_blocking(self, connection: psycopg.Connection) -> None:
         """The same for code without an event loop."""
-        try:
-            row = connection.execute(_IDENTITY).fetchone()
-        except _UNREADABLE as error:
-            self._report_unreadable(error)
-        else:
-            self._check(row)
+        with self._unreadable_reported():
+            self._check(connection.execute(_IDENTITY).fetchone())
 
     def problems(self) -> Iterator[Problem]:
         if self._refused:
             yield Problem("stale_primary", str(self._refused), blocking=True)
 
-    def _report_unreadable(self, error: Exception) -> None:
-        if not self._is_unreadable:
-            _logger.warning("timeline unknown: an old primary is not detected", error=type(error).__name__)
-        self._is_unreadable = True
+    @contextmanager
+    def _unreadable_reported(self) -> Iterator[None]:
+        try:
+            yield
+        except _UNREADABLE as error:
+            if not self._is_unreadable:
+                _logger.warning(
+                    "timeline unknown: an old primary is not detected", error=type(error).__name__
+                )
+            self._is_unreadable = True
 
     def _check(self, row: tuple[str, str | None] | None) -> None:
         if row is None or row[1] is None:  # a standby: it is checked again after its promotion
@@ -82,21 +76,16 @@ class Timelines:
         found = Primary(row[0], int(row[1], 16))
         highest = max((seen.timeline for seen in self._known() if seen.system == found.system), default=0)
         if found.timeline < highest:
-            self._refuse(found, highest)
+            is_first, self._refused = self._refused is None, StalePrimary(found, highest, self._folder)
+            if is_first:
+                _logger.error("old primary refused", **found._asdict(), highest=highest)
+            raise self._refused
         if found.timeline > highest:
             self._record(found)
         self._refused = None
         before, self._current = self._current, found
         if before not in (None, found):
             self._change(before, found)
-
-    def _refuse(self, found: Primary, highest: int) -> None:
-        is_first, self._refused = self._refused is None, StalePrimary(found, highest, self._folder)
-        if is_first:
-            _logger.error(
-                "old primary refused", timeline=found.timeline, highest=highest, system=found.system
-            )
-        raise self._refused
 
     def _change(self, before: Primary | None, found: Primary) -> None:
         """Calls the listeners, which drop cached data that the new primary may lack."""

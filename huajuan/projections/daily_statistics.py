@@ -1,6 +1,5 @@
 """The read table `daily_statistics`: counts of each UTC day, by the timestamps of the events."""
 
-from collections.abc import Callable
 from datetime import UTC, date
 from typing import Any
 
@@ -8,7 +7,7 @@ import msgspec
 
 from huajuan.domain.account import Account
 from huajuan.domain.image import Image
-from huajuan.projections.engine.projection import Handler, Projection
+from huajuan.projections.engine.projection import Fold, Handler, Projection
 from huajuan.projections.engine.table import ReadTables, Table
 
 # Older logs may contain grants whose sum exceeds this; it is then the stored value.
@@ -33,29 +32,18 @@ def utc_day(event: Any, _: int) -> date:
     return day
 
 
-def count_event(column: str) -> Callable[[DayRow | None, Any, int], DayRow]:
+def count(column: str | None = None, points: str | None = None) -> Fold:
+    """Adds 1 to `column`, and the event's points to `points`."""
+
     def fold(row: DayRow | None, event: Any, _: int) -> DayRow:
         row = row or DayRow(utc_day(event, 0))
-        setattr(row, column, getattr(row, column) + 1)
+        if column:
+            setattr(row, column, getattr(row, column) + 1)
+        if points:
+            setattr(row, points, min(getattr(row, points) + event.points, INTEGER_MAX))
         return row
 
     return fold
-
-
-def add_points(column: str) -> Callable[[DayRow | None, Any, int], DayRow]:
-    def fold(row: DayRow | None, event: Any, _: int) -> DayRow:
-        row = row or DayRow(utc_day(event, 0))
-        setattr(row, column, min(getattr(row, column) + event.points, INTEGER_MAX))
-        return row
-
-    return fold
-
-
-def fold_check_in(row: DayRow | None, event: Account.CheckedIn, _: int) -> DayRow:
-    row = row or DayRow(utc_day(event, 0))
-    row.check_ins += 1
-    row.issued = min(row.issued + event.points, INTEGER_MAX)
-    return row
 
 
 DAILY_STATISTICS = Projection(
@@ -63,17 +51,17 @@ DAILY_STATISTICS = Projection(
     version=1,
     table=Table("daily_statistics", DayRow, "day"),
     handlers={
-        Account.Registered: Handler(utc_day, count_event("users")),
-        Account.CheckedIn: Handler(utc_day, fold_check_in),
-        Account.PointsGranted: Handler(utc_day, add_points("issued")),
-        Account.PointsHeld: Handler(utc_day, add_points("held")),
-        Account.PointsSettled: Handler(utc_day, add_points("spent")),
-        Image.Drawn: Handler(utc_day, count_event("pictures")),
+        Account.Registered: Handler(utc_day, count("users")),
+        Account.CheckedIn: Handler(utc_day, count("check_ins", points="issued")),
+        Account.PointsGranted: Handler(utc_day, count(points="issued")),
+        Account.PointsHeld: Handler(utc_day, count(points="held")),
+        Account.PointsSettled: Handler(utc_day, count(points="spent")),
+        Image.Drawn: Handler(utc_day, count("pictures")),
     },
 )
 
 _DAYS = f"""
-SELECT d.day, d.users, d.check_ins, d.pictures, d.issued, d.held, d.spent
+SELECT {", ".join(f"d.{column}" for column in DAILY_STATISTICS.table.columns)}
   FROM {DAILY_STATISTICS.schema}.daily_statistics d
  WHERE d.day >= %(first)s AND d.day <= %(last)s ORDER BY d.day LIMIT %(most)s
 """

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import msgspec
 
-from huajuan.domain.favorite import Favorite
-from huajuan.projections.engine.projection import Handler, Projection, of_stream
+from huajuan.domain.like_and_favorite import Favorite
+from huajuan.projections.engine.projection import Handler, Projection, delete_row, of_stream
 from huajuan.projections.engine.table import ReadTables, Table
 
 
@@ -24,10 +24,6 @@ def added(_: FavoriteRow | None, event: Favorite.Added | Favorite.AddedAgain, po
     return FavoriteRow(event.originator_id, position, event.account_id, event.image_id, event.timestamp)
 
 
-def removed(_: FavoriteRow, __: Favorite.Removed, ___: int) -> None:
-    return None
-
-
 FAVORITES = Projection(
     "favorites",
     version=1,
@@ -40,7 +36,7 @@ FAVORITES = Projection(
     handlers={
         Favorite.Added: Handler(of_stream, added),
         Favorite.AddedAgain: Handler(of_stream, added),
-        Favorite.Removed: Handler(of_stream, removed),
+        Favorite.Removed: Handler(of_stream, delete_row),
     },
 )
 

@@ -9,7 +9,7 @@ import msgspec
 
 from huajuan.domain.image import Image
 from huajuan.event_store.log_reader import RecordedEvent
-from huajuan.projections.engine.projection import Handler, Projection, of_stream
+from huajuan.projections.engine.projection import Handler, Projection, delete_row, of_stream, set_columns
 from huajuan.projections.engine.table import ReadTables, Table
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -73,20 +73,6 @@ def cancelled(row: GenerationRow, event: Image.Cancelled, _: int) -> GenerationR
     return _ended(row, CANCELLED, event)
 
 
-def hidden(row: GenerationRow, _: Image.Deleted, __: int) -> GenerationRow:
-    row.hidden = True
-    return row
-
-
-def restored(row: GenerationRow, _: Image.Restored, __: int) -> GenerationRow:
-    row.hidden = False
-    return row
-
-
-def erased(_: GenerationRow, __: Image.Erased, ___: int) -> None:
-    return None
-
-
 def _ended(row: GenerationRow, status: str, event: Image.Event) -> GenerationRow:
     row.status = status
     row.ended_at = event.timestamp
@@ -112,9 +98,9 @@ GENERATIONS = Projection(
         Image.Drawn: Handler(of_stream, drawn),
         Image.DrawingFailed: Handler(of_stream, failed),
         Image.Cancelled: Handler(of_stream, cancelled),
-        Image.Deleted: Handler(of_stream, hidden),
-        Image.Restored: Handler(of_stream, restored),
-        Image.Erased: Handler(of_stream, erased),
+        Image.Deleted: Handler(of_stream, set_columns(hidden=True)),
+        Image.Restored: Handler(of_stream, set_columns(hidden=False)),
+        Image.Erased: Handler(of_stream, delete_row),
     },
 )
 
@@ -129,27 +115,16 @@ def fold_generation(row: GenerationRow | None, events: Iterable[RecordedEvent]) 
 _COLUMNS = ", ".join(f"g.{column}" for column in GENERATIONS.table.columns)
 _TABLE = f"{GENERATIONS.schema}.generations g"
 _ONE = f"SELECT {_COLUMNS} FROM {_TABLE} WHERE g.account_id = %(account)s AND g.id = %(id)s"
-_PAGE = f"""
-SELECT {_COLUMNS} FROM {_TABLE}
- WHERE g.account_id = %(account)s AND g.id < %(before)s ORDER BY g.id DESC LIMIT %(most)s
-"""
-_PAGE_OF_STATUS = f"""
-SELECT {_COLUMNS} FROM {_TABLE}
- WHERE g.account_id = %(account)s AND g.status = %(status)s AND g.id < %(before)s
- ORDER BY g.id DESC LIMIT %(most)s
-"""
+_BEFORE = f"SELECT {_COLUMNS} FROM {_TABLE} WHERE g.account_id = %(account)s AND g.id < %(before)s"
+_PAGE = f"{_BEFORE} ORDER BY g.id DESC LIMIT %(most)s"
+_PAGE_OF_STATUS = f"{_BEFORE} AND g.status = %(status)s ORDER BY g.id DESC LIMIT %(most)s"
 _SERVICE_SECONDS = f"""
 SELECT avg(extract(epoch FROM newest.ended_at - newest.started_at))::float8
   FROM (SELECT g.ended_at, g.started_at FROM {_TABLE}
          WHERE g.drawn_id IS NOT NULL AND g.started_at IS NOT NULL
          ORDER BY g.drawn_id DESC LIMIT %(most)s) newest
+HAVING count(*) > 0
 """
-
-
-class MeanServiceSeconds(msgspec.Struct, frozen=True):
-    """The mean time of drawing an image; `None` before the first."""
-
-    mean: float | None
 
 
 async def generation_of(tables: ReadTables, account_id: UUID, generation: int) -> GenerationRow | None:
@@ -167,5 +142,4 @@ async def generations_of(
 
 async def service_seconds(tables: ReadTables, most: int) -> float | None:
     """The mean time from start to end of the last images drawn, at most `most`; `None` before the first."""
-    found = await tables.one(MeanServiceSeconds, _SERVICE_SECONDS, {"most": most})
-    return found.mean if found else None
+    return await tables.one(float, _SERVICE_SECONDS, {"most": most})

@@ -8,8 +8,8 @@ import msgspec
 import psycopg
 
 from huajuan.domain.image import Image
-from huajuan.domain.like import Like
-from huajuan.projections.engine.projection import Handler, Projection, of_stream
+from huajuan.domain.like_and_favorite import Like
+from huajuan.projections.engine.projection import Handler, Projection, delete_row, of_stream, set_columns
 from huajuan.projections.engine.table import ReadTables, Table
 
 
@@ -63,20 +63,7 @@ def drawn(row: HistoryRow, event: Image.Drawn, position: int) -> HistoryRow:
     return row
 
 
-def hidden(row: HistoryRow, _: Image.Deleted, __: int) -> HistoryRow:
-    row.hidden = True
-    return row
-
-
-def restored(row: HistoryRow, _: Image.Restored, __: int) -> HistoryRow:
-    row.hidden = False
-    return row
-
-
-def erased(row: HistoryRow, _: Image.Erased, __: int) -> HistoryRow:
-    row.prompt = row.words = row.seed = row.picture = None
-    row.hidden = True
-    return row
+erased = set_columns(prompt=None, words=None, seed=None, picture=None, hidden=True)
 
 
 def fold_words(text: str) -> str:
@@ -97,10 +84,6 @@ def liked(row: HistoryRow, _: Like.Given | Like.GivenAgain, __: int) -> HistoryR
 def unliked(row: HistoryRow, _: Like.TakenBack, __: int) -> HistoryRow:
     row.likecount -= 1
     return row
-
-
-def not_drawn(_: HistoryRow, __: Image.DrawingFailed | Image.Cancelled, ___: int) -> None:
-    return None
 
 
 HISTORY = Projection(
@@ -125,11 +108,11 @@ HISTORY = Projection(
     handlers={
         Image.Requested: Handler(of_stream, requested),
         Image.Drawn: Handler(of_stream, drawn),
-        Image.DrawingFailed: Handler(of_stream, not_drawn),
-        Image.Cancelled: Handler(of_stream, not_drawn),
-        Image.Deleted: Handler(of_stream, hidden),
+        Image.DrawingFailed: Handler(of_stream, delete_row),
+        Image.Cancelled: Handler(of_stream, delete_row),
+        Image.Deleted: Handler(of_stream, set_columns(hidden=True)),
         Image.Erased: Handler(of_stream, erased),
-        Image.Restored: Handler(of_stream, restored),
+        Image.Restored: Handler(of_stream, set_columns(hidden=False)),
         Like.Given: Handler(of_image, liked),
         Like.GivenAgain: Handler(of_image, liked),
         Like.TakenBack: Handler(of_image, unliked),
@@ -148,27 +131,13 @@ _SAMPLE = f"""
 """
 
 
-class ImageIds(msgspec.Struct, frozen=True):
-    """The id of an image on the wire, and the id of its stream."""
-
-    id: int
-    image_id: UUID
-
-
-class LikeCount(msgspec.Struct, frozen=True):
-    """The number of likes of an image."""
-
-    likecount: int
-
-
 async def find_image_ids(tables: ReadTables, ids: list[int]) -> dict[int, UUID]:
     """The stream ids of images by their ids on the wire; deleted images too."""
-    return {found.id: found.image_id for found in await tables.all(ImageIds, _STREAMS, {"ids": ids})}
+    return dict(await tables.all(lambda *ids: ids, _STREAMS, {"ids": ids}))
 
 
 async def like_count(tables: ReadTables, image_id: UUID) -> int:
-    found = await tables.one(LikeCount, _LIKES, {"image": image_id})
-    return found.likecount if found else 0
+    return await tables.one(int, _LIKES, {"image": image_id}) or 0
 
 
 def picture_sample(connection: psycopg.Connection) -> list[str]:

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import msgspec
 
-from huajuan.domain.like import Like
-from huajuan.projections.engine.projection import Handler, Projection, of_stream
+from huajuan.domain.like_and_favorite import Like
+from huajuan.projections.engine.projection import Handler, Projection, delete_row, of_stream
 from huajuan.projections.engine.table import Table
 
 
@@ -24,10 +24,6 @@ def given(_: LikeRow | None, event: Like.Given | Like.GivenAgain, position: int)
     return LikeRow(event.originator_id, position, event.account_id, event.image_id, event.timestamp)
 
 
-def taken_back(_: LikeRow, __: Like.TakenBack, ___: int) -> None:
-    return None
-
-
 LIKES = Projection(
     "likes",
     version=1,
@@ -35,6 +31,6 @@ LIKES = Projection(
     handlers={
         Like.Given: Handler(of_stream, given),
         Like.GivenAgain: Handler(of_stream, given),
-        Like.TakenBack: Handler(of_stream, taken_back),
+        Like.TakenBack: Handler(of_stream, delete_row),
     },
 )

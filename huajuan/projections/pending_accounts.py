@@ -1,13 +1,12 @@
 """The read table `pending_accounts`: accounts that wait for an admin's approval."""
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from huajuan.domain.account import Account
-from huajuan.projections.engine.projection import Handler, Projection, of_stream
+from huajuan.projections.engine.projection import Handler, Projection, delete_row, of_stream
 from huajuan.projections.engine.table import Table
 
 
@@ -22,18 +21,14 @@ def requested(_: PendingRow | None, event: Account.ApprovalRequested, __: int) -
     return PendingRow(event.originator_id, event.timestamp)
 
 
-def decided(_: PendingRow | None, __: Any, ___: int) -> None:
-    """Approved, rejected or erased."""
-
-
 PENDING_ACCOUNTS = Projection(
     "pending_accounts",
     version=1,
     table=Table("pending_accounts", PendingRow, "account_id"),
     handlers={
         Account.ApprovalRequested: Handler(of_stream, requested),
-        Account.Approved: Handler(of_stream, decided),
-        Account.Rejected: Handler(of_stream, decided),
-        Account.Erased: Handler(of_stream, decided),
+        Account.Approved: Handler(of_stream, delete_row),
+        Account.Rejected: Handler(of_stream, delete_row),
+        Account.Erased: Handler(of_stream, delete_row),
     },
 )

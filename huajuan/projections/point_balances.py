@@ -1,11 +1,12 @@
 """The read table `point_balances`: granted = available + held + spent + deducted + forfeited."""
 
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from huajuan.domain.account import Account
-from huajuan.projections.engine.projection import Handler, Projection, of_stream
+from huajuan.projections.engine.projection import Fold, Handler, Projection, of_stream
 from huajuan.projections.engine.table import ReadTables, Table
 
 INTEGER_MAX = 2**63 - 1
@@ -21,12 +22,6 @@ class BalanceRow(msgspec.Struct):
     spent: int = 0
     deducted: int = 0
     forfeited: int = 0
-
-
-class UnaccountedPoints(msgspec.Struct, frozen=True):
-    """Points that break the equation above, in any account; there must be none."""
-
-    points: int
 
 
 class AccountPoints(msgspec.Struct, frozen=True):
@@ -46,28 +41,15 @@ def granted(row: BalanceRow, event: Account.PointsGranted | Account.CheckedIn, _
     return row
 
 
-def held(row: BalanceRow, event: Account.PointsHeld, _: int) -> BalanceRow:
-    row.available -= event.points
-    row.held += event.points
-    return row
+def move(source: str, target: str) -> Fold:
+    """The fold of an event that moves points from one column to another."""
 
+    def fold(row: BalanceRow, event: Any, _: int) -> BalanceRow:
+        setattr(row, source, getattr(row, source) - event.points)
+        setattr(row, target, getattr(row, target) + event.points)
+        return row
 
-def settled(row: BalanceRow, event: Account.PointsSettled, _: int) -> BalanceRow:
-    row.held -= event.points
-    row.spent += event.points
-    return row
-
-
-def returned(row: BalanceRow, event: Account.PointsReturned, _: int) -> BalanceRow:
-    row.held -= event.points
-    row.available += event.points
-    return row
-
-
-def deducted(row: BalanceRow, event: Account.PointsDeducted, _: int) -> BalanceRow:
-    row.available -= event.points
-    row.deducted += event.points
-    return row
+    return fold
 
 
 def erased(row: BalanceRow, event: Account.Erased, _: int) -> BalanceRow:
@@ -85,10 +67,10 @@ POINT_BALANCES = Projection(
         Account.Registered: Handler(of_stream, registered),
         Account.PointsGranted: Handler(of_stream, granted),
         Account.CheckedIn: Handler(of_stream, granted),
-        Account.PointsHeld: Handler(of_stream, held),
-        Account.PointsSettled: Handler(of_stream, settled),
-        Account.PointsReturned: Handler(of_stream, returned),
-        Account.PointsDeducted: Handler(of_stream, deducted),
+        Account.PointsHeld: Handler(of_stream, move("available", "held")),
+        Account.PointsSettled: Handler(of_stream, move("held", "spent")),
+        Account.PointsReturned: Handler(of_stream, move("held", "available")),
+        Account.PointsDeducted: Handler(of_stream, move("available", "deducted")),
         Account.Erased: Handler(of_stream, erased),
     },
 )
@@ -112,5 +94,8 @@ async def points_of(tables: ReadTables, account_id: UUID) -> AccountPoints:
 
 
 async def unaccounted_points(tables: ReadTables) -> int:
-    """Reads every row, so it is not for frequent calls."""
-    return (await tables.all(UnaccountedPoints, _UNACCOUNTED))[0].points
+    """Points that break the equation above, in any account; there must be none.
+
+    Reads every row, so it is not for frequent calls.
+    """
+    return (await tables.all(int, _UNACCOUNTED))[0]

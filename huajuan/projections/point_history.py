@@ -1,13 +1,13 @@
 """The read table `point_history`: one row for each change of a balance, with its cause."""
 
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 import msgspec
 
 from huajuan.domain.account import Account
-from huajuan.projections.engine.projection import Handler, Projection, of_position
+from huajuan.projections.engine.projection import Fold, Handler, Projection, of_position
 from huajuan.projections.engine.table import Table
 
 Cause = Literal["check_in", "held", "forfeited"]
@@ -31,38 +31,27 @@ class EntryRow(msgspec.Struct):
     actor: UUID | None
 
 
-def checked_in(_: None, event: Account.CheckedIn, position: int) -> EntryRow:
-    return _entry(event, position, event.points, event.balance, CHECK_IN)
+def entry(sign: int, reason: str | None = None) -> Fold:
+    """The fold of an event that adds its points to the balance, or subtracts them."""
 
+    def fold(_: None, event: Any, position: int) -> EntryRow:
+        image_id = getattr(event, "image_id", None)
+        return _row(event, position, sign * event.points, event.balance, reason, image_id)
 
-def granted(_: None, event: Account.PointsGranted, position: int) -> EntryRow:
-    return _entry(event, position, event.points, event.balance, None)
-
-
-def held(_: None, event: Account.PointsHeld, position: int) -> EntryRow:
-    return _entry(event, position, -event.points, event.balance, HOLD, event.image_id)
+    return fold
 
 
 def returned(_: None, event: Account.PointsReturned, position: int) -> EntryRow:
-    return _entry(event, position, event.points, event.balance, event.reason, event.image_id)
-
-
-def deducted(_: None, event: Account.PointsDeducted, position: int) -> EntryRow:
-    return _entry(event, position, -event.points, event.balance, None)
+    return _row(event, position, event.points, event.balance, event.reason, event.image_id)
 
 
 def erased(_: None, event: Account.Erased, position: int) -> EntryRow | None:
     """Held points were subtracted from the balance before."""
-    return _entry(event, position, -event.available, 0, FORFEITED) if event.available else None
+    return _row(event, position, -event.available, 0, FORFEITED) if event.available else None
 
 
-def _entry(
-    event: Account.Event,
-    position: int,
-    change: int,
-    balance: int,
-    reason: str | None,
-    image_id: UUID | None = None,
+def _row(
+    event: Any, position: int, change: int, balance: int, reason: str | None, image_id: UUID | None = None
 ) -> EntryRow:
     return EntryRow(
         position, event.originator_id, event.timestamp, change, balance, reason, image_id, event.actor
@@ -74,11 +63,11 @@ POINT_HISTORY = Projection(
     version=2,
     table=Table("point_history", EntryRow, "id", indexes=["(account_id, id)"]),
     handlers={
-        Account.CheckedIn: Handler(of_position, checked_in),
-        Account.PointsGranted: Handler(of_position, granted),
-        Account.PointsHeld: Handler(of_position, held),
+        Account.CheckedIn: Handler(of_position, entry(1, CHECK_IN)),
+        Account.PointsGranted: Handler(of_position, entry(1)),
+        Account.PointsHeld: Handler(of_position, entry(-1, HOLD)),
         Account.PointsReturned: Handler(of_position, returned),
-        Account.PointsDeducted: Handler(of_position, deducted),
+        Account.PointsDeducted: Handler(of_position, entry(-1)),
         Account.Erased: Handler(of_position, erased),
     },
 )

@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from huajuan.domain.account import Account
-from huajuan.projections.engine.projection import Handler, Projection, of_stream
+from huajuan.projections.engine.projection import Handler, Projection, of_stream, set_columns
 from huajuan.projections.engine.table import Table
 
 
@@ -35,12 +35,6 @@ def avatar_changed(row: UserRow, event: Account.AvatarChanged, _: int) -> UserRo
     return row
 
 
-def erased(row: UserRow, _: Account.Erased, __: int) -> UserRow:
-    row.username = row.email = None
-    row.avatar_url = ""
-    return row
-
-
 USERS = Projection(
     "users",
     version=1,
@@ -49,6 +43,6 @@ USERS = Projection(
         Account.Registered: Handler(of_stream, registered),
         Account.EmailChanged: Handler(of_stream, email_changed),
         Account.AvatarChanged: Handler(of_stream, avatar_changed),
-        Account.Erased: Handler(of_stream, erased),
+        Account.Erased: Handler(of_stream, set_columns(username=None, email=None, avatar_url="")),
     },
 )

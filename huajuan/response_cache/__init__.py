@@ -18,14 +18,4 @@ and no rebuild may swap tables: a fold takes a shared advisory lock and checks t
 takes the same lock exclusively. A server acquires the lease only while no other server is connected, and
 renews it while cached paths are requested. A lease after a gap has a new epoch. The epoch is one of the
 compared versions, so replies from before the gap are not served.
-
-Each user of the cache needs one part of it:
-
-- the composition root: `ResponseCache` and its `run()`,
-- HTTP: `cache_responses`, the ASGI middleware (`middleware.py`),
-- a fold: `lock_for_fold` at its begin, `CacheVersions.changing` around its commit,
-- a table swap: `suspend_leases` before it, `without_lease` around it,
-- sessions: `CacheVersions.add_revocation` and `revocations`, a counter of revoked tokens for all workers.
-
-This package imports nothing of HTTP, of the projections or of authentication; they pass what it needs.
 """

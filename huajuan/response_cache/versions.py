@@ -23,9 +23,8 @@ class CacheVersions:
     committed.
 
     While they differ the rows are being changed. Changes begin one at a time, because a fold holds the
-    checkpoint of its table. They may end late and in any order: only the end of the newest change makes the
-    counters equal. A process that dies in between, or does not know whether it committed, leaves them unequal
-    until the next change.
+    checkpoint of its table. They may end in any order: only the end of the newest makes the counters equal.
+    A process that dies in between, or does not know whether it committed, leaves them unequal.
 
     `holder` identifies the server, in the cache lease and among the connections of the database.
     """

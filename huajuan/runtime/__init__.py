@@ -1,1 +1,1 @@
-"""Parts of any long-running process: background tasks, threads, shutdown, fail points. No service code."""
+"""Parts of any long-running process: tasks, threads, shutdown, logs, health, fail points. No service code."""

@@ -8,7 +8,6 @@ and the test sees that.
 import os
 import signal
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 FOLDER = "_HUAJUAN_FAIL_POINTS"
@@ -19,32 +18,15 @@ PAUSE_SECONDS_MAX = 30.0
 PAUSE_POLL_SECONDS = 0.01
 
 
-def folder_in(environment: Mapping[str, str]) -> Path | None:
-    """The folder of the fail points, `None` outside of tests."""
-    folder = environment.get(FOLDER)
-    return Path(folder) if folder and environment.get(MARK) == "1" else None
-
-
-_folder = folder_in(os.environ)
-
-
-def use_environment(environment: Mapping[str, str]) -> None:
-    """Takes the folder from these variables instead of those of the process."""
-    global _folder
-    _folder = folder_in(environment)
-
-
 def at(point: str) -> None:
     """Marks that the process has reached the step."""
-    if _folder is not None:
-        _reach(_folder, point)
-
-
-def _reach(folder: Path, point: str) -> None:
-    if _take(folder / f"{point}.kill"):
+    folder = os.environ.get(FOLDER)
+    if not folder or os.environ.get(MARK) != "1":
+        return
+    if _take(Path(folder, f"{point}.kill")):
         os.kill(os.getpid(), signal.SIGKILL)
-    if _take(folder / f"{point}.pause"):
-        _pause(folder / f"{point}.pause{PASSED}")
+    if _take(Path(folder, f"{point}.pause")):
+        _pause(Path(folder, f"{point}.pause{PASSED}"))
 
 
 def _take(file: Path) -> bool:

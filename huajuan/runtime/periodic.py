@@ -1,12 +1,14 @@
-"""Background tasks: endless loops, tasks that run while a block runs, and their cancellation."""
+"""Background work: periodic tasks, tasks that run while a block runs, and a bounded thread pool."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
+T = TypeVar("T")
 _CANCEL_AGAIN_SECONDS = 0.1
 _CANCEL_TIMES_MAX = 100
 _logger = structlog.get_logger(__name__)
@@ -21,10 +23,8 @@ async def periodic(
     wakeup: asyncio.Event | None = None,
     trigger: asyncio.Event | None = None,
 ) -> None:
-    """Calls `work` every `interval_seconds` until the task is cancelled. An error of `work` is logged as a
-    warning.
+    """Calls `work`, again after pauses of `interval_seconds`, until cancelled. Logs its errors as warnings.
 
-    `interval_seconds` is the pause between the end of one call and the start of the next.
     `run_at_start=False` begins with a pause. Setting `wakeup` ends a pause early.
     With `trigger`, each call waits until that event is set. Both events are cleared before the call.
     """
@@ -78,3 +78,28 @@ async def cancel_tasks(tasks: Iterable["asyncio.Task[Any]"]) -> None:
     for task in pending:
         _logger.error("a task does not end", task=task.get_name())
     await asyncio.gather(*(task for task in tasks if task.done()), return_exceptions=True)
+
+
+class TooManyWaiting(Exception):
+    """The queue of the thread pool is full."""
+
+
+class Threads:
+    """Executes at most `threads_max` calls at a time, while at most `waiting_max` wait."""
+
+    def __init__(self, name: str, threads_max: int, waiting_max: int) -> None:
+        self._free = threads_max + waiting_max
+        self._pool = ThreadPoolExecutor(threads_max, thread_name_prefix=name)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Raises `TooManyWaiting`, and the errors of `work`."""
+        if self._free <= 0:
+            raise TooManyWaiting
+        self._free -= 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            self._free += 1
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)

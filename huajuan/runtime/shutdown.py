@@ -7,11 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from types import FrameType
-from typing import Any
 
-Handler = Callable[[int, FrameType | None], Any]
 PARENT_POLL_SECONDS = 0.5
 # The exit status of interrupted work, by the convention of shells.
 EXIT_INTERRUPTED = 128 + signal.SIGINT
@@ -83,8 +80,13 @@ def notify_on_shutdown(notify: Callable[[], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     numbers = stop_signals() if threading.current_thread() is threading.main_thread() else set()
     before = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}
-    for number, handler in before.items():
-        signal.signal(number, partial(_notify_first, loop, notify, handler))
+
+    def notify_first(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(notify)
+        before[signal.Signals(number)](number, frame)
+
+    for number in before:
+        signal.signal(number, notify_first)
     try:
         yield
     finally:
@@ -92,26 +94,12 @@ def notify_on_shutdown(notify: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _notify_first(
-    loop: asyncio.AbstractEventLoop,
-    notify: Callable[[], None],
-    then: Handler,
-    number: int,
-    frame: FrameType | None,
-) -> None:
-    loop.call_soon_threadsafe(notify)
-    then(number, frame)
-
-
 def exit_with_parent(parent: int) -> None:
-    """Ends this worker when its parent process is gone, also after kill -9.
+    """Ends this worker when its parent is gone, also after kill -9: else it would keep the port open."""
 
-    Else it would keep the port open.
-    """
-    threading.Thread(target=_watch_parent, args=(parent,), name="parent watch", daemon=True).start()
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_POLL_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
 
-
-def _watch_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(PARENT_POLL_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Thread(target=watch, name="parent watch", daemon=True).start()

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from huajuan.embedded_postgres.folders import make_folders
 from huajuan.embedded_postgres.processes import exists
-from huajuan.projections.registry import SCHEMAS
-from huajuan.response_cache.versions import create_versions_file
 from huajuan.settings import INTERNAL_PREFIX, PREFIX, SettingsError
 
 SECRET_BYTES = 48
@@ -43,11 +41,16 @@ class DataFolderCreation:
         """Databases and pictures are never removed: another process may know them."""
         if self._is_kept:
             return
-        if self._folder in self._created and not (self._folder / "postgres" / "pgdata").exists():
-            for path in (*self._folder.glob("timelines/*"), self._folder / "signing.key"):
-                path.unlink(missing_ok=True)
-        subfolders = [self._folder / name for name in SUBFOLDERS] if self._folder in self._created else []
-        _remove_empty([*self._created, *subfolders])
+        empty = set(self._created)
+        if self._folder in empty:
+            empty.update(self._folder / name for name in SUBFOLDERS)
+            if not (self._folder / "postgres" / "pgdata").exists():
+                for path in (*self._folder.glob("timelines/*"), self._folder / "signing.key"):
+                    path.unlink(missing_ok=True)
+        # Inner folders first.
+        for folder in sorted(empty, key=lambda path: len(path.parts), reverse=True):
+            with suppress(OSError):
+                folder.rmdir()
 
 
 @contextmanager
@@ -59,7 +62,9 @@ def creating_data_folder(folder: Path) -> Iterator[DataFolderCreation]:
     """
     try:
         missing = make_folders(folder)
-        _allow_traversal(folder)
+        status = folder.stat()
+        if status.st_uid == os.geteuid() == 0 and not any(folder.iterdir()):
+            folder.chmod(stat.S_IMODE(status.st_mode) | 0o011)
     except OSError as error:
         raise SettingsError(f"{PREFIX}DATA_DIR: {folder} cannot be created: {error.strerror}") from None
     starting = DataFolderCreation(folder, missing)
@@ -69,26 +74,12 @@ def creating_data_folder(folder: Path) -> Iterator[DataFolderCreation]:
         starting.clear()
 
 
-def _allow_traversal(folder: Path) -> None:
-    """Allows others to pass through an existing empty folder of root."""
-    status = folder.stat()
-    if status.st_uid == os.geteuid() == 0 and not any(folder.iterdir()):
-        folder.chmod(stat.S_IMODE(status.st_mode) | 0o011)
-
-
 def missing_folders(place: str) -> list[Path]:
     """The missing folders of a picture store's path, with its subfolder for avatars; none for a URL."""
     if "://" in place:
         return []
     folder = Path(place).absolute()
     return [path for path in reversed([folder / "avatars", folder, *folder.parents]) if not path.exists()]
-
-
-def _remove_empty(folders: Sequence[Path]) -> None:
-    """Inner folders first."""
-    for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
-        with suppress(OSError):
-            folder.rmdir()
 
 
 def load_signing_key(folder: Path) -> str:
@@ -109,31 +100,28 @@ def load_head_key(folder: Path) -> bytes:
 
 
 def _read_or_create(path: Path, make: Callable[[], str]) -> str:
-    """The content of the file, which the first process creates."""
+    """The content of the file. It is created atomically; the first of several processes wins."""
     if not path.exists():
-        _write_once(path, make())
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(make() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            with suppress(FileExistsError):
+                os.link(draft, path)
+        finally:
+            draft.unlink()
     return path.read_text().strip()
-
-
-def _write_once(path: Path, secret: str) -> None:
-    """Creates the file atomically; the first of several processes wins."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secret + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
 
 
 @contextmanager
 def shared_files(folder: Path) -> Iterator[None]:
     """Creates the files that the workers of this server share: the cache versions, and the metrics folder."""
+    from huajuan.projections.registry import SCHEMAS
+    from huajuan.response_cache.versions import create_versions_file
+
     _remove_files_of_dead_servers(folder)
     changes, metrics = create_versions_file(folder, SCHEMAS), folder / f"{METRICS}-{os.getpid()}"
     metrics.mkdir(mode=0o700, exist_ok=True)
@@ -148,15 +136,11 @@ def shared_files(folder: Path) -> Iterator[None]:
 
 def _remove_files_of_dead_servers(folder: Path) -> None:
     """A killed server cannot remove its own files."""
-    for name in (CHANGES, METRICS):
-        for path in folder.glob(f"{name}-*"):
-            number = path.name.removeprefix(f"{name}-")
-            if not (number.isdecimal() and exists(int(number))):
-                _remove(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    for path in (*folder.glob(f"{CHANGES}-*"), *folder.glob(f"{METRICS}-*")):
+        number = path.name.partition("-")[2]
+        if number.isdecimal() and exists(int(number)):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

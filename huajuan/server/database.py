@@ -1,39 +1,38 @@
 """The database: that of the given DSN, or an embedded server that is restarted after a crash."""
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import psycopg
 import structlog
-from eventsourcing.persistence import PersistenceError
 
 from huajuan.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
-from huajuan.event_store.schema import SchemaUnusable, create_schema
-from huajuan.observability.redaction import DsnMalformed, parsed_dsn, without_dsn_secrets
 from huajuan.postgres.connect import connect_blocking
-from huajuan.postgres.errors import StalePrimary
+from huajuan.postgres.retry import StalePrimary
 from huajuan.postgres.server_check import UnsupportedDatabase, check_readable, check_writable
 from huajuan.postgres.timelines import Timelines, timelines_folder
-from huajuan.projections.rebuild.first_build import build_read_tables
-from huajuan.projections.rebuild.session import RebuildLimits
-from huajuan.projections.registry import PROJECTIONS, SCHEMAS
-from huajuan.server.limits import limits_of
+from huajuan.runtime.errors import OperatorError
+from huajuan.runtime.redaction import DsnMalformed, parsed_dsn, without_dsn_secrets
 from huajuan.settings import PREFIX, Settings
+
+if TYPE_CHECKING:
+    from huajuan.projections.rebuild.session import RebuildLimits
 
 CONNECT_SECONDS_MAX = 10
 REASON_CHARACTERS_MAX = 500
 DATABASE_NAME = "huajuan"
 POLL_SECONDS = 0.5
 RESTART_PAUSE_SECONDS_MAX = 30.0
-_OWN_SCHEMAS = ("log", "operations", *SCHEMAS)
 _logger = structlog.get_logger(__name__)
 
 
-class DatabaseUnusable(Exception):
-    """The database cannot be reached, or does not meet the requirements; the message is one line."""
+class DatabaseUnusable(OperatorError):
+    """The database cannot be reached, or does not meet the requirements."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,25 @@ class Database:
     description: str
 
 
+def print_status(text: str) -> None:
+    """A line on standard error. A closed terminal is no error."""
+    with suppress(OSError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
 @contextmanager
 def open_database(settings: Settings, on_status: Callable[[str], None]) -> Iterator[Database]:
     """A database with all tables. The last process that uses an embedded server stops it."""
+    from huajuan.projections.registry import SCHEMAS
+    from huajuan.server.limits import limits_of
+
     with reach_database(settings, on_status) as database:
-        with _errors_in_one_line(database.dsn), _connected(database.dsn) as connection:
-            check_writable(connection, _OWN_SCHEMAS)
-            reject_old_primary(connection, settings)
         with _errors_in_one_line(database.dsn):
+            with _connected(database.dsn) as connection:
+                check_writable(connection, ("log", "operations", *SCHEMAS))
+                # A replaced primary may lack committed events.
+                Timelines(timelines_folder(settings.data_folder)).check_blocking(connection)
             create_tables(database.dsn, on_status, limits_of(settings).rebuild)
         yield database
 
@@ -59,36 +69,29 @@ def open_database(settings: Settings, on_status: Callable[[str], None]) -> Itera
 @contextmanager
 def reach_database(settings: Settings, on_status: Callable[[str], None]) -> Iterator[Database]:
     """A database as it is: no table is created or built in it."""
-    with ExitStack() as stack:
-        if settings.database_url:
-            database = _given_database(settings.database_url)
-        else:
-            _clear_libpq_variables()
-            root = settings.data_folder / "postgres"
-            server = stack.enter_context(EmbeddedPostgres(root, progress=on_status))
-            stack.enter_context(restarting_on_crash(server))
-            database = _embedded_database(server)
-        yield database
-
-
-def _clear_libpq_variables() -> None:
-    """libpq variables meant for other servers must not change how the embedded server is reached."""
+    if settings.database_url:
+        yield _given_database(settings.database_url)
+        return
+    # libpq variables meant for other servers must not change how the embedded server is reached.
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]
-
-
-def reject_old_primary(connection: psycopg.Connection, settings: Settings) -> None:
-    """Raises `DatabaseUnusable` for a replaced primary, which may lack committed events."""
     try:
-        Timelines(timelines_folder(settings.data_folder)).check_blocking(connection)
-    except StalePrimary as error:
-        raise DatabaseUnusable(f"{PREFIX}DATABASE_URL: {error}") from None
+        server = EmbeddedPostgres(settings.data_folder / "postgres", progress=on_status)
+        with server, restarting_on_crash(server):
+            yield _embedded_database(server)
+    except EmbeddedPostgresError as error:
+        raise DatabaseUnusable(str(error)) from error
 
 
 def create_tables(
-    dsn: str, on_status: Callable[[str], None] = lambda _: None, limits: RebuildLimits | None = None
+    dsn: str, on_status: Callable[[str], None] = lambda _: None, limits: "RebuildLimits | None" = None
 ) -> None:
     """Creates the log and all read tables. Safe to call in several processes at once."""
+    # Commands that only read need neither: their imports take long.
+    from huajuan.event_store.schema import create_schema
+    from huajuan.projections.rebuild.schemas import build_read_tables
+    from huajuan.projections.registry import PROJECTIONS
+
     create_schema(dsn)
     build_read_tables(dsn, PROJECTIONS, on_status, limits)
 
@@ -110,14 +113,22 @@ def _connected(dsn: str) -> psycopg.Connection:
 def _errors_in_one_line(dsn: str) -> Iterator[None]:
     try:
         yield
-    except (DsnMalformed, UnsupportedDatabase, SchemaUnusable) as error:
-        raise DatabaseUnusable(f"{PREFIX}DATABASE_URL: {error}") from None
-    except (psycopg.Error, PersistenceError, UnicodeError) as error:
-        raise DatabaseUnusable(f"{PREFIX}DATABASE_URL: {_one_line(error, dsn)}") from None
+    except Exception as error:
+        if reason := _reason(error, dsn):
+            raise DatabaseUnusable(f"{PREFIX}DATABASE_URL: {reason}") from None
+        raise
 
 
-def _one_line(error: Exception, dsn: str) -> str:
-    """libpq writes some lines for each of several hosts."""
+def _reason(error: Exception, dsn: str) -> str | None:
+    """One line, also where libpq writes some lines for each of several hosts; `None` for other errors."""
+    from eventsourcing.persistence import PersistenceError
+
+    from huajuan.event_store.schema import SchemaUnusable
+
+    if isinstance(error, DsnMalformed | UnsupportedDatabase | StalePrimary | SchemaUnusable):
+        return str(error)
+    if not isinstance(error, psycopg.Error | PersistenceError | UnicodeError):
+        return None
     lines = [line.strip(" -\t") for line in without_dsn_secrets(str(error), dsn).splitlines()]
     return "; ".join(line for line in lines if line)[:REASON_CHARACTERS_MAX] or type(error).__name__
 
@@ -148,16 +159,11 @@ def restarting_on_crash(server: EmbeddedPostgres) -> Iterator[None]:
 def _watch(server: EmbeddedPostgres, closing: threading.Event) -> None:
     pause = POLL_SECONDS
     while not closing.wait(pause):
-        pause = POLL_SECONDS if _is_running(server) else min(pause * 2, RESTART_PAUSE_SECONDS_MAX)
-
-
-def _is_running(server: EmbeddedPostgres) -> bool:
-    if server.running():
-        return True
-    _logger.warning("the database server died, starting it again")
-    try:
-        server.start()
-    except (EmbeddedPostgresError, OSError) as error:
-        _logger.error("the database server did not start", reason=str(error))
-        return False
-    return True
+        try:
+            if not server.running():
+                _logger.warning("the database server died, starting it again")
+                server.start()
+            pause = POLL_SECONDS
+        except (EmbeddedPostgresError, OSError) as error:
+            _logger.error("the database server did not start", reason=str(error))
+            pause = min(pause * 2, RESTART_PAUSE_SECONDS_MAX)

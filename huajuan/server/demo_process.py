@@ -5,21 +5,15 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 
 import structlog
+
+from huajuan.runtime.errors import OperatorError
 
 START_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 5.0
 RESTART_PAUSE_SECONDS = 1.0
 _logger = structlog.get_logger(__name__)
-
-
-class DemoDidNotStart(Exception):
-    """The demo ComfyUI did not print its address in time."""
-
-    def __init__(self) -> None:
-        super().__init__("the demo ComfyUI did not start")
 
 
 class DemoComfyUI:
@@ -52,7 +46,7 @@ class DemoComfyUI:
             if self._closing.wait(RESTART_PAUSE_SECONDS):
                 return
             _logger.warning("demo ComfyUI died, starting it again", exit_code=code)
-            with contextlib.suppress(DemoDidNotStart):
+            with contextlib.suppress(OperatorError):
                 self._child = _launch(port)
                 _url_of(self._child)
 
@@ -72,7 +66,7 @@ def _launch(port: int) -> subprocess.Popen[str]:
 
 
 def _url_of(child: subprocess.Popen[str]) -> str:
-    """The address in the first line that it prints, once it listens."""
+    """The address in the first line that it prints, once it listens. Raises `OperatorError`."""
     timer = threading.Timer(START_SECONDS_MAX, child.kill)
     # A daemon thread, because a signal may prevent `cancel`, and the process must still be able to exit.
     timer.daemon = True
@@ -83,7 +77,7 @@ def _url_of(child: subprocess.Popen[str]) -> str:
     except (ValueError, KeyError):
         # A child that starts later would have no reader of its address.
         _end(child)
-        raise DemoDidNotStart from None
+        raise OperatorError("the demo ComfyUI did not start") from None
     finally:
         timer.cancel()
 
@@ -98,13 +92,3 @@ def _end(child: subprocess.Popen[str]) -> None:
         with contextlib.suppress(OSError):
             if pipe:
                 pipe.close()
-
-
-@contextlib.contextmanager
-def running_demo_comfyui() -> Iterator[DemoComfyUI]:
-    """A demo ComfyUI that runs during the block; it starts in the background until `url` is called."""
-    demo = DemoComfyUI()
-    try:
-        yield demo
-    finally:
-        demo.close()

@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from huajuan.audit.connection import AuditLimits
-from huajuan.auth.login_attempts import LoginAttemptLimits
+from huajuan.auth.rate_limits import LoginAttemptLimits
 from huajuan.event_store.writer import EventStoreLimits
 from huajuan.http.sse_hub import StreamLimits
 from huajuan.idempotency.service import IdempotencyLimits
@@ -15,7 +15,7 @@ from huajuan.inference_client import ClientLimits
 from huajuan.jobs.queue import DispatchLimits
 from huajuan.projections.engine.projection import ProjectionLimits
 from huajuan.projections.rebuild.session import RebuildLimits
-from huajuan.server.protocol.connections import HttpLimits
+from huajuan.server.connections import HttpLimits
 from huajuan.settings import INTERNAL_PREFIX, Settings, SettingsError
 
 # Read by the tests' services: a JSON object such as {"jobs": {"lease_seconds": 2}}. No operator sets it.

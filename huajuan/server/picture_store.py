@@ -11,9 +11,9 @@ import psycopg
 from obstore.exceptions import BaseError
 
 from huajuan.event_store.stream_ids import load_stream_ids_blocking
-from huajuan.observability.redaction import without_address_secrets
 from huajuan.postgres.connect import connect_blocking
 from huajuan.projections.history import picture_sample
+from huajuan.runtime.redaction import without_address_secrets
 from huajuan.settings import PREFIX, Settings, SettingsError
 from huajuan.storage.pictures import PictureMissing, Pictures, StorageUnusable
 
@@ -32,7 +32,7 @@ class StoreOwner(msgspec.Struct, frozen=True):
 
 
 class ForeignPictureStore(SettingsError):
-    """The store does not have the pictures of this log; the message is one line."""
+    """The store does not have the pictures of this log."""
 
 
 @dataclass(frozen=True)
@@ -45,132 +45,113 @@ class Adoption:
     is_new: bool
 
 
-@dataclass(frozen=True)
-class _StoreState:
-    """The store's owner object, and the store's id that the database has `recorded`."""
-
-    installation: UUID
-    recorded: UUID | None
-    owner: StoreOwner | None
-
-    @property
-    def is_known(self) -> bool:
-        return self.recorded is not None and self.owner == StoreOwner(self.installation, self.recorded)
-
-    @property
-    def is_foreign(self) -> bool:
-        return self.owner is not None and self.owner.installation != self.installation
-
-    @property
-    def owner_description(self) -> str:
-        if self.owner is None:
-            return "no installation"
-        return "another installation" if self.is_foreign else "this installation"
-
-
 def claim_picture_store(settings: Settings, dsn: str) -> UUID | None:
     """The store's id, set by the first start; `None` for a store in memory. Raises `ForeignPictureStore`."""
     if settings.storage_place.startswith(IN_MEMORY):
         return None
-    pictures = _open(settings)
     with connect_blocking(dsn) as connection:
-        state = _read_state(settings, connection, pictures)
-        if state.is_known and state.owner:
-            return state.owner.store
-        sample = picture_sample(connection)
-        if state.is_foreign:
-            raise ForeignPictureStore(_rejection(settings, "it belongs to another installation"))
-        if sample and state.recorded:
+        store = _Store(settings, connection)
+        if why := None if store.is_known else store.why_foreign():
             raise ForeignPictureStore(
-                _rejection(settings, "it is not the store that the pictures were put into")
+                f"{PREFIX}STORAGE_URL is {settings.storage_shown!r}: {why}. Set it to the store that has the "
+                "pictures, or make this store theirs with `./run storage adopt`"
             )
-        if sample and state.owner is None:
-            found = _with_timeout(settings, _count(pictures, sample))
-            # A store without an owner object, from an older version. Some pictures may be lost for other
-            # reasons.
-            if found * 2 < len(sample):
-                raise ForeignPictureStore(
-                    _rejection(settings, f"{found} of {len(sample)} sampled pictures are in it")
-                )
-        return _claim(settings, connection, pictures, state.installation).store
+        return store.recorded if store.is_known else store.claim()
 
 
 def adopt_picture_store(settings: Settings, dsn: str) -> Adoption:
     """Makes the store the one of this installation, whatever it belonged to before."""
-    pictures = _open(settings)
     with connect_blocking(dsn) as connection:
-        state = _read_state(settings, connection, pictures)
+        store = _Store(settings, connection)
         sample = picture_sample(connection)
-        found = _with_timeout(settings, _count(pictures, sample))
-        if state.is_foreign:
-            owner = StoreOwner(state.installation, uuid4())
-            _with_timeout(settings, pictures.set_owner(msgspec.json.encode(owner), replace=True))
-        if not state.is_known:
-            _claim(settings, connection, pictures, state.installation)
-        return Adoption(state.owner_description, found, len(sample), is_new=not state.is_known)
+        found = store.count(sample)
+        before = "another installation" if store.is_foreign else "this installation"
+        if store.is_foreign:
+            store.replace_owner()
+        if not store.is_known:
+            store.claim()
+        return Adoption(before if store.owner else "no installation", found, len(sample), not store.is_known)
 
 
-def _open(settings: Settings) -> Pictures:
-    try:
-        return Pictures.at(settings.storage_place)
-    except StorageUnusable as error:
-        raise _unusable(settings, str(error)) from None
+class _Store:
+    """The store with its `owner` object, and the store's id that the database has `recorded`."""
 
+    def __init__(self, settings: Settings, connection: psycopg.Connection) -> None:
+        self._settings = settings
+        self._connection = connection
+        try:
+            self._pictures = Pictures.at(settings.storage_place)
+        except StorageUnusable as error:
+            raise self._unusable(str(error)) from None
+        self._installation = load_stream_ids_blocking(connection).installation()
+        self.recorded: UUID | None
+        (self.recorded,) = connection.execute(_RECORDED).fetchone() or (None,)
+        self.owner = self._read_owner()
+        self.is_known = self.recorded is not None and self.owner == StoreOwner(
+            self._installation, self.recorded
+        )
+        self.is_foreign = self.owner is not None and self.owner.installation != self._installation
 
-def _read_state(settings: Settings, connection: psycopg.Connection, pictures: Pictures) -> _StoreState:
-    installation = load_stream_ids_blocking(connection).installation()
-    (recorded,) = connection.execute(_RECORDED).fetchone() or (None,)
-    content = _with_timeout(settings, pictures.owner())
-    try:
-        owner = msgspec.json.decode(content, type=StoreOwner) if content is not None else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        owner = StoreOwner(uuid4(), uuid4())
-    return _StoreState(installation, recorded, owner)
+    def why_foreign(self) -> str | None:
+        """Why the pictures of the log cannot be in the store, or `None`."""
+        if self.is_foreign:
+            return "it belongs to another installation"
+        sample = picture_sample(self._connection)
+        if sample and self.recorded:
+            return "it is not the store that the pictures were put into"
+        if not sample or self.owner:
+            return None
+        # A store without an owner object, from an older version. Some pictures may be lost for other reasons.
+        found = self.count(sample)
+        return f"{found} of {len(sample)} sampled pictures are in it" if found * 2 < len(sample) else None
 
+    def claim(self) -> UUID:
+        """Writes the owner object if there is none. Of two simultaneous starts one sets it, both read it."""
+        content = msgspec.json.encode(StoreOwner(self._installation, uuid4()))
+        self._run(self._pictures.set_owner(content))
+        owner = msgspec.json.decode(self._run(self._pictures.owner()) or content, type=StoreOwner)
+        self._connection.execute(_RECORD, (owner.store,))
+        return owner.store
 
-def _claim(
-    settings: Settings, connection: psycopg.Connection, pictures: Pictures, installation: UUID
-) -> StoreOwner:
-    """Writes the owner object if there is none. Of two simultaneous starts one sets it, both read it."""
-    content = msgspec.json.encode(StoreOwner(installation, uuid4()))
-    _with_timeout(settings, pictures.set_owner(content))
-    owner = msgspec.json.decode(_with_timeout(settings, pictures.owner()) or content, type=StoreOwner)
-    connection.execute(_RECORD, (owner.store,))
-    return owner
+    def replace_owner(self) -> None:
+        owner = StoreOwner(self._installation, uuid4())
+        self._run(self._pictures.set_owner(msgspec.json.encode(owner), replace=True))
 
+    def count(self, keys: list[str]) -> int:
+        """How many of these pictures the store has."""
 
-async def _count(pictures: Pictures, keys: list[str]) -> int:
-    return sum(await asyncio.gather(*(_exists(pictures, key) for key in keys)))
+        async def exists(key: str) -> bool:
+            try:
+                await self._pictures.look_up(key)
+            except PictureMissing:
+                return False
+            return True
 
+        async def count() -> int:
+            return sum(await asyncio.gather(*map(exists, keys)))
 
-async def _exists(pictures: Pictures, key: str) -> bool:
-    try:
-        await pictures.look_up(key)
-    except PictureMissing:
-        return False
-    return True
+        return self._run(count())
 
+    def _read_owner(self) -> StoreOwner | None:
+        """An unreadable object is one of another installation."""
+        content = self._run(self._pictures.owner())
+        try:
+            return msgspec.json.decode(content, type=StoreOwner) if content is not None else None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return StoreOwner(uuid4(), uuid4())
 
-def _with_timeout(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
-    async def bounded() -> T:
-        async with asyncio.timeout(STORE_SECONDS_MAX):
-            return await work
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        async def bounded() -> T:
+            async with asyncio.timeout(STORE_SECONDS_MAX):
+                return await work
 
-    try:
-        return asyncio.run(bounded())
-    except TimeoutError:
-        raise _unusable(settings, f"it does not answer within {STORE_SECONDS_MAX} s") from None
-    except (BaseError, OSError) as error:
-        raise _unusable(settings, str(error).splitlines()[0]) from None
+        try:
+            return asyncio.run(bounded())
+        except TimeoutError:
+            raise self._unusable(f"it does not answer within {STORE_SECONDS_MAX} s") from None
+        except (BaseError, OSError) as error:
+            raise self._unusable(str(error).splitlines()[0]) from None
 
-
-def _unusable(settings: Settings, why: str) -> SettingsError:
-    reason = without_address_secrets(why, settings.storage_place)
-    return SettingsError(f"{PREFIX}STORAGE_URL is {settings.storage_shown!r}: {reason}")
-
-
-def _rejection(settings: Settings, why: str) -> str:
-    return (
-        f"{PREFIX}STORAGE_URL is {settings.storage_shown!r}: {why}. Set it to the store that has the "
-        "pictures, or make this store theirs with `./run storage adopt`"
-    )
+    def _unusable(self, why: str) -> SettingsError:
+        reason = without_address_secrets(why, self._settings.storage_place)
+        return SettingsError(f"{PREFIX}STORAGE_URL is {self._settings.storage_shown!r}: {reason}")

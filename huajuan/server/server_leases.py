@@ -18,10 +18,10 @@ from huajuan.domain.rules import CHECK_IN_REWARD, PICTURE_COST
 from huajuan.event_store.errors import DatabaseFailure
 from huajuan.event_store.schema import SCHEMA_NUMBER, own_digest
 from huajuan.event_store.stream_ids import StreamIds
-from huajuan.observability.health import Problem
 from huajuan.postgres.connect import connect_blocking
 from huajuan.postgres.statements import Statements
-from huajuan.settings import INTERNAL_PREFIX, PREFIX, Settings
+from huajuan.runtime.health import Problem
+from huajuan.settings import INTERNAL_PREFIX, PREFIX, Settings, SettingsError
 
 # The lease of a killed server expires after this time; a live one renews it four times as often.
 LEASE_SECONDS = 6.0
@@ -101,7 +101,7 @@ class LiveServer(msgspec.Struct, frozen=True):
     settings: dict[str, str]
 
 
-class SecretDiffers(Exception):
+class SecretDiffers(SettingsError):
     """A live server signs its tokens with another secret; the message is one line without either secret."""
 
 
@@ -187,13 +187,12 @@ class ServerLease:
         rows = await self._statements.run(_RENEW, _values(self._own))
         number, digest = rows[0][:2]
         self._schema_is_replaced = number == self._own.program and digest != own_digest()
-        self._log_changes(
-            {(name, setting) for _, _, name, *other in rows if name for setting in self._differing(*other)}
-        )
-
-    def _differing(self, secret: bytes, settings: dict[str, str]) -> list[str]:
-        other = msgspec.structs.replace(self._own, secret=secret, settings=settings)
-        return disagreements((self._own, other))
+        different: set[tuple[str, str]] = set()
+        for _, _, name, secret, shared in rows:
+            if name:
+                other = msgspec.structs.replace(self._own, secret=secret, settings=shared)
+                different.update((name, setting) for setting in disagreements((self._own, other)))
+        self._log_changes(different)
 
     def _log_changes(self, different: set[tuple[str, str]]) -> None:
         for server in sorted({server for server, _ in different - self._different}):
@@ -225,29 +224,22 @@ def make_server_identity(
     settings: Settings, ids: StreamIds, picture_store: UUID | None = None
 ) -> ServerIdentity:
     """The hashes are keyed per installation, so that those of two installations cannot be compared."""
-    values = _shared_settings(settings) | {
-        f"{PREFIX}STORAGE_URL": str(picture_store or settings.storage_place)
+    values: dict[str, Any] = {
+        **{f"{PREFIX}{name.upper()}": getattr(settings, name) for name in SHARED},
+        f"{PREFIX}PUBLIC_URL": settings.public_address,
+        f"{PREFIX}STORAGE_URL": str(picture_store or settings.storage_place),
+        "the price of a picture": PICTURE_COST,
+        "the points of a check-in": CHECK_IN_REWARD,
     }
     return ServerIdentity(
         id=uuid4(),
         name=f"{socket.gethostname()}:{os.getpid()}",
         secret=_slow_hash(settings.jwt_secret.encode(), ids.keyed_hash("salt", "secret")),
-        settings={name: _keyed_hash(ids, name, value) for name, value in values.items()},
+        settings={
+            name: ids.keyed_hash(name, msgspec.json.encode(value).decode()).hex()
+            for name, value in values.items()
+        },
     )
-
-
-def _shared_settings(settings: Settings) -> dict[str, Any]:
-    """Values by the names of their environment variables."""
-    return {
-        **{f"{PREFIX}{name.upper()}": getattr(settings, name) for name in SHARED},
-        f"{PREFIX}PUBLIC_URL": settings.public_address,
-        "the price of a picture": PICTURE_COST,
-        "the points of a check-in": CHECK_IN_REWARD,
-    }
-
-
-def _keyed_hash(ids: StreamIds, name: str, value: Any) -> str:
-    return ids.keyed_hash(name, msgspec.json.encode(value).decode()).hex()
 
 
 @lru_cache(maxsize=4)

@@ -1,11 +1,15 @@
-"""Runs uvicorn in this process or in several workers, with a bound on open connections."""
+"""The listening socket, and uvicorn on it, in this process or in several workers."""
 
 import asyncio
+import errno
+import http.client
 import resource
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -16,12 +20,16 @@ from uvicorn.server import ServerState
 from uvicorn.supervisors import Multiprocess
 
 from huajuan.audit.connection import AuditLimits
+from huajuan.runtime.errors import OperatorError
 from huajuan.runtime.shutdown import report_stopping, stop_signals
-from huajuan.server.protocol.connections import Connections, HttpLimits
-from huajuan.server.protocol.http_protocol import HttpProtocol
-from huajuan.settings import Settings, declared
+from huajuan.server.connections import Connections, HttpLimits
+from huajuan.server.http_protocol import HttpProtocol
+from huajuan.settings import PREFIX, Settings, declared
 
 APPLICATION = "huajuan.bootstrap:application"
+BACKLOG = 2048
+READY_SECONDS_MAX = 60.0
+POLL_SECONDS = 0.05
 # A higher limit of open files would only slow down the start of child processes.
 SOFT_LIMIT_MAX = 65_536
 # Descriptors for the log, listening sockets, the picture store, and files that are read briefly.
@@ -32,15 +40,60 @@ CONNECTIONS_MIN = 8
 CONNECTIONS_DERIVED_MAX = 10_000
 
 
-class WorkersDidNotStart(Exception):
-    """The application failed before it served a request."""
+def bind_listener(host: str, port: int) -> socket.socket:
+    """A bound and listening socket. Raises `OperatorError` for an address that is invalid or in use."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:
+        raise OperatorError(f"{PREFIX}HOST is {host!r}: {_reason(error)}") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise OperatorError(_bind_failure(host, port, error)) from None
+    return listener
 
-    def __init__(self) -> None:
-        super().__init__("the service did not start, for the reason logged above")
+
+def _bind_failure(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"the port is taken: another process listens on {host}:{port}. Set {PREFIX}PORT to another."
+    return f"cannot listen on {host}:{port} ({PREFIX}HOST, {PREFIX}PORT): {_reason(error)}"
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def call_when_ready(host: str, port: int, announce: Callable[[], None]) -> None:
+    """Calls `announce` once `/healthz` answers. Polls in a thread, because uvicorn has the main one."""
+
+    def poll() -> None:
+        deadline = time.monotonic() + READY_SECONDS_MAX
+        while time.monotonic() < deadline:
+            if _answers(host, port):
+                announce()
+                return
+            time.sleep(POLL_SECONDS)
+
+    threading.Thread(target=poll, name="announcing", daemon=True).start()
+
+
+def _answers(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=READY_SECONDS_MAX)
+    with suppress(OSError, http.client.HTTPException):
+        try:
+            connection.request("GET", "/healthz", headers={"X-Request-Id": "start"})
+            return connection.getresponse().status == http.HTTPStatus.OK
+        finally:
+            connection.close()
+    return False
 
 
 def run_until_stopped(settings: Settings, limits: HttpLimits, listening: socket.socket) -> None:
-    """Raises `WorkersDidNotStart`."""
+    """Raises `OperatorError` if the application failed before it served a request."""
     raise_open_files_limit()
     protocol: Any = HttpProtocolFactory(limits, reserved_descriptors(settings))
     config = Config(
@@ -57,23 +110,21 @@ def run_until_stopped(settings: Settings, limits: HttpLimits, listening: socket.
         lifespan="on",
         timeout_graceful_shutdown=int(settings.stop_seconds_max),
     )
-    if settings.workers > 1:
-        _run_workers(WorkerSupervisor(config, [listening]))
-    else:
-        _run_in_this_process(UvicornServer(config), listening)
+    if not _run(config, listening):
+        raise OperatorError("the service did not start, for the reason logged above")
 
 
-def _run_in_this_process(server: uvicorn.Server, listening: socket.socket) -> None:
+def _run(config: Config, listening: socket.socket) -> bool:
+    """Whether it started."""
+    if config.workers > 1:
+        supervisor = WorkerSupervisor(config, [listening])
+        supervisor.run()
+        return all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
     try:
-        server.run(sockets=[listening])
+        UvicornServer(config).run(sockets=[listening])
     except SystemExit:
-        raise WorkersDidNotStart from None
-
-
-def _run_workers(workers: Multiprocess) -> None:
-    workers.run()
-    if any(process.exitcode == STARTUP_FAILURE for process in workers.processes):
-        raise WorkersDidNotStart
+        return False
+    return True
 
 
 class UvicornServer(uvicorn.Server):
@@ -146,13 +197,10 @@ def raise_open_files_limit() -> None:
     """Raises the soft limit to the hard limit, at most to `SOFT_LIMIT_MAX`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = SOFT_LIMIT_MAX if hard == resource.RLIM_INFINITY else min(hard, SOFT_LIMIT_MAX)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (ValueError, OSError):
-        # macOS rejects values above a limit of the kernel. The soft limit stays.
-        return
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        # macOS rejects values above a limit of the kernel. Then the soft limit stays.
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def reserved_descriptors(settings: Settings) -> int:
@@ -165,5 +213,5 @@ def connections_bound(connections_max: int, reserved: int) -> int:
     """The maximum of open HTTP connections; `connections_max` 0 means the limit of open files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = soft == resource.RLIM_INFINITY
-    allowed = int(declared()["http_connections_max"][1].most) if unlimited else soft - reserved
+    allowed = int(declared()["http_connections_max"][1].range.maximum) if unlimited else soft - reserved
     return max(CONNECTIONS_MIN, min(connections_max or CONNECTIONS_DERIVED_MAX, allowed))

@@ -35,22 +35,13 @@ def page() -> str:
 def _lines() -> Iterator[str]:
     for name, (kind, setting) in declared().items():
         if setting.topic:
-            yield from (
-                "",
-                f"## {setting.topic}",
-                "",
-                "| variable | default | unit | range | meaning |",
-                "| --- | --- | --- | --- | --- |",
-            )
-        default, allowed = _default(name, setting), _allowed(kind, setting)
-        yield f"| `{PREFIX}{name.upper()}` | {default} | {setting.unit} | {allowed} | {setting.text} |"
+            yield from ("", f"## {setting.topic}", "", "| variable | default | unit | range | meaning |")
+            yield "| --- | --- | --- | --- | --- |"
+        default, unit, allowed = _default(name, setting), setting.range.unit, _allowed(kind, setting)
+        yield f"| `{PREFIX}{name.upper()}` | {default} | {unit} | {allowed} | {setting.text} |"
     yield from _table("Other variables", "variable", "meaning", OTHER_VARIABLES)
-    yield from _table(
-        "Renamed settings",
-        "old name, which stops the start",
-        "new name",
-        {n: f"`{RENAMED[n]}`" for n in RENAMED},
-    )
+    renamed = {old: f"`{new}`" for old, new in RENAMED.items()}
+    yield from _table("Renamed settings", "old name, which stops the start", "new name", renamed)
 
 
 def _table(title: str, left: str, right: str, rows: dict[str, str]) -> Iterator[str]:
@@ -61,8 +52,8 @@ def _table(title: str, left: str, right: str, rows: dict[str, str]) -> Iterator[
 
 def _default(name: str, setting: Setting) -> str:
     value = getattr(Settings(), name)
-    if setting.default or value in ("", ()):
-        return setting.default or "none"
+    if setting.computed or value in ("", ()):
+        return setting.computed or "none"
     if isinstance(value, int | float):
         return f"{value:g}" if isinstance(value, float) else str(value)
     return f"`{','.join(value) if isinstance(value, tuple) else value}`"
@@ -71,7 +62,7 @@ def _default(name: str, setting: Setting) -> str:
 def _allowed(kind: Any, setting: Setting) -> str:
     if get_origin(kind) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(kind))
-    return setting.range if kind in (int, float) else ""
+    return str(setting.range) if kind in (int, float) else ""
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
 """Reads the settings from environment variables, and checks names and values."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
-from typing import Any, Literal, get_args, get_origin
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Any, get_args, get_origin
+from zoneinfo import ZoneInfoNotFoundError
 
 import msgspec
 
-from huajuan.domain.server_address import is_server_address
-from huajuan.net.client_address import is_network
-from huajuan.net.urls import ascii_address, is_base
+from huajuan.domain.inference_servers import is_server_address
+from huajuan.net.client_address import TrustedProxies
+from huajuan.net.urls import ascii_address, base_of
 from huajuan.settings.fields import PREFIX, Setting, Settings, SettingsError, declared
 
 SHOWN_CHARACTERS_MAX = 100
@@ -88,35 +88,27 @@ def _is_kubernetes(name: str, text: str) -> bool:
 
 
 def _value(name: str, kind: Any, setting: Setting, text: str) -> Any:
-    if kind in (int, float):
-        return _number(name, kind, setting, text)
-    if get_origin(kind) is Literal and text not in get_args(kind):
-        shown = text[:SHOWN_CHARACTERS_MAX]
-        raise SettingsError(f"{name} is {shown!r}: it must be one of {', '.join(get_args(kind))}")
+    """Numbers are read as JSON has them: ASCII digits, no underscores, no spaces."""
     if get_origin(kind) is tuple:
         return tuple(word.strip() for word in text.split(",") if word.strip())
-    return text
-
-
-def _number(name: str, kind: type, setting: Setting, text: str) -> Any:
-    """Read as JSON has numbers: ASCII digits, no underscores, no spaces."""
-    number: Any = None
     with suppress(msgspec.ValidationError):
-        number = msgspec.convert(text, kind, strict=False)
-    if not setting.allows(number):
-        a_number = "a whole number" if kind is int else "a number"
-        shown = text[:SHOWN_CHARACTERS_MAX]
-        raise SettingsError(f"{name} is {shown!r}: it must be {a_number} from {setting.range}")
-    return number
+        value = msgspec.convert(text, kind, strict=False)
+        if kind not in (int, float) or value in setting.range:
+            return value
+    if kind in (int, float):
+        expected = f"{'a whole number' if kind is int else 'a number'} from {setting.range}"
+    else:
+        expected = f"one of {', '.join(get_args(kind))}"
+    raise SettingsError(f"{name} is {text[:SHOWN_CHARACTERS_MAX]!r}: it must be {expected}")
 
 
 def _check(settings: Settings) -> None:
     """The rules that are no bounds of a number."""
     rules = {
         "jwt_secret": not settings.jwt_secret or len(settings.jwt_secret.encode()) >= 32,
-        "time_zone": _is_zone(settings.time_zone),
-        "cors_origins": _are_origins(settings),
-        "trusted_proxies": all(map(is_network, settings.trusted_proxies)),
+        "time_zone": _is_readable(lambda: settings.zone),
+        "cors_origins": _is_readable(lambda: settings.allowed_origins),
+        "trusted_proxies": _is_readable(lambda: TrustedProxies(settings.trusted_proxies)),
         "public_url": not settings.public_url or _is_public_url(settings.public_url),
         "public_url_aliases": all(map(_is_public_url, settings.public_url_aliases)),
         "comfyui_urls": all(map(is_server_address, settings.comfyui_urls)),
@@ -126,24 +118,13 @@ def _check(settings: Settings) -> None:
             raise SettingsError(f"{PREFIX}{name.upper()} {_NEEDS[name]}")
 
 
-def _are_origins(settings: Settings) -> bool:
-    try:
-        return bool(settings.allowed_origins) or not settings.cors_origins
-    except ValueError:
-        return False
-
-
 def _is_public_url(url: str) -> bool:
-    try:
-        ascii_address(url)
-    except ValueError:
-        return False
-    return is_base(url)
+    return base_of(url) is not None and _is_readable(lambda: ascii_address(url))
 
 
-def _is_zone(name: str) -> bool:
+def _is_readable(read: Callable[[], object]) -> bool:
     try:
-        ZoneInfo(name)
+        read()
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return False
     return True

@@ -5,9 +5,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.ExifTags import Base
 
-from huajuan.runtime.threads import Threads, TooManyWaiting
+from huajuan.runtime.periodic import Threads, TooManyWaiting
 from huajuan.storage import png_strips
 
 SIDE_PIXELS_MAX = 512
@@ -27,16 +28,6 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 _WEBP_PIXEL_BYTES = 12
 _COEFFICIENT_BYTES = 2
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2}
-_ORIENTATION = 0x0112
-_TRANSPOSITIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class InvalidAvatar(Exception):
@@ -61,20 +52,19 @@ class AvatarMaker:
 
     async def make(self, upload: Callable[[], BinaryIO]) -> bytes:
         """A PNG of at most 512 by 512 pixels. Raises `InvalidAvatar`, `TooManyWaiting`."""
-        return await self._threads.run(lambda: _make_from(upload))
+
+        def make() -> bytes:
+            with upload() as file:
+                return make_avatar(file)
+
+        return await self._threads.run(make)
 
     def close(self) -> None:
         self._threads.close()
 
 
-def _make_from(upload: Callable[[], BinaryIO]) -> bytes:
-    with upload() as file:
-        return make_avatar(file)
-
-
-def make_avatar(uploaded: bytes | BinaryIO) -> bytes:
+def make_avatar(file: BinaryIO) -> bytes:
     """The avatar as a PNG. Raises `InvalidAvatar`, also for any error of a decoder."""
-    file = io.BytesIO(uploaded) if isinstance(uploaded, bytes) else uploaded
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -88,21 +78,16 @@ def _scaled_down(picture: Image.Image, file: BinaryIO) -> Image.Image:
     width, height = picture.size
     if not 0 < width * height <= PIXELS_MAX or max(width, height) > SIDE_UPLOADED_MAX:
         raise InvalidAvatar
-    fitted = _fitted(width, height)
+    scale = min(1.0, SIDE_PIXELS_MAX / max(width, height))
+    fitted = max(1, round(width * scale)), max(1, round(height * scale))
     if picture.format == "WEBP":
         strips = _strips_of(_webp(picture))
     elif picture.format == "PNG":
         strips = _png(picture, file)
     else:
         strips = _strips_of(_jpeg(picture, file, fitted))
-    reduced = _reduced(strips, picture)
-    small = reduced.resize(fitted, Image.Resampling.BICUBIC)
+    small = _reduced(strips, picture).resize(fitted, Image.Resampling.BICUBIC)
     return _upright(small.convert("RGBA") if small.mode == "RGBa" else small, picture)
-
-
-def _fitted(width: int, height: int) -> tuple[int, int]:
-    scale = min(1.0, SIDE_PIXELS_MAX / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _webp(picture: Any) -> Image.Image:
@@ -133,29 +118,23 @@ def _jpeg(picture: Any, file: BinaryIO, fitted: tuple[int, int]) -> Image.Image:
 def _scans(file: BinaryIO) -> int:
     """The number of scan markers, which cannot occur in encoded data."""
     found, before = 0, b""
-    position = file.tell()
     file.seek(0)
     while piece := file.read(1 << 20):
         found += (before + piece).count(b"\xff\xda")
         before = piece[-1:] if piece[-1:] == b"\xff" else b""
-    file.seek(position)
     return found
 
 
 def _is_one_scan(picture: Any, file: BinaryIO) -> bool:
     """Whether the first scan has all components; False if its header is not found."""
-    position = file.tell()
-    try:
-        file.seek(2)
-        while True:
-            marker, length = file.read(2), int.from_bytes(file.read(2), "big")
-            if marker == b"\xff\xda":
-                return not picture.info.get("progressive") and file.read(1) == bytes([len(picture.layer)])
-            if len(marker) < 2 or marker[0] != 0xFF or length < 2:
-                return False
-            file.seek(length - 2, io.SEEK_CUR)
-    finally:
-        file.seek(position)
+    file.seek(2)
+    while True:
+        marker, length = file.read(2), int.from_bytes(file.read(2), "big")
+        if marker == b"\xff\xda":
+            return not picture.info.get("progressive") and file.read(1) == bytes([len(picture.layer)])
+        if len(marker) < 2 or marker[0] != 0xFF or length < 2:
+            return False
+        file.seek(length - 2, io.SEEK_CUR)
 
 
 def _png(picture: Image.Image, file: BinaryIO) -> Iterator[Image.Image]:
@@ -163,8 +142,7 @@ def _png(picture: Image.Image, file: BinaryIO) -> Iterator[Image.Image]:
     if picture.width * picture.height * _PIXEL_BYTES.get(picture.mode, 4) <= DECODED_BYTES_MAX:
         picture.load()
         return _strips_of(picture)
-    rows = _rows(picture.size)
-    strips = png_strips.strips(file, rows)
+    strips = png_strips.strips(file, _rows(picture.size))
     if strips is None:
         raise InvalidAvatar
     return strips
@@ -217,16 +195,12 @@ def _pixels(strip: Image.Image, *, is_transparent: bool) -> Image.Image:
 
 
 def _upright(small: Image.Image, picture: Image.Image) -> Image.Image:
-    transposition = _transposition(picture)
-    return small.transpose(transposition) if transposition is not None else small
-
-
-def _transposition(picture: Image.Image) -> Image.Transpose | None:
-    """The EXIF orientation, `None` if unreadable. A PNG's own method would load the whole picture first."""
+    """Turned by the EXIF orientation, if readable. A PNG's own method would load the whole picture first."""
     try:
-        return _TRANSPOSITIONS.get(Image.Image.getexif(picture).get(_ORIENTATION, 1))
+        small.getexif()[Base.Orientation] = Image.Image.getexif(picture).get(Base.Orientation, 1)
+        return ImageOps.exif_transpose(small)
     except Exception:  # noqa: BLE001
-        return None
+        return small
 
 
 def _encoded(picture: Image.Image) -> bytes:

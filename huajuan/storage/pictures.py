@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
@@ -16,7 +17,7 @@ import structlog
 from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, NotSupportedError
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from huajuan.observability.health import Problem
+from huajuan.runtime.health import Problem
 
 PNG = "image/png"
 # Time limits of one operation, including the retries of the client.
@@ -71,11 +72,9 @@ class Pictures:
 
     @classmethod
     def at(cls, place: str, *, make: bool = True) -> "Pictures":
-        """`place` is a folder's path or a URL that obstore accepts (`s3://…`, `gs://…`, `az://…`,
-        `memory://`).
+        """`place` is a folder's path or a URL for obstore (`s3://…`, `gs://…`, `az://…`, `memory://`).
 
-        With `make`, a missing folder is created. Does not connect to a store: see `check`. Raises
-        `StorageUnusable`.
+        `make` creates a missing folder. Does not connect to a store: see `check`. Raises `StorageUnusable`.
         """
         try:
             if "://" in place and not place.startswith("file://"):
@@ -93,7 +92,7 @@ class Pictures:
         try:
             async with asyncio.timeout(WRITE_SECONDS_MAX):
                 await obstore.put_async(self._store, key, content)
-                found = bytes(await (await obstore.get_async(self._store, key)).bytes_async())
+                found = await self._get(key)
                 await obstore.delete_async(self._store, key)
         except _FAILURES as error:
             raise StorageUnusable(_first_line(error)) from None
@@ -124,8 +123,7 @@ class Pictures:
     async def whole(self, key: str) -> bytes:
         """All bytes of a picture. Raises `PictureMissing` and `StorageUnavailable`."""
         async with self._reading(key):
-            found = await obstore.get_async(self._store, key)
-            return bytes(await found.bytes_async())
+            return await self._get(key)
 
     async def look_up(self, key: str) -> StoredPicture:
         """Raises `PictureMissing` and `StorageUnavailable`."""
@@ -156,16 +154,9 @@ class Pictures:
                 await obstore.delete_async(self._store, key)
 
     def digest(self, key: str, size: int | None) -> str | None:
-        """The SHA-256 of the stored bytes in hexadecimal, or `None` if the size differs from `size`.
-
-        Blocks the thread. Raises `PictureMissing` and `StorageUnavailable`.
-        """
-        if (
-            self._folder
-            and _KEY.fullmatch(key)
-            and (path := self._folder / key).exists()
-            and not (path.is_file() or path.is_dir())
-        ):
+        """The SHA-256 in hexadecimal, `None` for another size. Blocks. Raises as `read` does."""
+        path = self._folder / key if self._folder and _KEY.fullmatch(key) else None
+        if path and path.exists() and not (path.is_file() or path.is_dir()):
             raise StorageUnavailable("there is no regular file at the path of the picture")
         with self._mapped_errors(key):
             found = obstore.get(self._store, key)
@@ -178,11 +169,9 @@ class Pictures:
 
     async def owner(self) -> bytes | None:
         """The content of the owner object, `None` if there is none."""
-        try:
-            found = await obstore.get_async(self._store, OWNER_KEY)
-            return bytes(await found.bytes_async())
-        except FileNotFoundError:
-            return None
+        with contextlib.suppress(FileNotFoundError):
+            return await self._get(OWNER_KEY)
+        return None
 
     async def set_owner(self, owner: bytes, *, replace: bool = False) -> None:
         """Writes the owner object if there is none, or if `replace`."""
@@ -192,27 +181,22 @@ class Pictures:
             await self._create(OWNER_KEY, owner)
         await self._flush(OWNER_KEY)
 
+    async def _get(self, key: str) -> bytes:
+        return bytes(await (await obstore.get_async(self._store, key)).bytes_async())
+
     async def _create(self, key: str, picture: bytes) -> bool:
+        put = partial(obstore.put_async, self._store, key, picture, **self._attributes)
         try:
-            await obstore.put_async(
-                self._store, key, picture, mode="create", use_multipart=False, **self._attributes
-            )
+            await put(mode="create", use_multipart=False)
         except AlreadyExistsError:
             return False
         except _UNCONDITIONAL:
-            return await self._create_if_missing(key, picture)
-        return True
-
-    async def _create_if_missing(self, key: str, picture: bytes) -> bool:
-        """For a store without conditional puts, or a disk without hard links: of two simultaneous puts the
-        later one stays.
-
-        Any other error occurs again here.
-        """
-        with contextlib.suppress(FileNotFoundError):
-            await obstore.head_async(self._store, key)
-            return False
-        await obstore.put_async(self._store, key, picture, **self._attributes)
+            # A store without conditional puts, or a disk without hard links: of two simultaneous puts the
+            # later one stays. Any other error occurs again here.
+            with contextlib.suppress(FileNotFoundError):
+                await obstore.head_async(self._store, key)
+                return False
+            await put()
         return True
 
     async def _flush(self, key: str) -> None:
@@ -243,8 +227,6 @@ class Pictures:
         except FileNotFoundError:
             self._check_folder()
             raise PictureMissing from None
-        except StorageUnavailable:
-            raise
         except _FAILURES as error:
             raise StorageUnavailable(_first_line(error)) from None
 
@@ -268,12 +250,11 @@ class Pictures:
             raise StorageUnavailable(why)
 
     def _set_unavailable(self, is_unavailable: bool, reason: str = "") -> None:
-        if is_unavailable != self.is_unavailable:
-            self.is_unavailable = is_unavailable
-            if is_unavailable:
-                _logger.error("picture store does not work", reason=reason)
-            else:
-                _logger.info("picture store works again")
+        if is_unavailable and not self.is_unavailable:
+            _logger.error("picture store does not work", reason=reason)
+        elif self.is_unavailable and not is_unavailable:
+            _logger.info("picture store works again")
+        self.is_unavailable = is_unavailable
 
 
 def picture_key(image_id: UUID) -> str:

@@ -4,41 +4,26 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from PIL import Image
 
 STRIP_BYTES_MAX = 16 << 20
 READ_BYTES = 64 << 10
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# The fields of IHDR: width, height, depth, colour type, compression, filters, interlaced.
 _HEADER = struct.Struct(">IIBBBBB")
+_Header = tuple[int, ...]
 # Channels of the colour types whose decoded bytes equal the stored ones.
 _CHANNELS = {2: 3, 6: 4}
 
 
-class _Header(NamedTuple):
-    """The fields of IHDR."""
-
-    width: int
-    height: int
-    depth: int
-    colour: int
-    compression: int
-    filters: int
-    interlaced: int
-
-
 def strips(file: BinaryIO, rows: int) -> Iterator[Image.Image] | None:
-    """Strips of `rows` rows, the last one maybe shorter;
-
-    `None` for a kind of PNG that cannot be read in strips.
-
-    A row may be stored as the difference to the row above, so each strip is decoded below the last row of the
-    previous strip.
-    """
+    """Strips of `rows` rows, the last one maybe shorter; `None` for a PNG that cannot be read in strips."""
     header, between = _beginning(file)
-    row_bytes = header.width * _CHANNELS.get(header.colour, 0)
-    if header.depth != 8 or header.interlaced or not 0 < row_bytes * rows <= STRIP_BYTES_MAX:
+    width, _, depth, colour, _, _, interlaced = header
+    row_bytes = width * _CHANNELS.get(colour, 0)
+    if depth != 8 or interlaced or not 0 < row_bytes * rows <= STRIP_BYTES_MAX:
         return None
     return _strips(file, header, between, row_bytes + 1, rows)
 
@@ -46,15 +31,16 @@ def strips(file: BinaryIO, rows: int) -> Iterator[Image.Image] | None:
 def _strips(
     file: BinaryIO, header: _Header, between: bytes, line_bytes: int, rows: int
 ) -> Iterator[Image.Image]:
-    inflated, above = _Inflated(file), b""
-    for top in range(0, header.height, rows):
-        count = min(rows, header.height - top)
+    """Each strip is decoded below the last row before it: a row may be stored as the difference to that."""
+    inflated, above, (width, height, *kind) = _Inflated(file), b"", header
+    for top in range(0, height, rows):
+        count = min(rows, height - top)
         lines = above + inflated.take(count * line_bytes)
         extra = 1 if above else 0
-        picture = _decoded(header._replace(height=count + extra), between, lines)
-        strip = picture.crop((0, extra, header.width, count + extra))
+        picture = _decoded((width, count + extra, *kind), between, lines)
+        strip = picture.crop((0, extra, width, count + extra))
         # Filter 0: the row without a difference.
-        above = b"\0" + strip.crop((0, count - 1, header.width, count)).tobytes()
+        above = b"\0" + strip.crop((0, count - 1, width, count)).tobytes()
         yield strip
 
 
@@ -97,13 +83,13 @@ def _data(file: BinaryIO) -> Iterator[bytes]:
 def _beginning(file: BinaryIO) -> tuple[_Header, bytes]:
     """The header, and the tRNS chunk (the transparent colour) if there is one."""
     file.seek(len(_SIGNATURE))
-    header, between = _Header(0, 0, 0, 0, 0, 0, 0), b""
+    header, between = (0,) * 7, b""
     while (at := _chunk(file))[0] not in (b"IDAT", b""):
         kind, length = at
         content = file.read(length) if kind in (b"IHDR", b"tRNS") else b""
         file.seek(length - len(content) + 4, io.SEEK_CUR)
         if kind == b"IHDR":
-            header = _Header(*_HEADER.unpack(content))
+            header = _HEADER.unpack(content)
         elif kind == b"tRNS":
             between = _packed(kind, content)
     file.seek(-8, io.SEEK_CUR)

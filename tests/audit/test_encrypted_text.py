@@ -14,14 +14,14 @@ import psycopg
 import pytest
 
 from huajuan.audit.connection import AuditError, begin_snapshot, open_read_only
+from huajuan.audit.past import read_timeline
 from huajuan.audit.replay import Replay
-from huajuan.audit.timeline import read_timeline
 from huajuan.commands.accounts import set_avatar
 from huajuan.commands.erase_account import erase_account
 from huajuan.commands.moderation import adjust_points, ban_account, unban_account
 from huajuan.http.event_messages import sentence_of
 from huajuan.http.services import Services
-from huajuan.projections.queries.point_changes import point_changes_of
+from huajuan.projections.queries.points import point_changes_of
 from huajuan.projections.rebuild.rebuild import rebuild_tables
 from huajuan.projections.rebuild.session import RebuildLimits
 from huajuan.projections.registry import PROJECTIONS

@@ -21,8 +21,7 @@ from huajuan.audit.exports import (
     read_header,
     read_pages,
 )
-from huajuan.audit.signed_heads import make_head
-from huajuan.audit.verify import Verdict, VerificationTarget, verify
+from huajuan.audit.verify import Verdict, VerificationTarget, make_head, verify
 from tests.audit.conftest import EVENTS
 from tests.audit.tampering import tampering
 from tests.event_store.helpers import log_rows, now

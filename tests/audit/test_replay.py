@@ -12,17 +12,24 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from huajuan.audit.as_of import position_at
 from huajuan.audit.connection import AuditError, begin_snapshot, open_read_only
-from huajuan.audit.replay import LedgerEntry, Replay, ReplayOutcome, find_account
-from huajuan.audit.replay_all import ReplayAllOutcome, count_points_events, replay_all
+from huajuan.audit.past import position_at
+from huajuan.audit.replay import (
+    LedgerEntry,
+    Replay,
+    ReplayAllOutcome,
+    ReplayOutcome,
+    count_points_events,
+    find_account,
+    replay_all,
+)
 from huajuan.event_store.event_clock import EventClock
-from huajuan.projections.engine.projector import Projector
+from huajuan.projections.engine.runner import Projector
 from huajuan.projections.point_balances import POINT_BALANCES
 from tests.event_store.helpers import check_in, is_whole, log_rows, register
 from tests.projections.gallery import append_history, draw_image, projecting
 
-TABLE = "point_balances_v1.point_balances"
+TABLE = f"{POINT_BALANCES.schema}.point_balances"
 PEOPLE = 5
 
 
@@ -126,7 +133,8 @@ def test_a_missing_or_additional_row_is_found(lived: str) -> None:
     assert wrong
     assert wrong.account_id == account
     stranger = UUID(int=0)
-    spoil(lived, f"INSERT INTO {TABLE} VALUES (%s, 1, 1, 0, 0, 0, 0)", stranger)
+    columns = "account_id, granted, available, held, spent, deducted, forfeited"
+    spoil(lived, f"INSERT INTO {TABLE} ({columns}) VALUES (%s, 1, 1, 0, 0, 0, 0)", stranger)
     wrong = audited(lived).disagreement
     assert wrong
     assert (wrong.account_id, wrong.says) == (stranger, "the log does not have the account")

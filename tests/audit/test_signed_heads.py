@@ -9,14 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from huajuan.audit.connection import AuditError
-from huajuan.audit.signed_heads import (
-    encode_head,
-    make_head,
-    read_head,
-    sign_head,
-    signature_fault,
-    signed_bytes,
-)
+from huajuan.audit.verify import encode_head, make_head, read_head, sign_head, signature_fault, signed_bytes
 
 HEAD = make_head(UUID(int=7), 42, b"\x01" * 32, datetime(2026, 11, 24, 1, 2, 3, tzinfo=UTC))
 SECRET, OTHER = b"s" * 32, b"o" * 32

@@ -9,7 +9,7 @@ from huajuan.audit.event_lookup import EventReader
 from huajuan.audit.hash_chain import log_pages
 from huajuan.audit.stream_gaps import GapWatch, find_first_gap
 from huajuan.audit.verify import Verdict, VerificationTarget, verify
-from huajuan.postgres.pool import open_pool
+from huajuan.postgres.connect import open_pool
 from huajuan.postgres.statements import Statements
 from tests.event_store.helpers import check_in, log_rows, opened, register
 from tests.event_store.log_damage import cut, tear

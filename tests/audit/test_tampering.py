@@ -6,8 +6,7 @@ import pytest
 
 from huajuan.audit.connection import read_log_head, stream_ids
 from huajuan.audit.hash_chain import log_pages
-from huajuan.audit.signed_heads import Head, make_head
-from huajuan.audit.verify import Verdict, VerificationTarget, verify
+from huajuan.audit.verify import Head, Verdict, VerificationTarget, make_head, verify
 from tests.audit.conftest import EVENTS
 from tests.audit.tampering import BEFORE_THE_FIRST, CUT_OFF, REWRITTEN, TAMPERINGS, tampering
 from tests.event_store.helpers import now

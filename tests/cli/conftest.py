@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from huajuan.cli.main import run
-from huajuan.observability.logs import configure_logs
+from huajuan.runtime.logs import configure_logs
 from huajuan.server.database import create_tables
 from tests.server.service import environment
 
@@ -21,7 +21,6 @@ class Ran(NamedTuple):
     err: str
 
 
-Said = Ran
 Type = Callable[..., Ran]
 Huajuan = Callable[..., Ran]
 

@@ -14,6 +14,7 @@ import pytest
 from huajuan.__main__ import main
 from huajuan.audit.exports import open_export
 from huajuan.cli.main import COMMANDS, run
+from huajuan.projections.history import HISTORY
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.runtime.shutdown import ShutdownRequested
 from tests.audit.tampering import REWRITTEN
@@ -63,8 +64,8 @@ def test_a_damaged_log(lived: str, huajuan: Huajuan) -> None:
 def test_a_log_that_cannot_be_folded_is_verified(lived: str, huajuan: Huajuan, tmp_path: Path) -> None:
     tamper(lived, "UPDATE log.huajuan_events SET state = 'x', topic = 'no.such' WHERE notification_id = 7")
     with psycopg.connect(lived) as connection:
-        connection.execute("DROP SCHEMA history_v4 CASCADE")
-        connection.execute("DELETE FROM operations.checkpoints WHERE projection = 'history_v4'")
+        connection.execute(f"DROP SCHEMA {HISTORY.schema} CASCADE")
+        connection.execute(f"DELETE FROM operations.checkpoints WHERE projection = '{HISTORY.schema}'")
     assert huajuan(lived, "verify").out.startswith("DAMAGED at position 7: changed: ")
     assert huajuan(lived, "export", "--out", tmp_path / "x.jsonl").status == 0
     assert huajuan(lived, "head").status == 0
@@ -165,7 +166,7 @@ def test_a_wrong_table_is_reported(lived: str, huajuan: Huajuan) -> None:
     assert (
         huajuan(lived, "replay", "--all").out == "table agrees for every account, 3 in all (at position 42)\n"
     )
-    tamper(lived, "UPDATE point_balances_v1.point_balances SET available = available + 1")
+    tamper(lived, f"UPDATE {POINT_BALANCES.schema}.point_balances SET available = available + 1")
     said = huajuan(lived, "replay", "--all")
     assert said.status == 1
     assert said.out.startswith("DISAGREES: account ")
@@ -202,15 +203,21 @@ def test_errors_are_printed_in_one_line(lived: str, huajuan: Huajuan, case: str)
     assert "Traceback" not in said.err
 
 
-def test_a_stop_signal_is_not_a_success(
-    lived: str, huajuan: Huajuan, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stop_signal_is_not_a_success(lived: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object) -> None:
         raise ShutdownRequested
 
     monkeypatch.setattr("huajuan.cli.commands.verify.verify", stop)
-    assert huajuan(lived, "verify").status == 130
-    assert [command.name for command in COMMANDS if command.runs_until_stopped] == ["serve"]
+    monkeypatch.setattr("huajuan.__main__.raise_on_stop_signals", lambda: None)
+    monkeypatch.setattr("huajuan.__main__.ignore_stop_signals", lambda: None)
+    monkeypatch.setattr("os.environ", environment(database_url=lived))
+    monkeypatch.setattr(sys, "argv", ["huajuan", "verify"])
+    assert main() == 130
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_where_the_table_says(name: str) -> None:
+    assert all(callable(COMMANDS[name].function(f)) for f in (f"run_{name}", f"add_{name}_arguments"))
 
 
 @pytest.mark.parametrize("arguments", [["verify"], ["head"], ["export"], ["replay", "--all"]], ids=" ".join)

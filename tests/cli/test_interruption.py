@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
+from huajuan.projections.history import HISTORY
+from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.rebuild.session import RebuildLimits
 from huajuan.projections.registry import PROJECTIONS
 from tests.database import eventually
@@ -26,7 +28,7 @@ AUDITS = {
     "verify": "log.huajuan_events",
     "export": "log.huajuan_events",
     "replay person1": "log.huajuan_events",
-    "replay --all": "point_balances_v1.point_balances",
+    "replay --all": f"{POINT_BALANCES.schema}.point_balances",
 }
 
 
@@ -74,14 +76,14 @@ def test_an_audit_stopped_in_a_query_prints_only_that(lived: str, verb: str) -> 
 
 def test_building_tables_is_stopped_without_further_output(lived: str) -> None:
     with watching(lived) as watch:
-        watch.execute("DROP SCHEMA history_v4 CASCADE")
-        watch.execute("DELETE FROM operations.checkpoints WHERE projection = 'history_v4'")
+        watch.execute(f"DROP SCHEMA {HISTORY.schema} CASCADE")
+        watch.execute(f"DELETE FROM operations.checkpoints WHERE projection = '{HISTORY.schema}'")
         grant = begin(lived, "admin", "grant", "person1", "--reason", "trusted", **SLOW)
         eventually(lambda: number(watch, FOLDED) >= 10)
         grant.send_signal(signal.SIGINT)
         out, err = grant.communicate(timeout=SECONDS_MAX)
     assert (grant.returncode, out) == (130, "")
-    assert err.startswith("building history_v4 from the log\n")
+    assert err.startswith(f"building {HISTORY.schema} from the log\n")
     assert "\nstopping\n" in err
     assert "Traceback" not in err
     assert "huajuan:" not in err

@@ -17,11 +17,11 @@ from huajuan.cli.main import run
 from huajuan.commands.erase_account import erase_account
 from huajuan.commands.generate_image import generate_image
 from huajuan.commands.operations import add_inference_server, remove_inference_server
-from huajuan.demo_comfyui import discovery_routes, execution
-from huajuan.demo_comfyui.landscape.landscape import paint
+from huajuan.demo_comfyui import app, execution
+from huajuan.demo_comfyui.landscape import paint
 from huajuan.demo_comfyui.nodes import NODES
 from huajuan.http.services import Services
-from huajuan.observability.logs import configure_logs
+from huajuan.runtime.logs import configure_logs
 from huajuan.server.database import create_tables
 from tests.cli.conftest import Ran
 from tests.cli.workshop import Workshop
@@ -144,7 +144,7 @@ def test_an_unwritable_file_prevents_the_drawing(workshop: Workshop) -> None:
 
 def test_changed_circumstances_are_reported(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = workshop.draw()
-    monkeypatch.setattr(discovery_routes, "VERSION", "0.34.0")
+    monkeypatch.setattr(app, "VERSION", "0.34.0")
     ran = workshop.redraw(drawn.id, "--json")
     assert ran.status == 0
     told = "server version is 0.34.0, was 0.33.0-demo-painter"

@@ -15,7 +15,9 @@ from psycopg.types.json import Jsonb
 from huajuan.commands.operations import add_inference_server, remove_inference_server
 from huajuan.event_store.schema import MINIMUM_PROGRAM, SCHEMA_NUMBER, create_schema
 from huajuan.projections.engine.checkpoints import process_name
+from huajuan.projections.likes import LIKES
 from huajuan.projections.registry import PROJECTIONS
+from huajuan.projections.users import USERS
 from huajuan.server.server_leases import ServerIdentity, acquire_lease
 from tests.cli.conftest import Type
 from tests.cli.test_admin import registered
@@ -38,8 +40,8 @@ def test_without_a_server_it_succeeds(type_in: Type, database_url: str) -> None:
 def test_without_a_terminal_there_are_no_colors_and_no_cuts(type_in: Type, database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(
-            "UPDATE operations.checkpoints SET stopped_at = 1, stopped_by = %s WHERE projection = 'likes_v1'",
-            ("A" * 200,),
+            "UPDATE operations.checkpoints SET stopped_at = 1, stopped_by = %s WHERE projection = %s",
+            ("A" * 200, LIKES.schema),
         )
     out = type_in("status").out
     assert "\x1b" not in out
@@ -50,7 +52,7 @@ def rebuilds_ended(dsn: str, outcome: str, differences: object = None) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(
             "INSERT INTO operations.rebuilds (projections, head, outcome, differences, started_at, ended_at) "
-            "VALUES (ARRAY['likes_v1', 'users_v1'], 9, %s, %s, now() + interval '1 h', "
+            f"VALUES (ARRAY['{LIKES.schema}', '{USERS.schema}'], 9, %s, %s, now() + interval '1 h', "
             "'2026-11-24T08:00:00Z')",
             (outcome, differences and Jsonb(differences)),
         )
@@ -106,10 +108,10 @@ def test_the_table_fits_eighty_columns_on_a_pipe(
         )
         connection.execute(
             "UPDATE operations.checkpoints SET stopped_at = 12345679, stopped_by = 'ZeroDivisionError' "
-            "WHERE projection = 'users_v1'"
+            f"WHERE projection = '{USERS.schema}'"
         )
         if rebuilding:
-            connection.execute("SELECT pg_advisory_lock(hashtext('huajuan rebuild likes_v1'))")
+            connection.execute(f"SELECT pg_advisory_lock(hashtext('huajuan rebuild {LIKES.schema}'))")
         out = type_in("status").out
     table = [row_of(out, name) for name in ("table", *(projection.name for projection in PROJECTIONS))]
     assert max(map(len, table)) <= 80, table

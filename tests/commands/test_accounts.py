@@ -15,7 +15,7 @@ from huajuan.domain.email_claim import EmailClaim
 from huajuan.domain.refusals import NotRegistered, WrongPassword
 from huajuan.event_store.loader import Stream
 from huajuan.http.services import Services
-from huajuan.runtime.threads import TooManyWaiting
+from huajuan.runtime.periodic import TooManyWaiting
 from tests.commands.people import a_person, account_of
 from tests.event_store.helpers import log_rows
 from tests.services import services_on

@@ -6,8 +6,13 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from huajuan.commands.admin_role import can_act_as_admin, grant_admin, protecting_last_admin, revoke_admin
-from huajuan.commands.moderation import ban_account
+from huajuan.commands.moderation import (
+    ban_account,
+    can_act_as_admin,
+    grant_admin,
+    protecting_last_admin,
+    revoke_admin,
+)
 from huajuan.domain.account import Account
 from huajuan.domain.admin import Admin
 from huajuan.domain.refusals import AlreadyAdmin, LastAdmin, NotAdmin, NotRegistered

@@ -16,17 +16,19 @@ from huajuan.commands.accounts import (
     set_avatar,
     update_account,
 )
-from huajuan.commands.admin_role import grant_admin, revoke_admin
 from huajuan.commands.erase_account import clear_erased_accounts, erase_account
-from huajuan.commands.favorites import favorite_image
-from huajuan.commands.likes import like_image
-from huajuan.commands.moderation import adjust_points, ban_account, unban_account
-from huajuan.commands.sweeps import sweep_pictures
+from huajuan.commands.images import sweep_pictures
+from huajuan.commands.likes_and_favorites import favorite_image, like_image
+from huajuan.commands.moderation import adjust_points, ban_account, grant_admin, revoke_admin, unban_account
 from huajuan.domain.account import Account
 from huajuan.domain.image import Image, ImageParameters
 from huajuan.domain.refusals import NotRegistered, UsernameTaken
 from huajuan.event_store.writer import EventStoreLimits
 from huajuan.http.services import Services
+from huajuan.projections.favorites import FAVORITES
+from huajuan.projections.history import HISTORY
+from huajuan.projections.likes import LIKES
+from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.server.limits import ServiceLimits, WorkerLimits
 from tests.commands.people import a_person, a_picture, account_of
@@ -84,13 +86,17 @@ async def test_personal_data_is_erased_and_points_are_forfeited(database_url: st
         assert avatar not in kept
         head = rows(database_url, "SELECT max(notification_id) FROM log.huajuan_events")[0][0]
         await services.read_your_writes.wait_for(int(str(head)), *PROJECTIONS)
-        balance = "SELECT granted, available, held, spent, forfeited FROM point_balances_v1.point_balances"
+        balance = (
+            f"SELECT granted, available, held, spent, forfeited FROM {POINT_BALANCES.schema}.point_balances"
+        )
         assert rows(database_url, f"{balance} WHERE account_id = '{ann}'") == [(200, 0, 0, 100, 100)]
-        assert rows(database_url, "SELECT image_id, likecount FROM history_v4.history WHERE NOT hidden") == [
-            (his, 0)
-        ]
-        assert rows(database_url, f"SELECT 1 FROM likes_v1.likes WHERE account_id = '{ann}'") == []
-        assert rows(database_url, f"SELECT 1 FROM favorites_v1.favorites WHERE account_id = '{ann}'") == []
+        assert rows(
+            database_url, f"SELECT image_id, likecount FROM {HISTORY.schema}.history WHERE NOT hidden"
+        ) == [(his, 0)]
+        assert rows(database_url, f"SELECT 1 FROM {LIKES.schema}.likes WHERE account_id = '{ann}'") == []
+        assert (
+            rows(database_url, f"SELECT 1 FROM {FAVORITES.schema}.favorites WHERE account_id = '{ann}'") == []
+        )
         assert rows(database_url, "SELECT 1 FROM operations.erasures") == []
 
 

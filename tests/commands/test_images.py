@@ -6,8 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from huajuan.commands.images import delete_images, restore_images
-from huajuan.commands.sweeps import sweep_pictures
+from huajuan.commands.images import delete_images, restore_images, sweep_pictures
 from huajuan.domain.image import Image
 from huajuan.domain.refusals import ImageNotFound
 from huajuan.http.services import Services

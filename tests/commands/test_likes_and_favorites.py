@@ -6,9 +6,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from huajuan.commands.favorites import favorite_image, unfavorite_image
 from huajuan.commands.images import delete_images
-from huajuan.commands.likes import like_image, unlike_image
+from huajuan.commands.likes_and_favorites import favorite_image, like_image, unfavorite_image, unlike_image
 from huajuan.domain.refusals import AlreadyFavorite, AlreadyLiked, ImageNotFound, NotFavorite, NotLiked
 from huajuan.http.services import Services
 from huajuan.projections.history import HISTORY, like_count

@@ -6,6 +6,7 @@ from huajuan.commands.operations import request_rebuild, skip_event
 from huajuan.domain.read_table import ReadTable
 from huajuan.domain.refusals import AlreadySkipped
 from huajuan.event_store.request_context import with_request_context
+from huajuan.projections.users import USERS
 from tests.event_store.helpers import log_rows, opened, register
 
 
@@ -27,9 +28,9 @@ async def test_an_act_is_recorded_with_actor_and_reason(database_url: str) -> No
 
 async def test_one_of_8_concurrent_skips_succeeds(database_url: str) -> None:
     async with opened(database_url) as here, opened(database_url) as there:
-        skips = [skip_event(s, "users_v1", 7, "x.y", "why") for _ in range(4) for s in (here, there)]
+        skips = [skip_event(s, USERS.schema, 7, "x.y", "why") for _ in range(4) for s in (here, there)]
         results = await asyncio.gather(*skips, return_exceptions=True)
         assert sum(isinstance(result, AlreadySkipped) for result in results) == 7
-        table = await here.find(ReadTable, here.stream_ids.read_table("users_v1"))
+        table = await here.find(ReadTable, here.stream_ids.read_table(USERS.schema))
         assert table
         assert table.skipped == {7}

@@ -14,7 +14,7 @@ import pytest_asyncio
 from huajuan.bootstrap import erasure_job
 from huajuan.commands.accounts import AccountChanges, set_avatar, update_account
 from huajuan.commands.erase_account import clear_erased_accounts, erase_account
-from huajuan.commands.sweeps import sweep_avatars
+from huajuan.commands.images import sweep_avatars
 from huajuan.event_store.store import EventStore
 from huajuan.http.services import Services
 from tests.commands.people import a_person

@@ -5,9 +5,8 @@ from itertools import combinations
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from huajuan.demo_comfyui.landscape.landscape import paint
-from huajuan.demo_comfyui.landscape.mood import mood
-from huajuan.demo_comfyui.landscape.subject import Subject
+from huajuan.demo_comfyui.landscape import paint
+from huajuan.demo_comfyui.scene import Subject, scene_of
 
 MOON = Subject("moon over a lake", 7, 20, "ddim")
 
@@ -87,10 +86,10 @@ def test_words_within_words_are_no_motifs() -> None:
 
 
 def test_the_sea_has_water_and_the_night_a_moon() -> None:
-    feeling = mood(Subject("night at sea", 5, 1, "ddim"))
-    assert feeling.has("water")
-    assert feeling.has("moon")
-    assert not feeling.has("sun")
+    scene = scene_of(Subject("night at sea", 5, 1, "ddim"), (64, 64))
+    assert scene.has("water")
+    assert scene.has("moon")
+    assert not scene.has("sun")
 
 
 def test_pictures_of_a_batch_differ() -> None:

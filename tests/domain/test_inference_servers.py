@@ -4,9 +4,8 @@ from uuid import UUID
 
 import pytest
 
-from huajuan.domain.inference_servers import InferenceServers
+from huajuan.domain.inference_servers import InferenceServers, deduplicate_servers, normalize_server_url
 from huajuan.domain.refusals import ReasonMissing, ServerAddressInvalid, ServerAlreadyAdded, ServerNotFound
-from huajuan.domain.server_address import deduplicate_servers, normalize_server_url
 from tests.story import Story
 
 HERE = ["http://gpu-1:8188/"]

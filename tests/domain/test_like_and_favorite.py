@@ -2,8 +2,7 @@
 
 from uuid import UUID
 
-from huajuan.domain.favorite import Favorite
-from huajuan.domain.like import Like
+from huajuan.domain.like_and_favorite import Favorite, Like
 from huajuan.domain.refusals import AlreadyFavorite, AlreadyLiked, NotFavorite, NotLiked
 from tests.story import Story
 

@@ -28,7 +28,7 @@ def test_a_server_interrupted_during_its_start_is_stopped(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("huajuan.embedded_postgres.launch._wait", interrupted)
+    monkeypatch.setattr("huajuan.embedded_postgres.processes._wait", interrupted)
     server = EmbeddedPostgres(folder, durable=False)
     with pytest.raises(KeyboardInterrupt):
         server.start()

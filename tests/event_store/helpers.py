@@ -16,7 +16,7 @@ from huajuan.domain.aggregate import AggregateRoot
 from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import ChangeResult, EventStore, open_event_store
 from huajuan.event_store.writer import EventStoreLimits
-from huajuan.postgres.pool import open_pool
+from huajuan.postgres.connect import open_pool
 
 FIRST_DAY = date(2026, 1, 1)
 POOL_CONNECTIONS_MAX = 4

@@ -14,7 +14,7 @@ from huajuan.domain.email_claim import EmailClaim
 from huajuan.domain.refusals import NotEnoughPoints
 from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
-from huajuan.observability.logs import configure_logs
+from huajuan.runtime.logs import configure_logs
 from tests.event_store.helpers import hold, opened
 
 ROOT = Path(__file__).parent.parent.parent

@@ -16,10 +16,9 @@ from huajuan.domain.account import Account
 from huajuan.domain.admin import Admin
 from huajuan.domain.aggregate import EventMetadata, with_event_metadata
 from huajuan.domain.email_claim import EmailClaim
-from huajuan.domain.favorite import Favorite
 from huajuan.domain.image import Image, ImageParameters
 from huajuan.domain.inference_servers import InferenceServers
-from huajuan.domain.like import Like
+from huajuan.domain.like_and_favorite import Favorite, Like
 from huajuan.domain.read_table import ReadTable
 from huajuan.domain.registry import AGGREGATES
 from huajuan.event_store.mapper import EventMapper
@@ -113,8 +112,8 @@ def a_life() -> list[Any]:
         like, favorite = marks()
         acts = administration()
     snapshot = Account.Snapshot.take(account)
-    told = (account, claim, drawn, failed, like, favorite, swept, unwanted, gone, *acts)
-    return [event for aggregate in told for event in aggregate.collect_events()] + [snapshot]
+    aggregates = (account, claim, drawn, failed, like, favorite, swept, unwanted, gone, *acts)
+    return [event for aggregate in aggregates for event in aggregate.collect_events()] + [snapshot]
 
 
 def of_a_command() -> Any:

@@ -52,7 +52,7 @@ async def test_more_keys_than_the_cache_holds_are_loaded_at_once(database_url: s
     async with opened(database_url) as store:
         people = [await register(store, f"person{n}") for n in range(5)]
         late = await register(store, "late")
-        ring = KeyRing(store._pool, 2, 5)
+        ring = KeyRing(store._statements, 2)
 
         async def need() -> bool:
             await ring.load(people)
@@ -86,15 +86,15 @@ async def test_a_failure_after_the_commit_is_not_reported(
 
 
 async def test_a_failing_listener_does_not_stop_the_next_one(database_url: str) -> None:
-    told: list[int] = []
+    positions: list[int] = []
 
     def fail(_: int) -> None:
         raise RuntimeError
 
     async with opened(database_url) as store:
-        store.on_appended += [fail, told.append]
+        store.on_appended += [fail, positions.append]
         await register(store, "ann")
-    assert told == [1]
+    assert positions == [1]
 
 
 @pytest.mark.parametrize(("field", "value"), [("balance", 2**63), ("points", -(2**64)), ("reason", "a\0b")])

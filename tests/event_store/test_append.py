@@ -31,11 +31,11 @@ async def test_every_append_returns_the_log_position_after_it(database_url: str)
 
 async def test_listeners_get_the_position_of_the_log(database_url: str) -> None:
     async with opened(database_url) as store:
-        heard: list[int] = []
-        store.on_appended.append(heard.append)
+        positions: list[int] = []
+        store.on_appended.append(positions.append)
         ann = await register(store, "ann")
         await check_in(store, ann)
-        assert heard == [1, 2]
+        assert positions == [1, 2]
 
 
 async def test_of_two_conflicting_saves_in_a_batch_one_is_rejected(
@@ -117,7 +117,7 @@ async def test_a_decision_without_events_is_made_on_the_newest_state(database_ur
             await store.change(decide, Stream(Account, ann))
 
         await change_email(there, "new@example.org")
-        await change_email(here, "ann@example.org")  # nothing new on the cached facts
+        await change_email(here, "ann@example.org")  # nothing new on the cached state
         assert len(log_rows(database_url)) == 3
 
 

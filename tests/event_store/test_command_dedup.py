@@ -11,7 +11,12 @@ from eventsourcing.persistence import StoredEvent
 from huajuan.domain.account import Account
 from huajuan.domain.aggregate import AggregateRoot
 from huajuan.event_store.loader import Stream
-from huajuan.event_store.request_context import IdempotentCommand, set_command, set_correlation_id
+from huajuan.event_store.request_context import (
+    IdempotentCommand,
+    find_change,
+    set_command,
+    set_correlation_id,
+)
 from huajuan.event_store.store import ChangeResult, EventStore
 from tests.event_store.helpers import check_in, is_whole, log_rows, opened, register
 
@@ -131,8 +136,7 @@ async def test_a_text_cannot_imitate_a_command(database_url: str, text: str) -> 
                 "SELECT log.append(%s::int[], %s::uuid[], %s::bigint[], %s::text[], %s::bytea[])", values
             )
         start(since=1)
-        dedup = store._dedup
-        assert await dedup.find_change(IdempotentCommand(COMMAND, 1), [ann]) == {}
+        assert await find_change(store._statements, IdempotentCommand(COMMAND, 1), [ann]) == {}
 
 
 async def test_the_search_uses_an_index(database_url: str) -> None:

@@ -10,14 +10,14 @@ import psycopg
 import pytest
 
 from huajuan.audit.connection import begin_snapshot, open_read_only
-from huajuan.audit.replay_all import replay_all
+from huajuan.audit.replay import replay_all
 from huajuan.audit.stream_gaps import find_first_gap
 from huajuan.domain.account import Account
 from huajuan.domain.refusals import AlreadyCheckedIn
 from huajuan.event_store.errors import DatabaseFailure
 from huajuan.event_store.store import EventStore, open_event_store
 from huajuan.event_store.writer import EventStoreLimits
-from huajuan.postgres.pool import open_pool
+from huajuan.postgres.connect import open_pool
 from huajuan.postgres.timelines import Timelines
 from tests.event_store.helpers import check_in, is_whole, log_rows, now, opened, register
 from tests.event_store.replication import Pair, on, replicated

@@ -12,8 +12,7 @@ from huajuan.domain.account import Account
 from huajuan.domain.aggregate import AggregateRoot
 from huajuan.domain.refusals import AlreadyCheckedIn
 from huajuan.event_store.errors import Conflict, StreamBroken
-from huajuan.event_store.loader import Stream
-from huajuan.event_store.snapshots import Snapshots
+from huajuan.event_store.loader import Snapshots, Stream
 from huajuan.event_store.store import EventStore
 from huajuan.event_store.writer import EventStoreLimits, Save, Writer
 from huajuan.postgres.timelines import Timelines
@@ -53,7 +52,7 @@ async def test_a_decision_on_a_lost_state_is_repeated(database_url: str) -> None
     async with opened(database_url) as store:
         ann = await account_with_check_ins(store)
         cut(database_url, 3)
-        saved = await hold(store, ann)  # hasty: the cached state accepts
+        saved = await hold(store, ann)  # optimistic: the cached state accepts
         assert (saved.position, saved.aggregates[0].version) == (4, 4)
         await assert_as_stored(store, database_url, ann)
 
@@ -192,17 +191,17 @@ async def test_a_decision_before_a_failover_is_repeated(database_url: str) -> No
 async def test_a_failover_clears_the_cache(database_url: str) -> None:
     async with opened(database_url, snapshot_every_events=3) as store:
         ann = await account_with_check_ins(store)
-        asked: list[Any] = []
+        states: list[Any] = []
 
         def decide(account: Account | None) -> Iterable[AggregateRoot]:
-            asked.append(account)
-            if len(asked) == 1:
+            states.append(account)
+            if len(states) == 1:
                 Switch.switch(store._timelines)  # type: ignore[arg-type]
             assert account
-            account.hold(UUID(int=len(asked)), 1)
+            account.hold(UUID(int=len(states)), 1)
             return [account]
 
         await store.change(decide, Stream(Account, ann))
-        assert len(asked) == 2
-        assert asked[0] is not asked[1]
+        assert len(states) == 2
+        assert states[0] is not states[1]
         assert len(log_rows(database_url)) == 7

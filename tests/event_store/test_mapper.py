@@ -60,21 +60,21 @@ def test_every_stored_sample_decodes(name: str, row: StoredEvent) -> None:
 
 
 def test_the_samples_have_the_expected_values() -> None:
-    told = {name: MAPPER.to_domain_event(row) for name, row in samples.load().items()}
-    registered, held = told["account.registered v1"], told["account.points_held v1"]
+    events = {name: MAPPER.to_domain_event(row) for name, row in samples.load().items()}
+    registered, held = events["account.registered v1"], events["account.points_held v1"]
     assert (registered.username, registered.email, registered.password_hash) == (
         "ann",
         "ann@example.org",
         "$2b$hash",
     )
     assert (held.image_id, held.points, held.balance) == (PICTURE, 20, 85)
-    assert (told["image.requested v1"].prompt, told["image.requested v1"].seed) == ("sun", "7")
-    assert (told["image.requested v1"].workflow, told["image.requested v2"].workflow) == ("", "ef" * 32)
-    first, before, now = (told[f"image.drawn v{version}"] for version in (1, 2, 3))
+    assert (events["image.requested v1"].prompt, events["image.requested v1"].seed) == ("sun", "7")
+    assert (events["image.requested v1"].workflow, events["image.requested v2"].workflow) == ("", "ef" * 32)
+    first, before, now = (events[f"image.drawn v{version}"] for version in (1, 2, 3))
     assert (first.digest, first.checkpoint, first.painter, first.size) == ("ab" * 32, "", "", None)
     assert (before.digest, before.checkpoint, before.painter) == ("ab" * 32, "ink.safetensors", "0.33.0")
     assert (before.size, now.size) == (None, 1234)
-    assert told["account.snapshot v1"].mutate(None).email == "new@example.org"
+    assert events["account.snapshot v1"].mutate(None).email == "new@example.org"
 
 
 @pytest.mark.parametrize("plain", [b"ann", b"example", b"$2b$", b"sun", b'"7"', b"mistake", b"spam", b"runs"])
@@ -99,7 +99,7 @@ def test_personal_fields_of_an_erased_account_are_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("topic", "field", "said"),
+    ("topic", "field", "text"),
     [
         ("account.avatar_changed", "url", "https://example.org/a.png"),
         ("account.points_granted", "reason", "welcome"),
@@ -111,13 +111,13 @@ def test_personal_fields_of_an_erased_account_are_none() -> None:
         ("admin.granted_again", "reason", "is back"),
     ],
 )
-def test_fields_encrypted_since_version_2_read_the_same_in_both(topic: str, field: str, said: str) -> None:
+def test_fields_encrypted_since_version_2_read_the_same_in_both(topic: str, field: str, text: str) -> None:
     stored = samples.load()
     for version in (1, 2):
         row = stored[f"{topic} v{version}"]
-        assert (said.encode() in row.state) == (version == 1)
+        assert (text.encode() in row.state) == (version == 1)
         read = getattr(MAPPER.to_domain_event(row), field)
-        assert (read, type(read)) == (said, str)
+        assert (read, type(read)) == (text, str)
         assert getattr(EventMapper(keys=Erased()).to_domain_event(row), field) is None
 
 

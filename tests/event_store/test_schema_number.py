@@ -13,11 +13,12 @@ from huajuan.event_store.schema import (
     MINIMUM_PROGRAM,
     SCHEMA_NUMBER,
     InstalledSchema,
-    SchemaTooNew,
+    SchemaUnusable,
     create_schema,
     installed_schema,
     own_digest,
 )
+from huajuan.projections.likes import LIKES
 from huajuan.server.database import DatabaseUnusable, create_tables, open_database
 from huajuan.settings import Settings
 from tests.database import Databases
@@ -82,7 +83,7 @@ def test_a_newer_schema_that_does_not_allow_it_is_refused(bare_database_url: str
     run(bare_database_url, NEWER_FUNCTION)
     before = run(bare_database_url, FUNCTIONS)
     with pytest.raises(
-        SchemaTooNew, match="has the number 9 and needs a program of number 8 or higher, this one is 7"
+        SchemaUnusable, match="has the number 9 and needs a program of number 8 or higher, this one is 7"
     ):
         create_schema(bare_database_url, number=7, minimum_program=1)
     assert run(bare_database_url, FUNCTIONS) == before
@@ -90,14 +91,14 @@ def test_a_newer_schema_that_does_not_allow_it_is_refused(bare_database_url: str
 
 def test_the_start_reports_it_in_one_line_and_creates_nothing(database_url: str) -> None:
     create_schema(database_url, number=SCHEMA_NUMBER + 2, minimum_program=SCHEMA_NUMBER + 1)
-    run(database_url, "DROP SCHEMA likes_v1 CASCADE")
+    run(database_url, f"DROP SCHEMA {LIKES.schema} CASCADE")
     with (
         pytest.raises(DatabaseUnusable, match="start the newer program") as refused,
         open_database(Settings(database_url=database_url), lambda _: None),
     ):
         pytest.fail("it was opened")
     assert len(str(refused.value).splitlines()) == 1
-    assert run(database_url, "SELECT to_regnamespace('likes_v1') IS NULL") == "True"
+    assert run(database_url, f"SELECT to_regnamespace('{LIKES.schema}') IS NULL") == "True"
 
 
 def test_an_older_schema_is_upgraded_and_its_number_never_decreases(bare_database_url: str) -> None:

@@ -6,8 +6,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from huajuan.event_store import write_health
-from huajuan.event_store.write_health import PROBE_AFTER_SECONDS, PROBE_AGAIN_SECONDS, WriteHealth
+from huajuan.event_store import writer
+from huajuan.event_store.writer import PROBE_AFTER_SECONDS, PROBE_AGAIN_SECONDS, WriteHealth
 from huajuan.runtime.periodic import running
 from tests.services import client_of, services_on, until
 
@@ -79,15 +79,15 @@ def set_read_only(dsn: str, value: str) -> None:
 async def test_without_traffic_the_probe_finds_a_read_only_database(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write_health, "PROBE_AFTER_SECONDS", 0.05)
-    monkeypatch.setattr(write_health, "PROBE_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(writer, "PROBE_AFTER_SECONDS", 0.05)
+    monkeypatch.setattr(writer, "PROBE_AGAIN_SECONDS", 0.05)
     async with client_of(database_url) as client:
 
         async def status(wanted: int) -> bool:
             reply = await client.get("/readyz")
-            told = [one["name"] for one in reply.json()["problems"]]
-            assert ("database_refuses_writes" in told) <= (reply.status_code == 503)
-            return reply.status_code == wanted and ("database_refuses_writes" in told) == (wanted == 503)
+            problems = [one["name"] for one in reply.json()["problems"]]
+            assert ("database_refuses_writes" in problems) <= (reply.status_code == 503)
+            return reply.status_code == wanted and ("database_refuses_writes" in problems) == (wanted == 503)
 
         await until(lambda: status(200))
         await asyncio.to_thread(set_read_only, database_url, "on")
@@ -107,8 +107,10 @@ async def test_with_traffic_failing_appends_are_counted(database_url: str) -> No
                 return (await client.get("/readyz")).status_code == 503
 
             await until(is_unready)
-            told = (await client.get("/readyz")).json()
-            assert [one["name"] for one in told["problems"] if one["blocking"]] == ["database_refuses_writes"]
+            reply = (await client.get("/readyz")).json()
+            assert [one["name"] for one in reply["problems"] if one["blocking"]] == [
+                "database_refuses_writes"
+            ]
             await asyncio.to_thread(set_read_only, database_url, "off")
 
 
@@ -117,7 +119,7 @@ async def _register(client: object) -> None:
 
 
 async def test_the_probe_writes_one_row(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write_health, "PROBE_AFTER_SECONDS", 0.01)
+    monkeypatch.setattr(writer, "PROBE_AFTER_SECONDS", 0.01)
     async with services_on(database_url):
 
         def probed() -> bool:

@@ -73,8 +73,6 @@ def _run_child(request: dict[str, Any]) -> None:
 
 
 def _set_up_child(request: dict[str, Any]) -> None:
-    from huajuan.runtime.fail_points import use_environment
-
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     nothing, log = (
@@ -85,7 +83,6 @@ def _set_up_child(request: dict[str, Any]) -> None:
         os.dup2(new, old)
     os.environ.clear()
     os.environ |= request["env"]
-    use_environment(os.environ)
 
 
 if __name__ == "__main__":

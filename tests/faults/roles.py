@@ -15,7 +15,7 @@ from huajuan.demo_comfyui.__main__ import serve as serve_comfyui
 from huajuan.domain.image import ImageParameters
 from huajuan.jobs.dispatcher import Dispatcher
 from huajuan.jobs.runner import JobRunner
-from huajuan.observability.logs import configure_logs
+from huajuan.runtime.logs import configure_logs
 from huajuan.settings import from_environment
 from tests.faults.broken import break_
 

@@ -7,9 +7,11 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from huajuan.commands.admin_role import grant_admin, revoke_admin
+from huajuan.commands.moderation import grant_admin, revoke_admin
+from huajuan.projections.likes import LIKES
 from huajuan.projections.rebuild.process import RebuildProcesses
 from huajuan.projections.registry import PROJECTIONS
+from huajuan.projections.users import USERS
 from tests.event_store.helpers import log_rows, opened
 from tests.http.conftest import Person, body
 from tests.services import client_of
@@ -80,7 +82,11 @@ async def test_a_rebuild_is_put_on_record_and_started(
     assert (reply.status_code, shown["name"], shown["rebuilding"]) == (200, "likes", True)
     assert launched == ["likes"]
     topic, state = log_rows(module_database_url, "topic, convert_from(state, 'UTF8')::jsonb")[-1]
-    assert (topic, state["projection"], state["reason"]) == ("read_table.rebuild_asked", "likes_v1", "mended")
+    assert (topic, state["projection"], state["reason"]) == (
+        "read_table.rebuild_asked",
+        LIKES.schema,
+        "mended",
+    )
     assert state["actor"]
 
 
@@ -88,14 +94,14 @@ async def test_a_second_rebuild_is_refused_while_one_runs(
     client: httpx.AsyncClient, ada: dict[str, str], launched: list[str], module_database_url: str
 ) -> None:
     with psycopg.connect(module_database_url, autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(hashtext('huajuan rebuild likes_v1'))")
+        connection.execute(f"SELECT pg_advisory_lock(hashtext('huajuan rebuild {LIKES.schema}'))")
         reply = await client.post("/admin/projections/likes/rebuild", json={"reason": "x"}, headers=ada)
     assert (reply.status_code, body(reply), launched) == (409, {"message": "请求正在处理中"}, [])
 
 
 REFUSED: dict[str, tuple[str, Any, int, str]] = {
     "no such projection": ("/admin/projections/nonsense/rebuild", {"reason": "x"}, 404, "投影不存在"),
-    "nor one to skip in": ("/admin/projections/users_v1/skip", {}, 404, "投影不存在"),
+    "nor one to skip in": (f"/admin/projections/{USERS.schema}/skip", {}, 404, "投影不存在"),
     "no reason": ("/admin/projections/users/rebuild", {}, 400, "缺少原因"),
     "blank reason": ("/admin/projections/users/rebuild", {"reason": " "}, 400, "缺少原因"),
     "reason a number": ("/admin/projections/users/rebuild", {"reason": 1}, 400, "请求数据格式错误"),

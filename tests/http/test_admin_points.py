@@ -10,6 +10,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
+from huajuan.projections.point_balances import POINT_BALANCES
 from tests.http.conftest import ORDER, Person, body
 from tests.http.past import Headers
 from tests.http.test_admin import make_admin
@@ -68,7 +69,9 @@ async def test_every_event_has_its_line_and_its_cause(client: httpx.AsyncClient,
 async def test_a_table_that_errs_is_told(
     client: httpx.AsyncClient, ada: Headers, module_database_url: str
 ) -> None:
-    change = "UPDATE point_balances_v1.point_balances SET available = available + %s WHERE granted = 105"
+    change = (
+        f"UPDATE {POINT_BALANCES.schema}.point_balances SET available = available + %s WHERE granted = 105"
+    )
     with psycopg.connect(module_database_url, autocommit=True) as connection:
         connection.execute(change, (7,))
         told = await replayed(client, ada)

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from huajuan.audit.timeline import _PAGE
+from huajuan.audit.past import _TIMELINE
 from tests.event_store.helpers import log_rows
 from tests.http.conftest import ORDER, Person, body
 from tests.http.past import Headers, Life
@@ -132,7 +132,7 @@ async def test_the_streams_are_found_by_index(client: httpx.AsyncClient, module_
     async with await psycopg.AsyncConnection.connect(module_database_url) as connection:
         await connection.execute("SET enable_seqscan = off")
         values = ([SOMEBODY], str(SOMEBODY), str(SOMEBODY), 10**9, 10)
-        plan = await (await connection.execute(f"EXPLAIN {_PAGE}".encode(), values)).fetchall()
+        plan = await (await connection.execute(f"EXPLAIN {_TIMELINE}".encode(), values)).fetchall()
     text = "\n".join(line for (line,) in plan)
     assert "Seq Scan" not in text
     assert text.count("events_about_account") == 2

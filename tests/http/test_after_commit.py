@@ -9,15 +9,14 @@ import pytest_asyncio
 
 from huajuan.auth.sessions import Sessions
 from huajuan.event_store.errors import DatabaseUnavailable
-from huajuan.event_store.loader import Loader
-from huajuan.event_store.snapshots import Snapshots
+from huajuan.event_store.loader import Loader, Snapshots
 from huajuan.event_store.writer import Writer
 from huajuan.jobs.outcomes import Completions
 from huajuan.jobs.servers import ServerPool
-from huajuan.observability.logs import REQUEST_ID
 from huajuan.postgres.statements import Statements
-from huajuan.projections.engine.projector import Projector
+from huajuan.projections.engine.runner import Projector
 from huajuan.projections.rebuild import process
+from huajuan.runtime.logs import REQUEST_ID
 from tests.http.conftest import ORDER
 from tests.http.test_admin import make_admin
 from tests.jobs.fake_server import FakeInferenceServer, png

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from huajuan.audit.connection import begin_snapshot, open_read_only
-from huajuan.audit.replay_all import replay_all
+from huajuan.audit.replay import replay_all
 from tests.http.addresses import form_of
 from tests.http.conftest import body
 from tests.http.test_admin import make_admin

@@ -14,7 +14,7 @@ from huajuan.http.middleware.request_id import identify_requests
 from huajuan.http.middleware.request_metrics import WorkerMetrics
 from huajuan.projections.engine.table import ReadTables
 from huajuan.response_cache.cache import ResponseCache
-from huajuan.runtime.threads import TooManyWaiting
+from huajuan.runtime.periodic import TooManyWaiting
 from tests.http.conftest import ORDER, Person, body
 from tests.services import until
 
@@ -123,7 +123,7 @@ async def test_a_success_is_told_though_the_tables_are_late(
     async def late(*_: object, **__: object) -> bool:
         return False
 
-    monkeypatch.setattr("huajuan.projections.engine.projector.Projector.wait_for_position", late)
+    monkeypatch.setattr("huajuan.projections.engine.runner.Projector.wait_for_position", late)
     ann = await person(checked_in=True)
     assert (await client.post("/auth/generate", json=ORDER, headers=ann)).status_code == 200
 

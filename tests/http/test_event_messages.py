@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from huajuan.audit.timeline import TimelineEvent
+from huajuan.audit.past import TimelineEvent
 from huajuan.domain.aggregate import AggregateRoot
 from huajuan.domain.inference_servers import InferenceServers
 from huajuan.domain.read_table import ReadTable

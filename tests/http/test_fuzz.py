@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode, Response
 from schemathesis.specs.openapi import checks
 
-from huajuan.auth.login_attempts import LoginAttemptLimits
+from huajuan.auth.rate_limits import LoginAttemptLimits
 from huajuan.http import messages
 from huajuan.projections.rebuild.process import RebuildProcesses
 from huajuan.projections.registry import PROJECTIONS

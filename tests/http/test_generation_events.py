@@ -17,7 +17,7 @@ from huajuan.http.app import create_app
 from huajuan.http.sse_hub import StreamLimits
 from huajuan.inference_client import DrawingFailed
 from huajuan.jobs.queue import JobQueue, QueuePosition
-from huajuan.server.listener import bind_listener
+from huajuan.server.uvicorn_runner import bind_listener
 from tests.http.conftest import Person, body
 from tests.http.jobs import (
     PATH,

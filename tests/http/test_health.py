@@ -9,6 +9,7 @@ import pytest
 from huajuan.event_store.errors import DatabaseUnavailable
 from huajuan.projections.engine.table import ReadTables
 from huajuan.projections.registry import PROJECTIONS
+from huajuan.projections.users import USERS
 from tests.http.conftest import Person, body
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -24,7 +25,7 @@ async def test_ready(client: httpx.AsyncClient, person: Person) -> None:
     ready = body(reply)
     assert (reply.status_code, ready["database"]) == (200, True)
     assert set(ready["projections"]) == {projection.schema for projection in PROJECTIONS}
-    assert ready["projections"]["users_v1"]["lag_events"] == 0
+    assert ready["projections"][USERS.schema]["lag_events"] == 0
 
 
 async def test_not_ready_without_a_database(
@@ -42,14 +43,12 @@ async def test_not_ready_while_a_projection_is_stopped(
     client: httpx.AsyncClient, module_database_url: str
 ) -> None:
     with psycopg.connect(module_database_url, autocommit=True) as connection:
-        change = (
-            "UPDATE operations.checkpoints SET stopped_at = %s, stopped_by = %s WHERE projection = 'users_v1'"
-        )
-        connection.execute(change, (1, "ZeroDivisionError"))
+        change = "UPDATE operations.checkpoints SET stopped_at = %s, stopped_by = %s WHERE projection = %s"
+        connection.execute(change, (1, "ZeroDivisionError", USERS.schema))
         reply = await client.get("/readyz")
-        connection.execute(change, (None, None))
+        connection.execute(change, (None, None, USERS.schema))
     assert reply.status_code == 503
-    assert body(reply)["projections"]["users_v1"]["stopped_by"] == "ZeroDivisionError"
+    assert body(reply)["projections"][USERS.schema]["stopped_by"] == "ZeroDivisionError"
 
 
 async def document(client: httpx.AsyncClient) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from huajuan.jobs.queue import DispatchLimits
+from huajuan.projections.likes import LIKES
 from huajuan.projections.rebuild.process import RebuildProcesses
 from tests.http.conftest import ORDER, body
 from tests.http.keys import GENERATE, Headers, Send, a_person, die_before_the_reply, facts, fresh, rows, send
@@ -153,7 +154,7 @@ async def test_a_rebuild_is_asked_for_once_and_begun_once(
     assert (first.status_code, second.status_code, launched[0]) == (200, 200, launched[1])
     note = (
         "INSERT INTO operations.rebuilds (projections, requested_at_position, outcome) "
-        "VALUES (ARRAY['likes_v1'], %s, 'done')"
+        f"VALUES (ARRAY['{LIKES.schema}'], %s, 'done')"
     )
     rows(database_url, note, launched[0][1])
     die_before_the_reply(database_url)

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httpx
 import pytest
 
-from huajuan.commands.admin_role import revoke_admin
-from huajuan.commands.moderation import ban_account
+from huajuan.commands.moderation import ban_account, revoke_admin
 from tests.event_store.helpers import opened
 from tests.http.conftest import body
 from tests.http.past import Headers

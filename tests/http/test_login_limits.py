@@ -10,8 +10,8 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from huajuan.auth.login_attempts import LoginAttemptLimits
 from huajuan.auth.passwords import Passwords
+from huajuan.auth.rate_limits import LoginAttemptLimits
 from tests.http.addresses import BEHIND_PROXY, ELSEWHERE, HOME, TOO_MANY, at, log_in, register
 from tests.http.conftest import body
 from tests.http.test_admin import make_admin

@@ -22,6 +22,7 @@ from huajuan.inference_client import (
     WorkflowRejected,
 )
 from huajuan.projections.engine.table import ReadTables
+from huajuan.projections.likes import LIKES
 from huajuan.projections.registry import PROJECTIONS
 from tests.http.conftest import ORDER, Person
 from tests.http.keys import a_person
@@ -100,7 +101,7 @@ async def test_requests_are_counted_by_route_and_not_by_path(client: httpx.Async
 
 
 async def test_a_stopped_projection_shows(client: httpx.AsyncClient, module_database_url: str) -> None:
-    change = "UPDATE operations.checkpoints SET stopped_at = %s WHERE projection = 'likes_v1'"
+    change = f"UPDATE operations.checkpoints SET stopped_at = %s WHERE projection = '{LIKES.schema}'"
     with psycopg.connect(module_database_url, autocommit=True) as connection:
         connection.execute(change, (1,))
         told = await scrape(client)

@@ -7,7 +7,7 @@ import pytest
 
 from huajuan.http.openapi.document import TAGS
 from huajuan.http.request_body import SAMPLING_METHODS
-from huajuan.projections.queries.image_list import Sort
+from huajuan.projections.queries.images import Sort
 from tests.http.document import SETTINGS, Documented, Json, closed, document, operations, schemas
 
 OPERATIONS = operations(closed())

@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from huajuan.commands.accounts import set_avatar
-from huajuan.commands.admin_role import grant_admin
+from huajuan.commands.moderation import grant_admin
 from huajuan.http.urls import current_url, own_path
-from huajuan.net.urls import is_base
+from huajuan.net.urls import base_of
 from tests.commands.people import a_person
 from tests.http.conftest import ORDER, body
 from tests.services import client_of, services_on
@@ -70,7 +70,7 @@ def test_any_other_address_is_not_ours(address: str) -> None:
     ["http://localhost:8080", "https://h.example/", "HTTP://H", "http://[::1]:80/a/b", "http://画.example"],
 )
 def test_a_base_names_a_host(address: str) -> None:
-    assert is_base(address)
+    assert base_of(address)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_base_names_a_host(address: str) -> None:
     ],
 )  # fmt: skip
 def test_what_names_no_host_is_no_base(address: str) -> None:
-    assert not is_base(address)
+    assert not base_of(address)
 
 
 async def test_addresses_of_before_go_on_and_are_told_as_they_are_now(

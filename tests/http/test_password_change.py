@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from huajuan.auth.login_attempts import LoginAttemptLimits
+from huajuan.auth.rate_limits import LoginAttemptLimits
 from tests.http.conftest import body
 from tests.http.keys import Send, a_person, die_before_the_reply, facts, fresh, send
 from tests.http.past import Headers

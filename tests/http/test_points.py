@@ -13,7 +13,9 @@ import pytest
 import pytest_asyncio
 
 from huajuan.inference_client import DrawingFailed
-from huajuan.projections.queries.point_changes import _CHANGES
+from huajuan.projections.point_history import POINT_HISTORY
+from huajuan.projections.queries.points import _CHANGES
+from huajuan.projections.users import USERS
 from tests.http.conftest import ORDER, Person, body
 from tests.jobs.fake_server import FakeInferenceServer
 from tests.services import until
@@ -224,13 +226,14 @@ async def test_reasons_are_no_formulas_and_actors_are_named(
 ) -> None:
     ann, admin = await person("formula-ann"), await person("=admin")
     async with await psycopg.AsyncConnection.connect(module_database_url, autocommit=True) as connection:
-        query = "SELECT account_id FROM users_v1.users WHERE username = %s"
+        query = f"SELECT account_id FROM {USERS.schema}.users WHERE username = %s"
         accounts = [
             (await (await connection.execute(query, (name,))).fetchall())[0][0]
             for name in ("formula-ann", "=admin")
         ]
         await connection.execute(
-            "INSERT INTO point_history_v2.point_history "
+            f"INSERT INTO {POINT_HISTORY.schema}.point_history "
+            "(id, account_id, time, change, balance, reason, image_id, actor) "
             "VALUES (%s, %s, now(), 5, 5, '=HYPERLINK(1)', %s, %s)",
             (10**9, accounts[0], uuid4(), accounts[1]),
         )

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from huajuan.event_store.errors import DatabaseUnavailable
 from huajuan.projections.engine.table import ReadTables
+from huajuan.projections.point_balances import POINT_BALANCES
 from tests.http.conftest import body
 from tests.http.test_metrics import scrape
 from tests.services import client_of, until
@@ -16,13 +17,13 @@ from tests.services import client_of, until
 OFTEN = {"audit_points_every_seconds": 0.02, "welcome_points": 50}
 # Opposite errors of two accounts do not cancel each other out.
 ASTRAY = (
-    "UPDATE point_balances_v1.point_balances b SET available = available + d.off "
+    f"UPDATE {POINT_BALANCES.schema}.point_balances b SET available = available + d.off "
     "FROM (SELECT account_id, CASE row_number() OVER (ORDER BY account_id) WHEN 1 THEN 3 ELSE -3 END AS off "
-    "FROM point_balances_v1.point_balances) d WHERE d.account_id = b.account_id"
+    f"FROM {POINT_BALANCES.schema}.point_balances) d WHERE d.account_id = b.account_id"
 )
 SHOUT = "points are unbalanced"
 # No account has spent points.
-MENDED = "UPDATE point_balances_v1.point_balances SET available = granted"
+MENDED = f"UPDATE {POINT_BALANCES.schema}.point_balances SET available = granted"
 UNBALANCED = {"message": "操作成功，但积分账目不平", "points": "unbalanced by 6"}
 
 

@@ -9,7 +9,9 @@ import psycopg
 import pytest
 
 from huajuan.http.app import create_app
-from huajuan.observability.health import Problem
+from huajuan.projections.daily_statistics import DAILY_STATISTICS
+from huajuan.projections.likes import LIKES
+from huajuan.runtime.health import Problem
 from huajuan.runtime.periodic import cancel_tasks
 from tests.loopback import NO_TLS
 from tests.services import client_of, services_on, serving, until
@@ -45,7 +47,7 @@ async def holding(dsn: str, projection: str) -> AsyncIterator[None]:
 
 async def test_not_while_another_process_should_lead_and_does_not(database_url: str) -> None:
     async with client_of(database_url, lag_seconds_max=0.3, read_own_writes_seconds_max=0.01) as client:
-        async with holding(database_url, "likes_v1"):
+        async with holding(database_url, LIKES.schema):
             assert await ready(client), "nothing is waiting yet"
             assert (await client.post("/register", json=FORM)).status_code == 200
 
@@ -53,7 +55,7 @@ async def test_not_while_another_process_should_lead_and_does_not(database_url: 
                 return not await ready(client)
 
             await until(is_late)
-            late = (await client.get("/readyz")).json()["projections"]["likes_v1"]
+            late = (await client.get("/readyz")).json()["projections"][LIKES.schema]
             assert (late["lag_events"] > 0, late["lag_seconds"] > 0.3) == (True, True)
         await until(lambda: ready(client))
 
@@ -62,7 +64,7 @@ async def test_an_event_after_a_long_silence_does_not_look_like_a_long_lag(datab
     async with client_of(database_url, read_own_writes_seconds_max=0.01) as client:
         async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
             await connection.execute("UPDATE operations.checkpoints SET moved_at = now() - interval '1 hour'")
-        async with holding(database_url, "likes_v1"):
+        async with holding(database_url, LIKES.schema):
             assert (await client.post("/register", json=FORM)).status_code == 200
             assert await ready(client)
 
@@ -70,7 +72,7 @@ async def test_an_event_after_a_long_silence_does_not_look_like_a_long_lag(datab
 async def test_a_blocking_problem_makes_it_unready_and_any_other_degraded(database_url: str) -> None:
     found: list[Problem] = []
     async with services_on(database_url) as services:
-        services.health.add(lambda: found)
+        services.health.append(lambda: found)
         app = create_app(services.settings, lambda: nullcontext(services))
         async with serving(app) as address, httpx.AsyncClient(base_url=address, verify=NO_TLS) as client:
             for problems, status, state in (
@@ -97,10 +99,10 @@ async def _stopped(dsn: str, table: str, position: int | None) -> None:
 @pytest.mark.parametrize(
     ("optional", "table", "status"),
     [
-        (("daily_statistics",), "daily_statistics_v1", "degraded"),
-        (("daily_statistics",), "likes_v1", "unready"),
-        (("likes",), "likes_v1", "degraded"),
-        ((), "daily_statistics_v1", "unready"),
+        (("daily_statistics",), DAILY_STATISTICS.schema, "degraded"),
+        (("daily_statistics",), LIKES.schema, "unready"),
+        (("likes",), LIKES.schema, "degraded"),
+        ((), DAILY_STATISTICS.schema, "unready"),
     ],
 )
 async def test_a_stopped_table_that_replies_can_do_without_only_degrades(

@@ -9,8 +9,8 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import huajuan
+from huajuan.audit.hash_chain import Kind
 from huajuan.audit.ledger import POSTINGS
-from huajuan.audit.tamper_diagnosis import Kind
 from huajuan.event_store.personal_keys import ERASED
 from huajuan.http.event_messages import SENTENCES
 from huajuan.http.generation_status import JobProgress
@@ -21,7 +21,7 @@ from huajuan.http.routes.health import _points, _status
 from huajuan.jobs.dispatcher import NO_SERVER_AVAILABLE
 from huajuan.projections.generations import STATUSES
 from huajuan.projections.point_history import POINT_HISTORY
-from huajuan.projections.queries.point_changes import HOLD_STATUSES
+from huajuan.projections.queries.points import HOLD_STATUSES
 from huajuan.projections.registry import PROJECTIONS
 from tests.http.document import Json, document, operations
 from tests.projections.test_folds import HISTORY_EVENTS, rows_of

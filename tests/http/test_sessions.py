@@ -7,7 +7,7 @@ import httpx
 import psycopg
 import pytest
 
-from huajuan.auth.login_attempts import LoginAttemptLimits
+from huajuan.auth.rate_limits import LoginAttemptLimits
 from tests.http.conftest import body
 from tests.services import client_of, until
 

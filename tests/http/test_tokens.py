@@ -8,7 +8,7 @@ import httpx
 import jwt
 import pytest
 
-from huajuan.auth.tokens import TokenExpired, TokenInvalid, Tokens
+from huajuan.auth.sessions import TokenExpired, TokenInvalid, Tokens
 from huajuan.domain.credentials import AuthenticatedAccount
 from huajuan.event_store.errors import DatabaseUnavailable
 from huajuan.event_store.store import EventStore

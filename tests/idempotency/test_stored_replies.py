@@ -37,7 +37,7 @@ async def test_an_unknown_outcome_is_not_stored_and_is_looked_up(
     change = EventStore.change
 
     async def lost(*arguments: object) -> None:
-        await change(*arguments)  # type: ignore[call-overload]
+        await change(*arguments)  # type: ignore[arg-type]
         raise DatabaseUnavailable
 
     async with client_of(database_url, check_in_limit="none") as client:
@@ -45,10 +45,10 @@ async def test_an_unknown_outcome_is_not_stored_and_is_looked_up(
         for error in (lost, _broken):
             with monkeypatch.context() as outage:
                 outage.setattr(EventStore, "change", error)
-                told = await send(client, SCORE, "k", ann)
-                assert told.json()["message"] in {"积分记录创建失败", "服务器内部错误"}
-        told = await send(client, SCORE, "k", ann)
-        assert (told.status_code, told.json()["score"]) == (200, 100)
+                reply = await send(client, SCORE, "k", ann)
+                assert reply.json()["message"] in {"积分记录创建失败", "服务器内部错误"}
+        reply = await send(client, SCORE, "k", ann)
+        assert (reply.status_code, reply.json()["score"]) == (200, 100)
     assert facts(database_url, "account.checked_in") == 1
 
 

@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 from huajuan.demo_comfyui.nodes import NODES, ModelFiles
-from huajuan.inference_client.workflows.placeholders import Graph
+from huajuan.inference_client.placeholders import Graph
 
 DESCRIPTIONS: dict[str, Any] = {name: ModelFiles().description(name) for name in NODES}
 LATENT = {

@@ -4,8 +4,8 @@ from typing import Any
 
 import httpx
 
-from huajuan.inference_client.workflows.fill import fill, text_to_image, values
-from huajuan.inference_client.workflows.placeholders import Graph
+from huajuan.inference_client.fill import fill, text_to_image, values
+from huajuan.inference_client.placeholders import Graph
 from tests.inference_client.conftest import RunningDemo, drawing, until
 
 CHECKPOINT = "demo-painter (no model).safetensors"

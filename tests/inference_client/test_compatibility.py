@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from huajuan.inference_client.workflows.compatibility import find_problems
-from huajuan.inference_client.workflows.fill import text_to_image
-from huajuan.inference_client.workflows.placeholders import Graph
+from huajuan.inference_client.checks import find_problems
+from huajuan.inference_client.fill import text_to_image
+from huajuan.inference_client.placeholders import Graph
 from tests.inference_client.own_workflows import DESCRIPTIONS, own_workflow, with_input
 
 KSAMPLER, LATENT, SAVE, TEXT = (

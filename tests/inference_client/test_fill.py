@@ -5,8 +5,8 @@ from uuid import UUID
 
 import pytest
 
-from huajuan.inference_client.workflows.fill import fill, text_to_image, values
-from huajuan.inference_client.workflows.placeholders import WorkflowError, check_placeholders, placeholders
+from huajuan.inference_client.fill import fill, text_to_image, values
+from huajuan.inference_client.placeholders import WorkflowError, check_placeholders, placeholders
 from tests.inference_client.conftest import drawing
 
 JOB = UUID("0190cafe-0000-4000-8000-0000000000aa")

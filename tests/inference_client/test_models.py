@@ -8,7 +8,7 @@ import pytest
 from huajuan.demo_comfyui.faults import Mode
 from huajuan.demo_comfyui.nodes import CHECKPOINT, DIFFUSION_MODEL, NODES, TEXT_ENCODER, VAE, Input
 from huajuan.inference_client import ComfyUI, Graph, WorkflowRejected
-from huajuan.inference_client.workflows.compatibility import find_problems
+from huajuan.inference_client.checks import find_problems
 from tests.inference_client.conftest import RunningDemo, drawing
 from tests.inference_client.own_workflows import DESCRIPTIONS, own_workflow, with_input
 from tests.inference_client.test_compatibility import described

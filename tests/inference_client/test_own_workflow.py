@@ -7,8 +7,8 @@ from PIL import Image, ImageChops
 
 from huajuan.demo_comfyui.nodes import CHECKPOINT
 from huajuan.inference_client import ComfyUI, ServerUnavailable, WorkflowRejected
+from huajuan.inference_client.fill import text_to_image
 from huajuan.inference_client.picture import compare
-from huajuan.inference_client.workflows.fill import text_to_image
 from tests.inference_client.conftest import FAST, RunningDemo, drawing
 from tests.inference_client.own_workflows import own_workflow, with_input
 

@@ -4,13 +4,8 @@ from typing import Any
 
 import pytest
 
-from huajuan.inference_client.workflows.fill import fill, values, with_checkpoint
-from huajuan.inference_client.workflows.placeholders import (
-    Graph,
-    WorkflowError,
-    check_placeholders,
-    placeholders,
-)
+from huajuan.inference_client.fill import fill, values, with_checkpoint
+from huajuan.inference_client.placeholders import Graph, WorkflowError, check_placeholders, placeholders
 from tests.inference_client.conftest import drawing
 from tests.inference_client.own_workflows import own_workflow, with_input
 

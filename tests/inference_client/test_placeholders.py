@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from huajuan.inference_client.workflows.fill import text_to_image
-from huajuan.inference_client.workflows.placeholders import WorkflowError, check_placeholders, placeholders
+from huajuan.inference_client.fill import text_to_image
+from huajuan.inference_client.placeholders import WorkflowError, check_placeholders, placeholders
 from tests.inference_client.own_workflows import own_workflow, with_input
 
 NO_INPUTS = own_workflow() | {"3": {"class_type": "CLIPTextEncode"}}

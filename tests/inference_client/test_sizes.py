@@ -8,13 +8,8 @@ from PIL import Image, ImageChops
 
 from huajuan.demo_comfyui.faults import Mode
 from huajuan.inference_client import ComfyUI, Graph
-from huajuan.inference_client.workflows.fill import fill, sent_size, text_to_image, values
-from huajuan.inference_client.workflows.server_inputs import (
-    PlaceholderInputs,
-    SizeGrid,
-    SizeStep,
-    described_classes,
-)
+from huajuan.inference_client.fill import fill, sent_size, text_to_image, values
+from huajuan.inference_client.node_types import PlaceholderInputs, SizeGrid, SizeStep, described_classes
 from tests.inference_client.conftest import FAST, RunningDemo, drawing
 from tests.inference_client.own_workflows import DESCRIPTIONS, own_workflow
 from tests.inference_client.test_compatibility import described

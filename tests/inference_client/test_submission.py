@@ -73,7 +73,7 @@ async def test_a_job_that_cannot_be_looked_up_is_never_sent_again(
     server.fault(Mode.SUBMIT_500_QUEUED, times=None)
     server.fault(Mode.LOOKUP_500, times=None)
     with pytest.raises(OutcomeUnknown):
-        await comfyui._submitter.submit(asked.prompt_id, await comfyui._graph(asked))
+        await comfyui._jobs.submit(asked.prompt_id, await comfyui._graph(asked))
     server.demo.faults.clear()
     assert (await comfyui.finish(asked)).content
     assert server.runs(asked) == 1

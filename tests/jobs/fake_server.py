@@ -10,17 +10,21 @@ from uuid import UUID
 from PIL import Image
 
 from huajuan.inference_client import (
+    ComfyUI,
     Drawing,
     Drawn,
     Graph,
     InferenceError,
     JobLost,
     JobState,
+    ServerInfo,
     ServerUnavailable,
     WorkflowRejected,
 )
+from huajuan.inference_client.client import OnAccepted
+from huajuan.inference_client.results import OnProgress
 from huajuan.jobs.queue import DispatchLimits
-from huajuan.jobs.servers import OnAccepted, OnProgress, ServerPool
+from huajuan.jobs.servers import ServerPool
 
 
 def png(width: int, height: int) -> bytes:
@@ -29,7 +33,7 @@ def png(width: int, height: int) -> bytes:
     return made.getvalue()
 
 
-class FakeInferenceServer:
+class FakeInferenceServer(ComfyUI):
     """`failures` are raised one per call of `draw` or `finish`. `gate` holds back every drawing."""
 
     def __init__(self) -> None:
@@ -70,8 +74,8 @@ class FakeInferenceServer:
     async def forget(self, prompt_id: UUID) -> None:
         self.forgotten.append(prompt_id)
 
-    async def check(self) -> None:
-        """Always reachable."""
+    async def check(self) -> ServerInfo:
+        return ServerInfo("fake 1.0", is_demo=False)
 
     async def check_compatibility(self, workflow: Graph) -> list[str]:
         return self.problems
@@ -118,7 +122,7 @@ class UnreachableServer(FakeInferenceServer):
     ) -> Drawn:
         raise self.error
 
-    async def check(self) -> None:
+    async def check(self) -> ServerInfo:
         raise self.error
 
     async def check_compatibility(self, workflow: Graph) -> list[str]:
@@ -131,11 +135,11 @@ class UnreachableServer(FakeInferenceServer):
 class VanishedServer(UnreachableServer):
     """Reachable at the first check only."""
 
-    async def check(self) -> None:
+    async def check(self) -> ServerInfo:
         if not self.known:
             self.known[UUID(int=0)] = JobState.UNKNOWN
-        else:
-            raise self.error
+            return ServerInfo("fake 1.0", is_demo=False)
+        raise self.error
 
 
 @asynccontextmanager

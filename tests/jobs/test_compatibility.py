@@ -6,9 +6,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from huajuan.inference_client import ClientLimits, ServerUnavailable
-from huajuan.jobs.compatibility import run_compatibility_checks
 from huajuan.jobs.servers import ServerPool, open_server_pool
-from huajuan.jobs.workflows import WorkflowStore
+from huajuan.jobs.workflows import WorkflowStore, run_compatibility_checks
 from tests.inference_client.own_workflows import own_workflow
 from tests.jobs.conftest import Pair
 from tests.jobs.fake_server import FakeInferenceServer, UnreachableServer, server_pool_of

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from huajuan.demo_comfyui.app import create_app
 from huajuan.demo_comfyui.server import DemoServer
-from huajuan.domain.server_address import is_server_address, without_credentials
+from huajuan.domain.inference_servers import is_server_address, without_credentials
 from huajuan.inference_client import ComfyUI, ServerUnavailable
 from huajuan.inference_client.transport import parse_address
 from huajuan.jobs.redraw import redraw
@@ -137,5 +137,7 @@ def test_an_address_with_credentials_is_accepted(address: str) -> None:
 
 def test_an_address_is_parsed() -> None:
     taken = parse_address("http://u%40x:p%3Aq@gpu:8188/a/?token=t")
-    assert taken == ("http://gpu:8188/a", "u@x", "p:q", "token=t")
+    assert taken.url == "http://gpu:8188/a"
+    assert taken.headers == {"Authorization": f"Basic {base64.b64encode(b'u@x:p:q').decode()}"}
+    assert taken.query == "token=t"
     assert parse_address("http://gpu:8188").headers == {}

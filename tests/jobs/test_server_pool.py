@@ -21,8 +21,10 @@ from huajuan.inference_client import (
     OutcomeUnknown,
     WorkflowRejected,
 )
+from huajuan.inference_client.client import OnAccepted
+from huajuan.inference_client.results import OnProgress
 from huajuan.jobs.queue import JobQueue
-from huajuan.jobs.servers import OnAccepted, OnProgress, ServerState
+from huajuan.jobs.servers import ServerState
 from huajuan.postgres.statements import Statements
 from tests.commands.people import a_person, account_of
 from tests.jobs.conftest import Pair

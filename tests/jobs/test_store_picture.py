@@ -16,8 +16,9 @@ from PIL import Image as Picture
 
 from huajuan.http.services import Services
 from huajuan.inference_client import Drawing, DrawingFailed, Drawn
-from huajuan.jobs.servers import OnAccepted, OnProgress
-from huajuan.jobs.store_picture import PictureNotStored, store_first_picture
+from huajuan.inference_client.client import OnAccepted
+from huajuan.inference_client.results import OnProgress
+from huajuan.jobs.outcomes import PictureNotStored, store_first_picture
 from huajuan.storage.pictures import Pictures, picture_key
 from tests.commands.people import a_person, account_of
 from tests.http.keys import shut

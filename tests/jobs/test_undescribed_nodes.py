@@ -5,9 +5,8 @@ import asyncio
 import pytest
 
 from huajuan.inference_client import Graph, ServerUnavailable
-from huajuan.jobs.compatibility import run_compatibility_checks
 from huajuan.jobs.queue import DispatchLimits
-from huajuan.jobs.workflows import WorkflowStore
+from huajuan.jobs.workflows import WorkflowStore, run_compatibility_checks
 from tests.commands.people import a_person, a_picture
 from tests.jobs.fake_server import FakeInferenceServer, server_pool_of
 from tests.jobs.test_workflows import HASTY, SHORT, Shelf
@@ -38,7 +37,7 @@ async def test_checks_of_a_server_without_descriptions_become_rare(monkeypatch: 
     limits = DispatchLimits(compatibility_retry_seconds=1, compatibility_retry_seconds_max=10)
     async with server_pool_of({"hidden": host}, SHORT) as servers:
         with monkeypatch.context() as patched:
-            patched.setattr("huajuan.jobs.compatibility.asyncio.sleep", sleep)
+            patched.setattr("huajuan.jobs.workflows.asyncio.sleep", sleep)
             trying = asyncio.create_task(
                 run_compatibility_checks(servers, WorkflowStore(Shelf(), ""), limits)
             )
@@ -70,7 +69,7 @@ async def test_an_incompatible_server_is_checked_at_the_initial_interval(
     limits = DispatchLimits(compatibility_retry_seconds=1, compatibility_retry_seconds_max=10)
     async with server_pool_of({"host": host}, SHORT) as servers:
         with monkeypatch.context() as patched:
-            patched.setattr("huajuan.jobs.compatibility.asyncio.sleep", sleep)
+            patched.setattr("huajuan.jobs.workflows.asyncio.sleep", sleep)
             trying = asyncio.create_task(
                 run_compatibility_checks(servers, WorkflowStore(Shelf(), ""), limits)
             )

@@ -184,7 +184,7 @@ class Shelf(Statements):
         self.documents = documents
         self.asked = 0
 
-    async def run(self, statement: str, values: Any = None) -> list[tuple[Any, ...]]:
+    async def run(self, statement: str, values: Any = None, *, prepare: bool = True) -> list[Any]:
         self.asked += 1
         return [(document,) for document in self.documents]
 

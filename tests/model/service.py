@@ -10,6 +10,9 @@ from uuid import UUID
 from huajuan.bootstrap import erasure_job
 from huajuan.commands.erase_account import clear_erased_accounts
 from huajuan.http.services import Services
+from huajuan.projections.favorites import FAVORITES
+from huajuan.projections.history import HISTORY
+from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.registry import PROJECTIONS
 from tests.jobs.fake_server import FakeInferenceServer
 from tests.model.business import Business
@@ -92,13 +95,13 @@ def assert_tables_match(service: Service, business: Business) -> None:
 def points_in_table(service: Service, ids: list[UUID]) -> dict[UUID, tuple[int, ...]]:
     query = (
         "SELECT account_id, granted, available, held, spent, deducted, forfeited "
-        "FROM point_balances_v1.point_balances"
+        f"FROM {POINT_BALANCES.schema}.point_balances"
     )
     return {row[0]: row[1:] for row in service.rows(query) if row[0] in ids}
 
 
 def pictures_in_table(service: Service, owners: list[UUID]) -> dict[UUID, tuple[int, int]]:
-    query = """SELECT h.account_id, h.image_id, h.likecount::int,
-                      (SELECT count(*)::int FROM favorites_v1.favorites f WHERE f.image_id = h.image_id)
-                 FROM history_v4.history h WHERE h.id IS NOT NULL AND NOT h.hidden"""
+    query = f"""SELECT h.account_id, h.image_id, h.likecount::int,
+                      (SELECT count(*)::int FROM {FAVORITES.schema}.favorites f WHERE f.image_id = h.image_id)
+                 FROM {HISTORY.schema}.history h WHERE h.id IS NOT NULL AND NOT h.hidden"""
     return {row[1]: row[2:] for row in service.rows(query) if row[0] in owners}

@@ -21,16 +21,14 @@ from hypothesis.stateful import (
 )
 
 from huajuan.audit.connection import begin_snapshot, open_read_only
-from huajuan.audit.replay_all import replay_all
+from huajuan.audit.replay import replay_all
 from huajuan.commands.accounts import AccountChanges, RegistrationForm, login, register, update_account
 from huajuan.commands.check_in import check_in
 from huajuan.commands.erase_account import erase_account
-from huajuan.commands.favorites import favorite_image, unfavorite_image
 from huajuan.commands.generate_image import cancel_image, generate_image, request_image
-from huajuan.commands.images import delete_images, restore_images
-from huajuan.commands.likes import like_image, unlike_image
+from huajuan.commands.images import delete_images, restore_images, sweep_pictures
+from huajuan.commands.likes_and_favorites import favorite_image, like_image, unfavorite_image, unlike_image
 from huajuan.commands.moderation import adjust_points, ban_account, unban_account
-from huajuan.commands.sweeps import sweep_pictures
 from huajuan.domain import refusals
 from huajuan.http.services import Services
 from tests.commands.people import SUN

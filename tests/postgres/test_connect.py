@@ -13,8 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 import huajuan
 from huajuan.audit.connection import open_read_only
 from huajuan.event_store.schema import _Datastore
-from huajuan.postgres.connect import SESSION_SETTINGS, connect, connect_blocking
-from huajuan.postgres.pool import open_pool
+from huajuan.postgres.connect import SESSION_SETTINGS, connect, connect_blocking, open_pool
 from huajuan.projections.rebuild.session import connection as rebuild_connection
 from tests.http.conftest import ORDER
 from tests.jobs.fake_server import FakeInferenceServer
@@ -50,7 +49,7 @@ ODD_ENVIRONMENT = {
     "PGOPTIONS": "-c search_path=nowhere -c statement_timeout=5ms -c extra_float_digits=-3",
 }
 EXPECTED = {**SESSION_SETTINGS, "client_encoding": "UTF8"}
-ONLY_OPENERS = {"event_store/schema.py", "postgres/connect.py", "postgres/pool.py"}
+ONLY_OPENERS = {"event_store/schema.py", "postgres/connect.py"}
 
 
 def alter(dsn: str, settings: dict[str, str]) -> None:

@@ -7,8 +7,7 @@ import psycopg
 import pytest
 from psycopg_pool import PoolClosed, PoolTimeout
 
-from huajuan.postgres.errors import DatabaseBusy, DatabaseUnavailable
-from huajuan.postgres.retry import Backoff, retry, retry_query
+from huajuan.postgres.retry import Backoff, DatabaseBusy, DatabaseUnavailable, retry, retry_query
 
 
 def failing(*errors: BaseException) -> Callable[[], Awaitable[int]]:

@@ -11,6 +11,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from huajuan.postgres.server_check import UnsupportedDatabase, check_readable
+from huajuan.projections.users import USERS
 from huajuan.server.database import DatabaseUnusable, open_database, reach_database
 from huajuan.settings import Settings
 from tests.database import Databases
@@ -133,7 +134,7 @@ def test_a_role_that_owns_everything(databases: Databases, guest: Callable[[str]
     ("foreign", "named"),
     [
         ("", "log"),
-        (f"ALTER SCHEMA log OWNER TO {ROLE}; ALTER SCHEMA operations OWNER TO {ROLE}", "users_v1"),
+        (f"ALTER SCHEMA log OWNER TO {ROLE}; ALTER SCHEMA operations OWNER TO {ROLE}", USERS.schema),
     ],
 )
 def test_a_schema_of_another_role(

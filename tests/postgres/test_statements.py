@@ -9,9 +9,8 @@ import pytest_asyncio
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from huajuan.postgres import statements
-from huajuan.postgres.errors import OUTAGES
-from huajuan.postgres.pool import open_pool
-from huajuan.postgres.retry import retry_query
+from huajuan.postgres.connect import open_pool
+from huajuan.postgres.retry import OUTAGES, retry_query
 from huajuan.postgres.statements import QueryBatcher
 
 ECHO = b"SELECT %(n)s::int"
@@ -49,8 +48,8 @@ async def test_reads_are_batched(pool: AsyncConnectionPool, monkeypatch: pytest.
 
 async def test_a_failing_read_fails_alone(pool: AsyncConnectionPool) -> None:
     reads = QueryBatcher(pool)
-    asked = [reads.run(FAILS if n % 10 == 0 else ECHO, {"n": 0 if n % 10 == 0 else n}) for n in range(50)]
-    found = await asyncio.gather(*asked, return_exceptions=True)
+    reading = [reads.run(FAILS if n % 10 == 0 else ECHO, {"n": 0 if n % 10 == 0 else n}) for n in range(50)]
+    found = await asyncio.gather(*reading, return_exceptions=True)
     for n, rows in enumerate(found):
         if n % 10 == 0:
             assert isinstance(rows, psycopg.errors.DivisionByZero)
@@ -60,8 +59,8 @@ async def test_a_failing_read_fails_alone(pool: AsyncConnectionPool) -> None:
 
 async def test_unsendable_values_fail_their_read_alone(pool: AsyncConnectionPool) -> None:
     reads = QueryBatcher(pool)
-    asked = [reads.run(ECHO, {"n": object() if n == 3 else n}) for n in range(6)]
-    found = await asyncio.gather(*asked, return_exceptions=True)
+    reading = [reads.run(ECHO, {"n": object() if n == 3 else n}) for n in range(6)]
+    found = await asyncio.gather(*reading, return_exceptions=True)
     assert isinstance(found.pop(3), psycopg.ProgrammingError)
     assert found == [[(n,)] for n in (0, 1, 2, 4, 5)]
 

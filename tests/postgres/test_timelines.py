@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from huajuan.postgres.errors import StalePrimary
+from huajuan.postgres.retry import StalePrimary
 from huajuan.postgres.timelines import Primary, Timelines
 from huajuan.server.database import DatabaseUnusable, open_database
 from huajuan.settings import Settings
@@ -91,7 +91,7 @@ def test_an_old_primary_is_refused_at_the_start_in_one_line(database_url: str, t
         pass
     ((system, _),) = [path.name.split("-") for path in (tmp_path / "timelines").iterdir()]
     (tmp_path / "timelines" / f"{system}-7").touch()
-    said = r"HUAJUAN_DATABASE_URL: .* old primary: it writes timeline 1"
-    with pytest.raises(DatabaseUnusable, match=said) as refusal, open_database(settings, lambda _: None):
+    message = r"HUAJUAN_DATABASE_URL: .* old primary: it writes timeline 1"
+    with pytest.raises(DatabaseUnusable, match=message) as refusal, open_database(settings, lambda _: None):
         pass
     assert "\n" not in str(refusal.value)

@@ -1,6 +1,6 @@
 """Sample history in the log, and the rows of whole read tables."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -12,13 +12,15 @@ from psycopg import sql
 from huajuan.domain.account import Account
 from huajuan.domain.image import Image, ImageParameters
 from huajuan.event_store.loader import Stream
+from huajuan.event_store.log_reader import RecordedEvent
 from huajuan.event_store.store import EventStore, open_event_store
 from huajuan.event_store.writer import EventStoreLimits
-from huajuan.postgres.pool import open_pool
+from huajuan.postgres.connect import open_pool
+from huajuan.projections.engine.fold import find_work, fold_rows
 from huajuan.projections.engine.projection import Handler, Projection, ProjectionLimits, of_stream
-from huajuan.projections.engine.projector import Projector, open_projector
-from huajuan.projections.engine.schemas import create_read_tables
+from huajuan.projections.engine.runner import Projector, open_projector
 from huajuan.projections.engine.table import Table
+from huajuan.projections.rebuild.schemas import create_read_tables
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.users import UserRow
 from tests.event_store.helpers import check_in, now, register
@@ -86,6 +88,13 @@ def failing_projection(at: Callable[[Any], bool], version: int = 1) -> Projectio
 
     table = Table("failing", UserRow, "account_id")
     return Projection("failing", version, table, {Account.Registered: Handler(of_stream, registered)})
+
+
+def fold_events(projection: Projection, events: Iterable[RecordedEvent]) -> dict[Any, Any]:
+    """The rows that these events fold to, by key."""
+    rows: dict[Any, Any] = {}
+    fold_rows(rows, find_work(projection, [(position, type(event), event) for position, event in events]))
+    return {key: row for key, row in rows.items() if row is not None}
 
 
 def read_table(dsn: str, projection: Projection) -> list[tuple[Any, ...]]:

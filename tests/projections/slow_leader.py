@@ -3,12 +3,12 @@
 import asyncio
 import sys
 
-from huajuan.projections.engine import apply, batch
+from huajuan.projections.engine import batch
 from tests.projections.gallery import projecting
 
 
 async def fold_without_commit(dsn: str) -> None:
-    real_apply = apply.apply_batch
+    real_apply = batch.apply_batch
 
     async def apply_and_hang(*arguments):  # type: ignore[no-untyped-def]
         connection = arguments[0]

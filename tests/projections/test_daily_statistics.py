@@ -9,18 +9,17 @@ from huajuan.domain.aggregate import EventMetadata, with_event_metadata
 from huajuan.event_store.log_reader import RecordedEvent
 from huajuan.postgres.statements import Statements
 from huajuan.projections.daily_statistics import DAILY_STATISTICS, DayRow, days
-from huajuan.projections.engine.apply import find_work, fold_rows
 from huajuan.projections.engine.table import ReadTables
 from huajuan.projections.registry import PROJECTIONS
 from tests.event_store.samples import a_life
-from tests.projections.gallery import SECONDS_MAX, append_history, projecting, read_table
+from tests.projections.gallery import SECONDS_MAX, append_history, fold_events, projecting, read_table
 
 NEW_YEARS_EVE = date(2026, 12, 31)
 
 
 def rows_of(events: list[Any]) -> dict[date, DayRow]:
     recorded = [RecordedEvent(position, event) for position, event in enumerate(events, 1)]
-    return fold_rows({}, find_work(DAILY_STATISTICS, recorded))
+    return fold_events(DAILY_STATISTICS, recorded)
 
 
 def registered_at(moment: datetime) -> Any:

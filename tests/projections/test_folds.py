@@ -7,7 +7,6 @@ import pytest
 from msgspec.structs import asdict
 
 from huajuan.event_store.log_reader import RecordedEvent
-from huajuan.projections.engine.apply import find_work, fold_rows
 from huajuan.projections.engine.projection import Projection
 from huajuan.projections.favorites import FAVORITES
 from huajuan.projections.history import HISTORY, fold_words
@@ -16,12 +15,13 @@ from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.point_history import POINT_HISTORY
 from huajuan.projections.users import USERS
 from tests.event_store.samples import ANN, AT, BEN, FAVORITE, LIKE, LOST, PICTURE, SWEPT, a_life
+from tests.projections.gallery import fold_events
 
 HISTORY_EVENTS = [RecordedEvent(position, event) for position, event in enumerate(a_life()[:-1], 1)]
 
 
 def rows_of(projection: Projection, events: list[RecordedEvent] = HISTORY_EVENTS) -> dict[Any, Any]:
-    return {k: row for k, row in fold_rows({}, find_work(projection, events)).items() if row is not None}
+    return fold_events(projection, events)
 
 
 def position_of(topic: str, stream: UUID) -> int:

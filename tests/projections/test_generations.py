@@ -9,23 +9,23 @@ import psycopg
 import pytest
 
 from huajuan.projections import generations
-from huajuan.projections.engine.schemas import create_read_tables
 from huajuan.projections.generations import GENERATIONS, fold_generation
+from huajuan.projections.rebuild.schemas import create_read_tables
 from huajuan.projections.registry import PROJECTIONS
 from tests.event_store.samples import ANN, AT, LOST, PICTURE, SWEPT, UNWANTED
 from tests.projections.test_folds import HISTORY_EVENTS, position_of, rows_of
 
 JOBS, PAGE = 20_000, 50
-FILL = """
+FILL = f"""
 SET session_replication_role = replica;
-INSERT INTO generations_v1.generations
+INSERT INTO {GENERATIONS.schema}.generations
     (image_id, account_id, id, asked_at, points, status, attempts, started_at, ended_at, charged, drawn_id,
      hidden)
 SELECT gen_random_uuid(), lpad(to_hex(n % 10), 32, '0')::uuid, n, now(), 20,
        CASE WHEN n % 3 = 0 THEN 'succeeded' ELSE 'failed' END, 1, now(), now() + n * interval '1 second', 20,
        CASE WHEN n % 3 = 0 THEN n END, false
   FROM generate_series(1, 20000) n;
-ANALYZE generations_v1.generations;
+ANALYZE {GENERATIONS.schema}.generations;
 """
 
 

@@ -9,18 +9,19 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from huajuan.projections.engine.schemas import create_read_tables
-from huajuan.projections.queries.image_list import ImageFilter, build_query, cursor_after
-from huajuan.projections.queries.images import _RANDOM, DrawnImage
+from huajuan.projections.history import HISTORY
+from huajuan.projections.queries.images import _RANDOM, DrawnImage, ImageFilter, build_query, cursor_after
+from huajuan.projections.rebuild.schemas import create_read_tables
 from huajuan.projections.registry import PROJECTIONS
+from huajuan.projections.users import USERS
 
 IMAGES, PEOPLE, PAGE = 100_000, 500, 50
 SOMEBODY = UUID(int=7)
-FILL = """
+FILL = f"""
 SET session_replication_role = replica;
-INSERT INTO users_v1.users
+INSERT INTO {USERS.schema}.users (account_id, id, username, email, avatar_url, create_time)
 SELECT lpad(to_hex(n), 32, '0')::uuid, n, 'user' || n, '', '', now() FROM generate_series(1, %(people)s) n;
-INSERT INTO history_v4.history
+INSERT INTO {HISTORY.schema}.history
     (image_id, account_id, prompt, words, width, height, steps, sampling_method, seed, generation_id,
      likecount, id, picture, create_time, hidden)
 SELECT gen_random_uuid(), lpad(to_hex(1 + n %% %(people)s), 32, '0')::uuid, p, p, 200, 200, 30, 'DDIM', '7',
@@ -35,7 +36,7 @@ def gallery(module_database_url: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(module_database_url, autocommit=True) as connection:
         filled = psycopg.ClientCursor(connection).mogrify(FILL, {"people": PEOPLE, "images": IMAGES})
         connection.execute(filled.encode())
-        connection.execute("VACUUM ANALYZE history_v4.history, users_v1.users")
+        connection.execute(f"VACUUM ANALYZE {HISTORY.schema}.history, {USERS.schema}.users")
         yield connection
 
 

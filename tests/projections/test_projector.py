@@ -12,7 +12,7 @@ from huajuan.projections.engine.table import ReadTables
 from huajuan.projections.history import HISTORY
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.queries.accounts import own_profile
-from huajuan.projections.queries.image_list import ImageFilter, list_images
+from huajuan.projections.queries.images import ImageFilter, list_images
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.users import USERS
 from tests.event_store.helpers import check_in, register
@@ -91,7 +91,7 @@ async def test_rows_inserted_by_copy_are_the_same(database_url: str, monkeypatch
         assert await projector.wait_for_position(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
     inserted = read_all_tables(database_url)
     reset_read_tables(database_url)
-    monkeypatch.setattr("huajuan.projections.engine.apply.COPY_ROWS_MIN", 1)
+    monkeypatch.setattr("huajuan.projections.engine.batch.COPY_ROWS_MIN", 1)
     async with projecting(database_url) as (_, projector):
         assert await projector.wait_for_position(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
     assert read_all_tables(database_url) == inserted
@@ -173,7 +173,7 @@ async def test_an_undecodable_event_stops_the_projections_that_fold_it(database_
             "it does not fold this topic"
         )
         assert projector.is_alive()
-    assert checkpoint(database_url, "users_v1")[:2] == (1, 2)
+    assert checkpoint(database_url, USERS.schema)[:2] == (1, 2)
 
 
 async def test_unknown_topics_are_passed_over(database_url: str) -> None:

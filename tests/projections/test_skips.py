@@ -11,17 +11,16 @@ from structlog.testing import capture_logs
 from huajuan.commands.operations import skip_event
 from huajuan.domain.aggregate import AggregateRoot
 from huajuan.domain.image import Image, ImageParameters
-from huajuan.domain.like import Like
+from huajuan.domain.like_and_favorite import Like
 from huajuan.event_store.loader import Stream
 from huajuan.event_store.store import EventStore
 from huajuan.postgres.connect import connect
-from huajuan.projections.engine.projection import Projection
-from huajuan.projections.engine.skips import (
+from huajuan.projections.engine.checkpoints import (
     NotStoppedAtPosition,
     held_at_stop,
     load_skips,
-    skips_of_older_versions,
 )
+from huajuan.projections.engine.projection import Projection
 from huajuan.projections.history import HISTORY
 from huajuan.projections.users import USERS
 from tests.event_store.helpers import now, opened, register
@@ -72,7 +71,7 @@ async def test_other_skips_do_not_make_it_go_on(database_url: str) -> None:
             await register(store, name)
         await until(lambda: projector.positions.is_stopped("failing_v1"))
         await skip(database_url, 3)
-        await skip(database_url, 2, "users_v1")
+        await skip(database_url, 2, USERS.schema)
         await asyncio.sleep(0.3)
         assert projector.positions.is_stopped("failing_v1")
     assert names(database_url, bad) == ["ann"]
@@ -102,9 +101,9 @@ async def test_an_undecodable_event_can_be_skipped(database_url: str) -> None:
             "UPDATE log.huajuan_events SET state = 'not what it was' WHERE notification_id = 2"
         )
     async with projecting(database_url, (USERS,), **QUICK) as (_, projector):
-        await until(lambda: projector.positions.is_stopped("users_v1"))
-        await skip(database_url, 2, "users_v1")
-        await until(lambda: projector.positions["users_v1"] >= 3)
+        await until(lambda: projector.positions.is_stopped(USERS.schema))
+        await skip(database_url, 2, USERS.schema)
+        await until(lambda: projector.positions[USERS.schema] >= 3)
     assert names(database_url, USERS) == ["ann", "cid"]
 
 
@@ -149,7 +148,7 @@ async def test_later_events_of_a_skipped_row_are_ignored(database_url: str) -> N
         position = await drawn_and_liked(store, ann, rain)
         assert await projector.wait_for_position(position, HISTORY, seconds_max=SECONDS_MAX)
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("DELETE FROM history_v4.history")
+        connection.execute(f"DELETE FROM {HISTORY.schema}.history")
         connection.execute("UPDATE operations.checkpoints SET position = 0")
         (requested,) = connection.execute(_REQUESTED, (sun,)).fetchone()  # type: ignore[misc]
     await skip(database_url, requested, HISTORY.schema)
@@ -158,7 +157,7 @@ async def test_later_events_of_a_skipped_row_are_ignored(database_url: str) -> N
         report = await run_rebuild(database_url, (HISTORY,))
     assert (report.compared, report.differences) == (["history"], [])
     with psycopg.connect(database_url) as connection:
-        assert connection.execute("SELECT image_id, likecount FROM history_v4.history").fetchall() == [
+        assert connection.execute(f"SELECT image_id, likecount FROM {HISTORY.schema}.history").fetchall() == [
             (rain, 1)
         ]
 
@@ -183,12 +182,12 @@ async def test_skips_are_read_by_version(database_url: str) -> None:
         await skip(database_url, position)
     await skip(database_url, 5, "failing_v2")
     async with await connect(database_url, SECONDS_MAX) as connection:
-        found = {
-            v: (await load_skips(connection, failing_projection(on_ben, v))).positions for v in (1, 2, 3)
-        }
-        old = {v: await skips_of_older_versions(connection, failing_projection(on_ben, v)) for v in (1, 2, 3)}
-    assert found == {1: {2, 9}, 2: {5}, 3: frozenset()}
-    assert old == {1: frozenset(), 2: {2, 9}, 3: {2, 5, 9}}
+        found = await load_skips(connection, [f"failing_v{version}" for version in (1, 2, 3)])
+    assert {schema: skips.positions for schema, skips in found.items()} == {
+        "failing_v1": {2, 9},
+        "failing_v2": {5},
+        "failing_v3": frozenset(),
+    }
 
 
 async def test_no_process_folds_the_event_while_it_is_being_skipped(database_url: str) -> None:

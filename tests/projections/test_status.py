@@ -11,12 +11,13 @@ import pytest
 
 from huajuan.event_store.store import EventStore, open_event_store
 from huajuan.event_store.writer import EventStoreLimits
-from huajuan.postgres.pool import open_pool
+from huajuan.postgres.connect import open_pool
 from huajuan.postgres.statements import Statements
 from huajuan.projections.engine.checkpoints import checkpoint_lags, process_name
-from huajuan.projections.engine.schemas import create_read_tables
 from huajuan.projections.engine.status import ProjectionStatus, projection_statuses, serving_processes
 from huajuan.projections.engine.table import ReadTables
+from huajuan.projections.likes import LIKES
+from huajuan.projections.rebuild.schemas import create_read_tables
 from huajuan.projections.users import USERS
 from tests.event_store.helpers import opened, register
 from tests.projections.gallery import SECONDS_MAX, failing_projection, projecting
@@ -74,7 +75,12 @@ async def test_the_status_has_leader_and_rate(database_url: str) -> None:
             await register(store, f"p{n}")
         assert await projector.wait_for_position(20, USERS, seconds_max=SECONDS_MAX)
         status = await users_status(store)
-    assert (status.name, status.version, status.position, status.lag_events) == ("users", 1, 20, 0)
+    assert (status.name, status.version, status.position, status.lag_events) == (
+        "users",
+        USERS.version,
+        20,
+        0,
+    )
     assert status.leader == process_name()
     # Twenty events at once, averaged over ten seconds.
     assert 0 < status.events_per_second <= 2
@@ -113,9 +119,9 @@ async def test_the_status_has_the_last_rebuild_of_each_table(database_url: str) 
             "events_per_second, outcome) VALUES (%s, %s, %s, 5, 10, 2.5, %s)"
         )
         first, then = datetime(2026, 11, 23, tzinfo=UTC), datetime(2026, 11, 24, tzinfo=UTC)
-        change(database_url, insert, ["users_v1"], then, None, None)
-        change(database_url, insert, ["users_v1", "likes_v1"], first, first, "swapped")
-        change(database_url, insert, ["likes_v1"], then + HOUR, None, None)
+        change(database_url, insert, [USERS.schema], then, None, None)
+        change(database_url, insert, [USERS.schema, LIKES.schema], first, first, "swapped")
+        change(database_url, insert, [LIKES.schema], then + HOUR, None, None)
         last = (await users_status(store)).last_rebuild
     assert last
     assert (last.started_at, last.ended_at, last.outcome) == (then, None, None)
@@ -127,9 +133,9 @@ async def test_a_rebuild_is_running_while_it_holds_its_lock(database_url: str) -
     lock = "SELECT pg_advisory_lock(hashtext('huajuan rebuild ' || %s))"
     async with opened(database_url) as store:
         with psycopg.connect(database_url, autocommit=True) as connection:
-            connection.execute(lock.encode(), ("likes_v1",))
+            connection.execute(lock.encode(), (LIKES.schema,))
             assert not (await users_status(store)).rebuilding
-            connection.execute(lock.encode(), ("users_v1",))
+            connection.execute(lock.encode(), (USERS.schema,))
             assert (await users_status(store)).rebuilding
 
         async def ended() -> bool:

@@ -9,7 +9,7 @@ from psycopg import sql
 
 import huajuan.projections
 from huajuan.projections.engine.projection import Projection
-from huajuan.projections.engine.schemas import create_read_tables
+from huajuan.projections.rebuild.schemas import create_read_tables
 from huajuan.projections.registry import PROJECTIONS
 
 SOURCES = sorted(Path(huajuan.projections.__file__).parent.rglob("*.py"))

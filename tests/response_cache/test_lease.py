@@ -8,7 +8,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from huajuan.postgres.pool import open_pool
+from huajuan.postgres.connect import open_pool
 from huajuan.postgres.statements import Statements
 from huajuan.projections.users import USERS
 from huajuan.response_cache.lease import CacheLease, LeaseHeld, suspend_leases, without_lease

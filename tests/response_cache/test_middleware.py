@@ -1,6 +1,7 @@
 """Cached replies are exact: clients read their own writes and never older data, on any worker or server."""
 
 import asyncio
+import dataclasses
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -9,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
-import msgspec
 import psycopg
 import pytest
 
@@ -40,7 +40,7 @@ async def running_server(dsn: str, workers: int) -> AsyncIterator[list[httpx.Asy
     create_tables(dsn)
     with TemporaryDirectory() as folder:
         own, limits = split(FREE)
-        settings = msgspec.structs.replace(QUICK, database_url=dsn, storage_url=folder, **own)
+        settings = dataclasses.replace(QUICK, database_url=dsn, storage_url=folder, **own)
         file = create_versions_file(Path(folder), SCHEMAS)
         async with AsyncExitStack() as stack:
 
@@ -208,7 +208,7 @@ async def test_replies_from_before_a_swap_are_not_served(database_url: str) -> N
 
 def _damage_users(dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
-        connection.execute("UPDATE users_v1.users SET avatar_url = 'damaged'")
+        connection.execute(f"UPDATE {USERS.schema}.users SET avatar_url = 'damaged'")
 
 
 async def test_queries_count_for_the_memory_limit(database_url: str) -> None:
@@ -240,7 +240,7 @@ async def test_replies_changed_by_a_dead_worker_are_not_cached_until_the_next_ch
     create_tables(database_url)
     with TemporaryDirectory() as folder:
         own, limits = split(FREE)
-        settings = msgspec.structs.replace(QUICK, database_url=database_url, storage_url=folder, **own)
+        settings = dataclasses.replace(QUICK, database_url=database_url, storage_url=folder, **own)
 
         @asynccontextmanager
         async def recording() -> AsyncIterator[Services]:

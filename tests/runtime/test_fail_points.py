@@ -15,8 +15,8 @@ PROGRAM = "from huajuan.runtime.fail_points import at; at('here'); print('alive'
 
 
 def started(**variables: str) -> "subprocess.Popen[str]":
-    told = environment() | variables
-    return subprocess.Popen([sys.executable, "-c", PROGRAM], env=told, stdout=subprocess.PIPE, text=True)
+    given = environment() | variables
+    return subprocess.Popen([sys.executable, "-c", PROGRAM], env=given, stdout=subprocess.PIPE, text=True)
 
 
 def test_a_process_is_killed_at_the_point(tmp_path: Path) -> None:

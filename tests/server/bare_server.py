@@ -12,9 +12,8 @@ import msgspec
 import uvicorn
 import uvloop
 
-from huajuan.server.listener import bind_listener
-from huajuan.server.protocol.connections import HttpLimits
-from huajuan.server.uvicorn_runner import HttpProtocolFactory
+from huajuan.server.connections import HttpLimits
+from huajuan.server.uvicorn_runner import HttpProtocolFactory, bind_listener
 from tests.database import eventually
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {

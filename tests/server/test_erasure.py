@@ -10,7 +10,7 @@ import httpx
 import psycopg
 import pytest
 
-from huajuan.commands.admin_role import grant_admin
+from huajuan.commands.moderation import grant_admin
 from huajuan.domain.account import Account
 from huajuan.embedded_postgres.binaries import find_binaries
 from huajuan.event_store.writer import EventStoreLimits

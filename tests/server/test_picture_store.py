@@ -12,7 +12,8 @@ import psycopg
 import pytest
 
 from huajuan.cli.main import run
-from huajuan.observability.logs import configure_logs
+from huajuan.projections.history import HISTORY
+from huajuan.runtime.logs import configure_logs
 from huajuan.server.database import create_tables
 from huajuan.server.picture_store import ForeignPictureStore, adopt_picture_store, claim_picture_store
 from huajuan.server.server_leases import SHARED
@@ -51,7 +52,7 @@ def drawn(dsn: str, *places: Settings, hidden: bool = False) -> str:
     }
     names, values = ", ".join(row), ", ".join(f"%({name})s" for name in row)
     with psycopg.connect(dsn, autocommit=True) as connection:
-        statement = f"INSERT INTO history_v4.history ({names}, create_time) VALUES ({values}, now())"
+        statement = f"INSERT INTO {HISTORY.schema}.history ({names}, create_time) VALUES ({values}, now())"
         connection.execute(statement.encode(), row)
     for place in places:
         folder(place).mkdir(exist_ok=True)

@@ -1,6 +1,7 @@
 """Server leases: a server with another secret does not start, and other differences are reported."""
 
 import asyncio
+import dataclasses
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -32,7 +33,7 @@ SETTINGS = Settings(jwt_secret=SECRET)
 def identity(dsn: str, **changes: Any) -> ServerIdentity:
     with psycopg.connect(dsn) as connection:
         ids = load_stream_ids_blocking(connection)
-    return make_server_identity(msgspec.structs.replace(SETTINGS, **changes), ids)
+    return make_server_identity(dataclasses.replace(SETTINGS, **changes), ids)
 
 
 def run(dsn: str, statement: str, **values: object) -> list[tuple[Any, ...]]:

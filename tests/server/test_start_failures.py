@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from huajuan.cli.main import run
-from huajuan.observability.logs import configure_logs
+from huajuan.runtime.logs import configure_logs
 from huajuan.server.serve import _storage
 from huajuan.settings import Settings, SettingsError
 from tests.inference_client.own_workflows import own_workflow

@@ -97,7 +97,7 @@ async def test_an_endless_operation_times_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, act: Callable[[Pictures], Awaitable[Any]]
 ) -> None:
     if act is OPERATIONS["digest"]:
-        pytest.skip("it blocks, and is asked on the command line alone")
+        pytest.skip("it blocks, and only the command line uses it")
 
     async def never(*_: object, **__: object) -> None:
         await asyncio.Event().wait()

@@ -1,23 +1,25 @@
-"""`export`: writes a part of the log with its hash chain as JSON Lines, for `verify FILE`."""
+"""`export` writes a part of the log with its hash chain for `verify FILE`; `head` its last link."""
 
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import IO
 
 import psycopg
 
 from huajuan.audit.connection import AuditError, read_log_head, stream_ids
 from huajuan.audit.exports import ExportHeader, chain_before, compress_if_gz, export_chunks
+from huajuan.audit.verify import encode_head, make_head, sign_head
 from huajuan.cli.arguments import whole_number
-from huajuan.cli.command import CliCommand
 from huajuan.cli.database import open_log
 from huajuan.cli.files import file_to_write
-from huajuan.cli.output import log
-from huajuan.cli.progress import progress
+from huajuan.cli.output import log, progress
 from huajuan.settings import Settings
 
 
-def _add_arguments(parser: ArgumentParser) -> None:
+def add_export_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--from", type=whole_number, default=1, dest="first", metavar="POS", help="the first position (1)"
     )
@@ -27,15 +29,24 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", help="the output file, compressed if its name ends in .gz")
 
 
-def _run(settings: Settings, arguments: Namespace) -> int:
+def run_export(settings: Settings, arguments: Namespace) -> int:
     with open_log(settings) as connection:
         header = _header(connection, arguments.first, arguments.last)
-        if arguments.out is None:
-            _write(connection, header, sys.stdout.buffer)
-            return 0
-        with file_to_write(arguments.out) as file, compress_if_gz(file, arguments.out) as lines:
-            _write(connection, header, lines)
+        before = header.first - 1
+        with _output(arguments.out) as file, progress("export", header.last - before) as on_progress:
+            for position, lines in export_chunks(connection, header):
+                file.write(lines)
+                on_progress(position - before)
     return 0
+
+
+@contextmanager
+def _output(name: str | None) -> Iterator[IO[bytes]]:
+    if name is None:
+        yield sys.stdout.buffer
+    else:
+        with file_to_write(name) as file, compress_if_gz(file, name) as lines:
+            yield lines
 
 
 def _header(connection: psycopg.Connection, first: int, last: int | None) -> ExportHeader:
@@ -50,14 +61,29 @@ def _header(connection: psycopg.Connection, first: int, last: int | None) -> Exp
     return ExportHeader(installation=installation, first=first, last=last, chain=chain)
 
 
-def _write(connection: psycopg.Connection, header: ExportHeader, file: IO[bytes]) -> None:
-    before = header.first - 1
-    with progress("export", header.last - before) as on_progress:
-        for position, lines in export_chunks(connection, header):
-            file.write(lines)
-            on_progress(position - before)
+def add_head_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--sign",
+        action="store_true",
+        help="sign it with the Ed25519 key of the data folder, created at first use",
+    )
+    parser.add_argument("--out", metavar="FILE", help="the output file")
 
 
-EXPORT = CliCommand(
-    "export", "write a part of the log with its hash chain as JSON Lines", _run, _add_arguments
-)
+def run_head(settings: Settings, arguments: Namespace) -> int:
+    """To publish it, and to compare the log with it later."""
+    with open_log(settings) as connection:
+        position, chain = read_log_head(connection)
+        head = make_head(stream_ids(connection).installation(), position, chain, datetime.now(UTC))
+    if arguments.sign:
+        from huajuan.server.data_folder import creating_data_folder, load_head_key
+
+        with creating_data_folder(settings.data_folder) as folder:
+            head = sign_head(head, load_head_key(settings.data_folder))
+            folder.keep()
+    if arguments.out is None:
+        sys.stdout.write(encode_head(head).decode())
+    else:
+        with file_to_write(arguments.out) as file:
+            file.write(encode_head(head))
+    return 0

@@ -7,24 +7,26 @@ from collections.abc import Callable
 import msgspec
 import psycopg
 
-from huajuan.audit.as_of import position_at
 from huajuan.audit.connection import AuditError, begin_snapshot, read_log_head
-from huajuan.audit.replay import LedgerEntry, Replay, ReplayOutcome, is_registered_at
-from huajuan.audit.replay_all import count_points_events, replay_all
-from huajuan.cli.accounts import ID_HELP, account_number, resolve_audited_account
-from huajuan.cli.command import CliCommand
-from huajuan.cli.database import open_log
-from huajuan.cli.output import log, print_json, print_result, printable
-from huajuan.cli.progress import progress
-from huajuan.http.content_negotiation import csv_line
-from huajuan.http.query_params import InvalidTime, end_of
+from huajuan.audit.past import position_at
+from huajuan.audit.replay import (
+    LedgerEntry,
+    Replay,
+    ReplayOutcome,
+    count_points_events,
+    is_registered_at,
+    replay_all,
+)
+from huajuan.cli.arguments import ID_HELP, account_number
+from huajuan.cli.database import find_account_of, open_log
+from huajuan.cli.output import log, print_json, print_result, printable, progress
 from huajuan.settings import Settings
 
 _LINE = "{:>10}  {:<27}  {:<16}  {:>7}  {:>8}  {:>6}  {}"
 _NAMES = ("position", "time", "what", "change", "balance", "held")
 
 
-def _add_arguments(parser: ArgumentParser) -> None:
+def add_replay_arguments(parser: ArgumentParser) -> None:
     account = parser.add_mutually_exclusive_group(required=True)
     account.add_argument("name", nargs="?", metavar="NAME", help="a username, or an account id in the log")
     account.add_argument("--id", type=account_number, metavar="N", help=ID_HELP)
@@ -32,19 +34,17 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--as-of", metavar="TIME|POSITION", help="only up to 2026-11-24, 2026-11-24T10:00:00Z, or a position"
     )
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--csv", dest="form", action="store_const", const="csv", help="print CSV")
-    form.add_argument(
-        "--csv-excel",
-        dest="form",
-        action="store_const",
-        const="csv-excel",
-        help="print CSV with a byte order mark, for Excel",
-    )
-    form.add_argument("--json", dest="form", action="store_const", const="json", help="print JSON")
+    formats = {
+        "csv": "print CSV",
+        "csv-excel": "print CSV with a byte order mark, for Excel",
+        "json": "print JSON",
+    }
+    group = parser.add_mutually_exclusive_group()
+    for name, text in formats.items():
+        group.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=text)
 
 
-def _run(settings: Settings, arguments: Namespace) -> int:
+def run_replay(settings: Settings, arguments: Namespace) -> int:
     if arguments.all and (arguments.as_of or arguments.form in ("csv", "csv-excel")):
         raise AuditError("replay --all compares with the current tables: it has neither --as-of nor --csv")
     with open_log(settings) as connection:
@@ -52,11 +52,12 @@ def _run(settings: Settings, arguments: Namespace) -> int:
         if arguments.all:
             return _replay_all(connection, as_json=arguments.form == "json")
         last = _position(connection, settings, arguments.as_of)
-        account = resolve_audited_account(connection, arguments)
+        account = find_account_of(connection, arguments)
         if last is not None and not is_registered_at(connection, account, last):
             raise AuditError(f"{arguments.name or arguments.id!r} was not registered yet at position {last}")
-        outcome = _PRINTERS[arguments.form](Replay(connection, account, last))
-        return 0 if outcome.is_sound else 1
+        replay = Replay(connection, account, last)
+        _PRINTERS[arguments.form](replay)
+        return 0 if replay.outcome().is_sound else 1
 
 
 def _position(connection: psycopg.Connection, settings: Settings, text: str | None) -> int | None:
@@ -64,6 +65,8 @@ def _position(connection: psycopg.Connection, settings: Settings, text: str | No
         return None
     if text.isascii() and text.isdigit():
         return _existing_position(connection, text.lstrip("0") or "0")
+    from huajuan.http.query_params import InvalidTime, end_of
+
     try:
         moment = end_of(text, settings.zone)
     except InvalidTime:
@@ -98,14 +101,12 @@ def _replay_all(connection: psycopg.Connection, *, as_json: bool) -> int:
     return 1 if wrong else 0
 
 
-def _print_table(replay: Replay) -> ReplayOutcome:
+def _print_table(replay: Replay) -> None:
     print_result(_LINE.format(*_NAMES, "because of"))
     for entry in replay.entries():
         cells = map(printable, entry[: len(_NAMES)])
         print_result(_LINE.format(*cells, printable(_cause(entry))).rstrip())
-    outcome = replay.outcome()
-    _print_summary(outcome, print_result)
-    return outcome
+    _print_summary(replay.outcome(), print_result)
 
 
 def _cause(entry: LedgerEntry) -> str:
@@ -118,30 +119,28 @@ def _cause(entry: LedgerEntry) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _print_csv_for_excel(replay: Replay) -> ReplayOutcome:
+def _print_csv_for_excel(replay: Replay) -> None:
     """With the byte order mark by which Excel detects UTF-8."""
     sys.stdout.write("\ufeff")
-    return _print_csv(replay)
+    _print_csv(replay)
 
 
-def _print_csv(replay: Replay) -> ReplayOutcome:
+def _print_csv(replay: Replay) -> None:
     """The summary goes to standard error."""
+    from huajuan.http.content_negotiation import csv_line
+
     sys.stdout.write(csv_line(LedgerEntry._fields))
     for entry in replay.entries():
         sys.stdout.write(csv_line(entry))
-    outcome = replay.outcome()
-    _print_summary(outcome, log)
-    return outcome
+    _print_summary(replay.outcome(), log)
 
 
-def _print_json(replay: Replay) -> ReplayOutcome:
+def _print_json(replay: Replay) -> None:
     """Streams the entries, which may not fit into memory."""
     sys.stdout.write('{"entries":[')
     for number, entry in enumerate(replay.entries()):
         sys.stdout.write(("," if number else "") + msgspec.json.encode(entry._asdict()).decode())
-    outcome = replay.outcome()
-    print_result(f'],"outcome":{msgspec.json.encode(outcome._asdict()).decode()}}}')
-    return outcome
+    print_result(f'],"outcome":{msgspec.json.encode(replay.outcome()._asdict()).decode()}}}')
 
 
 def _print_summary(outcome: ReplayOutcome, print_line: Callable[[str], None]) -> None:
@@ -152,12 +151,9 @@ def _print_summary(outcome: ReplayOutcome, print_line: Callable[[str], None]) ->
     print_line(outcome.says)
 
 
-_PRINTERS: dict[str | None, Callable[[Replay], ReplayOutcome]] = {
+_PRINTERS: dict[str | None, Callable[[Replay], None]] = {
     None: _print_table,
     "csv": _print_csv,
     "csv-excel": _print_csv_for_excel,
     "json": _print_json,
 }
-REPLAY = CliCommand(
-    "replay", "explain an account's points from the log alone, or check all accounts", _run, _add_arguments
-)

@@ -1,20 +1,16 @@
 """`serve`: runs the REST API until a stop signal."""
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 
-from huajuan.cli.command import CliCommand
-from huajuan.server.serve import serve
 from huajuan.settings import Settings
 
 
-def _run(settings: Settings, _: Namespace) -> int:
+def add_serve_arguments(_: ArgumentParser) -> None:
+    """The settings are environment variables."""
+
+
+def run_serve(settings: Settings, _: Namespace) -> int:
+    from huajuan.server.serve import serve
+
     serve(settings)
     return 0
-
-
-SERVE = CliCommand(
-    "serve",
-    "serve the REST API (settings are HUAJUAN_… variables, see docs/settings.md)",
-    _run,
-    runs_until_stopped=True,
-)

@@ -1,36 +1,32 @@
 """`status`: prints the servers, and the position, runner and errors of each read table."""
 
 import asyncio
+import os
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from huajuan.audit.connection import open_read_only
-from huajuan.cli.command import CliCommand, CommandError
-from huajuan.cli.database import connect_pool, existing_database
-from huajuan.cli.output import counted_rows
+from huajuan.cli.database import existing_database, open_statements
+from huajuan.cli.output import counted_rows, print_json, print_result
 from huajuan.event_store.schema import SCHEMA_NUMBER, InstalledSchema, installed_schema
-from huajuan.event_store.stream_ids import load_stream_ids
-from huajuan.http.serializers import ProjectionOnWire, RebuildOnWire, projection_on_wire, wire_time
+from huajuan.event_store.stream_ids import StreamIds, load_stream_ids_blocking
+from huajuan.http.serializers import ProjectionOnWire, projection_on_wire, wire_time
 from huajuan.jobs.server_origins import SETTING, VARIABLE, ServerOrigin, find_origins
-from huajuan.observability.redaction import dsn_without_secrets
-from huajuan.postgres.statements import Statements
 from huajuan.projections.engine.status import log_counts, projection_statuses, serving_processes
 from huajuan.projections.engine.table import ReadTables
 from huajuan.projections.registry import PROJECTIONS
+from huajuan.runtime.errors import OperatorError
+from huajuan.runtime.redaction import dsn_without_secrets
 from huajuan.server.database import Database
 from huajuan.server.server_leases import LiveServer, disagreements, live_servers
 from huajuan.settings import Settings
 
 COLUMNS = ("table", "position", "behind", "lag s", "per s", "leader", "state", "rebuild")
 NUMBERS = COLUMNS[1:5]
-# Without a terminal there is no width, so lines are not cut off.
-PLAIN_WIDTH = 1000
 WIDTH_WANTED = 80
 # Minimum widths that fit `failed: w…`, and `…1:20817`.
 LAST_REBUILD_WIDTH_MIN = 10
@@ -38,13 +34,7 @@ LEADER_WIDTH_MIN = 9
 GONE = "gone"
 _LEADER = COLUMNS.index("leader")
 _MONTH_AND_DAY = slice(5, 10)
-
-
-class _Console(Console):
-    """Passes a broken pipe on to the command line."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
+_RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
 
 class ServerShown(msgspec.Struct):
@@ -74,93 +64,102 @@ class ServiceStatus(msgspec.Struct):
     inference_servers: list[ServerOrigin]
 
 
-def _add_arguments(parser: ArgumentParser) -> None:
+def add_status_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _run(settings: Settings, arguments: Namespace) -> int:
+def run_status(settings: Settings, arguments: Namespace) -> int:
     with existing_database(settings, build_tables=False) as database:
         with open_read_only(database.dsn) as connection:
-            made = installed_schema(connection)
-            if made is None:
-                raise CommandError("no server was ever started on this database: it has no tables")
+            schema = installed_schema(connection)
+            if schema is None:
+                raise OperatorError("no server was ever started on this database: it has no tables")
             # Programs without a schema number have no leases.
-            servers = live_servers(connection) if made.number else []
-        state = asyncio.run(_read_status(settings, database, made, servers))
+            servers = live_servers(connection) if schema.number else []
+            ids = load_stream_ids_blocking(connection)
+        status = asyncio.run(_read_status(settings, database, schema, servers, ids))
     if arguments.json:
-        sys.stdout.write(msgspec.json.encode(state).decode() + "\n")
+        print_json(status)
     else:
-        _print(state)
+        _print(status)
     return 0
 
 
 async def _read_status(
-    settings: Settings, database: Database, made: InstalledSchema, servers: list[LiveServer]
+    settings: Settings, database: Database, schema: InstalledSchema, servers: list[LiveServer], ids: StreamIds
 ) -> ServiceStatus:
-    async with connect_pool(settings, database.dsn) as pool:
-        statements = Statements(pool, settings.log_reconnect_seconds_max)
+    async with open_statements(settings, database.dsn) as statements:
         tables = ReadTables(statements)
-        async with pool.connection() as connection:
-            ids = await load_stream_ids(connection)
         return ServiceStatus(
             database_url=dsn_without_secrets(database.dsn),
             database=database.description,
             serving=await serving_processes(tables),
-            schema_number=made.number,
-            minimum_program=made.minimum_program,
+            schema_number=schema.number,
+            minimum_program=schema.minimum_program,
             servers=[ServerShown(s.name, s.program, wire_time(s.started_at)) for s in servers],
             disagreements=disagreements(servers),
             log_position=(await log_counts(tables)).log_position,
             projections=[projection_on_wire(s) for s in await projection_statuses(tables, ids, PROJECTIONS)],
-            inference_servers=await find_origins(statements, ids.studio(), settings.comfyui_urls),
+            inference_servers=await find_origins(statements, ids.inference_servers(), settings.comfyui_urls),
         )
 
 
-def _print(state: ServiceStatus) -> None:
-    console = _Console(file=sys.stdout, highlight=False)
-    if not console.is_terminal:
-        console = _Console(file=sys.stdout, highlight=False, width=PLAIN_WIDTH)
-    console.print(Text(f"database      {state.database}"))
-    console.print(Text(f"served by     {', '.join(state.serving) or 'no server'}"))
-    console.print(Text(f"schema        {_schema(state)}"))
-    console.print(Text(f"log position  {state.log_position}"))
-    for number, server in enumerate(_inference_servers(state)):
-        console.print(Text(f"{'' if number else 'drawn by':14}{server}"))
-    console.print()
-    console.print(_table(state))
-    for message in [*_disagreements(state), *_gone(state), *_messages(state.projections)]:
-        console.print(Text(message))
+def _print(status: ServiceStatus) -> None:
+    first, *others = _inference_servers(status)
+    lines = [
+        f"database      {status.database}",
+        f"served by     {', '.join(status.serving) or 'no server'}",
+        f"schema        {_schema(status)}",
+        f"log position  {status.log_position}",
+        f"drawn by      {first}",
+        *(f"{'':14}{server}" for server in others),
+        "",
+        *_table(status),
+        *_messages(status),
+    ]
+    for line in lines:
+        print_result(line)
 
 
-def _inference_servers(state: ServiceStatus) -> list[str]:
+def _inference_servers(status: ServiceStatus) -> list[str]:
     """Correct if this command has the same setting in its environment as the server."""
-    shown = [server.sentence for server in state.inference_servers]
-    if any(server.source == SETTING for server in state.inference_servers):
+    shown = [server.sentence for server in status.inference_servers]
+    if any(server.source == SETTING for server in status.inference_servers):
         return shown
     return [f"the demo ComfyUI, if the server was started without {VARIABLE} too", *shown]
 
 
-def _table(state: ServiceStatus) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in COLUMNS:
-        table.add_column(column, justify="right" if column in NUMBERS else "left", no_wrap=True)
-    rows = _fitted([_cells(one, state.serving) for one in state.projections])
-    left = max(WIDTH_WANTED - _width(rows), LAST_REBUILD_WIDTH_MIN)
-    for one, cells in zip(state.projections, rows, strict=True):
-        row = [*cells, _last_rebuild(one, left)]
-        table.add_row(*map(Text, row), style="red" if one.stopped_at else None)
-    return table
+def _table(status: ServiceStatus) -> list[str]:
+    """The lines of stopped tables are red on a terminal."""
+    has_colors = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    rows = _fitted([_cells(table, status.serving) for table in status.projections])
+    widths = _widths(rows)
+    left = max(WIDTH_WANTED - sum(widths) - len(widths), LAST_REBUILD_WIDTH_MIN)
+    lines = [_line(COLUMNS, widths)]
+    for table, cells in zip(status.projections, rows, strict=True):
+        line = _line((*cells, _last_rebuild(table, left)), widths)
+        lines.append(f"{_RED}{line}{_PLAIN}" if table.stopped_at and has_colors else line)
+    return lines
 
 
-def _width(rows: list[tuple[str, ...]]) -> int:
-    """The width of all columns but the last, with one blank after each."""
-    return sum(max(map(len, column)) + 1 for column in zip(COLUMNS[:-1], *rows, strict=True))
+def _line(cells: tuple[str, ...], widths: list[int]) -> str:
+    aligned = [
+        cell.rjust(width) if column in NUMBERS else cell.ljust(width)
+        for column, cell, width in zip(COLUMNS, cells, [*widths, 0], strict=True)
+    ]
+    return " ".join(aligned)
+
+
+def _widths(rows: list[tuple[str, ...]]) -> list[int]:
+    """The widths of all columns but the last."""
+    return [max(map(len, column)) for column in zip(COLUMNS[:-1], *rows, strict=True)]
 
 
 def _fitted(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Shortens the names in the `leader` column from the left if the table is too wide."""
+    widths = _widths(rows)
+    too_much = sum(widths) + len(widths) + LAST_REBUILD_WIDTH_MIN - WIDTH_WANTED
     widest = max((len(row[_LEADER]) for row in rows), default=0)
-    too_much = _width(rows) + LAST_REBUILD_WIDTH_MIN - WIDTH_WANTED
     width = max(widest - max(too_much, 0), LEADER_WIDTH_MIN)
     return [(*row[:_LEADER], _end_of(row[_LEADER], width), *row[_LEADER + 1 :]) for row in rows]
 
@@ -169,45 +168,37 @@ def _end_of(text: str, width: int) -> str:
     return text if len(text) <= width else f"…{text[1 - width :]}"
 
 
-def _cells(one: ProjectionOnWire, serving: list[str]) -> tuple[str, ...]:
-    """All cells but the last one."""
+def _cells(table: ProjectionOnWire, serving: list[str]) -> tuple[str, ...]:
+    """All cells but the last one. A process that is gone is named in a message below."""
     return (
-        f"{one.name} v{one.version}",
-        str(one.position),
-        str(one.lag_events),
-        f"{one.lag_seconds:.1f}",
-        f"{one.events_per_second:.1f}",
-        _leader(one.leader, serving),
-        _state(one),
+        f"{table.name} v{table.version}",
+        str(table.position),
+        str(table.lag_events),
+        f"{table.lag_seconds:.1f}",
+        f"{table.events_per_second:.1f}",
+        "–" if table.leader is None else table.leader if table.leader in serving else GONE,
+        _state(table),
     )
 
 
-def _leader(leader: str | None, serving: list[str]) -> str:
-    """The process that runs the projection; one that is gone is named in a message below."""
-    if leader is None:
-        return "–"
-    return leader if leader in serving else GONE
-
-
-def _state(one: ProjectionOnWire) -> str:
+def _state(table: ProjectionOnWire) -> str:
     """The position and the error of a stop are in a message below."""
-    if one.stopped_at:
+    if table.stopped_at:
         return "stopped"
-    return f"rebuilt{_progress(one.last_rebuild)}" if one.rebuilding else "follows"
+    if not table.rebuilding:
+        return "follows"
+    last = table.last_rebuild
+    if last is None or last.position is None or not last.head:
+        return "rebuilt"
+    return f"rebuilt {last.position / last.head:.0%}"
 
 
-def _progress(rebuild: RebuildOnWire | None) -> str:
-    if rebuild is None or rebuild.position is None or not rebuild.head:
-        return ""
-    return f" {rebuild.position / rebuild.head:.0%}"
-
-
-def _last_rebuild(one: ProjectionOnWire, width: int) -> str:
+def _last_rebuild(table: ProjectionOnWire, width: int) -> str:
     """The outcome with the day, if there is room for it. Differences are always shown."""
-    last = one.last_rebuild
+    last = table.last_rebuild
     if last is None:
         return "–"
-    differed = _differed(one.name, last.differences)
+    differed = _differed(table.name, last.differences)
     ended = (last.outcome or "not ended") + differed
     dated = f"{ended}, {(last.ended_at or last.started_at)[_MONTH_AND_DAY]}"
     if len(dated) <= width:
@@ -224,43 +215,38 @@ def _differed(table: str, differences: Any) -> str:
     return f", {counted_rows(rows)} differed" if rows else ""
 
 
-def _schema(state: ServiceStatus) -> str:
-    suffix = f" (this program creates {SCHEMA_NUMBER})" if state.schema_number != SCHEMA_NUMBER else ""
-    return f"number {state.schema_number}, for programs from number {state.minimum_program} on{suffix}"
+def _schema(status: ServiceStatus) -> str:
+    suffix = f" (this program creates {SCHEMA_NUMBER})" if status.schema_number != SCHEMA_NUMBER else ""
+    return f"number {status.schema_number}, for programs from number {status.minimum_program} on{suffix}"
 
 
-def _disagreements(state: ServiceStatus) -> list[str]:
-    names = ", ".join(server.name for server in state.servers)
-    return [f"servers disagree on {', '.join(state.disagreements)}: {names}"] if state.disagreements else []
+def _messages(status: ServiceStatus) -> Iterator[str]:
+    if status.disagreements:
+        names = ", ".join(server.name for server in status.servers)
+        yield f"servers disagree on {', '.join(status.disagreements)}: {names}"
+    gone: dict[str, list[str]] = {}
+    for table in status.projections:
+        if table.leader and table.leader not in status.serving:
+            gone.setdefault(table.leader, []).append(table.name)
+    yield from (f"{GONE}: {leader}, which ran {', '.join(names)}" for leader, names in gone.items())
+    yield from _table_messages(status.projections)
 
 
-def _gone(state: ServiceStatus) -> list[str]:
-    gone = {p.leader: [q.name for q in state.projections if q.leader == p.leader] for p in state.projections}
-    return [
-        f"{GONE}: {leader}, which ran {', '.join(tables)}"
-        for leader, tables in gone.items()
-        if leader and leader not in state.serving
-    ]
-
-
-def _messages(projections: list[ProjectionOnWire]) -> list[str]:
+def _table_messages(tables: list[ProjectionOnWire]) -> list[str]:
+    named = [(f"{table.name} v{table.version}", table) for table in tables]
     stops = [
-        f"{p.name} v{p.version} stopped at {p.stopped_at} ({p.stopped_event}): {p.stopped_by}"
-        for p in projections
-        if p.stopped_at
+        f"{name} stopped at {table.stopped_at} ({table.stopped_event}): {table.stopped_by}"
+        for name, table in named
+        if table.stopped_at
     ]
     skips = [
-        f"{p.name} v{p.version} leaves out {s.position} ({s.event}): {s.reason}"
-        for p in projections
-        for s in p.skips
+        f"{name} leaves out {skip.position} ({skip.event}): {skip.reason}"
+        for name, table in named
+        for skip in table.skips
     ]
-    old = [
-        f"{p.name} v{p.version} ignores skips made for an older version: "
-        f"{', '.join(map(str, p.ignored_skips))}"
-        for p in projections
-        if p.ignored_skips
+    ignored = [
+        f"{name} ignores skips made for an older version: {', '.join(map(str, table.ignored_skips))}"
+        for name, table in named
+        if table.ignored_skips
     ]
-    return [*stops, *skips, *old]
-
-
-STATUS = CliCommand("status", "print the state of servers and read tables", _run, _add_arguments)
+    return [*stops, *skips, *ignored]

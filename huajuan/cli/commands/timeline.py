@@ -8,11 +8,9 @@ from uuid import UUID
 import psycopg
 
 from huajuan.audit.connection import begin_snapshot
-from huajuan.audit.timeline import TimelineEvent, count_timeline_events, read_timeline
-from huajuan.cli.accounts import add_account_arguments, resolve_audited_account
-from huajuan.cli.arguments import positive_number
-from huajuan.cli.command import CliCommand
-from huajuan.cli.database import open_log
+from huajuan.audit.past import TimelineEvent, count_timeline_events, read_timeline
+from huajuan.cli.arguments import add_account_arguments, positive_number
+from huajuan.cli.database import find_account_of, open_log
 from huajuan.cli.output import log, print_json, print_result, printable
 from huajuan.http.event_messages import LineOnWire, line_of
 from huajuan.settings import Settings
@@ -20,10 +18,9 @@ from huajuan.settings import Settings
 LINES_DEFAULT = 50
 PAGE_LINES = 1_000
 AFTER_ALL = 2**63 - 1
-_LINE = "{:>10}  {:<27}  {}  {}"
 
 
-def _add_arguments(parser: ArgumentParser) -> None:
+def add_timeline_arguments(parser: ArgumentParser) -> None:
     add_account_arguments(parser, "a username, or an account id in the log")
     parser.add_argument("--json", action="store_true", help="print one JSON object per event")
     parser.add_argument(
@@ -41,16 +38,17 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def _run(settings: Settings, arguments: Namespace) -> int:
+def run_timeline(settings: Settings, arguments: Namespace) -> int:
     print_event = print_json if arguments.json else _print_line
     limit = arguments.limit or (AFTER_ALL if arguments.json else LINES_DEFAULT)
     with open_log(settings) as connection:
         begin_snapshot(connection)
-        account, last = resolve_audited_account(connection, arguments), arguments.after
-        for event in islice(_all_events(connection, account, arguments.after, limit), limit):
+        account, last = find_account_of(connection, arguments), arguments.after
+        for event in islice(_all_events(connection, account, last, limit), limit):
             print_event(line_of(event, settings.public_addresses))
             last = event.position
-        _log_remaining(count_timeline_events(connection, account, last), last)
+        if count := count_timeline_events(connection, account, last):
+            log(f"{count:,} older {'line' if count == 1 else 'lines'}: continue with --after {last}")
     return 0
 
 
@@ -63,12 +61,4 @@ def _all_events(
 
 
 def _print_line(line: LineOnWire) -> None:
-    print_result(_LINE.format(line.position, line.time, printable(line.en), printable(line.zh)))
-
-
-def _log_remaining(count: int, last: int) -> None:
-    if count:
-        log(f"{count:,} older {'line' if count == 1 else 'lines'}: continue with --after {last}")
-
-
-TIMELINE = CliCommand("timeline", "print all events of an account", _run, _add_arguments)
+    print_result(f"{line.position:>10}  {line.time:<27}  {printable(line.en)}  {printable(line.zh)}")

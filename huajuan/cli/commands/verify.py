@@ -10,18 +10,13 @@ import msgspec
 from huajuan.audit.connection import AuditError, read_log_head, stream_ids
 from huajuan.audit.exports import open_export, read_header, read_pages
 from huajuan.audit.hash_chain import log_pages
-from huajuan.audit.signed_heads import Head, read_head
-from huajuan.audit.stored_pictures import PictureCheck, PictureFault, check_pictures
 from huajuan.audit.stream_gaps import find_first_gap
-from huajuan.audit.verify import Verdict, VerificationTarget, verify
+from huajuan.audit.verify import Head, Verdict, VerificationTarget, read_head, verify
 from huajuan.cli.arguments import require_file_name
-from huajuan.cli.command import CliCommand
 from huajuan.cli.database import open_log
-from huajuan.cli.output import print_json, print_result, printable
-from huajuan.cli.progress import progress
-from huajuan.observability.redaction import without_address_secrets
+from huajuan.cli.output import print_json, print_result, printable, progress
+from huajuan.runtime.redaction import without_address_secrets
 from huajuan.settings import PREFIX, Settings
-from huajuan.storage.pictures import Pictures, StorageUnusable
 
 # Bounds the memory of the report if the store has lost all pictures.
 FAULTS_MAX = 10_000
@@ -34,8 +29,12 @@ class FaultyPicture(msgspec.Struct):
 
     picture: str
     position: int
-    fault: PictureFault
+    fault: str
     detail: str
+
+    def __str__(self) -> str:
+        detail = f": {printable(self.detail)}" if self.detail else ""
+        return f"{self.fault.upper()} picture {printable(self.picture)} of position {self.position}{detail}"
 
 
 class PictureReport(msgspec.Struct):
@@ -49,8 +48,15 @@ class PictureReport(msgspec.Struct):
     unreadable: int
     faults: list[FaultyPicture]
 
+    def __str__(self) -> str:
+        return (
+            f"{self.same:,} pictures as on record, {self.gone:,} gone as on record, "
+            f"{self.missing:,} missing, {self.changed:,} changed, "
+            f"{self.unreadable:,} unreadable; avatars have no digest on record"
+        )
 
-def _add_arguments(parser: ArgumentParser) -> None:
+
+def add_verify_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="an export; without one, the log is verified")
     parser.add_argument(
         "--against", action="append", default=[], metavar="HEAD", help="a published head; may be repeated"
@@ -69,24 +75,26 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def _run(settings: Settings, arguments: Namespace) -> int:
+def run_verify(settings: Settings, arguments: Namespace) -> int:
     verdict = _verify(settings, arguments)
     if not arguments.json:
         _print_verdict(verdict)
-    print_faults = not arguments.json
-    pictures = verify_pictures(settings, print_faults=print_faults) if arguments.pictures else None
-    whole = verdict.whole and (pictures is None or pictures.whole)
+    pictures = verify_pictures(settings, quiet=arguments.json) if arguments.pictures else None
+    pictures_are_whole = pictures is None or pictures.whole
+    whole = verdict.whole and pictures_are_whole
     if arguments.json:
         report = msgspec.to_builtins(verdict) | {"whole": whole}
         print_json(report | ({"pictures": pictures} if pictures else {}))
     else:
-        unproved = not verdict.damage and (pictures is None or pictures.whole)
+        unproved = not verdict.damage and pictures_are_whole
         print_result("whole" if whole else "NOT PROVED WHOLE" if unproved else "NOT WHOLE")
     return 0 if whole else 1
 
 
 def _verify(settings: Settings, arguments: Namespace) -> Verdict:
-    key = _public_key(arguments.public_key)
+    key = arguments.public_key and arguments.public_key.lower()
+    if key is not None and not _KEY.fullmatch(key):
+        raise AuditError("--public-key must be 64 hexadecimal digits")
     heads = {path: read_head(require_file_name(path)) for path in arguments.against}
     if key and not heads:
         raise AuditError("--public-key applies to heads: name them with --against")
@@ -95,12 +103,6 @@ def _verify(settings: Settings, arguments: Namespace) -> Verdict:
     if arguments.pictures:
         raise AuditError("--pictures compares with the log itself: omit FILE")
     return _verify_file(require_file_name(arguments.file), heads, key)
-
-
-def _public_key(text: str | None) -> str | None:
-    if text is not None and not _KEY.fullmatch(text.lower()):
-        raise AuditError("--public-key must be 64 hexadecimal digits")
-    return text and text.lower()
 
 
 def _verify_log(settings: Settings, heads: dict[str, Head], key: str | None) -> Verdict:
@@ -118,10 +120,8 @@ def _verify_file(path: str, heads: dict[str, Head], key: str | None) -> Verdict:
         header = read_header(file, path)
         before = header.first - 1
         target = VerificationTarget(header.installation, before, bytes.fromhex(header.chain), header.last)
-        with progress("verify", header.last - before) as on_progress:
-            return verify(
-                read_pages(file), target, heads, key, lambda position: on_progress(position - before)
-            )
+        with progress("verify", header.last - before) as show:
+            return verify(read_pages(file), target, heads, key, lambda position: show(position - before))
 
 
 def _print_verdict(verdict: Verdict) -> None:
@@ -136,49 +136,35 @@ def _print_verdict(verdict: Verdict) -> None:
         print_result(f"{_HEAD_RESULTS[head.holds]} head {head.name} of position {head.position}: {head.says}")
 
 
-def verify_pictures(settings: Settings, *, print_faults: bool) -> PictureReport:
-    """Compares the stored pictures with the log. Raises `AuditError` if the store is unavailable."""
+def verify_pictures(settings: Settings, *, quiet: bool) -> PictureReport:
+    """Compares the stored pictures with the log; prints the faults unless `quiet`.
+
+    Raises `AuditError` if the store is unavailable.
+    """
+    from huajuan.audit.stored_pictures import check_pictures
+    from huajuan.storage.pictures import Pictures, StorageUnusable
+
     counts: Counter[str] = Counter()
     faults: list[FaultyPicture] = []
+    try:
+        pictures = Pictures.at(settings.storage_place, make=False)
+    except StorageUnusable as error:
+        reason = without_address_secrets(str(error), settings.storage_place)
+        raise AuditError(f"{PREFIX}STORAGE_URL is {settings.storage_shown!r}: {reason}") from None
     with open_log(settings) as connection:
         last, _ = read_log_head(connection)
         with progress("verify pictures", last) as on_progress:
-            for check in check_pictures(connection, _open_pictures(settings), last, on_progress):
+            for check in check_pictures(connection, pictures, last, on_progress):
                 counts["gone" if check.is_gone else check.fault or "same"] += 1
-                if check.fault and len(faults) < FAULTS_MAX:
-                    faults.append(FaultyPicture(check.picture, check.position, check.fault, check.detail))
-                if check.fault and print_faults:
-                    _print_fault(check, check.fault)
+                if check.fault:
+                    fault = FaultyPicture(check.picture, check.position, check.fault, check.detail)
+                    if len(faults) < FAULTS_MAX:
+                        faults.append(fault)
+                    if not quiet:
+                        print_result(str(fault))
     names = ("same", "gone", "missing", "changed", "unreadable")
     found = {name: counts[name] for name in names}
     report = PictureReport(whole=not any(found[name] for name in names[2:]), **found, faults=faults)
-    if print_faults:
-        _print_counts(report)
+    if not quiet:
+        print_result(str(report))
     return report
-
-
-def _open_pictures(settings: Settings) -> Pictures:
-    place = settings.storage_place
-    try:
-        return Pictures.at(place, make=False)
-    except StorageUnusable as error:
-        reason = without_address_secrets(str(error), place)
-        raise AuditError(f"{PREFIX}STORAGE_URL is {settings.storage_shown!r}: {reason}") from None
-
-
-def _print_fault(check: PictureCheck, fault: PictureFault) -> None:
-    detail = f": {printable(check.detail)}" if check.detail else ""
-    print_result(f"{fault.upper()} picture {printable(check.picture)} of position {check.position}{detail}")
-
-
-def _print_counts(report: PictureReport) -> None:
-    print_result(
-        f"{report.same:,} pictures as on record, {report.gone:,} gone as on record, "
-        f"{report.missing:,} missing, {report.changed:,} changed, "
-        f"{report.unreadable:,} unreadable; avatars have no digest on record"
-    )
-
-
-VERIFY = CliCommand(
-    "verify", "prove that no byte of the log, or of an export, was changed", _run, _add_arguments
-)

@@ -7,7 +7,7 @@ from uuid import UUID
 from litestar import Litestar
 from litestar.types import ASGIApp
 
-from huajuan.auth.tokens import TokenExpired, TokenInvalid
+from huajuan.auth.sessions import TokenExpired, TokenInvalid
 from huajuan.http.middleware.compression import coding_for
 from huajuan.http.middleware.guards import token_in
 from huajuan.http.services import Services
@@ -15,8 +15,7 @@ from huajuan.projections.favorites import FAVORITES
 from huajuan.projections.history import HISTORY
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.users import USERS
-from huajuan.response_cache.cache import ResponseCache, Source
-from huajuan.response_cache.middleware import cache_responses
+from huajuan.response_cache.cache import ResponseCache, Source, cache_responses
 
 OWN, ANY = True, False
 CACHED_ROUTES: Mapping[str, tuple[Source, ...]] = {

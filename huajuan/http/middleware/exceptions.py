@@ -12,8 +12,8 @@ from huajuan.event_store.errors import DatabaseFailure
 from huajuan.http import messages
 from huajuan.http.errors import BODY_TOO_LARGE, BUSY, ApiError
 from huajuan.http.middleware.normalization import add_head
-from huajuan.observability.logs import REQUEST_ID
-from huajuan.runtime.threads import TooManyWaiting
+from huajuan.runtime.logs import REQUEST_ID
+from huajuan.runtime.periodic import TooManyWaiting
 from huajuan.storage.pictures import StorageUnavailable
 
 # Set in the request's state if nothing was decided: the same request may succeed later.

@@ -8,7 +8,7 @@ from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 
-from huajuan.auth.tokens import Claims, TokenExpired, TokenInvalid, Tokens
+from huajuan.auth.sessions import Claims, TokenExpired, TokenInvalid, Tokens
 from huajuan.domain.admin import Admin
 from huajuan.event_store.request_context import set_actor
 from huajuan.event_store.store import EventStore

@@ -19,8 +19,14 @@ from huajuan.http.middleware.exceptions import IS_TRANSIENT
 from huajuan.http.middleware.proxies import client_address
 from huajuan.http.services import Services
 from huajuan.http.uploads import SPOOLED, BodyIncomplete, close_spool, digest_without, receive_spool
-from huajuan.idempotency.keys import IdempotentRequest, StoredReply
-from huajuan.idempotency.service import BodyMismatch, Idempotency, RequestRun, StillRunning
+from huajuan.idempotency.service import (
+    BodyMismatch,
+    Idempotency,
+    IdempotentRequest,
+    RequestRun,
+    StillRunning,
+    StoredReply,
+)
 
 KEY = "idempotency-key"
 REPLAYED = "Idempotency-Replayed"

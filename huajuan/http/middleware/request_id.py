@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from huajuan.event_store.request_context import set_correlation_id
 from huajuan.http.errors import BUSY
 from huajuan.http.middleware.request_metrics import WorkerMetrics
-from huajuan.observability.logs import REQUEST_ID
+from huajuan.runtime.logs import REQUEST_ID
 
 _VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 # The log does not name the accounts that admins look at.

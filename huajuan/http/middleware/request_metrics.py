@@ -20,7 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from huajuan.embedded_postgres.processes import exists
 from huajuan.jobs.outcomes import DRAWN
 from huajuan.jobs.servers import InferenceServer
-from huajuan.observability.health import Problem
+from huajuan.runtime.health import Problem
 
 # Other methods share one label, so that clients cannot create series.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})

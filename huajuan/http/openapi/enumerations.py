@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, get_args
 
+from huajuan.audit.hash_chain import Kind
 from huajuan.audit.ledger import TOPICS
-from huajuan.audit.tamper_diagnosis import Kind
 from huajuan.commands.generate_image import CANCELLED, WAITED_TOO_LONG
 from huajuan.domain.aggregate import AggregateRoot
 from huajuan.domain.registry import AGGREGATES

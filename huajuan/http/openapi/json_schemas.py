@@ -9,7 +9,7 @@ from litestar.openapi.spec import Schema
 from huajuan.http.request_body import SAMPLING_METHODS
 from huajuan.http.serializers import PICTURE_KEY
 from huajuan.projections.generations import STATUSES
-from huajuan.projections.queries.image_list import Sort
+from huajuan.projections.queries.images import Sort
 
 TEXT: dict[str, Any] = {"type": "string", "minLength": 1}
 COUNT: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}

@@ -6,17 +6,14 @@ from uuid import UUID
 import msgspec
 from litestar import Request
 
-from huajuan.auth.login_attempts import LoginAttempts
 from huajuan.auth.passwords import Passwords
-from huajuan.auth.rate_limits import RateLimited
-from huajuan.auth.registrations import RegistrationAttempts
-from huajuan.auth.sessions import Sessions
-from huajuan.auth.tokens import Claims, Tokens
+from huajuan.auth.rate_limits import LoginAttempts, RateLimited, RegistrationAttempts
+from huajuan.auth.sessions import Claims, Sessions, Tokens
 from huajuan.commands.accounts import RegistrationForm
 from huajuan.commands.accounts import login as log_in
 from huajuan.commands.accounts import register as register_account
-from huajuan.commands.admin_role import protecting_last_admin
 from huajuan.commands.erase_account import erase_account as erase
+from huajuan.commands.moderation import protecting_last_admin
 from huajuan.domain import refusals
 from huajuan.domain.account import Account
 from huajuan.domain.credentials import (

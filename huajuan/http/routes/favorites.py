@@ -7,10 +7,10 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Response
 
-from huajuan.auth.tokens import Claims
-from huajuan.commands.favorites import favorite_image, unfavorite_image
-from huajuan.domain.favorite import Favorite
+from huajuan.auth.sessions import Claims
+from huajuan.commands.likes_and_favorites import favorite_image, unfavorite_image
 from huajuan.domain.image import Image, require_visible
+from huajuan.domain.like_and_favorite import Favorite
 from huajuan.domain.refusals import AlreadyFavorite, ImageNotFound, NotFavorite
 from huajuan.event_store.errors import DatabaseUnavailable
 from huajuan.event_store.loader import Stream
@@ -40,7 +40,7 @@ from huajuan.http.urls import next_page
 from huajuan.projections.engine.table import ReadTables
 from huajuan.projections.favorites import FAVORITES, favorite
 from huajuan.projections.history import find_image_ids
-from huajuan.projections.queries.cursors import encode_cursor
+from huajuan.projections.queries import encode_cursor
 from huajuan.projections.queries.images import FavoriteImage, favorites_of
 from huajuan.settings import Settings
 

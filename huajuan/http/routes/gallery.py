@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request
 from msgspec.structs import asdict
 
-from huajuan.auth.tokens import Claims
+from huajuan.auth.sessions import Claims
 from huajuan.commands.images import delete_images as delete
 from huajuan.commands.images import restore_images as restore
 from huajuan.domain.refusals import ImageNotFound
@@ -25,7 +25,7 @@ from huajuan.http.serializers import EXAMPLE_IMAGE, EXAMPLE_PICTURE, ImageOnWire
 from huajuan.http.services import ReadYourWrites
 from huajuan.projections.engine.table import ReadTables
 from huajuan.projections.history import HISTORY, find_image_ids
-from huajuan.projections.queries.image_list import ImageFilter, list_images
+from huajuan.projections.queries.images import ImageFilter, list_images
 from huajuan.projections.queries.images import random_images as random_images
 from huajuan.settings import Settings
 from huajuan.storage.deletions import DeletedPictures

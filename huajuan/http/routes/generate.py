@@ -7,7 +7,7 @@ import msgspec
 from litestar import Request, Response
 from msgspec.structs import asdict
 
-from huajuan.auth.tokens import Claims
+from huajuan.auth.sessions import Claims
 from huajuan.commands.generate_image import ImageOutcomeUnknown, generate_image, request_image
 from huajuan.domain.refusals import NotEnoughPoints, NotRegistered
 from huajuan.domain.rules import PICTURE_COST

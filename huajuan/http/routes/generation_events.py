@@ -14,8 +14,7 @@ from litestar.params import FromPath
 from litestar.response import Stream
 from litestar.types import Receive, Scope, Send
 
-from huajuan.auth.sessions import Sessions
-from huajuan.auth.tokens import Claims
+from huajuan.auth.sessions import Claims, Sessions
 from huajuan.domain.image import Image
 from huajuan.event_store.errors import DatabaseFailure
 from huajuan.event_store.log_reader import StreamReader

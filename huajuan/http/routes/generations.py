@@ -7,7 +7,7 @@ from litestar import Request, Response
 from litestar.params import FromPath
 from msgspec.structs import asdict
 
-from huajuan.auth.tokens import Claims
+from huajuan.auth.sessions import Claims
 from huajuan.commands.generate_image import cancel_image
 from huajuan.domain.refusals import ImageNotFound, NotRegistered
 from huajuan.event_store.store import after_commit
@@ -42,7 +42,7 @@ from huajuan.projections.generations import (
 )
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.point_history import POINT_HISTORY
-from huajuan.projections.queries.cursors import encode_cursor
+from huajuan.projections.queries import encode_cursor
 from huajuan.settings import Settings
 
 

@@ -13,12 +13,12 @@ from huajuan.http.openapi.enumerations import BALANCED, DEGRADED, READY, UNKNOWN
 from huajuan.http.openapi.operations import operation
 from huajuan.http.openapi.responses import MessageResponse
 from huajuan.jobs.runner import JobRunner
-from huajuan.observability.health import HealthChecks, Problem
 from huajuan.projections.engine.checkpoints import AHEAD_OF_LOG, CheckpointLag, checkpoint_lags
-from huajuan.projections.engine.projector import Projector
+from huajuan.projections.engine.runner import Projector
 from huajuan.projections.engine.table import ReadTables
-from huajuan.projections.queries.points_audit import PointsAudit
+from huajuan.projections.queries.points import PointsAudit
 from huajuan.projections.registry import PROJECTIONS
+from huajuan.runtime.health import HealthChecks, Problem
 from huajuan.settings import Settings
 
 QUERY_SECONDS_MAX = 2.0

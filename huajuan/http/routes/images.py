@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response
 
-from huajuan.auth.tokens import Claims
+from huajuan.auth.sessions import Claims
 from huajuan.domain.credentials import normalize_username
 from huajuan.event_store.errors import DatabaseUnavailable
 from huajuan.http import messages
@@ -26,10 +26,16 @@ from huajuan.http.query_params import (
 from huajuan.http.serializers import EXAMPLE_IMAGE, ImageOnWire, image_id_of, image_on_wire
 from huajuan.http.urls import next_page
 from huajuan.projections.engine.table import ReadTables
-from huajuan.projections.queries.cursors import InvalidCursor
-from huajuan.projections.queries.image_list import ImageFilter, cursor_after
-from huajuan.projections.queries.image_list import list_images as select_images
-from huajuan.projections.queries.images import DrawnImage, first_image_of, image_by_id, image_by_picture
+from huajuan.projections.queries import InvalidCursor
+from huajuan.projections.queries.images import (
+    DrawnImage,
+    ImageFilter,
+    cursor_after,
+    first_image_of,
+    image_by_id,
+    image_by_picture,
+)
+from huajuan.projections.queries.images import list_images as select_images
 from huajuan.settings import Settings
 
 

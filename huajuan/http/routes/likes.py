@@ -6,8 +6,8 @@ from uuid import UUID
 import msgspec
 from litestar import Request
 
-from huajuan.auth.tokens import Claims
-from huajuan.commands.likes import like_image, unlike_image
+from huajuan.auth.sessions import Claims
+from huajuan.commands.likes_and_favorites import like_image, unlike_image
 from huajuan.domain.refusals import AlreadyLiked, ImageNotFound, NotLiked
 from huajuan.event_store.errors import DatabaseUnavailable
 from huajuan.event_store.store import EventStore, after_commit

@@ -18,10 +18,10 @@ from huajuan.http.openapi.operations import operation
 from huajuan.http.services import Services
 from huajuan.jobs.queue import QueueMetrics
 from huajuan.jobs.runner import JobRunner
-from huajuan.projections.engine.projector import Projector
+from huajuan.projections.engine.runner import Projector
 from huajuan.projections.engine.status import LogCounts, ProjectionStatus, log_counts, projection_statuses
 from huajuan.projections.engine.table import ReadTables
-from huajuan.projections.queries.points_audit import PointsAudit
+from huajuan.projections.queries.points import PointsAudit
 from huajuan.runtime.periodic import periodic
 
 QUERY_SECONDS_MAX = 2.0

@@ -15,7 +15,7 @@ from huajuan.http import messages
 from huajuan.http.errors import ApiError
 from huajuan.http.openapi.operations import operation
 from huajuan.http.serializers import PICTURE_KEY
-from huajuan.observability.logs import REQUEST_ID
+from huajuan.runtime.logs import REQUEST_ID
 from huajuan.storage.pictures import PNG, PictureChanged, PictureMissing, Pictures, StoredPicture
 
 CACHE_SECONDS = 300

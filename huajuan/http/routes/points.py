@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response
 
-from huajuan.auth.tokens import Claims
+from huajuan.auth.sessions import Claims
 from huajuan.commands.check_in import check_in
 from huajuan.domain.refusals import AlreadyCheckedIn, BalanceOutOfRange, NotRegistered
 from huajuan.event_store.errors import DatabaseUnavailable
@@ -31,8 +31,8 @@ from huajuan.http.urls import next_page
 from huajuan.projections.engine.table import ReadTables
 from huajuan.projections.point_balances import POINT_BALANCES, points_of
 from huajuan.projections.point_history import POINT_HISTORY
-from huajuan.projections.queries.cursors import encode_cursor
-from huajuan.projections.queries.point_changes import HoldStatus, PointChange, point_changes_of
+from huajuan.projections.queries import encode_cursor
+from huajuan.projections.queries.points import HoldStatus, PointChange, point_changes_of
 from huajuan.settings import Settings
 
 NO_STORE = {"Cache-Control": "no-store"}

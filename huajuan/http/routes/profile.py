@@ -10,11 +10,9 @@ from litestar import Request, Response
 from litestar.enums import RequestEncodingType
 from litestar.params import FromPath
 
-from huajuan.auth.login_attempts import LoginAttempts
 from huajuan.auth.passwords import Passwords
-from huajuan.auth.rate_limits import RateLimited
-from huajuan.auth.sessions import Sessions
-from huajuan.auth.tokens import Claims, Tokens
+from huajuan.auth.rate_limits import LoginAttempts, RateLimited
+from huajuan.auth.sessions import Claims, Sessions, Tokens
 from huajuan.commands.accounts import (
     AccountChanges,
     check_changes,
@@ -53,8 +51,8 @@ from huajuan.projections.queries.accounts import list_users as select_users
 from huajuan.projections.queries.accounts import own_profile
 from huajuan.projections.users import USERS
 from huajuan.settings import Settings
-from huajuan.storage.avatar_files import AvatarFiles
 from huajuan.storage.avatars import UPLOAD_BYTES_MAX, AvatarMaker, InvalidAvatar
+from huajuan.storage.deletions import AvatarFiles
 from huajuan.storage.pictures import PNG, PictureMissing
 
 # The parts of a multipart body around the file.

@@ -1,7 +1,8 @@
 """LISTEN and NOTIFY between processes: other processes' appended events and folded positions."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -9,10 +10,8 @@ from psycopg import AsyncConnection, sql
 
 from huajuan.event_store.schema import EVENTS_CHANNEL
 from huajuan.postgres.connect import connect
-from huajuan.postgres.errors import OUTAGES
-from huajuan.postgres.retry import Backoff
-from huajuan.projections.engine.checkpoints import process_name
-from huajuan.projections.engine.positions import Positions
+from huajuan.postgres.retry import OUTAGES, Backoff
+from huajuan.projections.engine.checkpoints import Positions, process_name
 from huajuan.projections.engine.projection import ProjectionLimits
 
 FOLDED_CHANNEL = "huajuan_folded"
@@ -72,6 +71,7 @@ class NotificationSubscriber(Protocol):
     def on_listening(self, is_listening: bool, /) -> None: ...
 
 
+@dataclass
 class NotificationListener:
     """One LISTEN connection a process. A lost connection loses no event: runners poll, and wake up on a new
     one.
@@ -80,64 +80,54 @@ class NotificationListener:
     process's own appends and folds, sent by `own_backends`, are ignored.
     """
 
-    def __init__(
-        self,
-        dsn: str,
-        appended_elsewhere: Callable[[], None],
-        positions: Positions,
-        limits: ProjectionLimits,
-        own_backends: Iterable[Callable[[], int]],
-        subscribers: Mapping[str, NotificationSubscriber],
-        holder: str,
-    ) -> None:
-        self._dsn = dsn
-        self._appended_elsewhere = appended_elsewhere
-        self._positions = positions
-        self._limits = limits
-        self._own_backends = tuple(own_backends)
-        self._subscribers = subscribers
-        self._holder = holder
+    dsn: str
+    appended_elsewhere: Callable[[], None]
+    positions: Positions
+    limits: ProjectionLimits
+    own_backends: Sequence[Callable[[], int]]
+    subscribers: Mapping[str, NotificationSubscriber]
+    holder: str
 
     async def run(self) -> None:
         """Runs until cancelled."""
-        await run_connected(self._connect, self._listen, self._limits, "notifications lost")
+        await run_connected(self._connect, self._listen, self.limits, "notifications lost")
 
     async def _connect(self) -> AsyncConnection:
-        channels = (EVENTS_CHANNEL, FOLDED_CHANNEL, *self._subscribers)
+        channels = (EVENTS_CHANNEL, FOLDED_CHANNEL, *self.subscribers)
         statements = [f"LISTEN {channel}" for channel in channels]
-        name = sql.SQL("SET application_name = {}").format(f"{SERVING} {self._holder} {process_name()}")
-        return await connect(self._dsn, self._limits.connect_seconds_max, name, *statements)
+        name = sql.SQL("SET application_name = {}").format(f"{SERVING} {self.holder} {process_name()}")
+        return await connect(self.dsn, self.limits.connect_seconds_max, name, *statements)
 
     async def _listen(self, connection: AsyncConnection) -> None:
         try:
             # Not before the LISTEN: there was no notification of events that were appended before it.
-            self._appended_elsewhere()
+            self.appended_elsewhere()
             self._set_listening(is_listening=True)
             await self._dispatch_all(connection)
         finally:
             self._set_listening(is_listening=False)
 
     def _set_listening(self, *, is_listening: bool) -> None:
-        for subscriber in self._subscribers.values():
+        for subscriber in self.subscribers.values():
             subscriber.on_listening(is_listening)
 
     async def _dispatch_all(self, connection: AsyncConnection) -> None:
         async for notify in connection.notifies():
-            if subscriber := self._subscribers.get(notify.channel):
+            if subscriber := self.subscribers.get(notify.channel):
                 subscriber.on_notification(notify.payload)
-            elif any(notify.pid == backend() for backend in self._own_backends):
+            elif any(notify.pid == backend() for backend in self.own_backends):
                 continue
             elif notify.channel == FOLDED_CHANNEL:
                 self._read_positions(notify.payload)
             else:
-                self._appended_elsewhere()
+                self.appended_elsewhere()
 
     def _read_positions(self, payload: str) -> None:
         values = dict(line.split() for line in payload.splitlines())
-        self._positions.advance({name: int(value) for name, value in values.items() if value != STOPPED})
+        self.positions.advance({name: int(value) for name, value in values.items() if value != STOPPED})
         for name, value in values.items():
             if value == STOPPED:
-                self._positions.mark_stopped(name)
+                self.positions.mark_stopped(name)
 
 
 async def run_connected(

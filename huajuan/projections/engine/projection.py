@@ -51,6 +51,21 @@ def of_position(_: Any, position: int) -> int:
     return position
 
 
+def delete_row(_: Any, __: Any, ___: int) -> None:
+    """The fold of an event after which there is no row."""
+
+
+def set_columns(**values: Any) -> Fold:
+    """The fold of an event that sets columns to constants."""
+
+    def fold(row: Any, _: Any, __: int) -> Any:
+        for column, value in values.items():
+            setattr(row, column, value)
+        return row
+
+    return fold
+
+
 @dataclass(frozen=True)
 class Skips:
     """Positions of skipped events, and the streams of these events.

@@ -1,57 +1,54 @@
-"""Runs the projections live: the process that locks their checkpoints folds new events, exactly once."""
+"""Runs the projections live, exactly once, and waits until they show the process's own writes."""
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 from psycopg import AsyncConnection, sql
 
-from huajuan.event_store.log_reader import LogReader
+from huajuan.event_store.store import EventStore
 from huajuan.postgres.connect import connect
-from huajuan.postgres.errors import OUTAGES
-from huajuan.projections.engine.batch import BatchFolder, CheckpointLocked
+from huajuan.postgres.retry import OUTAGES
+from huajuan.projections.engine.batch import BatchFolder, CheckpointLocked, ProjectionSet
 from huajuan.projections.engine.checkpoints import (
     AHEAD_OF_LOG,
-    CheckpointAndHead,
+    Checkpoint,
+    Positions,
     process_name,
     read_checkpoints,
     stop_projection,
 )
-from huajuan.projections.engine.notifications import STOPPED, PositionPublisher, run_connected
-from huajuan.projections.engine.positions import Positions
-from huajuan.projections.engine.projection import ProjectionLimits
-from huajuan.projections.engine.projection_set import ProjectionSet
-from huajuan.response_cache.versions import CacheVersions
+from huajuan.projections.engine.fold import FoldFailed
+from huajuan.projections.engine.notifications import (
+    STOPPED,
+    NotificationListener,
+    NotificationSubscriber,
+    PositionPublisher,
+    run_connected,
+)
+from huajuan.projections.engine.projection import Projection, ProjectionLimits
+from huajuan.response_cache.versions import CacheVersions, private_versions
+from huajuan.runtime.periodic import cancel_tasks
 
 _logger = structlog.get_logger(__name__)
 
 
 class ProjectionRunner:
-    """One a process. Rows and checkpoints commit together, so after a crash events are folded again.
+    """One a process. The process that locks the checkpoints folds new events. Rows and checkpoints commit
+    together, so after a crash events are folded again.
 
     It wakes up after an append, and polls for appends of which it got no notification.
     """
 
-    def __init__(
-        self,
-        dsn: str,
-        projections: ProjectionSet,
-        reader: LogReader,
-        positions: Positions,
-        limits: ProjectionLimits,
-        publisher: PositionPublisher,
-        versions: CacheVersions,
-    ) -> None:
+    def __init__(self, dsn: str, folder: BatchFolder, publisher: PositionPublisher) -> None:
         self._dsn = dsn
-        self._projections = projections
-        self._positions = positions
-        self._limits = limits
+        self._folder = folder
         self._publisher = publisher
-        self._folder = BatchFolder(projections, reader, positions, limits, versions)
+        self._projections, self._positions = folder.projections, folder.positions
+        self._limits = folder.limits
         self._wakeup = asyncio.Event()
         self._grace: asyncio.TimerHandle | None = None
-        self._name = process_name()
 
     def appended_here(self) -> None:
         self._wakeup.set()
@@ -83,7 +80,7 @@ class ProjectionRunner:
     async def _run(self, connection: AsyncConnection) -> None:
         await self._projections.load_skips(connection)
         found = await self._read_checkpoints(connection)
-        self._positions.reset({row.schema: row.position for row, _ in found})
+        self._positions.reset({row.schema: row.position for row in found})
         while True:
             if self._wakeup.is_set() or await self._is_behind(connection):
                 self._wakeup.clear()
@@ -94,28 +91,24 @@ class ProjectionRunner:
                 async with asyncio.timeout(self._limits.poll_seconds):
                     await self._wakeup.wait()
 
-    async def _read_checkpoints(self, connection: AsyncConnection) -> list[CheckpointAndHead]:
+    async def _read_checkpoints(self, connection: AsyncConnection) -> list[Checkpoint]:
         """Stops projections that are ahead of the log: they would miss new events at these positions."""
         found = await read_checkpoints(connection, self._projections.schemas)
-        ahead = [row for row, head in found if row.position > head and row.stopped_by != AHEAD_OF_LOG]
+        ahead = [row for row in found if row.position > row.head and row.stopped_by != AHEAD_OF_LOG]
         for row in ahead:
-            await stop_projection(connection, row.schema, row.position, AHEAD_OF_LOG, self._name)
+            await self._stop(connection, row.schema, row.position, AHEAD_OF_LOG)
             _logger.error(
                 "projection is ahead of the log", projection=row.schema, repair_with="huajuan rebuild"
             )
-            self._projections.mark_stopped(row.schema)
-            self._publisher.publish([row.schema], STOPPED)
         return await read_checkpoints(connection, self._projections.schemas) if ahead else found
 
     async def _is_behind(self, connection: AsyncConnection) -> bool:
         """Polls without locking a row."""
         found = await self._read_checkpoints(connection)
-        self._positions.advance({row.schema: row.position for row, _ in found})
+        self._positions.advance({row.schema: row.position for row in found})
         # A list: `may_lock` also marks the stopped ones, so it must run for each of them.
-        free = [
-            head > row.position for row, head in found if await self._projections.may_lock(connection, row)
-        ]
-        return any(free)
+        free = [row for row in found if await self._projections.may_lock(connection, row)]
+        return any(row.head > row.position for row in free)
 
     async def _fold_waiting(
         self, connection: AsyncConnection, schemas: Sequence[str], events_max: int
@@ -127,28 +120,110 @@ class ProjectionRunner:
         """
         while True:
             try:
-                return await self._fold(connection, schemas, events_max)
+                folded = await self._folder.fold(connection, schemas, events_max)
+                self._positions.advance(dict.fromkeys(folded.schemas, folded.position))
+                self._publisher.publish(folded.schemas, folded.position)
+                return folded.is_more
             except CheckpointLocked:
                 return False
             except OUTAGES:
                 raise
             except Exception as error:  # noqa: BLE001  a failing fold stops only its own projection
-                failure = error
+                failure = error.__cause__ if isinstance(error, FoldFailed) else error
             if len(schemas) > 1:
                 return any([await self._fold_waiting(connection, [one], events_max) for one in schemas])
             if events_max == 1:
-                await self._stop(connection, schemas[0], self._folder.start_position + 1, failure)
+                position = self._folder.start_position + 1
+                await self._stop(connection, schemas[0], position, type(failure).__name__)
+                _logger.error(
+                    "projection stopped", projection=schemas[0], position=position, exc_info=failure
+                )
                 return False
             events_max //= 2
 
-    async def _fold(self, connection: AsyncConnection, schemas: Sequence[str], events_max: int) -> bool:
-        folded = await self._folder.fold(connection, schemas, events_max)
-        self._positions.advance(dict.fromkeys(folded.schemas, folded.position))
-        self._publisher.publish(folded.schemas, folded.position)
-        return folded.is_more
-
-    async def _stop(self, connection: AsyncConnection, schema: str, position: int, error: Exception) -> None:
-        await stop_projection(connection, schema, position, type(error).__name__, self._name)
-        _logger.error("projection stopped", projection=schema, position=position, exc_info=error)
+    async def _stop(self, connection: AsyncConnection, schema: str, position: int, kind: str) -> None:
+        await stop_projection(connection, schema, position, kind, process_name())
         self._projections.mark_stopped(schema)
         self._publisher.publish([schema], STOPPED)
+
+
+class Projector:
+    """Runs all projections of a process. Made by `open_projector`."""
+
+    def __init__(
+        self,
+        dsn: str,
+        store: EventStore,
+        projections: Iterable[Projection],
+        limits: ProjectionLimits,
+        subscribers: Mapping[str, NotificationSubscriber],
+        versions: CacheVersions | None = None,
+    ) -> None:
+        self.positions = Positions()
+        self._projections = ProjectionSet(projections, self.positions)
+        self.versions = versions or private_versions(self._projections.schemas)
+        self._publisher = PositionPublisher(dsn, limits)
+        folder = BatchFolder(self._projections, store, self.positions, limits, self.versions)
+        self._runner = ProjectionRunner(dsn, folder, self._publisher)
+        own_backends = (store.writer_backend, lambda: self._publisher.backend)
+        self._listener = NotificationListener(
+            dsn,
+            self._appended_elsewhere,
+            self.positions,
+            limits,
+            own_backends,
+            subscribers,
+            self.versions.holder,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._head_moved = store.head_moved
+        store.on_appended.append(lambda _: self._runner.appended_here())
+
+    @property
+    def projections(self) -> list[Projection]:
+        return self._projections.projections
+
+    def start(self) -> None:
+        parts = (self._runner, self._publisher, self._listener)
+        self._tasks = [asyncio.create_task(part.run(), name=type(part).__name__) for part in parts]
+
+    async def stop(self) -> None:
+        await cancel_tasks(self._tasks)
+
+    def _appended_elsewhere(self) -> None:
+        self._runner.appended_elsewhere()
+        self._head_moved()
+
+    def is_alive(self) -> bool:
+        return bool(self._tasks) and not any(task.done() for task in self._tasks)
+
+    async def wait_for_position(self, position: int, *projections: Projection, seconds_max: float) -> bool:
+        """Wait until these tables show the log up to `position`; false if they do not yet."""
+        schemas = (projection.schema for projection in projections)
+        return await self.positions.wait_for_position(schemas, position, seconds_max)
+
+    async def wait_for_progress(self, projection: Projection, seconds_max: float) -> None:
+        """Wait until this table has folded more of the log, at most `seconds_max`."""
+        name = projection.schema
+        if self.positions.is_stopped(name):
+            await asyncio.sleep(seconds_max)
+        else:
+            await self.positions.wait_for_position([name], self.positions[name] + 1, seconds_max)
+
+
+@asynccontextmanager
+async def open_projector(
+    dsn: str,
+    store: EventStore,
+    projections: Iterable[Projection],
+    limits: ProjectionLimits | None = None,
+    subscribers: Mapping[str, NotificationSubscriber] | None = None,
+    versions: CacheVersions | None = None,
+) -> AsyncIterator[Projector]:
+    """Runs the projections; their tables must exist. `versions` are shared by the server's workers."""
+    projector = Projector(dsn, store, projections, limits or ProjectionLimits(), subscribers or {}, versions)
+    projector.start()
+    try:
+        yield projector
+    finally:
+        await projector.stop()

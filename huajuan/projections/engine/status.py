@@ -1,30 +1,26 @@
 """The status of the read tables: position, lag, leader, failing event, skips and rebuilds."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from huajuan.event_store.stream_ids import StreamIds
-from huajuan.projections.engine.checkpoints import CHECKPOINTS, LAG, RATE_SECONDS
+from huajuan.projections.engine.checkpoints import (
+    CHECKPOINTS,
+    LAG,
+    RATE_SECONDS,
+    SkippedEvent,
+    list_skips,
+)
 from huajuan.projections.engine.notifications import SERVING
 from huajuan.projections.engine.projection import Projection
-from huajuan.projections.engine.skips import SKIPS, TOPIC, decode_skips
 from huajuan.projections.engine.table import ReadTables
 
 # The outcomes of a rebuild. A failed one also has its reason, and a `SWAPPED` one the outcome of its
 # comparison.
 OUTCOMES = DONE, CANCELLED, DIED, SWAPPED = ("done", "cancelled", "died", "swapped, not compared")
-
-
-class SkippedEvent(msgspec.Struct, frozen=True):
-    """An event that the read table leaves out."""
-
-    position: int
-    event: str
-    reason: str
-    skipped_at: datetime
 
 
 class RebuildStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,8 +39,11 @@ class RebuildStatus(msgspec.Struct, frozen=True, kw_only=True):
     differences: Any = None
 
 
-class CheckpointStatus(msgspec.Struct, frozen=True):
-    """`stopped_by` is the name of an exception, `stopped_event` the topic of the event at `stopped_at`."""
+class ProjectionStatus(msgspec.Struct, frozen=True):
+    """`stopped_by` is the name of an exception, `stopped_event` the topic of the event at `stopped_at`.
+
+    `ignored_skips` are positions that were skipped for an older version only.
+    """
 
     position: int
     lag_events: int
@@ -56,11 +55,6 @@ class CheckpointStatus(msgspec.Struct, frozen=True):
     stopped_by: str | None
     stopped_event: str | None
     rebuilding: bool
-
-
-class ProjectionStatus(CheckpointStatus, frozen=True, kw_only=True):
-    """`ignored_skips` are positions that were skipped for an older version only."""
-
     name: str
     version: int
     skips: list[SkippedEvent]
@@ -73,26 +67,6 @@ class LogCounts(msgspec.Struct, frozen=True):
 
     log_position: int
     jobs_open: int
-
-
-class _CheckpointRow(CheckpointStatus, frozen=True):
-    schema: str
-
-
-class _SkipRow(msgspec.Struct):
-    stream: object
-    version: int
-    topic: str
-    state: bytes
-
-
-class _RebuildRow(msgspec.Struct):
-    schema: str
-    rebuild: str
-
-
-class _Value(msgspec.Struct):
-    value: Any
 
 
 # True if a rebuild of the table of checkpoint row `c` holds its advisory lock. The lock is looked up, because
@@ -134,56 +108,31 @@ async def projection_statuses(
     tables: ReadTables, ids: StreamIds, projections: Sequence[Projection]
 ) -> list[ProjectionStatus]:
     """In the order of `projections`, without those whose tables do not exist yet."""
-    schemas = [projection.schema for projection in projections]
-    rows = {row.schema: row for row in await tables.all(_CheckpointRow, _STATUSES, {"schemas": schemas})}
-    rebuilds = await _last_rebuilds(tables, schemas)
-    skips = await _skips(tables, ids, [s for p in projections for s in (p.schema, *p.older_schemas)])
-    return [_status(p, rows[p.schema], skips, rebuilds) for p in projections if p.schema in rows]
+    values = {"schemas": [projection.schema for projection in projections]}
+    rows = {row[-1]: row[:-1] for row in await tables.all(lambda *row: row, _STATUSES, values)}
+    rebuilds = dict(await tables.all(lambda schema, row: (schema, _decode(row)), _LAST_REBUILDS, values))
+    skips = await list_skips(tables, ids, [s for p in projections for s in (p.schema, *p.older_schemas)])
+    found = []
+    for projection in projections:
+        if row := rows.get(projection.schema):
+            skipped = [skip for skip in skips if skip.schema == projection.schema]
+            ignored = sorted(skip.position for skip in skips if skip.schema in projection.older_schemas)
+            last_rebuild = rebuilds.get(projection.schema)
+            columns: list[Any] = [*row, projection.name, projection.version, skipped, ignored, last_rebuild]
+            found.append(ProjectionStatus(*columns))
+    return found
 
 
 async def serving_processes(tables: ReadTables) -> list[str]:
     """The processes that serve this database now, on any machine."""
-    return [row.value for row in await tables.all(_Value, _SERVING, {"serving": SERVING})]
+    return await tables.all(str, _SERVING, {"serving": SERVING})
 
 
 async def was_rebuild_started(tables: ReadTables, requested_at_position: int) -> bool:
     """Whether the rebuild that an event at this position requested was ever started."""
-    found = await tables.one(_Value, _IS_STARTED, {"requested_at_position": requested_at_position})
-    return found is not None and bool(found.value)
+    values = {"requested_at_position": requested_at_position}
+    return bool(await tables.one(bool, _IS_STARTED, values))
 
 
 async def log_counts(tables: ReadTables) -> LogCounts:
     return (await tables.all(LogCounts, _COUNTS))[0]
-
-
-async def _last_rebuilds(tables: ReadTables, schemas: Iterable[str]) -> dict[str, RebuildStatus]:
-    """By schema; a table that was never rebuilt is missing."""
-    found = await tables.all(_RebuildRow, _LAST_REBUILDS, {"schemas": list(schemas)})
-    return {row.schema: _decode(row.rebuild) for row in found}
-
-
-async def _skips(tables: ReadTables, ids: StreamIds, schemas: list[str]) -> dict[str, list[SkippedEvent]]:
-    values = {"streams": [ids.read_table(schema) for schema in schemas], "topic": TOPIC}
-    found = decode_skips(msgspec.structs.astuple(r) for r in await tables.all(_SkipRow, SKIPS, values))
-    by_schema: dict[str, list[SkippedEvent]] = {schema: [] for schema in schemas}
-    for skip in found:
-        skipped = SkippedEvent(skip.position, skip.topic, skip.reason, skip.timestamp)
-        by_schema[skip.projection].append(skipped)
-    return by_schema
-
-
-def _status(
-    projection: Projection,
-    row: _CheckpointRow,
-    skips: dict[str, list[SkippedEvent]],
-    rebuilds: dict[str, RebuildStatus],
-) -> ProjectionStatus:
-    checkpoint = {k: v for k, v in msgspec.structs.asdict(row).items() if k != "schema"}
-    return ProjectionStatus(
-        name=projection.name,
-        version=projection.version,
-        skips=skips[projection.schema],
-        ignored_skips=sorted(s.position for old in projection.older_schemas for s in skips[old]),
-        last_rebuild=rebuilds.get(projection.schema),
-        **checkpoint,
-    )

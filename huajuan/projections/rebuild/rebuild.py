@@ -1,43 +1,61 @@
 """Rebuilds read tables in one pass over the log, in a process of its own, while the live ones are served.
 
-The steps: create new tables; fold the log into them until they are near the live ones; add indexes; swap
-(`swap.py`); compare old and new; drop the old ones.
+The steps: create new tables; fold the log into them until they are near the live ones; add indexes; swap and
+compare old and new (`swap.py`); drop the old ones.
 """
 
 import gc
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
+from dataclasses import dataclass
+from uuid import UUID
 
 import msgspec
 import psycopg
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from huajuan.projections.engine.checkpoints import Checkpoint, load_skips_blocking
+from huajuan.projections.engine.fold import LOG_COLUMNS, DecodedEvent, LogRow, PageDecoder
 from huajuan.projections.engine.projection import Projection, Skips
-from huajuan.projections.engine.skips import load_all_skips
 from huajuan.projections.engine.status import CANCELLED, DONE, SWAPPED
-from huajuan.projections.rebuild.cleanup import drop_schemas
-from huajuan.projections.rebuild.compare import Differences, compare_tables
-from huajuan.projections.rebuild.errors import RebuildFailed, SchemaInUse, SwapTimeout
-from huajuan.projections.rebuild.index import create_indexes
-from huajuan.projections.rebuild.log_pages import LogPages
-from huajuan.projections.rebuild.new_tables import NewTables, new_schema, old_schema
-from huajuan.projections.rebuild.records import (
+from huajuan.projections.rebuild.new_tables import NewTables, create_indexes, new_schema, old_schema
+from huajuan.projections.rebuild.session import (
     OnProgress,
-    ProgressReporter,
+    RebuildFailed,
+    RebuildLimits,
     RebuildRecord,
+    SchemaInUse,
+    SwapTimeout,
     check_request,
+    connection,
+    drop_schemas,
     exclusive,
-    record_outcome,
 )
-from huajuan.projections.rebuild.session import RebuildLimits, connection
-from huajuan.projections.rebuild.swap import LiveTable, LockTimeout, live_tables, swap_tables
+from huajuan.projections.rebuild.swap import (
+    Differences,
+    LockTimeout,
+    compare_tables,
+    live_tables,
+    swap_tables,
+)
 from huajuan.response_cache.lease import suspend_leases
 from huajuan.runtime.shutdown import deferring_shutdown
 
 # The time after which Python makes a thread yield to another one that waits.
 SWITCH_SECONDS = 0.0005
+# Planned for each page: a prepared plan would not hash the topics.
+_PAGE = f"""
+SELECT {LOG_COLUMNS} FROM log.huajuan_events
+ WHERE notification_id > %s AND notification_id <= %s AND topic = ANY(%s) ORDER BY notification_id
+""".encode()
+_HEAD = "SELECT coalesce(max(notification_id), 0) FROM log.huajuan_events"
+_KEYS = """
+SELECT k.key FROM unnest(%s::uuid[]) WITH ORDINALITY AS wanted (subject_id, n)
+  LEFT JOIN operations.personal_keys k USING (subject_id) ORDER BY n
+"""
 
 
 class RebuildReport(msgspec.Struct, frozen=True):
@@ -72,52 +90,42 @@ def rebuild_tables(
         check_request(control, requested_at_position, projections)
         if remaining := drop_schemas(control, _schemas(projections), limits):
             raise SchemaInUse(remaining[0])
-        skips = load_all_skips(control, projections)
-        record = RebuildRecord(control, projections, 0, requested_at_position)
-        reporter = ProgressReporter(record, on_progress)
-        this = _Rebuild(dsn, projections, limits, reporter, record, skips)
+        skips = load_skips_blocking(control, [projection.schema for projection in projections])
+        record = RebuildRecord(control, projections, requested_at_position, on_progress)
+        this = _Rebuild(dsn, projections, limits, record, skips)
         try:
             with _tuned_interpreter():
                 return this.run()
         except BaseException as error:
-            if not this.is_recorded:
-                _abort(dsn, projections, limits, record, error, is_swapped=this.is_swapped)
+            this.abort(error)
             raise
 
 
+@dataclass
 class _Rebuild:
     """One rebuild up to the swap and the comparison."""
 
-    def __init__(
-        self,
-        dsn: str,
-        projections: Sequence[Projection],
-        limits: RebuildLimits,
-        reporter: ProgressReporter,
-        record: RebuildRecord,
-        skips: Mapping[str, Skips],
-    ) -> None:
-        self._dsn = dsn
-        self._projections = projections
-        self._limits = limits
-        self._reporter = reporter
-        self._record = record
-        self.is_swapped = self.is_recorded = False
-        self._skips = skips
+    dsn: str
+    projections: Sequence[Projection]
+    limits: RebuildLimits
+    record: RebuildRecord
+    skips: Mapping[str, Skips]
+    is_swapped: bool = False
+    is_recorded: bool = False
 
     def run(self) -> RebuildReport:
         with ExitStack() as stack:
-            swapping, holding = (stack.enter_context(connection(self._dsn)) for _ in range(2))
+            swapping, holding = (stack.enter_context(connection(self.dsn)) for _ in range(2))
             reading, writing, comparing = (
-                stack.enter_context(connection(self._dsn, niced=True)) for _ in range(3)
+                stack.enter_context(connection(self.dsn, niced=True)) for _ in range(3)
             )
-            self._pages = LogPages(reading, _topics(self._projections), self._limits.page_events_max)
-            self._tables = NewTables(writing, self._projections, self._limits.rows_kept_max, self._skips)
+            self._pages = LogPages(reading, self.projections, self.limits.page_events_max)
+            self._tables = NewTables(writing, self.projections, self.limits.rows_kept_max, self.skips)
             self._tables.create()
             self._fold_until_near(swapping)
-            self._reporter.begin_step("indexing")
+            self.record.begin_step("indexing")
             self._tables.write_all()
-            create_indexes(self._dsn, self._projections, self._tables.take_unkeyed(), self._limits)
+            create_indexes(self.dsn, self.projections, self._tables.take_unkeyed(), self.limits)
             return self._swap_and_compare(swapping, holding, comparing)
 
     def _swap_and_compare(
@@ -130,57 +138,58 @@ class _Rebuild:
         """
         longest = 0.0
         comparing.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        for _ in range(self._limits.swap_tries_max):
+        for _ in range(self.limits.swap_tries_max):
             suspend_leases(swapping)
-            self._catch_up(swapping)
+            # Leaves little to fold and to write for the last step, during which the live tables are locked.
+            self._fold_until_near(swapping)
+            self._tables.write_all()
+            self._fold_until_near(swapping)
             began = time.monotonic()
             try:
                 with deferring_shutdown():
-                    last = partial(self._last_step, comparing)
                     seconds = swap_tables(
-                        swapping, holding, self._projections, self._limits, self._record, last
+                        swapping,
+                        holding,
+                        self.projections,
+                        self.limits,
+                        self.record,
+                        lambda live: self._last_step(comparing, live),
                     )
                     self.is_swapped = True
                     return self._compare(comparing, swapping, max(longest, seconds))
             except LockTimeout:
                 longest = max(longest, time.monotonic() - began)
-                time.sleep(self._limits.swap_pause_seconds)
+                time.sleep(self.limits.swap_pause_seconds)
         raise SwapTimeout
-
-    def _catch_up(self, opened: psycopg.Connection) -> None:
-        """Leaves little to fold and to write for the last step, during which the live tables are locked."""
-        self._fold_until_near(opened)
-        self._tables.write_all()
-        self._fold_until_near(opened)
 
     def _fold_until_near(self, opened: psycopg.Connection) -> None:
         """Until at most `last_step_events_max` events are missing. Raises `RebuildFailed`."""
-        for _ in range(self._limits.catch_up_rounds_max):
-            bounds = self._bounds(live_tables(opened, self._projections))
-            if max(bounds.values()) - self._position() <= self._limits.last_step_events_max:
+        for _ in range(self.limits.catch_up_rounds_max):
+            bounds = self._bounds(live_tables(opened, self.projections))
+            if max(bounds.values()) - self._position() <= self.limits.last_step_events_max:
                 return
             self._fold_up_to(bounds)
         raise RebuildFailed("events are appended faster than they can be folded")
 
-    def _bounds(self, live: Mapping[str, LiveTable]) -> dict[str, int]:
+    def _bounds(self, live: Mapping[str, Checkpoint]) -> dict[str, int]:
         """The position of the live table, so that both can be compared. The end of the log for a table that
         is missing, stopped, or ahead of a log that was cut.
         """
         head = self._pages.head()
-        bounds = {s: min(head, table.position) for s, table in live.items() if not table.is_stopped}
-        return {p.schema: bounds.get(p.schema, head) for p in self._projections}
+        bounds = {s: min(head, table.position) for s, table in live.items() if table.stopped_at is None}
+        return {p.schema: bounds.get(p.schema, head) for p in self.projections}
 
     def _position(self) -> int:
         return min(self._tables.positions.values())
 
     def _fold_up_to(self, bounds: Mapping[str, int]) -> None:
         upto = max(bounds.values())
-        self._reporter.report(self._position(), upto)
+        self.record.report(self._position(), upto)
         for position, events in self._pages.between(self._position(), upto):
             self._tables.fold(events, position, bounds)
-            self._reporter.report(position, upto)
+            self.record.report(position, upto)
 
-    def _last_step(self, comparing: psycopg.Connection, live: Mapping[str, LiveTable]) -> Mapping[str, int]:
+    def _last_step(self, comparing: psycopg.Connection, live: Mapping[str, Checkpoint]) -> Mapping[str, int]:
         """Brings old and new tables to one position. `comparing` takes its snapshot there."""
         self._live = live
         self._fold_up_to(self._bounds(live))
@@ -191,55 +200,87 @@ class _Rebuild:
     def _compare(
         self, comparing: psycopg.Connection, control: psycopg.Connection, still_seconds: float
     ) -> RebuildReport:
-        comparable = [p for p in self._projections if self._is_comparable(p.schema)]
-        shown_max = self._limits.differences_shown_max
+        # Not those whose old table was stopped or missing: it had another position.
+        positions = {schema: live.position for schema, live in self._live.items()}
+        comparable = [
+            p for p in self.projections if positions.get(p.schema) == self._tables.positions[p.schema]
+        ]
+        shown_max = self.limits.differences_shown_max
         with suppress(OSError):  # the reader of the progress may have gone
-            self._reporter.begin_step("comparing")
+            self.record.begin_step("comparing")
         found = [compare_tables(comparing, p, old_schema(p), p.schema, shown_max) for p in comparable]
         comparing.rollback()
         differences = [difference for difference in found if difference]
-        record_outcome(control, self._record.id, DONE, [msgspec.structs.asdict(d) for d in differences])
+        self.record.end(control, DONE, [msgspec.structs.asdict(d) for d in differences])
         self.is_recorded = True
-        left = drop_schemas(
-            control, [old_schema(projection) for projection in self._projections], self._limits
-        )
+        left = drop_schemas(control, map(old_schema, self.projections), self.limits)
         return RebuildReport(
-            tables=[projection.name for projection in self._projections],
+            tables=[projection.name for projection in self.projections],
             position=max(self._tables.positions.values()),
-            seconds=self._reporter.seconds,
+            seconds=self.record.seconds,
             still_seconds=still_seconds,
             compared=[projection.name for projection in comparable],
             differences=differences,
             left=left,
         )
 
-    def _is_comparable(self, schema: str) -> bool:
-        """Whether old and new table have the same position: not if the old one was stopped or missing."""
-        return schema in self._live and self._live[schema].position == self._tables.positions[schema]
-
-
-def _topics(projections: Sequence[Projection]) -> list[str]:
-    return sorted(frozenset().union(*(projection.topics for projection in projections)))
+    def abort(self, error: BaseException) -> None:
+        """On a new connection, because the others may be in the middle of a statement."""
+        if self.is_recorded:
+            return
+        outcome = f"failed: {error}" if isinstance(error, Exception) else CANCELLED
+        with connection(self.dsn) as opened:
+            self.record.end(opened, f"{SWAPPED}: {outcome}" if self.is_swapped else outcome)
+            drop_schemas(opened, _schemas(self.projections), self.limits)
 
 
 def _schemas(projections: Sequence[Projection]) -> list[str]:
     return [name(projection) for projection in projections for name in (new_schema, old_schema)]
 
 
-def _abort(
-    dsn: str,
-    projections: Sequence[Projection],
-    limits: RebuildLimits,
-    record: RebuildRecord,
-    error: BaseException,
-    *,
-    is_swapped: bool,
-) -> None:
-    """On a new connection, because the others may be in the middle of a statement."""
-    outcome = f"failed: {error}" if isinstance(error, Exception) else CANCELLED
-    with connection(dsn) as opened:
-        record_outcome(opened, record.id, f"{SWAPPED}: {outcome}" if is_swapped else outcome)
-        drop_schemas(opened, _schemas(projections), limits)
+class LogPages:
+    """Reads and decodes the log in large pages; the next one is fetched by a thread during the fold.
+
+    The personal keys are read on the same connection, and kept for one page only.
+    """
+
+    def __init__(
+        self, connection: psycopg.Connection, projections: Sequence[Projection], events_max: int
+    ) -> None:
+        self._connection = connection
+        self._topics = sorted(frozenset().union(*(projection.topics for projection in projections)))
+        self._events_max = events_max
+        self._keys: dict[UUID, AESGCM | None] = {}
+        self._decoder = PageDecoder(self._keys)
+
+    def head(self) -> int:
+        """The last position of the log."""
+        ((position,),) = self._connection.execute(_HEAD).fetchall()
+        return int(position)
+
+    def between(self, after: int, upto: int) -> Iterator[tuple[int, list[DecodedEvent]]]:
+        """For each page its last position, and its events of the topics."""
+        starts = range(after, upto, self._events_max)
+        bounds = [(start, min(start + self._events_max, upto)) for start in starts]
+        with ThreadPoolExecutor(1) as thread:
+            next_page = thread.submit(self._fetch, *bounds[0]) if bounds else None
+            for (_, end), following in zip(bounds, [*bounds[1:], None], strict=False):
+                # It reads keys on the same connection, so before the next page is fetched.
+                events = self._decode(next_page.result() if next_page else [])
+                next_page = thread.submit(self._fetch, *following) if following else None
+                yield end, events
+
+    def _fetch(self, after: int, upto: int) -> list[LogRow]:
+        values = (after, upto, self._topics)
+        return self._connection.execute(_PAGE, values, prepare=False, binary=True).fetchall()
+
+    def _decode(self, rows: list[LogRow]) -> list[DecodedEvent]:
+        page = self._decoder.parse(rows)
+        wanted = list(page.subjects)
+        found = self._connection.execute(_KEYS, (wanted,), prepare=True, binary=True).fetchall()
+        self._keys.clear()
+        self._keys |= {subject: key and AESGCM(key) for subject, (key,) in zip(wanted, found, strict=True)}
+        return self._decoder.finish(page)
 
 
 @contextmanager

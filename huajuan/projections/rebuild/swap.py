@@ -1,22 +1,28 @@
-"""The swap: new tables take the names of the live ones, while the checkpoints of these are locked briefly."""
+"""The swap: new tables take the names of the live ones, while the checkpoints of these are locked briefly.
+
+Then old and new tables are compared row by row, at the same position of the log.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import psycopg
 from psycopg import sql
 
 from huajuan.event_store.schema import EVENTS_CHANNEL
+from huajuan.projections.engine.checkpoints import Checkpoint
 from huajuan.projections.engine.notifications import FOLDED_CHANNEL, format_positions
 from huajuan.projections.engine.projection import Projection
 from huajuan.projections.engine.status import SWAPPED
 from huajuan.projections.rebuild.new_tables import new_schema, old_schema
-from huajuan.projections.rebuild.records import RebuildRecord, record_outcome
-from huajuan.projections.rebuild.session import RebuildLimits
+from huajuan.projections.rebuild.session import RebuildLimits, RebuildRecord
 from huajuan.response_cache.lease import LeaseHeld, without_lease
 
-_LIVE = "SELECT projection, position, stopped_at FROM operations.checkpoints WHERE projection = ANY(%s)"
+_LIVE = """
+SELECT projection, position, stopped_at, stopped_by FROM operations.checkpoints WHERE projection = ANY(%s)
+"""
 # Ordered, so that swaps of overlapping tables cannot deadlock.
 _LOCK = f"{_LIVE} ORDER BY projection FOR NO KEY UPDATE"
 _SHARE = f"{_LIVE} FOR KEY SHARE"
@@ -27,29 +33,37 @@ ON CONFLICT (projection) DO UPDATE
 """
 _EXISTS = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
 _NOTIFY = "SELECT pg_notify(%s, %s)"
-
-
-class LiveTable(msgspec.Struct, frozen=True):
-    """The checkpoint of a live table."""
-
-    position: int
-    is_stopped: bool
+# `*<>` compares the binary images of two rows.
+_COMPARE = """
+SELECT count(*) OVER (), coalesce(o.{key}, n.{key})::text,
+       CASE WHEN n.{key} IS NULL THEN 'only in the old table'
+            WHEN o.{key} IS NULL THEN 'only in the new table' ELSE 'changed' END
+  FROM {old} o FULL JOIN {new} n ON o.{key} = n.{key}
+ WHERE o.{key} IS NULL OR n.{key} IS NULL OR o *<> n
+ ORDER BY 2 LIMIT %s
+"""
+# The columns of a table, or NULL if there is no table.
+_SHAPE = """
+SELECT array_agg(attname::text || ' ' || format_type(atttypid, atttypmod) || ' ' || attnotnull
+                 ORDER BY attnum)
+  FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
+"""
 
 
 class LockTimeout(Exception):
     """A checkpoint, or the cache lease, was not released in time. Nothing has changed."""
 
 
-CatchUp = Callable[[Mapping[str, LiveTable]], Mapping[str, int]]
+CatchUp = Callable[[Mapping[str, Checkpoint]], Mapping[str, int]]
 
 
 def live_tables(
     connection: psycopg.Connection, projections: Sequence[Projection], statement: str = _LIVE
-) -> dict[str, LiveTable]:
+) -> dict[str, Checkpoint]:
     """By schema; a table that does not exist is missing."""
     schemas = [projection.schema for projection in projections]
     found = connection.execute(statement.encode(), (schemas,))
-    return {schema: LiveTable(position, stopped_at is not None) for schema, position, stopped_at in found}
+    return {row[0]: Checkpoint(*row) for row in found}
 
 
 def swap_tables(
@@ -77,7 +91,7 @@ def swap_tables(
                 _rename(swapping, projection)
                 _set_checkpoint(swapping, projection.schema, positions[projection.schema])
             # In the same transaction: it stays true if the process dies before the comparison.
-            record_outcome(swapping, record.id, SWAPPED)
+            record.end(swapping, SWAPPED)
             swapping.execute(_NOTIFY, (EVENTS_CHANNEL, ""))
     except LeaseHeld as error:
         raise LockTimeout from error
@@ -86,7 +100,7 @@ def swap_tables(
 
 def _lock(
     swapping: psycopg.Connection, projections: Sequence[Projection], seconds_max: float
-) -> dict[str, LiveTable]:
+) -> dict[str, Checkpoint]:
     swapping.execute(f"SET LOCAL lock_timeout = {max(1, round(seconds_max * 1000))}".encode())
     try:
         return live_tables(swapping, projections, _LOCK)
@@ -106,3 +120,38 @@ def _rename(connection: psycopg.Connection, projection: Projection) -> None:
 def _set_checkpoint(connection: psycopg.Connection, schema: str, position: int) -> None:
     connection.execute(_SET_CHECKPOINT, (schema, position))
     connection.execute(_NOTIFY, (FOLDED_CHANNEL, format_positions([(schema, position)])))
+
+
+class Differences(msgspec.Struct, frozen=True):
+    """The number of rows that differ, and the first of them by key, with the kind of difference.
+
+    `misshapen` is true if the old table was missing or had other columns, so that no rows were compared.
+    """
+
+    table: str
+    rows: int
+    first: dict[str, str]
+    misshapen: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.misshapen)
+
+
+def compare_tables(
+    connection: psycopg.Connection, projection: Projection, old: str, new: str, shown_max: int
+) -> Differences:
+    """Compares the table in the schemas `old` and `new` in the snapshot of the connection's transaction."""
+    table = projection.table
+    if _shape(connection, old, table.name) != _shape(connection, new, table.name):
+        return Differences(projection.name, 0, {}, misshapen=True)
+    query = sql.SQL(_COMPARE).format(
+        key=sql.Identifier(table.key),
+        old=sql.Identifier(old, table.name),
+        new=sql.Identifier(new, table.name),
+    )
+    found: list[Any] = connection.execute(query, (shown_max,)).fetchall()
+    return Differences(projection.name, found[0][0] if found else 0, {row[1]: row[2] for row in found})
+
+
+def _shape(connection: psycopg.Connection, schema: str, table: str) -> Any:
+    return connection.execute(_SHAPE, (f"{schema}.{table}",)).fetchone()

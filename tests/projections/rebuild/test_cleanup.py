@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from huajuan.projections.rebuild.cleanup import clean_up_rebuilds, remove_remains
-from huajuan.projections.rebuild.errors import SchemaInUse
-from huajuan.projections.rebuild.first_build import build_read_tables
-from huajuan.projections.rebuild.session import RebuildLimits
+from huajuan.projections.favorites import FAVORITES
+from huajuan.projections.likes import LIKES
+from huajuan.projections.rebuild.schemas import build_read_tables, clean_up_rebuilds, remove_remains
+from huajuan.projections.rebuild.session import RebuildLimits, SchemaInUse
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.users import USERS
 from tests.projections.gallery import SECONDS_MAX, append_history, projecting, read_all_tables
@@ -19,11 +19,11 @@ from tests.projections.rebuild.test_rebuild import LIVE, outcomes, populate, run
 
 QUICK_DROP = RebuildLimits(drop_wait_seconds_max=0.05, drop_tries_max=2)
 DAMAGE = {
-    "gone": "DROP TABLE likes_v1.likes",
-    "gone with its schema": "DROP SCHEMA likes_v1 CASCADE",
-    "a column more": "ALTER TABLE likes_v1.likes ADD COLUMN note text",
-    "a column less": "ALTER TABLE likes_v1.likes DROP COLUMN time",
-    "another type": "ALTER TABLE likes_v1.likes ALTER COLUMN time TYPE text",
+    "gone": f"DROP TABLE {LIKES.schema}.likes",
+    "gone with its schema": f"DROP SCHEMA {LIKES.schema} CASCADE",
+    "a column more": f"ALTER TABLE {LIKES.schema}.likes ADD COLUMN note text",
+    "a column less": f"ALTER TABLE {LIKES.schema}.likes DROP COLUMN time",
+    "another type": f"ALTER TABLE {LIKES.schema}.likes ALTER COLUMN time TYPE text",
 }
 
 
@@ -65,41 +65,42 @@ async def test_a_start_builds_a_table_that_is(database_url: str, how: str) -> No
 
 async def test_an_old_table_that_is_still_read_is_dropped_later(database_url: str) -> None:
     await populate(database_url)
-    execute(database_url, "UPDATE users_v1.users SET avatar_url = 'x' WHERE id = 1")
-    with being_read(database_url, "users_v1.users"):
+    execute(database_url, f"UPDATE {USERS.schema}.users SET avatar_url = 'x' WHERE id = 1")
+    with being_read(database_url, f"{USERS.schema}.users"):
         report = await run_rebuild(database_url, (USERS,), QUICK_DROP)
-        assert report.left == ["users_v1_old"]
+        assert report.left == [f"{USERS.schema}_old"]
         assert [difference.rows for difference in report.differences] == [1]
         assert outcomes(database_url) == [("done",)]
         with pytest.raises(
-            SchemaInUse, match=r"users_v1_old, a schema of an earlier rebuild, is still being read"
+            SchemaInUse, match=rf"{USERS.schema}_old, a schema of an earlier rebuild, is still being read"
         ):
             await run_rebuild(database_url, (USERS,), QUICK_DROP)
         began = time.monotonic()
         await asyncio.to_thread(build_read_tables, database_url, PROJECTIONS, lambda _: None)
         assert time.monotonic() - began < SECONDS_MAX, "a start does not wait for a reader"
-        assert schemas(database_url) == LIVE | {"users_v1_old"}
+        assert schemas(database_url) == LIVE | {f"{USERS.schema}_old"}
     assert (await run_rebuild(database_url, (USERS,), QUICK_DROP)).differences == []
     assert schemas(database_url) == LIVE
 
 
 async def test_the_remains_of_a_dead_rebuild_are_removed(database_url: str) -> None:
-    for schema in ("likes_v1_new", "users_v1_old"):
+    for schema in (f"{LIKES.schema}_new", f"{USERS.schema}_old"):
         execute(database_url, f"CREATE SCHEMA {schema}")
     execute(
         database_url,
-        "INSERT INTO operations.rebuilds (projections) VALUES ('{likes_v1}'), ('{favorites_v1}')",
+        "INSERT INTO operations.rebuilds (projections) "
+        f"VALUES ('{{{LIKES.schema}}}'), ('{{{FAVORITES.schema}}}')",
     )
     await clean_up_rebuilds(database_url, PROJECTIONS, QUICK_DROP)
     assert (outcomes(database_url), schemas(database_url)) == ([("died",)] * 2, LIVE)
 
 
 def test_a_running_rebuild_is_left_alone(database_url: str) -> None:
-    execute(database_url, "CREATE SCHEMA likes_v1_new")
-    execute(database_url, "INSERT INTO operations.rebuilds (projections) VALUES ('{likes_v1}')")
+    execute(database_url, f"CREATE SCHEMA {LIKES.schema}_new")
+    execute(database_url, f"INSERT INTO operations.rebuilds (projections) VALUES ('{{{LIKES.schema}}}')")
     with psycopg.connect(database_url, autocommit=True) as alive:
-        alive.execute("SELECT pg_advisory_lock(hashtext('huajuan rebuild likes_v1'))")
+        alive.execute(f"SELECT pg_advisory_lock(hashtext('huajuan rebuild {LIKES.schema}'))")
         with psycopg.connect(database_url, autocommit=True) as connection:
             remove_remains(connection, PROJECTIONS, QUICK_DROP)
-    assert "likes_v1_new" in schemas(database_url)
+    assert f"{LIKES.schema}_new" in schemas(database_url)
     assert outcomes(database_url) == [(None,)]

@@ -11,8 +11,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from huajuan.projections.likes import LIKES
+from huajuan.projections.point_history import POINT_HISTORY
 from huajuan.projections.rebuild.session import RebuildLimits
 from huajuan.projections.registry import PROJECTIONS
+from huajuan.projections.users import USERS
 from tests.event_store.process import ROOT
 from tests.limits import variables
 from tests.projections.gallery import SECONDS_MAX, append_history, projecting, read_all_tables
@@ -64,7 +67,7 @@ def test_an_error_is_reported_in_one_line(populated_url: str) -> None:
 
 def test_differences_are_reported_with_an_exit_code(populated_url: str) -> None:
     with psycopg.connect(populated_url, autocommit=True) as connection:
-        connection.execute("DELETE FROM point_history_v2.point_history WHERE id = 2")
+        connection.execute(f"DELETE FROM {POINT_HISTORY.schema}.point_history WHERE id = 2")
     status, out, _ = run(populated_url, "point_history")
     assert status == 2
     assert "point_history differed in 1 row and is repaired: 2 (only in the new table)" in out
@@ -73,9 +76,9 @@ def test_differences_are_reported_with_an_exit_code(populated_url: str) -> None:
 
 def test_altered_and_still_read_tables_are_reported(populated_url: str) -> None:
     with psycopg.connect(populated_url) as reader:
-        reader.execute("SELECT count(*) FROM likes_v1.likes")
+        reader.execute(f"SELECT count(*) FROM {LIKES.schema}.likes")
         with psycopg.connect(populated_url, autocommit=True) as connection:
-            connection.execute("ALTER TABLE users_v1.users ADD COLUMN note text")
+            connection.execute(f"ALTER TABLE {USERS.schema}.users ADD COLUMN note text")
         brief = variables(rebuild=RebuildLimits(drop_wait_seconds_max=0.02))
         status, out, _ = run(populated_url, "users", "likes", **brief)
     assert (status, out.splitlines()[1:]) == (
@@ -83,7 +86,7 @@ def test_altered_and_still_read_tables_are_reported(populated_url: str) -> None:
         [
             "byte for byte as before: likes",
             "users was missing or had other columns, and is repaired",
-            "still in use, and dropped later: likes_v1_old",
+            f"still in use, and dropped later: {LIKES.schema}_old",
         ],
     )
 
@@ -91,7 +94,8 @@ def test_altered_and_still_read_tables_are_reported(populated_url: str) -> None:
 def test_tables_not_compared_are_reported(populated_url: str) -> None:
     with psycopg.connect(populated_url, autocommit=True) as connection:
         connection.execute(
-            "UPDATE operations.checkpoints SET position = 3, stopped_at = 4 WHERE projection = 'users_v1'"
+            "UPDATE operations.checkpoints SET position = 3, stopped_at = 4 WHERE projection = %s",
+            (USERS.schema,),
         )
     status, out, _ = run(populated_url, "users", "likes")
     assert (status, out.splitlines()[1:]) == (

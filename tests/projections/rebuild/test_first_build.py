@@ -11,9 +11,13 @@ import pytest
 from huajuan.domain.account import Account
 from huajuan.postgres.statements import Statements
 from huajuan.projections.engine.projection import Handler, Projection, of_stream
-from huajuan.projections.engine.schemas import DROP_UNUSED, drop_unused_versions, record_use
 from huajuan.projections.engine.table import Table
-from huajuan.projections.rebuild.first_build import build_read_tables
+from huajuan.projections.rebuild.schemas import (
+    DROP_UNUSED,
+    build_read_tables,
+    drop_unused_versions,
+    record_use,
+)
 from huajuan.projections.rebuild.session import RebuildLimits
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.users import USERS
@@ -23,7 +27,7 @@ from tests.projections.rebuild.test_rebuild import SMALL, populate, run_rebuild,
 
 
 class Newer(msgspec.Struct):
-    """A row of the table `users` in version 2, with fewer columns."""
+    """A row of the table `users` in its next version, with fewer columns."""
 
     account_id: UUID
     since: datetime
@@ -31,7 +35,7 @@ class Newer(msgspec.Struct):
 
 NEWER = Projection(
     "users",
-    version=2,
+    version=USERS.version + 1,
     table=Table("users", Newer, "account_id"),
     handlers={
         Account.Registered: Handler(
@@ -47,7 +51,7 @@ async def test_old_and_new_versions_run_side_by_side(database_url: str) -> None:
         position = await append_history(store, 3)
         await projector.wait_for_position(position, USERS, seconds_max=SECONDS_MAX)
         await asyncio.to_thread(build_read_tables, database_url, (NEWER,), logged.append)
-        assert logged[0] == "building users_v2 from the log"
+        assert logged[0] == f"building {NEWER.schema} from the log"
         assert len(read_table(database_url, NEWER)) == 3
         async with projecting(database_url, (NEWER,)) as (_, newer):
             position = await append_history(store, 2, "later")
@@ -85,14 +89,14 @@ async def test_processes_that_start_at_the_same_time_build_it_once(database_url:
 async def test_the_remains_of_a_killed_rebuild_are_removed_at_the_next_start(database_url: str) -> None:
     build_read_tables(database_url, (USERS,), lambda _: None)
     with psycopg.connect(database_url, autocommit=True) as connection:
-        for schema in ("users_v1_new", "users_v1_old"):
+        for schema in (f"{USERS.schema}_new", f"{USERS.schema}_old"):
             connection.execute(f"CREATE SCHEMA {schema} CREATE TABLE users (a int)".encode())
-        rebuilding = "SELECT pg_advisory_lock(hashtext('huajuan rebuild users_v1'))"
+        rebuilding = f"SELECT pg_advisory_lock(hashtext('huajuan rebuild {USERS.schema}'))"
         connection.execute(rebuilding)
         build_read_tables(database_url, (USERS,), lambda _: None)
-        assert {"users_v1_new", "users_v1_old"} <= schemas(database_url)
+        assert {f"{USERS.schema}_new", f"{USERS.schema}_old"} <= schemas(database_url)
     build_read_tables(database_url, (USERS,), lambda _: None)
-    assert not {"users_v1_new", "users_v1_old"} & schemas(database_url)
+    assert not {f"{USERS.schema}_new", f"{USERS.schema}_old"} & schemas(database_url)
 
 
 @pytest.mark.parametrize("is_used", [True, False])
@@ -106,8 +110,8 @@ async def test_an_older_version_is_dropped_after_a_day_without_use(database_url:
             connection.execute("UPDATE operations.tables_in_use SET seen_at = now() - interval '25 hours'")
         if is_used:
             await record_use(statements, (USERS,))
-            ((dropped_late,),) = await statements.run(DROP_UNUSED, {"schema": "users_v1", "hours": 24})
+            ((dropped_late,),) = await statements.run(DROP_UNUSED, {"schema": USERS.schema, "hours": 24})
             assert dropped_late is False
         dropped = await drop_unused_versions(statements, (NEWER,), 24)
-        assert dropped == ([] if is_used else ["users_v1"])
-        assert ("users_v1" in schemas(database_url)) == is_used
+        assert dropped == ([] if is_used else [USERS.schema])
+        assert (USERS.schema in schemas(database_url)) == is_used

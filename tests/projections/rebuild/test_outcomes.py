@@ -9,9 +9,8 @@ import pytest
 from huajuan.commands.operations import request_rebuild
 from huajuan.projections.engine.projection import Projection
 from huajuan.projections.likes import LIKES
-from huajuan.projections.rebuild.errors import RebuildFailed
 from huajuan.projections.rebuild.rebuild import rebuild_tables
-from huajuan.projections.rebuild.records import RebuildProgress
+from huajuan.projections.rebuild.session import RebuildFailed, RebuildProgress
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.users import USERS
 from huajuan.runtime import shutdown
@@ -33,7 +32,7 @@ async def test_a_stop_signal_during_the_comparison_waits_for_its_record(
 ) -> None:
     await populate(database_url)
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("UPDATE users_v1.users SET avatar_url = 'x' WHERE id = 1")
+        connection.execute(f"UPDATE {USERS.schema}.users SET avatar_url = 'x' WHERE id = 1")
     monkeypatch.setattr(shutdown, "ignore_stop_signals", lambda: None)
 
     def stop(progress: RebuildProgress) -> None:
@@ -51,7 +50,7 @@ async def test_a_stop_signal_during_the_comparison_waits_for_its_record(
 async def test_it_compares_after_the_reader_of_the_progress_has_gone(database_url: str) -> None:
     await populate(database_url)
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("UPDATE users_v1.users SET avatar_url = 'x' WHERE id = 1")
+        connection.execute(f"UPDATE {USERS.schema}.users SET avatar_url = 'x' WHERE id = 1")
 
     def leave(progress: RebuildProgress) -> None:
         if progress.doing == "comparing":
@@ -72,7 +71,7 @@ async def test_a_rebuild_that_died_after_its_swap_is_recorded_as_not_compared(
         raise OSError("gone")
 
     monkeypatch.setattr("huajuan.projections.rebuild.rebuild.compare_tables", fail)
-    monkeypatch.setattr("huajuan.projections.rebuild.rebuild.record_outcome", lambda *_: None)
+    monkeypatch.setattr("huajuan.projections.rebuild.rebuild._Rebuild.abort", lambda *_: None)
     with pytest.raises(OSError, match="gone"):
         rebuild_tables(database_url, PROJECTIONS, SMALL, ignore_progress)
     assert outcomes(database_url) == [("swapped, not compared",)]

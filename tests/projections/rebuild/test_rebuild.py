@@ -10,14 +10,19 @@ import pytest
 from huajuan.commands.operations import skip_event
 from huajuan.domain.account import Account
 from huajuan.projections.engine.projection import Handler, Projection, of_position, of_stream
-from huajuan.projections.engine.schemas import create_read_tables
 from huajuan.projections.engine.table import Table
 from huajuan.projections.history import HISTORY
 from huajuan.projections.point_balances import POINT_BALANCES
-from huajuan.projections.rebuild.errors import AlreadyRebuilding, FoldFailed
+from huajuan.projections.point_history import POINT_HISTORY
 from huajuan.projections.rebuild.rebuild import RebuildReport, rebuild_tables
-from huajuan.projections.rebuild.records import RebuildProgress, exclusive
-from huajuan.projections.rebuild.session import RebuildLimits
+from huajuan.projections.rebuild.schemas import create_read_tables
+from huajuan.projections.rebuild.session import (
+    AlreadyRebuilding,
+    EventNotFolded,
+    RebuildLimits,
+    RebuildProgress,
+    exclusive,
+)
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.users import USERS
 from tests.projections.gallery import SECONDS_MAX, append_history, projecting, read_all_tables
@@ -70,9 +75,9 @@ async def test_a_damaged_row_is_reported_and_repaired(database_url: str) -> None
         await projector.wait_for_position(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
     before = read_all_tables(database_url)
     with psycopg.connect(database_url, autocommit=True) as connection:
-        damage = "UPDATE users_v1.users SET avatar_url = 'x' WHERE id = 1 RETURNING account_id::text"
+        damage = f"UPDATE {USERS.schema}.users SET avatar_url = 'x' WHERE id = 1 RETURNING account_id::text"
         (damaged,) = connection.execute(damage).fetchone()  # type: ignore[misc]
-        connection.execute("DELETE FROM point_history_v2.point_history WHERE id = 2")
+        connection.execute(f"DELETE FROM {POINT_HISTORY.schema}.point_history WHERE id = 2")
     report = await run_rebuild(database_url)
     found = {d.table: (d.rows, d.first) for d in report.differences}
     assert found == {
@@ -134,19 +139,21 @@ def bad(row: Any, event: Any, position: int) -> Any:
 
 async def test_a_failing_fold_leaves_the_old_table_and_reports_the_event(database_url: str) -> None:
     failing_projection = Projection(
-        "users", 1, USERS.table, {**USERS.handlers, Account.CheckedIn: Handler(of_stream, bad)}
+        "users", USERS.version, USERS.table, {**USERS.handlers, Account.CheckedIn: Handler(of_stream, bad)}
     )
     async with projecting(database_url) as (store, projector):
         position = await append_history(store, 1)
         await projector.wait_for_position(position, *PROJECTIONS, seconds_max=SECONDS_MAX)
         before = read_all_tables(database_url)
-        with pytest.raises(FoldFailed, match="users cannot fold the event at position 2: ZeroDivisionError"):
+        with pytest.raises(
+            EventNotFolded, match="users cannot fold the event at position 2: ZeroDivisionError"
+        ):
             await run_rebuild(database_url, (failing_projection,))
         assert read_all_tables(database_url) == before
         assert schemas(database_url) == LIVE
         ((outcome,),) = outcomes(database_url)
         assert outcome == "failed: users cannot fold the event at position 2: ZeroDivisionError"
-        await skip_event(store, "users_v1", 2, "account.checked_in", "it cannot be folded")
+        await skip_event(store, USERS.schema, 2, "account.checked_in", "it cannot be folded")
         report = await run_rebuild(database_url, (failing_projection,))
         assert report.differences == []
 
@@ -204,7 +211,7 @@ async def test_readers_and_writers_go_on_during_rebuilds(database_url: str) -> N
         async def read() -> None:
             async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
                 while not done.is_set():
-                    query = "SELECT count(*) FROM history_v4.history WHERE id IS NOT NULL"
+                    query = f"SELECT count(*) FROM {HISTORY.schema}.history WHERE id IS NOT NULL"
                     row = await (await connection.execute(query, prepare=True)).fetchone()
                     assert row
                     seen.append(row[0])

@@ -10,17 +10,14 @@ from typing import Any
 import psycopg
 import pytest
 
+from huajuan.projections.engine.checkpoints import Checkpoint
 from huajuan.projections.engine.table import Table
 from huajuan.projections.history import HISTORY
 from huajuan.projections.point_balances import POINT_BALANCES
 from huajuan.projections.rebuild import swap as swapping
-from huajuan.projections.rebuild.errors import SwapTimeout
-from huajuan.projections.rebuild.index import create_indexes
-from huajuan.projections.rebuild.new_tables import NewTables
-from huajuan.projections.rebuild.records import RebuildRecord
-from huajuan.projections.rebuild.row_cache import RowChanges
-from huajuan.projections.rebuild.session import RebuildLimits, connection
-from huajuan.projections.rebuild.swap import LiveTable, LockTimeout, swap_tables
+from huajuan.projections.rebuild.new_tables import NewTables, RowChanges, create_indexes
+from huajuan.projections.rebuild.session import RebuildLimits, RebuildRecord, SwapTimeout, connection
+from huajuan.projections.rebuild.swap import LockTimeout, swap_tables
 from huajuan.projections.registry import PROJECTIONS
 from huajuan.projections.users import USERS
 from tests.projections.gallery import SECONDS_MAX, append_history, projecting, read_all_tables
@@ -39,7 +36,7 @@ async def locking_checkpoint(dsn: str, schema: str) -> AsyncIterator[psycopg.Asy
         yield leader
 
 
-def keep_positions(live: Mapping[str, LiveTable]) -> Mapping[str, int]:
+def keep_positions(live: Mapping[str, Checkpoint]) -> Mapping[str, int]:
     return {schema: table.position for schema, table in live.items()}
 
 
@@ -77,7 +74,7 @@ async def test_between_two_tries_the_other_checkpoints_are_free(database_url: st
         with connection(database_url) as one, connection(database_url) as two:
             with pytest.raises(LockTimeout):
                 swap_tables(
-                    one, two, (HISTORY, USERS), SHORT, RebuildRecord(two, (HISTORY, USERS), 0), keep_positions
+                    one, two, (HISTORY, USERS), SHORT, RebuildRecord(two, (HISTORY, USERS)), keep_positions
                 )
             with psycopg.connect(database_url) as other:
                 found = {schema for schema, _ in other.execute(_FREE)}
@@ -132,7 +129,7 @@ async def test_no_checkpoint_is_free_before_all_sessions_see_the_new_names(
 
     monkeypatch.setattr(swapping, "_rename", lambda *_, **__: None)
     with First.connect(database_url, autocommit=True) as one, connection(database_url) as two:
-        swap_tables(one, two, PROJECTIONS, SHORT, RebuildRecord(two, PROJECTIONS, 0), keep_positions)
+        swap_tables(one, two, PROJECTIONS, SHORT, RebuildRecord(two, PROJECTIONS), keep_positions)
     assert seen == [[], (True,)]
     with psycopg.connect(database_url) as leader:
         assert len(leader.execute(_FREE).fetchall()) == len(PROJECTIONS)
@@ -159,7 +156,7 @@ async def test_new_events_are_written_before_the_live_tables_are_locked(
             written.append(len(changes.new) + len(changes.changed) + len(changes.deleted))
             real_write(tables, table, changes)
 
-        def lock(*words: Any) -> dict[str, LiveTable]:
+        def lock(*words: Any) -> dict[str, Checkpoint]:
             held.append(len(written))
             return real_lock(*words)
 
@@ -183,7 +180,7 @@ async def test_tables_at_different_positions_are_not_compared(
         live.execute("UPDATE operations.checkpoints SET position = 3, stopped_at = 4")
         went_on = "UPDATE operations.checkpoints SET position = 5, stopped_at = NULL"
 
-        def lock(*words: Any) -> dict[str, LiveTable]:
+        def lock(*words: Any) -> dict[str, Checkpoint]:
             live.execute(went_on.encode())
             return real(*words)
 

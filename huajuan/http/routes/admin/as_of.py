@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 
-from huajuan.audit.as_of import position_at
 from huajuan.audit.connection import AuditError, read_log_head
+from huajuan.audit.past import position_at
 from huajuan.audit.replay import find_account
 from huajuan.http.errors import UNKNOWN_USER, invalid_parameter
 from huajuan.http.query_params import end_of, read_parameter, whole_number

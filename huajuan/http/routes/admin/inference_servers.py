@@ -8,14 +8,13 @@ from litestar import Request
 
 from huajuan.commands.operations import add_inference_server as add_server
 from huajuan.commands.operations import remove_inference_server as remove_server
-from huajuan.domain.inference_servers import InferenceServers
+from huajuan.domain.inference_servers import SERVER_URL_CHARACTERS_MAX, InferenceServers
 from huajuan.domain.refusals import (
     ServerAddressHasCredentials,
     ServerAddressInvalid,
     ServerAlreadyAdded,
     ServerNotFound,
 )
-from huajuan.domain.server_address import SERVER_URL_CHARACTERS_MAX
 from huajuan.event_store.store import ChangeResult, EventStore, after_commit
 from huajuan.http import messages
 from huajuan.http.errors import ApiError, ErrorTable

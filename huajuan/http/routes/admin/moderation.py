@@ -8,10 +8,9 @@ from litestar import Request, Response
 from litestar.params import FromPath
 
 from huajuan.auth.sessions import Sessions
-from huajuan.commands.admin_role import protecting_last_admin
 from huajuan.commands.erase_account import reject_account
 from huajuan.commands.moderation import adjust_points as adjust
-from huajuan.commands.moderation import approve_account, ban_account, unban_account
+from huajuan.commands.moderation import approve_account, ban_account, protecting_last_admin, unban_account
 from huajuan.commands.moderation import reset_check_in as reset
 from huajuan.domain import refusals
 from huajuan.domain.rules import ADJUSTMENT_MAX

@@ -10,7 +10,7 @@ import psycopg
 from litestar import Request, Response
 from litestar.params import FromPath
 
-from huajuan.audit.as_of import PictureCursor, Profile, ShownPicture, gallery_at, profile_at
+from huajuan.audit.past import PictureCursor, Profile, ShownPicture, gallery_at, profile_at
 from huajuan.http import messages
 from huajuan.http.audit_pool import AuditPool
 from huajuan.http.errors import UNKNOWN_USER
@@ -28,7 +28,7 @@ from huajuan.http.serializers import (
     wire_time,
 )
 from huajuan.http.urls import current_url, next_page
-from huajuan.projections.queries.cursors import encode_cursor
+from huajuan.projections.queries import encode_cursor
 from huajuan.settings import Settings
 
 _BEGINNING: PictureCursor = (datetime.min.replace(tzinfo=UTC), 0)

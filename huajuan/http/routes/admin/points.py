@@ -14,8 +14,8 @@ from litestar.params import FromPath
 from huajuan.audit.connection import stop_after
 from huajuan.audit.event_lookup import EventReader, drawn_positions, requested_positions
 from huajuan.audit.ledger import POTS
+from huajuan.audit.past import usernames_of
 from huajuan.audit.replay import LedgerEntry, Replay, ReplayOutcome
-from huajuan.audit.timeline import usernames_of
 from huajuan.http import messages
 from huajuan.http.audit_pool import AuditPool
 from huajuan.http.content_negotiation import csv_response, format_of
@@ -34,7 +34,7 @@ from huajuan.http.routes.admin.as_of import AS_OF, AsOf, as_of_in, position_of, 
 from huajuan.http.routes.points import NO_STORE, PositionCursor
 from huajuan.http.serializers import EXAMPLE_PICTURE, Address, Moment, picture_address, wire_time
 from huajuan.http.urls import next_page
-from huajuan.projections.queries.cursors import encode_cursor
+from huajuan.projections.queries import encode_cursor
 from huajuan.settings import Settings
 
 AuditedHold = Literal["held", "settled", "returned", "forfeited"]

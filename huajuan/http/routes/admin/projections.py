@@ -7,7 +7,7 @@ import msgspec
 from litestar import Request
 from litestar.params import FromPath
 
-from huajuan.commands.operations import previous_rebuild_request, previous_skip, request_rebuild
+from huajuan.commands.operations import previous_act, request_rebuild
 from huajuan.commands.operations import skip_event as append_skip
 from huajuan.domain.refusals import AlreadySkipped
 from huajuan.event_store.store import ChangeResult, EventStore, after_commit
@@ -18,9 +18,9 @@ from huajuan.http.openapi.responses import MessageResponse
 from huajuan.http.query_params import WHOLE_NUMBER_MAX
 from huajuan.http.request_body import Reason, read_form, reason_in
 from huajuan.http.serializers import EXAMPLE_PROJECTION, ProjectionOnWire, projection_on_wire
+from huajuan.projections.engine.checkpoints import NotStoppedAtPosition, held_at_stop
 from huajuan.projections.engine.projection import Projection
-from huajuan.projections.engine.projector import Projector
-from huajuan.projections.engine.skips import NotStoppedAtPosition, held_at_stop
+from huajuan.projections.engine.runner import Projector
 from huajuan.projections.engine.status import projection_statuses, was_rebuild_started
 from huajuan.projections.engine.table import ReadTables
 from huajuan.projections.rebuild.process import RebuildProcesses
@@ -90,7 +90,7 @@ async def rebuild(
     """
     projection = _projection(projector, name)
     reason = reason_in(await read_form(request, RebuildForm))
-    earlier = await previous_rebuild_request(store, projection.schema)
+    earlier = await previous_act(store, projection.schema)
     found = await _status(projection, tables, store)
     if earlier and await was_rebuild_started(tables, earlier.position):
         return ProjectionResponse(code=200, message=messages.SUCCEEDED, projection=found)
@@ -131,7 +131,7 @@ async def skip_event(
         async with held_at_stop(dsn, projection, form.position, seconds_max) as topic:
             await append_skip(store, projection.schema, form.position, topic, reason)
     except (NotStoppedAtPosition, AlreadySkipped):
-        if not await previous_skip(store, projection.schema):
+        if not await previous_act(store, projection.schema):
             raise
     with after_commit("status of the read table"):
         found = await _status(projection, tables, store)

@@ -7,7 +7,7 @@ import psycopg
 from litestar import Request, Response
 from litestar.params import FromPath
 
-from huajuan.audit.timeline import TimelineEvent, read_timeline
+from huajuan.audit.past import TimelineEvent, read_timeline
 from huajuan.http import messages
 from huajuan.http.audit_pool import AuditPool
 from huajuan.http.errors import UNKNOWN_USER
@@ -18,7 +18,7 @@ from huajuan.http.query_params import cursor_in, limit_of, query_of
 from huajuan.http.routes.admin.as_of import resolve_audited_account
 from huajuan.http.routes.points import NO_STORE, POSITION_MAX, PositionCursor
 from huajuan.http.urls import next_page
-from huajuan.projections.queries.cursors import encode_cursor
+from huajuan.projections.queries import encode_cursor
 from huajuan.settings import Settings
 
 

@@ -9,9 +9,8 @@ import psycopg
 from litestar import Response
 
 from huajuan.audit.connection import AuditTimeout, fetch_one, read_log_head, stream_ids
-from huajuan.audit.hash_chain import log_pages
+from huajuan.audit.hash_chain import Damage, log_pages
 from huajuan.audit.stream_gaps import find_first_gap
-from huajuan.audit.tamper_diagnosis import Damage
 from huajuan.audit.verify import VerificationTarget
 from huajuan.audit.verify import verify as verify_pages
 from huajuan.http import messages

@@ -1,1 +1,0 @@
-"""Draws an ink landscape from a prompt."""

@@ -1,1 +1,0 @@
-"""Logs, redaction, tracebacks and health checks."""
