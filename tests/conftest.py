@@ -1,5 +1,6 @@
 """Fixtures every test may ask for."""
 
+import os
 import signal
 
 import pytest
@@ -35,6 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 configure_logs(readable=True)
+# Each child process would otherwise compile all our modules again where Python is told to write no bytecode.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Under `nohup` or in the background these signals are ignored, and child processes inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)

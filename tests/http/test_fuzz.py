@@ -22,7 +22,7 @@ from huajuan.http import messages
 from huajuan.projections.rebuild.process import RebuildProcesses
 from huajuan.projections.registry import PROJECTIONS
 from tests.http.conftest import ORDER
-from tests.http.document import Documented, Json, closed, document, operations
+from tests.http.document import Documented, Json, closed, operations
 from tests.http.test_admin import make_admin
 from tests.jobs.fake_server import FakeInferenceServer
 from tests.loopback import NO_TLS
