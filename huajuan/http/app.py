@@ -102,13 +102,15 @@ ROUTES = (
     Route("GET", "/admin/users/{username}/profile", admin.past.get_profile_as_of, ADMIN),
     Route("GET", "/admin/users/{username}/gallery", admin.past.get_gallery_as_of, ADMIN),
 )
+# Made once a process: they do not depend on settings.
+_HANDLERS = litestar_handlers(ROUTES)
 OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 
 
 def create_app(settings: Settings, open_services: OpenServices) -> ASGIApp:
     """The application. Its services are opened when the server starts and closed when it stops."""
     app = Litestar(
-        route_handlers=[*litestar_handlers(ROUTES), redirect_to_page],
+        route_handlers=[*_HANDLERS, redirect_to_page],
         exception_handlers={**EXCEPTION_HANDLERS, ReplayedResponse: on_replayed},
         lifespan=[lambda app: _running_services(app, open_services)],
         openapi_config=_openapi(settings),

@@ -50,7 +50,7 @@ class StoppedService:
 @pytest_asyncio.fixture
 async def service(monkeypatch: pytest.MonkeyPatch, database_url: str) -> AsyncIterator[StoppedService]:
     bad = failing_projection(lambda event: event.username == "ben")
-    for module in ("huajuan.bootstrap", "huajuan.server.database"):
+    for module in ("huajuan.bootstrap", "huajuan.projections.registry"):
         monkeypatch.setattr(f"{module}.PROJECTIONS", (*PROJECTIONS, bad))
     async with client_of(database_url) as client:
         service = StoppedService(client)
