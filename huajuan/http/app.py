@@ -13,8 +13,7 @@ from huajuan.http.middleware.compression import compress_responses
 from huajuan.http.middleware.cors import cors
 from huajuan.http.middleware.exceptions import EXCEPTION_HANDLERS
 from huajuan.http.middleware.idempotency import ReplayedResponse, on_replayed, store_keyed_responses
-from huajuan.http.middleware.normalization import canonical_paths, head_as_get
-from huajuan.http.middleware.proxies import resolve_client
+from huajuan.http.middleware.normalization import canonical_paths, head_as_get, resolve_client
 from huajuan.http.middleware.request_id import identify_requests
 from huajuan.http.middleware.request_metrics import WorkerMetrics
 from huajuan.http.openapi.api_page import DOCUMENT, PATH, ApiPage, page_router, redirect_to_page
@@ -22,15 +21,12 @@ from huajuan.http.openapi.document import ABOUT, COMPONENTS, TAGS, OpenApiDocume
 from huajuan.http.routes import (
     accounts,
     admin,
-    favorites,
     gallery,
-    generate,
     generation_events,
     generations,
     health,
     images,
-    likes,
-    metrics,
+    likes_and_favorites,
     pictures,
     points,
     profile,
@@ -59,7 +55,7 @@ ROUTES = (
     Route("GET POST", "/auth/score", points.score, USER),
     Route("GET", "/auth/points", points.get_points, USER),
     Route("GET", "/auth/points/history", points.list_point_history, USER),
-    Route("POST", "/auth/generate", generate.generate, USER),
+    Route("POST", "/auth/generate", generations.generate, USER),
     Route("GET", "/auth/generations", generations.list_generations, USER),
     Route("GET", "/auth/generations/{generation}", generations.get_generation, USER),
     Route("DELETE", "/auth/generations/{generation}", generations.cancel_generation, USER),
@@ -73,14 +69,14 @@ ROUTES = (
     Route("POST", "/auth/user/deleteImages", gallery.delete_images, USER),
     Route("POST", "/auth/user/restoreImages", gallery.restore_images, USER),
     Route("GET HEAD", "/images/{key}", pictures.picture, PUBLIC),
-    Route("POST", "/auth/like", likes.like, USER),
-    Route("DELETE", "/auth/like", likes.unlike, USER),
-    Route("GET", "/auth/user/favoritedimages", favorites.list_favorites, USER),
-    Route("POST", "/auth/addFavoritedImage", favorites.add_favorite, USER),
-    Route("DELETE", "/auth/deleteFavoritedImage", favorites.remove_favorite, USER),
+    Route("POST", "/auth/like", likes_and_favorites.like, USER),
+    Route("DELETE", "/auth/like", likes_and_favorites.unlike, USER),
+    Route("GET", "/auth/user/favoritedimages", likes_and_favorites.list_favorites, USER),
+    Route("POST", "/auth/addFavoritedImage", likes_and_favorites.add_favorite, USER),
+    Route("DELETE", "/auth/deleteFavoritedImage", likes_and_favorites.remove_favorite, USER),
     Route("GET", "/healthz", health.health, PUBLIC),
     Route("GET", "/readyz", health.readiness, PUBLIC),
-    Route("GET", "/metrics", metrics.metrics, PUBLIC),
+    Route("GET", "/metrics", health.metrics, PUBLIC),
     Route("GET", "/admin/inference-servers", admin.inference_servers.list_inference_servers, ADMIN),
     Route("POST", "/admin/inference-servers", admin.inference_servers.add_inference_server, ADMIN),
     Route("POST", "/admin/inference-servers/remove", admin.inference_servers.remove_inference_server, ADMIN),
@@ -98,7 +94,7 @@ ROUTES = (
     Route("POST", "/admin/users/{username}/unban", admin.moderation.unban, ADMIN),
     Route("POST", "/admin/users/{username}/check-in/reset", admin.moderation.reset_check_in, ADMIN),
     Route("GET", "/admin/users/{username}/points", admin.points.replay_points, ADMIN),
-    Route("GET", "/admin/users/{username}/timeline", admin.timeline.get_timeline, ADMIN),
+    Route("GET", "/admin/users/{username}/timeline", admin.past.get_timeline, ADMIN),
     Route("GET", "/admin/users/{username}/profile", admin.past.get_profile_as_of, ADMIN),
     Route("GET", "/admin/users/{username}/gallery", admin.past.get_gallery_as_of, ADMIN),
 )
@@ -144,5 +140,5 @@ async def _running_services(app: Litestar, open_services: OpenServices) -> Async
     async with open_services() as services:
         app.state.services = services
         services.job_runner.count_outcome = app.state.metrics.count_drawing
-        async with running(metrics.run_metrics_refresh(app.state.metrics, services)):
+        async with running(health.run_metrics_refresh(app.state.metrics, services)):
             yield

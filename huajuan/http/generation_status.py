@@ -10,7 +10,7 @@ import msgspec
 from huajuan.domain.image import Image
 from huajuan.domain.refusals import ImageNotFound
 from huajuan.event_store.log_reader import StreamReader
-from huajuan.http.query_params import whole_number
+from huajuan.http.request import whole_number
 from huajuan.http.serializers import EXAMPLE_PICTURE, Address, Moment, picture_address, wire_time
 from huajuan.jobs.queue import JobQueue, QueuePosition
 from huajuan.projections.engine.table import ReadTables

@@ -246,7 +246,7 @@ async def test_a_full_queue_and_nobody_who_draws_charge_nothing(
         raise errors.pop(0)
 
     for name in ("request_image", "generate_image"):
-        monkeypatch.setattr(f"huajuan.http.routes.generate.{name}", refuse)
+        monkeypatch.setattr(f"huajuan.http.routes.generations.{name}", refuse)
     full, nobody = [await client.post("/auth/generate", json=ORDER, headers=ann | prefer) for _ in range(2)]
     assert (full.status_code, full.headers["retry-after"]) == (429, "7")
     assert body(full) == {"success": False, "message": "排队已满，请稍后再试"}

@@ -6,7 +6,7 @@ import jsonschema_rs
 import pytest
 
 from huajuan.http.openapi.document import TAGS
-from huajuan.http.request_body import SAMPLING_METHODS
+from huajuan.http.request import SAMPLING_METHODS
 from huajuan.projections.queries.images import Sort
 from tests.http.document import SETTINGS, Documented, Json, closed, document, operations, schemas
 

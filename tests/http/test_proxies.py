@@ -8,7 +8,7 @@ import httpx
 import pytest
 import structlog
 
-from huajuan.http.middleware.proxies import PEERS_LOGGED_MAX, resolve_client
+from huajuan.http.middleware.normalization import PEERS_LOGGED_MAX, resolve_client
 from tests.http.addresses import ELSEWHERE, HOME, form_of
 from tests.services import client_of
 

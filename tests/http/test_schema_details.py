@@ -15,8 +15,8 @@ from huajuan.event_store.personal_keys import ERASED
 from huajuan.http.event_messages import SENTENCES
 from huajuan.http.generation_status import JobProgress
 from huajuan.http.openapi.descriptions import OF_PROPERTY, OF_STRUCT
-from huajuan.http.openapi.enumerations import VALUES
-from huajuan.http.request_body import SAMPLING_METHODS
+from huajuan.http.openapi.schemas import VALUES
+from huajuan.http.request import SAMPLING_METHODS
 from huajuan.http.routes.health import _points, _status
 from huajuan.jobs.dispatcher import NO_SERVER_AVAILABLE
 from huajuan.projections.generations import STATUSES

@@ -65,7 +65,7 @@ def _position(connection: psycopg.Connection, settings: Settings, text: str | No
         return None
     if text.isascii() and text.isdigit():
         return _existing_position(connection, text.lstrip("0") or "0")
-    from huajuan.http.query_params import InvalidTime, end_of
+    from huajuan.http.request import InvalidTime, end_of
 
     try:
         moment = end_of(text, settings.zone)

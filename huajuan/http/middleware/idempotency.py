@@ -16,7 +16,7 @@ from huajuan.event_store.request_context import set_command
 from huajuan.http import messages
 from huajuan.http.errors import MALFORMED, RETRY_AFTER_SECONDS, ApiError
 from huajuan.http.middleware.exceptions import IS_TRANSIENT
-from huajuan.http.middleware.proxies import client_address
+from huajuan.http.middleware.normalization import client_address
 from huajuan.http.services import Services
 from huajuan.http.uploads import SPOOLED, BodyIncomplete, close_spool, digest_without, receive_spool
 from huajuan.idempotency.service import (

@@ -13,7 +13,7 @@ from huajuan.http import messages
 from huajuan.http.middleware.idempotency import KEY_CHARACTERS_MAX, REPLAYED, WRITING_METHODS
 from huajuan.http.middleware.normalization import WRITING_GETS
 from huajuan.http.openapi.responses import MessageResponse
-from huajuan.http.openapi.schema_details import add_details
+from huajuan.http.openapi.schemas import add_details
 
 SCHEME = "token"
 COMPONENTS = Components(

@@ -29,8 +29,8 @@ from huajuan.http.errors import (
     invalid_parameter,
     token_error,
 )
-from huajuan.http.openapi.json_schemas import PARAMETER_SCHEMAS, TEXT, schema_of
 from huajuan.http.openapi.responses import Body, Documented, documented_errors, response_specs
+from huajuan.http.openapi.schemas import PARAMETER_SCHEMAS, TEXT, schema_of
 
 HandlerFunction = Callable[..., Awaitable[Any]]
 PAGE_PARAMETERS = {"limit": "how many at most", "after": "where the `Link` of the page before leads"}

@@ -31,11 +31,10 @@ from huajuan.http import messages
 from huajuan.http.errors import RATE_LIMITED, UNKNOWN_USER, ApiError
 from huajuan.http.middleware.guards import is_admin
 from huajuan.http.middleware.idempotency import store_response_for
-from huajuan.http.middleware.proxies import client_address
+from huajuan.http.middleware.normalization import client_address
 from huajuan.http.openapi.operations import json_body, operation, query_params
 from huajuan.http.openapi.responses import MessageResponse
-from huajuan.http.query_params import query_of
-from huajuan.http.request_body import read_form, schema_keys
+from huajuan.http.request import query_of, read_form, schema_keys
 from huajuan.http.serializers import OwnUser, own_user
 from huajuan.http.services import ReadYourWrites
 from huajuan.http.urls import current_url

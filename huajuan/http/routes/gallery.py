@@ -19,7 +19,7 @@ from huajuan.http import messages
 from huajuan.http.errors import ApiError, ErrorTable, UnreadableBody, invalid_parameter
 from huajuan.http.openapi.operations import invalid_parameters, json_body, operation, query_params
 from huajuan.http.openapi.responses import MessageResponse
-from huajuan.http.request_body import read_form, schema_keys
+from huajuan.http.request import read_form, schema_keys
 from huajuan.http.routes.images import ImagesResponse
 from huajuan.http.serializers import EXAMPLE_IMAGE, EXAMPLE_PICTURE, ImageOnWire, image_id_of, image_on_wire
 from huajuan.http.services import ReadYourWrites

@@ -23,9 +23,9 @@ from huajuan.http import messages
 from huajuan.http.errors import RETRY_AFTER_SECONDS, ApiError
 from huajuan.http.generation_status import EXAMPLE_QUEUED, JobViews
 from huajuan.http.middleware.normalization import is_head
-from huajuan.http.openapi.json_schemas import NUMBER, schema_of
 from huajuan.http.openapi.operations import header_param, operation
-from huajuan.http.query_params import whole_number
+from huajuan.http.openapi.schemas import NUMBER, schema_of
+from huajuan.http.request import whole_number
 from huajuan.http.routes.generations import JOB_ERRORS
 from huajuan.http.services import ReadYourWrites
 from huajuan.http.sse_hub import SseHub, SseSubscription, TooManyStreams

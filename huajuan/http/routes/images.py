@@ -14,15 +14,7 @@ from huajuan.http import messages
 from huajuan.http.errors import ApiError, ErrorTable, UnreadableBody, invalid_parameter
 from huajuan.http.openapi.operations import LIST_PARAMETERS, invalid_parameters, operation, query_params
 from huajuan.http.openapi.responses import MessageResponse
-from huajuan.http.query_params import (
-    InvalidTime,
-    end_of,
-    image_query,
-    limit_of,
-    query_of,
-    start_of,
-    whole_number,
-)
+from huajuan.http.request import InvalidTime, end_of, image_query, limit_of, query_of, start_of, whole_number
 from huajuan.http.serializers import EXAMPLE_IMAGE, ImageOnWire, image_id_of, image_on_wire
 from huajuan.http.urls import next_page
 from huajuan.projections.engine.table import ReadTables

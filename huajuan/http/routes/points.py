@@ -24,7 +24,7 @@ from huajuan.http.openapi.operations import (
     query_params,
 )
 from huajuan.http.openapi.responses import MessageResponse, ResultResponse
-from huajuan.http.query_params import cursor_in, limit_of, query_of
+from huajuan.http.request import cursor_in, limit_of, query_of
 from huajuan.http.serializers import EXAMPLE_PICTURE, Address, Moment, picture_address, wire_time
 from huajuan.http.services import ReadYourWrites
 from huajuan.http.urls import next_page

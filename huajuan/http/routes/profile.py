@@ -28,7 +28,7 @@ from huajuan.event_store.request_context import new_id
 from huajuan.event_store.store import EventStore, after_commit
 from huajuan.http import messages
 from huajuan.http.errors import RATE_LIMITED, ApiError, UnreadableBody
-from huajuan.http.middleware.proxies import client_address
+from huajuan.http.middleware.normalization import client_address
 from huajuan.http.openapi.operations import (
     PAGE_PARAMETERS,
     file_body,
@@ -38,8 +38,7 @@ from huajuan.http.openapi.operations import (
     query_params,
 )
 from huajuan.http.openapi.responses import MessageResponse
-from huajuan.http.query_params import after_id, limit_of, query_of
-from huajuan.http.request_body import read_form, schema_keys
+from huajuan.http.request import after_id, limit_of, query_of, read_form, schema_keys
 from huajuan.http.routes.accounts import LoginForm, Password, PasswordForm, verify_password
 from huajuan.http.routes.pictures import NO_SUCH_PICTURE, PICTURE_RESPONSES, picture_response
 from huajuan.http.serializers import PICTURE_KEY, PublicUser, public_user

@@ -19,7 +19,7 @@ from huajuan.http.middleware.guards import TOKEN_ERROR, Guard, require_admin, re
 from huajuan.http.middleware.idempotency import WRITES, WRITING_METHODS, claim_key
 from huajuan.http.openapi.document import SCHEME
 from huajuan.http.openapi.operations import RouteHandler
-from huajuan.http.query_params import whole_number
+from huajuan.http.request import whole_number
 from huajuan.http.services import Services
 from huajuan.http.uploads import SPOOLED
 

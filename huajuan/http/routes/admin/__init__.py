@@ -7,7 +7,6 @@ from huajuan.http.routes.admin import (
     points,
     projections,
     statistics,
-    timeline,
     verify,
 )
 
@@ -18,6 +17,5 @@ __all__ = [
     "points",
     "projections",
     "statistics",
-    "timeline",
     "verify",
 ]

@@ -20,7 +20,7 @@ from huajuan.http import messages
 from huajuan.http.errors import ApiError, ErrorTable
 from huajuan.http.openapi.operations import json_body, operation
 from huajuan.http.openapi.responses import MessageResponse
-from huajuan.http.request_body import Reason, read_form, reason_in
+from huajuan.http.request import Reason, read_form, reason_in
 from huajuan.jobs.dispatcher import Dispatcher
 from huajuan.jobs.runner import JobRunner
 from huajuan.jobs.servers import InferenceServer, ServerState

@@ -26,8 +26,16 @@ from huajuan.http.openapi.operations import (
     query_params,
 )
 from huajuan.http.openapi.responses import MessageResponse
-from huajuan.http.query_params import after_id, limit_of, query_of
-from huajuan.http.request_body import Reason, ReasonForm, read_form, reason_in, schema_keys
+from huajuan.http.request import (
+    Reason,
+    ReasonForm,
+    after_id,
+    limit_of,
+    query_of,
+    read_form,
+    reason_in,
+    schema_keys,
+)
 from huajuan.http.routes.accounts import LAST_ADMIN
 from huajuan.http.routes.points import NO_STORE
 from huajuan.http.serializers import Moment, wire_time

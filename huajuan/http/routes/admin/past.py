@@ -1,24 +1,37 @@
-"""The profile and the pictures of an account as of any moment, from the log alone."""
+"""Audits of the past over HTTP: an account as of any moment, its pictures then, and its timeline."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import msgspec
 import psycopg
 from litestar import Request, Response
 from litestar.params import FromPath
 
-from huajuan.audit.past import PictureCursor, Profile, ShownPicture, gallery_at, profile_at
+from huajuan.audit.connection import AuditError, read_log_head
+from huajuan.audit.past import (
+    PictureCursor,
+    Profile,
+    ShownPicture,
+    TimelineEvent,
+    gallery_at,
+    position_at,
+    profile_at,
+    read_timeline,
+)
+from huajuan.audit.replay import find_account
 from huajuan.http import messages
 from huajuan.http.audit_pool import AuditPool
-from huajuan.http.errors import UNKNOWN_USER
+from huajuan.http.errors import UNKNOWN_USER, invalid_parameter
+from huajuan.http.event_messages import LineOnWire, line_of
 from huajuan.http.openapi.operations import PAGE_PARAMETERS, invalid_parameters, operation, query_params
 from huajuan.http.openapi.responses import MessageResponse
-from huajuan.http.query_params import cursor_in, limit_of, query_of
-from huajuan.http.routes.admin.as_of import AS_OF, AsOf, as_of_in, position_of, resolve_audited_account
-from huajuan.http.routes.points import NO_STORE
+from huajuan.http.request import cursor_in, end_of, limit_of, query_of, read_parameter, whole_number
+from huajuan.http.routes.points import NO_STORE, POSITION_MAX, PositionCursor
 from huajuan.http.serializers import (
     EXAMPLE_IMAGE,
     Address,
@@ -30,6 +43,41 @@ from huajuan.http.serializers import (
 from huajuan.http.urls import current_url, next_page
 from huajuan.projections.queries import encode_cursor
 from huajuan.settings import Settings
+
+AS_OF = (
+    "only up to here: a position of the log, a date (the whole day), or a moment such as 2024-11-21T23:31:25Z"
+)
+AsOf = int | datetime | None
+
+
+def as_of_in(given: dict[str, str], zone: ZoneInfo) -> AsOf:
+    """Raises `ApiError` if it is neither a position nor a time."""
+
+    def read(text: str) -> int | datetime:
+        return whole_number(text) if text.isascii() and text.isdigit() else end_of(text, zone)
+
+    return read_parameter(given, "as_of", read)
+
+
+def position_of(connection: psycopg.Connection, as_of: AsOf) -> int:
+    """The last position of the log by default. Raises `ApiError` for a position after that."""
+    last = read_log_head(connection)[0]
+    if as_of is None:
+        return last
+    if isinstance(as_of, datetime):
+        return position_at(connection, as_of)
+    if as_of > last:
+        raise invalid_parameter("as_of")
+    return as_of
+
+
+def resolve_audited_account(connection: psycopg.Connection, name: str) -> UUID:
+    """The account by username or by its id in the log. Raises `ApiError` if there is none."""
+    try:
+        return find_account(connection, name)
+    except AuditError:
+        raise UNKNOWN_USER from None
+
 
 _BEGINNING: PictureCursor = (datetime.min.replace(tzinfo=UTC), 0)
 
@@ -201,3 +249,53 @@ def _image_on_wire(image: ShownPicture, username: str | None, address: str) -> I
         seed=requested.seed,
         generation_id=image.generation_id,
     )
+
+
+class TimelineResponse(MessageResponse, kw_only=True):
+    """Events, newest first; a `Link` header leads to older ones."""
+
+    timeline: list[LineOnWire]
+
+
+_EXAMPLE = {
+    "message": messages.SUCCEEDED,
+    "timeline": [
+        {
+            "position": 4713,
+            "time": "2024-11-21T23:31:25.924231Z",
+            "event": "image.drawn",
+            "zh": messages.EXAMPLE_LINE,
+            "en": "image #4713 was drawn",
+            "actor": None,
+            "image": "5f0c6a1e-9d6b-4d0f-8a3c-2b1e7d9f4a60",
+            "image_id": 4713,
+            "correlation_id": "8d1f",
+            "generation_id": 4712,
+        }
+    ],
+}
+
+
+@operation(
+    "Admin",
+    examples=[_EXAMPLE],
+    parameters=query_params(**PAGE_PARAMETERS),
+    raises=(UNKNOWN_USER, *invalid_parameters("limit", "after")),
+)
+async def get_timeline(
+    request: Request[Any, Any, Any], username: FromPath[str], audit_pool: AuditPool, settings: Settings
+) -> Response[TimelineResponse]:
+    """All events of an account, newest first. The personal data of an erased account is missing."""
+    given = query_of(request)
+    limit, before = limit_of(given, settings.list_rows_max), cursor_in(given, PositionCursor, POSITION_MAX)
+    found = await audit_pool.run_in_snapshot(partial(_events, username, before, limit + 1))
+    headers = dict(NO_STORE)
+    if len(found) > limit:
+        earlier = encode_cursor(found[limit - 1].position)
+        headers |= next_page(request, settings.public_address, given, earlier)
+    lines = [line_of(event, settings.public_addresses) for event in found[:limit]]
+    return Response(TimelineResponse(code=200, message=messages.SUCCEEDED, timeline=lines), headers=headers)
+
+
+def _events(name: str, before: int, most: int, connection: psycopg.Connection) -> list[TimelineEvent]:
+    return read_timeline(connection, resolve_audited_account(connection, name), before, most)

@@ -29,8 +29,8 @@ from huajuan.http.openapi.operations import (
     query_params,
 )
 from huajuan.http.openapi.responses import MessageResponse
-from huajuan.http.query_params import cursor_in, limit_of, query_of
-from huajuan.http.routes.admin.as_of import AS_OF, AsOf, as_of_in, position_of, resolve_audited_account
+from huajuan.http.request import cursor_in, limit_of, query_of
+from huajuan.http.routes.admin.past import AS_OF, AsOf, as_of_in, position_of, resolve_audited_account
 from huajuan.http.routes.points import NO_STORE, PositionCursor
 from huajuan.http.serializers import EXAMPLE_PICTURE, Address, Moment, picture_address, wire_time
 from huajuan.http.urls import next_page

@@ -15,8 +15,7 @@ from huajuan.http import messages
 from huajuan.http.errors import ApiError
 from huajuan.http.openapi.operations import json_body, operation
 from huajuan.http.openapi.responses import MessageResponse
-from huajuan.http.query_params import WHOLE_NUMBER_MAX
-from huajuan.http.request_body import Reason, read_form, reason_in
+from huajuan.http.request import WHOLE_NUMBER_MAX, Reason, read_form, reason_in
 from huajuan.http.serializers import EXAMPLE_PROJECTION, ProjectionOnWire, projection_on_wire
 from huajuan.projections.engine.checkpoints import NotStoppedAtPosition, held_at_stop
 from huajuan.projections.engine.projection import Projection

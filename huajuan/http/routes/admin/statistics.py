@@ -10,7 +10,7 @@ from litestar import Request
 from huajuan.http import messages
 from huajuan.http.openapi.operations import invalid_parameters, operation, query_params
 from huajuan.http.openapi.responses import MessageResponse
-from huajuan.http.query_params import query_of, read_parameter
+from huajuan.http.request import query_of, read_parameter
 from huajuan.projections.daily_statistics import DayRow, days
 from huajuan.projections.engine.table import ReadTables
 from huajuan.settings import Settings

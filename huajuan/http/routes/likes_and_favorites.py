@@ -1,4 +1,4 @@
-"""One's favorite images."""
+"""Likes and favorites."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -8,15 +8,15 @@ import msgspec
 from litestar import Request, Response
 
 from huajuan.auth.sessions import Claims
-from huajuan.commands.likes_and_favorites import favorite_image, unfavorite_image
+from huajuan.commands.likes_and_favorites import favorite_image, like_image, unfavorite_image, unlike_image
 from huajuan.domain.image import Image, require_visible
 from huajuan.domain.like_and_favorite import Favorite
-from huajuan.domain.refusals import AlreadyFavorite, ImageNotFound, NotFavorite
+from huajuan.domain.refusals import AlreadyFavorite, AlreadyLiked, ImageNotFound, NotFavorite, NotLiked
 from huajuan.event_store.errors import DatabaseUnavailable
 from huajuan.event_store.loader import Stream
-from huajuan.event_store.store import ChangeResult, EventStore
+from huajuan.event_store.store import ChangeResult, EventStore, after_commit
 from huajuan.http import messages
-from huajuan.http.errors import ApiError, UnreadableBody, invalid_parameter, token_error
+from huajuan.http.errors import ApiError, ErrorTable, UnreadableBody, invalid_parameter, token_error
 from huajuan.http.openapi.operations import (
     PAGE_PARAMETERS,
     invalid_parameters,
@@ -25,8 +25,7 @@ from huajuan.http.openapi.operations import (
     query_params,
 )
 from huajuan.http.openapi.responses import MessageResponse
-from huajuan.http.query_params import cursor_in, limit_of, query_of, whole_number
-from huajuan.http.request_body import read_form, schema_keys
+from huajuan.http.request import cursor_in, limit_of, query_of, read_form, schema_keys, whole_number
 from huajuan.http.routes.gallery import require_image
 from huajuan.http.serializers import (
     EXAMPLE_IMAGE,
@@ -39,10 +38,92 @@ from huajuan.http.services import ReadYourWrites
 from huajuan.http.urls import next_page
 from huajuan.projections.engine.table import ReadTables
 from huajuan.projections.favorites import FAVORITES, favorite
-from huajuan.projections.history import find_image_ids
+from huajuan.projections.history import HISTORY, find_image_ids, like_count
+from huajuan.projections.likes import LIKES
 from huajuan.projections.queries import encode_cursor
 from huajuan.projections.queries.images import FavoriteImage, favorites_of
 from huajuan.settings import Settings
+
+
+class PictureForm(msgspec.Struct):
+    """A picture by its address."""
+
+    url: Annotated[str, schema_keys(minLength=1)] = ""
+
+
+class LikedResponse(MessageResponse, kw_only=True):
+    """The likes of the picture, including this one."""
+
+    current_likes: int
+
+
+ERRORS: ErrorTable = {
+    UnreadableBody: ApiError(400, error=messages.URL_MISSING),
+    ImageNotFound: ApiError(404, error=messages.IMAGE_NOT_FOUND),
+    DatabaseUnavailable: ApiError(500, error=messages.LIKE_FAILED),
+}
+
+
+@operation(
+    "Likes",
+    examples=[{"message": messages.LIKED, "current_likes": 3}],
+    body=json_body(PictureForm, {"url": EXAMPLE_PICTURE}, "url"),
+    errors={**ERRORS, AlreadyLiked: ApiError(409, error=messages.ALREADY_LIKED)},
+)
+async def like(
+    request: Request[Any, Any, Any],
+    claims: Claims,
+    store: EventStore,
+    tables: ReadTables,
+    settings: Settings,
+    read_your_writes: ReadYourWrites,
+) -> LikedResponse:
+    """Like a picture, once."""
+    image_id = _image_id((await read_form(request, PictureForm)).url, settings)
+    decided = await like_image(store, claims.account_id, image_id)
+    await read_your_writes.wait_for(decided.position, HISTORY, LIKES)
+    likes = await _count_likes(image_id, tables, at_least=1)
+    return LikedResponse(code=200, message=messages.LIKED, current_likes=likes)
+
+
+@operation(
+    "Likes",
+    examples=[{"message": messages.UNLIKED, "current_likes": 3}],
+    parameters=query_params("url", url="the picture's address"),
+    errors={**ERRORS, NotLiked: ApiError(409, error=messages.NOT_LIKED)},
+)
+async def unlike(
+    request: Request[Any, Any, Any],
+    claims: Claims,
+    store: EventStore,
+    tables: ReadTables,
+    settings: Settings,
+    read_your_writes: ReadYourWrites,
+) -> LikedResponse:
+    """Take back one's like."""
+    image_id = _image_id(query_of(request, UnreadableBody).get("url", ""), settings)
+    decided = await unlike_image(store, claims.account_id, image_id)
+    await read_your_writes.wait_for(decided.position, HISTORY, LIKES)
+    likes = await _count_likes(image_id, tables, at_least=0)
+    return LikedResponse(code=200, message=messages.UNLIKED, current_likes=likes)
+
+
+def _image_id(url: str, settings: Settings) -> UUID:
+    if not url:
+        raise UnreadableBody
+    image_id = image_id_of(url, settings.public_addresses)
+    if image_id is None:
+        raise ImageNotFound
+    return image_id
+
+
+async def _count_likes(image_id: UUID, tables: ReadTables, at_least: int) -> int:
+    """`at_least` if the table is behind or cannot be read."""
+    likes = 0
+    with after_commit("count of likes"):
+        likes = await like_count(tables, image_id)
+    return max(at_least, likes)
+
 
 FavoriteCursor = tuple[datetime, int]
 FIRST = (datetime(1970, 1, 1, tzinfo=UTC), 0)
