@@ -1,6 +1,9 @@
 """Entry point of the command line: `huajuan COMMAND`."""
 
+import os
 import sys
+from contextlib import suppress
+from typing import NoReturn
 
 from huajuan.cli.stdio import decode_arguments, replace_closed_streams
 from huajuan.runtime.shutdown import (
@@ -27,5 +30,19 @@ def main() -> int:
         ignore_stop_signals()
 
 
+def run_and_exit() -> NoReturn:
+    """Ends the process without finalizing the interpreter.
+
+    A thread of the object store library may call back into Python after its result has arrived. While the
+    interpreter is finalized, this aborts the process: SIGABRT instead of the exit status.
+    """
+    status = main()
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)  # reports the stream that cannot be flushed
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run_and_exit()

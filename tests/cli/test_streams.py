@@ -77,3 +77,13 @@ def test_an_argument_that_is_not_utf8_is_one_line(arguments: str) -> None:
     said = shell("postgresql://127.0.0.1:1/nowhere", f"huajuan {arguments} $'ba\\xff'")
     line = f"huajuan: argument {number} of the command line is not UTF-8\n".encode()
     assert (said.returncode, said.stdout, said.stderr) == (1, b"", line)
+
+
+def test_a_command_ends_without_finalizing_the_interpreter() -> None:
+    """A thread of the object store library that returns to a finalized interpreter would abort it."""
+    code = (
+        "import atexit, huajuan.__main__ as entry; atexit.register(print, 'finalized');"
+        "entry.main = lambda: print('result') or 3; entry.run_and_exit()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "result\n", "")

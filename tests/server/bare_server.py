@@ -32,7 +32,13 @@ class Application:
         self.headers: list[tuple[bytes, bytes]] = []
         self.bodies: list[bytes] = []
         self.ended: list[str] = []
+        self.running = 0
         self.go_on = threading.Event()
+
+    def forget_ended(self) -> None:
+        """Once the requests of earlier tests have ended: a timeout is answered before its request ends."""
+        eventually(lambda: not self.running)
+        self.ended.clear()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -40,9 +46,11 @@ class Application:
         path = scope["path"]
         self.requests.append((scope["method"], path))
         self.headers = scope["headers"]
+        self.running += 1
         try:
             await getattr(self, path.strip("/*") or "root")(receive, send)
         finally:
+            self.running -= 1
             self.ended.append(path)
 
     async def root(self, _: Any, send: Any) -> None:

@@ -64,7 +64,7 @@ def test_single_bytes_do_not_extend_the_time_limit(impatient: Bare, start: bytes
 
 
 def test_a_timeout_is_a_disconnect_for_the_application(impatient: Bare) -> None:
-    impatient.application.ended.clear()
+    impatient.application.forget_ended()
     assert impatient.ask(POST % 9000 + b"abc").said == TIMED_OUT
     eventually(lambda: impatient.application.ended == ["/echo"])
 
@@ -119,7 +119,7 @@ def test_an_idle_connection_is_closed_silently(impatient: Bare, sent: bytes) -> 
 
 @pytest.mark.parametrize("path", [b"/big", b"/endless"])
 def test_a_client_that_does_not_read_is_closed(impatient: Bare, path: bytes) -> None:
-    impatient.application.ended.clear()
+    impatient.application.forget_ended()
     with impatient.connect() as client:
         client.send(b"GET %b HTTP/1.1\r\n\r\n" % path)
         eventually(lambda: bool(impatient.open_connections))
