@@ -2,10 +2,9 @@
 
 import os
 import sys
-from contextlib import suppress
 from typing import NoReturn
 
-from huajuan.cli.stdio import decode_arguments, replace_closed_streams
+from huajuan.cli.stdio import decode_arguments, discard_unwritable_output, replace_closed_streams
 from huajuan.runtime.shutdown import (
     EXIT_INTERRUPTED,
     ShutdownRequested,
@@ -31,17 +30,14 @@ def main() -> int:
 
 
 def run_and_exit() -> NoReturn:
-    """Ends the process without finalizing the interpreter.
+    """Writes what is left of the output, and ends the process without finalizing the interpreter.
 
     A thread of the object store library may call back into Python after its result has arrived. While the
     interpreter is finalized, this aborts the process: SIGABRT instead of the exit status.
     """
     status = main()
-    with suppress(OSError, ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)  # reports the stream that cannot be flushed
+    discard_unwritable_output()
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ class LikedResponse(MessageResponse, kw_only=True):
     current_likes: int
 
 
-ERRORS: ErrorTable = {
+_LIKE_ERRORS: ErrorTable = {
     UnreadableBody: ApiError(400, error=messages.URL_MISSING),
     ImageNotFound: ApiError(404, error=messages.IMAGE_NOT_FOUND),
     DatabaseUnavailable: ApiError(500, error=messages.LIKE_FAILED),
@@ -68,7 +68,7 @@ ERRORS: ErrorTable = {
     "Likes",
     examples=[{"message": messages.LIKED, "current_likes": 3}],
     body=json_body(PictureForm, {"url": EXAMPLE_PICTURE}, "url"),
-    errors={**ERRORS, AlreadyLiked: ApiError(409, error=messages.ALREADY_LIKED)},
+    errors={**_LIKE_ERRORS, AlreadyLiked: ApiError(409, error=messages.ALREADY_LIKED)},
 )
 async def like(
     request: Request[Any, Any, Any],
@@ -90,7 +90,7 @@ async def like(
     "Likes",
     examples=[{"message": messages.UNLIKED, "current_likes": 3}],
     parameters=query_params("url", url="the picture's address"),
-    errors={**ERRORS, NotLiked: ApiError(409, error=messages.NOT_LIKED)},
+    errors={**_LIKE_ERRORS, NotLiked: ApiError(409, error=messages.NOT_LIKED)},
 )
 async def unlike(
     request: Request[Any, Any, Any],
@@ -111,10 +111,7 @@ async def unlike(
 def _image_id(url: str, settings: Settings) -> UUID:
     if not url:
         raise UnreadableBody
-    image_id = image_id_of(url, settings.public_addresses)
-    if image_id is None:
-        raise ImageNotFound
-    return image_id
+    return require_image(image_id_of(url, settings.public_addresses))
 
 
 async def _count_likes(image_id: UUID, tables: ReadTables, at_least: int) -> int:
@@ -126,7 +123,7 @@ async def _count_likes(image_id: UUID, tables: ReadTables, at_least: int) -> int
 
 
 FavoriteCursor = tuple[datetime, int]
-FIRST = (datetime(1970, 1, 1, tzinfo=UTC), 0)
+_BEFORE_ALL = (datetime(1970, 1, 1, tzinfo=UTC), 0)
 
 
 class FavoriteForm(msgspec.Struct):
@@ -142,8 +139,8 @@ class FavoritesResponse(MessageResponse, kw_only=True):
     images: list[FavoriteOnWire]
 
 
-NO_IMAGE_NAMED = ApiError(400, message=messages.NO_IMAGE_NAMED, error=messages.NO_IMAGE_NAMED_BECAUSE)
-EXAMPLE = {**EXAMPLE_IMAGE, "id": 12, "image_id": 9, "favorited_time": "2024-11-22T01:02:03Z"}
+_NO_IMAGE_NAMED = ApiError(400, message=messages.NO_IMAGE_NAMED, error=messages.NO_IMAGE_NAMED_BECAUSE)
+_EXAMPLE_FAVORITE = {**EXAMPLE_IMAGE, "id": 12, "image_id": 9, "favorited_time": "2024-11-22T01:02:03Z"}
 
 
 def _token_error(text: str) -> ApiError:
@@ -155,7 +152,7 @@ def _token_error(text: str) -> ApiError:
 
 @operation(
     "Favorites",
-    examples=[{"message": messages.FAVORITES, "images": [EXAMPLE]}],
+    examples=[{"message": messages.FAVORITES, "images": [_EXAMPLE_FAVORITE]}],
     parameters=query_params(**PAGE_PARAMETERS),
     errors={DatabaseUnavailable: ApiError(500, message=messages.FAVORITES_FAILED)},
     raises=invalid_parameters("limit", "after"),
@@ -179,7 +176,7 @@ async def list_favorites(
     examples=[{"message": messages.FAVORITE_ADDED}],
     body=json_body(FavoriteForm, {"url": EXAMPLE_PICTURE}, any_of=("url", "id")),
     errors={
-        UnreadableBody: NO_IMAGE_NAMED,
+        UnreadableBody: _NO_IMAGE_NAMED,
         ImageNotFound: ApiError(404, message=messages.NO_SUCH_IMAGE, error=messages.NO_SUCH_IMAGE),
         AlreadyFavorite: ApiError(409, message=messages.ALREADY_FAVORITE),
         DatabaseUnavailable: ApiError(500, message=messages.FAVORITE_FAILED),
@@ -206,7 +203,7 @@ async def add_favorite(
     examples=[{"message": messages.FAVORITE_REMOVED}],
     parameters=query_params(url="the picture's address; counts first", id="the favorite's own id"),
     errors={
-        UnreadableBody: NO_IMAGE_NAMED,
+        UnreadableBody: _NO_IMAGE_NAMED,
         ImageNotFound: ApiError(404, message=messages.NO_SUCH_IMAGE),
         NotFavorite: ApiError(409, message=messages.NOT_FAVORITE),
         DatabaseUnavailable: ApiError(500, message=messages.UNFAVORITE_FAILED),
@@ -287,7 +284,7 @@ def _cursor_at(last: FavoriteImage) -> str:
 
 
 def _cursor_in(given: dict[str, str]) -> FavoriteCursor:
-    time, number = cursor_in(given, FavoriteCursor, FIRST)
+    time, number = cursor_in(given, FavoriteCursor, _BEFORE_ALL)
     if time.tzinfo is None or not 0 <= number < 2**63:
         raise invalid_parameter("after")
     return time, number
