@@ -1,7 +1,9 @@
 """The job queue: fair order, leases and limits."""
 
+import asyncio
 import random
 from collections import Counter
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -13,6 +15,7 @@ from huajuan.postgres.statements import Statements
 from tests.event_store.helpers import opened
 
 LATER = datetime.now(UTC) + timedelta(days=1)
+PROCESSES, TURNS = 6, 40
 MANY = DispatchLimits(jobs_per_account_max=1000, jobs_waiting_max=10_000)
 
 
@@ -89,6 +92,29 @@ async def test_a_server_runs_at_most_its_limit_of_jobs_of_all_processes(database
         assert await claimed(other, "g", 2) == images[2]
         await one.close(images[0])
         assert await claimed(other, "h", 2) == images[3]
+
+
+async def test_processes_at_once_do_not_exceed_the_limits(database_url: str) -> None:
+    """Of an account's open jobs, and of a server's running ones."""
+    limits = DispatchLimits(jobs_per_account_max=2, jobs_waiting_max=10_000)
+    async with AsyncExitStack() as stack:
+        stores = [await stack.enter_async_context(opened(database_url)) for _ in range(PROCESSES)]
+        queues = [queue_of(store, limits) for store in stores]
+
+        async def open_and_ready(queue: JobQueue, account: UUID) -> int:
+            image = uuid4()
+            try:
+                await queue.open(image, account, LATER)
+            except QueueFull:
+                return 0
+            await queue.ready(image)
+            return 1
+
+        for turn in range(TURNS):
+            account, server = uuid4(), f"server {turn}"
+            assert sum(await asyncio.gather(*(open_and_ready(queue, account) for queue in queues))) == 2
+            claims = await asyncio.gather(*(queue.claim(server, 1) for queue in queues))
+            assert sum(claim is not None for claim in claims) == 1
 
 
 async def test_a_requeued_job_comes_first_but_avoids_the_failed_server(database_url: str) -> None:

@@ -5,6 +5,7 @@ HUAJUAN_MODEL_STEPS is the number of steps, by default 1,500. The sequence is th
 
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -44,6 +46,12 @@ SOME = st.integers(0, 11)
 WORKER = st.integers(0, 1)
 NAMES = st.sampled_from(["ann", "Ann", "ben", "陈", "e\u0301va", "\u00e9va", "mallory"])
 EMAILS = st.sampled_from(["a@x.org", "A@X.org", "b@x.org", "c@x.org", "d@x.org"])
+# Each of these must have done its work at least once: else the test could not find a fault of it.
+COMMANDS = {
+    *("register", "login", "check_in", "generate_image", "request_image", "adjust_points", "update_account"),
+    *("ban_account", "unban_account", "like_image", "unlike_image", "favorite_image", "unfavorite_image"),
+    *("delete_images", "restore_images", "erase_account"),
+}
 has_people = precondition(lambda self: bool(self.business.people))
 has_pictures = precondition(lambda self: bool(self.business.pictures))
 
@@ -53,6 +61,7 @@ class EveryCommand(RuleBasedStateMachine):
 
     service: ClassVar[Service]
     runs: ClassVar[int] = 0
+    done: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,10 +81,17 @@ class EveryCommand(RuleBasedStateMachine):
     def execute(self, expected: Refusal, work: Coroutine[Any, Any, Any]) -> Any:
         """Run the command. Return its result, or `None` after the expected refusal."""
         if expected is None:
+            self.done[getattr(work, "__name__", "")] += 1
             return self.service.do(work)
         with pytest.raises(expected):
             self.service.do(work)
         return None
+
+    @initialize()
+    def two_people_and_a_picture(self) -> None:
+        self.registers(0, "ann", "a@x.org")
+        self.registers(1, "ben", "b@x.org")
+        self.generates(0, 0, fails=False)
 
     @rule(worker=WORKER, name=NAMES, email=EMAILS)
     def registers(self, worker: int, name: str, email: str) -> None:
@@ -240,6 +256,7 @@ def test_the_tables_the_log_and_the_model_agree_after_every_step(database_url: s
         )
         run_state_machine_as_test(EveryCommand, settings=bounds)
         service.rows("SELECT 1")
+    assert set(EveryCommand.done) == COMMANDS
     assert is_whole(database_url)
     with open_read_only(database_url) as connection:
         begin_snapshot(connection)
