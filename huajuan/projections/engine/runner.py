@@ -105,9 +105,10 @@ class ProjectionRunner:
     async def _is_behind(self, connection: AsyncConnection) -> bool:
         """Polls without locking a row."""
         found = await self._read_checkpoints(connection)
-        self._positions.advance({row.schema: row.position for row in found})
         # A list: `may_lock` also marks the stopped ones, so it must run for each of them.
         free = [row for row in found if await self._projections.may_lock(connection, row)]
+        # Not those: to advance one would unmark it, and a reader would wait for it.
+        self._positions.advance({row.schema: row.position for row in free})
         return any(row.head > row.position for row in free)
 
     async def _fold_waiting(
